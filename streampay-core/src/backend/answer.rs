@@ -1,0 +1,143 @@
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::BackendError;
+use crate::store::ChangeSet;
+use crate::units::{EffectId, Msat, PurseKey};
+
+/// How a request ended.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The purse is open.
+    Opened {
+        /// What the payee's backend must be shown.
+        opening: Bytes,
+        /// What ticks of this purse can come to; at most what was asked.
+        capacity: Msat,
+    },
+    /// A payment is ready, durable with this answer.
+    Paid {
+        /// What the payee's backend must be shown.
+        payload: Bytes,
+    },
+    /// The tick is back in the payer's hands.
+    Reclaimed,
+    /// The tick's money is gone: the payee, or somebody who had it, spent it.
+    Spent,
+    /// What was not acknowledged is back with its owner.
+    Released {
+        /// What came back, net of fees.
+        refunded: Msat,
+    },
+    /// The payee's backend takes ticks from this purse.
+    Accepted {
+        /// What ticks of this purse can come to.
+        capacity: Msat,
+    },
+    /// The tick is worth its amount and is collectable without the payer.
+    Credited,
+    /// What was credited is the payee's own.
+    Settled {
+        /// What arrived in the payee's wallet from this purse, net of fees.
+        settled: Msat,
+    },
+    /// It did not work; the error says whose fault it is and what became of the money.
+    Failed(BackendError),
+}
+
+/// What a machine answers.
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Answer {
+    /// How the request ended; none while effects are under way, or where it has no outcome.
+    pub outcome: Option<Outcome>,
+    /// Changes to the purse's own records; keys are sub-keys of the purse.
+    pub delta: ChangeSet,
+    /// Changes to the method's records of the whole node; keys are sub-keys of the method.
+    pub node_delta: ChangeSet,
+    /// Network calls to make once both deltas are durable.
+    pub effects: Vec<Effect>,
+}
+
+impl Answer {
+    /// An answer with an outcome and nothing else.
+    #[must_use]
+    pub fn outcome(outcome: Outcome) -> Self {
+        Self {
+            outcome: Some(outcome),
+            ..Self::default()
+        }
+    }
+
+    /// An answer that failed and changed nothing.
+    #[must_use]
+    pub fn failed(error: BackendError) -> Self {
+        Self::outcome(Outcome::Failed(error))
+    }
+}
+
+/// A network call, by its id. Its body is the method's own and as secret as money.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Effect {
+    /// Which purse wants it.
+    pub purse: PurseKey,
+    /// Which of the purse's effects.
+    pub id: EffectId,
+    /// What to do, as the method encodes it.
+    pub body: Bytes,
+}
+
+/// How a network call ended.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EffectResult {
+    /// Which purse wanted it.
+    pub purse: PurseKey,
+    /// Which of the purse's effects.
+    pub id: EffectId,
+    /// What came back, as the method encodes it.
+    pub result: Result<Bytes, BackendError>,
+}
+
+impl core::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Opened { capacity, .. } => write!(f, "Opened({capacity})"),
+            Self::Paid { payload } => write!(f, "Paid({} bytes)", payload.len()),
+            Self::Reclaimed => write!(f, "Reclaimed"),
+            Self::Spent => write!(f, "Spent"),
+            Self::Released { refunded } => write!(f, "Released({refunded})"),
+            Self::Accepted { capacity } => write!(f, "Accepted({capacity})"),
+            Self::Credited => write!(f, "Credited"),
+            Self::Settled { settled } => write!(f, "Settled({settled})"),
+            Self::Failed(error) => write!(f, "Failed({error})"),
+        }
+    }
+}
+
+impl core::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Answer")
+            .field("outcome", &self.outcome)
+            .field("effects", &self.effects.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl core::fmt::Debug for Effect {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Effect")
+            .field("purse", &self.purse)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl core::fmt::Debug for EffectResult {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("EffectResult")
+            .field("purse", &self.purse)
+            .field("id", &self.id)
+            .field("error", &self.result.as_ref().err())
+            .finish()
+    }
+}

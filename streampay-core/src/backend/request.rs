@@ -1,0 +1,102 @@
+use bytes::Bytes;
+
+use crate::units::{Msat, Seq, XOnlyKey};
+
+/// What both sides know of a purse before it opens: from the signed terms, never from a hint.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PurseOffer {
+    /// The method's own part of the signed terms: mints and units, a chain, reserves.
+    pub params: Bytes,
+    /// One tick in millisatoshi, a multiple of the method's quantum.
+    pub tick: Msat,
+    /// The payer's session key: what a lock names as the way back. Source: BIP 340.
+    pub payer_key: XOnlyKey,
+    /// The payee's session key: what a lock names as the receiver. Source: BIP 340.
+    pub payee_key: XOnlyKey,
+}
+
+/// What a session asks of its backend. `seq` counts the ticks of one purse from 1; `amount` is
+/// the tick's own, `cumulative` all ticks of the purse with it.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Request {
+    /// Payer: open a purse for at most `capacity` of ticks. Ends in
+    /// [`Opened`](crate::backend::Outcome::Opened).
+    Open {
+        /// What was agreed.
+        offer: PurseOffer,
+        /// The most that ticks of this purse may come to.
+        capacity: Msat,
+    },
+    /// Payer: a payment of exactly `amount`. Ends in
+    /// [`Paid`](crate::backend::Outcome::Paid). The same `seq` again gives the same payload.
+    Pay {
+        /// Which tick.
+        seq: Seq,
+        /// What this tick is worth.
+        amount: Msat,
+        /// All ticks of the purse up to and with it.
+        cumulative: Msat,
+    },
+    /// Payer: the tick `seq` was acknowledged and is the payee's for good. No outcome.
+    Acked {
+        /// Which tick.
+        seq: Seq,
+    },
+    /// Payer: find out what became of the refused or unanswered tick `seq`, and take it back if
+    /// it can be. Ends in [`Reclaimed`](crate::backend::Outcome::Reclaimed),
+    /// [`Spent`](crate::backend::Outcome::Spent) or a failure.
+    Reclaim {
+        /// Which tick.
+        seq: Seq,
+    },
+    /// Payer: no tick comes any more; take back what was not acknowledged. Ends in
+    /// [`Released`](crate::backend::Outcome::Released).
+    Release,
+    /// Payee: a payer wants to open a purse with these bytes. Ends in
+    /// [`Accepted`](crate::backend::Outcome::Accepted) or a refusal.
+    Accept {
+        /// What was agreed.
+        offer: PurseOffer,
+        /// The payer's purse frames, joined.
+        opening: Bytes,
+    },
+    /// Payee: a tick arrived. Ends in [`Credited`](crate::backend::Outcome::Credited) or a
+    /// refusal.
+    Receive {
+        /// Which tick.
+        seq: Seq,
+        /// What it must be worth.
+        amount: Msat,
+        /// All ticks of the purse up to and with it.
+        cumulative: Msat,
+        /// The payment, as the method encodes it.
+        payload: Bytes,
+    },
+    /// Payee: no tick comes any more; make what was credited one's own. Ends in
+    /// [`Settled`](crate::backend::Outcome::Settled).
+    Settle,
+}
+
+/// Payments are secrets: their bytes are not printed.
+impl core::fmt::Debug for Request {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Open { capacity, .. } => write!(f, "Open({capacity})"),
+            Self::Pay { seq, amount, .. } => write!(f, "Pay({}, {amount})", seq.0),
+            Self::Acked { seq } => write!(f, "Acked({})", seq.0),
+            Self::Reclaim { seq } => write!(f, "Reclaim({})", seq.0),
+            Self::Release => write!(f, "Release"),
+            Self::Accept { opening, .. } => write!(f, "Accept({} bytes)", opening.len()),
+            Self::Receive {
+                seq,
+                amount,
+                payload,
+                ..
+            } => {
+                write!(f, "Receive({}, {amount}, {} bytes)", seq.0, payload.len())
+            }
+            Self::Settle => write!(f, "Settle"),
+        }
+    }
+}

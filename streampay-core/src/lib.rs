@@ -1,0 +1,12 @@
+//! Metered sessions: a payer pays a payee tick by tick for what streams, and neither can cheat
+//! the other of more than one tick.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod backend;
+#[cfg(feature = "driver")]
+pub mod driver;
+pub mod meter;
+pub mod store;
+pub mod units;

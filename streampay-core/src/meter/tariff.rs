@@ -1,0 +1,171 @@
+use core::num::NonZeroU64;
+
+use crate::units::{Msat, Overflow};
+
+/// What was delivered since the session began, over all its connections. Never decreases.
+///
+/// Spec: metering 2.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Reading {
+    /// Milliseconds of source time delivered, each moment once.
+    pub media_ms: u64,
+    /// Bytes of RTP payload, first transmissions only.
+    pub bytes: u64,
+}
+
+impl Reading {
+    /// What came since `earlier`, each meter at least zero.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            media_ms: self.media_ms.saturating_sub(earlier.media_ms),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+
+    /// The higher of both, meter by meter.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            media_ms: self.media_ms.max(other.media_ms),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+
+    /// The lower of both, meter by meter.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            media_ms: self.media_ms.min(other.media_ms),
+            bytes: self.bytes.min(other.bytes),
+        }
+    }
+}
+
+/// So many millisatoshi for so much of a meter: an exact rational, `msat / per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Rate {
+    msat: Msat,
+    per: NonZeroU64,
+}
+
+impl Rate {
+    /// The most that `per` may be: with it, no price of any reading overflows 128 bits.
+    pub const MAX_PER: u64 = 0xffff_ffff;
+
+    /// `msat` for every `per` units of the meter.
+    ///
+    /// # Errors
+    /// [`Overflow`] where `per` is 0 or above [`Rate::MAX_PER`].
+    pub const fn new(msat: Msat, per: u64) -> Result<Self, Overflow> {
+        match NonZeroU64::new(per) {
+            Some(per) if per.get() <= Self::MAX_PER => Ok(Self { msat, per }),
+            _ => Err(Overflow),
+        }
+    }
+
+    /// The price of `per` units.
+    #[must_use]
+    pub const fn msat(self) -> Msat {
+        self.msat
+    }
+
+    /// The quantity that [`Rate::msat`] buys.
+    #[must_use]
+    pub const fn per(self) -> u64 {
+        self.per.get()
+    }
+}
+
+/// The price of each meter; a meter without a rate is free.
+///
+/// Spec: metering 3.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Tariff {
+    /// For milliseconds of media delivered.
+    pub time: Option<Rate>,
+    /// For bytes of media delivered.
+    pub bytes: Option<Rate>,
+}
+
+impl Tariff {
+    /// The price of `reading`, all meters summed exactly and rounded up once. Capped at
+    /// [`Msat::MAX`], so that an absurd reading is unaffordable and never free.
+    #[must_use]
+    pub fn price(&self, reading: Reading) -> Msat {
+        let (msat_a, per_a) = parts(self.time, reading.media_ms);
+        let (msat_b, per_b) = parts(self.bytes, reading.bytes);
+        // a/p + b/q = (a q + b p) / (p q). Each `a` is below 2^125 only in theory (amount and
+        // reading both at their limits), so the sums are checked and saturate.
+        let sum = msat_a
+            .checked_mul(per_b)
+            .zip(msat_b.checked_mul(per_a))
+            .and_then(|(a, b)| a.checked_add(b))
+            .zip(per_a.checked_mul(per_b))
+            .map(|(sum, per)| sum.div_ceil(per.max(1)));
+        sum.and_then(|msat| u64::try_from(msat).ok())
+            .and_then(|msat| Msat::new(msat).ok())
+            .unwrap_or(Msat::MAX)
+    }
+
+    /// True where every rate is zero or missing.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        [self.time, self.bytes]
+            .into_iter()
+            .flatten()
+            .all(|rate| rate.msat.is_zero())
+    }
+
+    /// True where no meter costs more than under `cap`. A meter that `cap` does not name must be
+    /// free here.
+    #[must_use]
+    pub fn is_within(&self, cap: &Self) -> bool {
+        let rate_within = |rate: Option<Rate>, cap: Option<Rate>| match (rate, cap) {
+            (None, _) => true,
+            (Some(rate), None) => rate.msat.is_zero(),
+            (Some(rate), Some(cap)) => {
+                u128::from(rate.msat.msat()) * u128::from(cap.per())
+                    <= u128::from(cap.msat.msat()) * u128::from(rate.per())
+            }
+        };
+        rate_within(self.time, cap.time) && rate_within(self.bytes, cap.bytes)
+    }
+}
+
+/// Numerator and denominator of one meter's price.
+fn parts(rate: Option<Rate>, quantity: u64) -> (u128, u128) {
+    rate.map_or((0, 1), |rate| {
+        (
+            u128::from(rate.msat.msat()) * u128::from(quantity),
+            u128::from(rate.per()),
+        )
+    })
+}
+
+/// A tariff and the point from which it holds. Prices any later reading by itself, so a gate can
+/// decide without asking anybody.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Schedule {
+    /// What was used up to `base`, in millisatoshi.
+    pub base_msat: Msat,
+    /// The reading at which the tariff began.
+    pub base: Reading,
+    /// What holds since.
+    pub tariff: Tariff,
+}
+
+impl Schedule {
+    /// What is used at `reading`, rounded up. Never decreases as the reading grows.
+    #[must_use]
+    pub fn used(&self, reading: Reading) -> Msat {
+        self.base_msat
+            .saturating_plus(self.tariff.price(reading.since(self.base)))
+    }
+}

@@ -1,0 +1,45 @@
+//! What must outlive the process: records, changes to them, and the trait of a store.
+//!
+//! The core stages a [`ChangeSet`] and hands it out as an output; it is durable before the next
+//! output is taken. Nothing here does I/O: the adapter over redb is behind the feature `redb`,
+//! a store in memory that crashes on request behind `sim`.
+
+mod change;
+mod key;
+#[cfg(feature = "std")]
+mod memory;
+#[cfg(feature = "redb")]
+mod redb;
+
+pub use change::{Change, ChangeSet};
+pub use key::{Key, purse_prefix, session_of, session_prefix};
+#[cfg(feature = "std")]
+pub use memory::MemoryStore;
+#[cfg(feature = "redb")]
+pub use redb::RedbStore;
+
+#[cfg(feature = "std")]
+pub use traits::Store;
+#[cfg(feature = "std")]
+mod traits;
+
+/// The store did not do what it was asked. Nothing more may be sent, and the gate shuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process holds the lock file.
+    #[error("another process uses this folder; stop it, or choose another with --data")]
+    Locked,
+    /// Reading or writing failed.
+    #[error("the store failed: check the disk's space and health, then start again")]
+    Failed,
+    /// A write failed before; what is on disk is unknown until the store is opened anew.
+    #[error("the store failed earlier and must be opened anew")]
+    Poisoned,
+    /// What was read is not what this version wrote.
+    #[error("the store holds a record that this version cannot read")]
+    Corrupt,
+}
+
+#[cfg(test)]
+mod tests;
