@@ -8,5 +8,9 @@ pub mod backend;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod meter;
+pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 pub mod units;
+pub mod wire;

@@ -15,6 +15,8 @@ pub enum Outcome {
         opening: Bytes,
         /// What ticks of this purse can come to; at most what was asked.
         capacity: Msat,
+        /// What left the wallet for it, fees included; at most the budget.
+        cost: Msat,
     },
     /// A payment is ready, durable with this answer.
     Paid {

@@ -27,6 +27,8 @@ pub enum Request {
         offer: PurseOffer,
         /// The most that ticks of this purse may come to.
         capacity: Msat,
+        /// The most that may leave the wallet for it, all fees included.
+        budget: Msat,
     },
     /// Payer: a payment of exactly `amount`. Ends in
     /// [`Paid`](crate::backend::Outcome::Paid). The same `seq` again gives the same payload.

@@ -1,15 +1,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// The SHA-256 of both sides' DTLS certificates, as presented in the handshake. What the session
-/// signs to bind itself to this very connection. Spec: session 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct ChannelIdentity {
-    /// Of the payer's certificate.
-    pub payer: [u8; 32],
-    /// Of the payee's certificate.
-    pub payee: [u8; 32],
-}
+pub use crate::session::ChannelIdentity;
 
 /// One connection that carries whole messages in order: the transport owns the other
 /// [`LinkEnd`]. Dropping either end takes the link down.

@@ -6,12 +6,24 @@ use crate::units::{Msat, Overflow};
 ///
 /// Spec: metering 2.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
 pub struct Reading {
     /// Milliseconds of source time delivered, each moment once.
+    #[n(0)]
     pub media_ms: u64,
     /// Bytes of RTP payload, first transmissions only.
+    #[n(1)]
     pub bytes: u64,
 }
 

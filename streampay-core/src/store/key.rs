@@ -7,7 +7,7 @@ use crate::units::{PurseKey, SessionId};
 pub type Key = Vec<u8>;
 
 const SESSION: u8 = b's';
-#[allow(dead_code, reason = "the session machines are next")]
+
 const META: u8 = b'm';
 const PURSE: u8 = b'p';
 const NODE: u8 = b'n';
@@ -23,7 +23,7 @@ pub fn session_prefix(session: SessionId) -> Key {
 
 /// The key of the session's own record.
 #[must_use]
-#[allow(dead_code, reason = "the session machines are next")]
+
 pub(crate) fn session_key(session: SessionId) -> Key {
     let mut key = session_prefix(session);
     key.push(META);

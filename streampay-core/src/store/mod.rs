@@ -12,6 +12,7 @@ mod memory;
 mod redb;
 
 pub use change::{Change, ChangeSet};
+pub(crate) use key::session_key;
 pub use key::{Key, purse_prefix, session_of, session_prefix};
 #[cfg(feature = "std")]
 pub use memory::MemoryStore;

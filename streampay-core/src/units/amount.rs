@@ -147,3 +147,22 @@ impl fmt::Display for Msat {
         }
     }
 }
+
+impl<C> minicbor::Encode<C> for Msat {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.u64(self.0).map(|_| ())
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Msat {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
+        Self::new(decoder.u64()?).map_err(|_| minicbor::decode::Error::message("amount"))
+    }
+}

@@ -4,17 +4,39 @@ use core::fmt;
 
 /// A session's name, 32 random bytes chosen by the payer. Spec: session 1.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(transparent)]
 #[serde(transparent)]
-pub struct SessionId(pub [u8; 32]);
+pub struct SessionId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
 
 /// An x-only public key of secp256k1. Source: BIP 340.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(transparent)]
 #[serde(transparent)]
-pub struct XOnlyKey(pub [u8; 32]);
+pub struct XOnlyKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
 
 /// A purse within its session, counted from 0.
 #[derive(
@@ -29,9 +51,12 @@ pub struct XOnlyKey(pub [u8; 32]);
     Hash,
     serde::Serialize,
     serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(transparent)]
 #[serde(transparent)]
-pub struct PurseId(pub u32);
+pub struct PurseId(#[n(0)] pub u32);
 
 /// A purse of this node: what a backend machine knows its money by.
 #[derive(
@@ -57,9 +82,12 @@ pub struct PurseKey {
     Hash,
     serde::Serialize,
     serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(transparent)]
 #[serde(transparent)]
-pub struct Seq(pub u64);
+pub struct Seq(#[n(0)] pub u64);
 
 impl Seq {
     /// The next one; the last stays the last.
@@ -83,9 +111,12 @@ impl Seq {
     Hash,
     serde::Serialize,
     serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(transparent)]
 #[serde(transparent)]
-pub struct RequestId(pub u64);
+pub struct RequestId(#[n(0)] pub u64);
 
 /// An effect of a purse, counted within the purse. Running an effect again must be harmless.
 #[derive(
@@ -100,9 +131,12 @@ pub struct RequestId(pub u64);
     Hash,
     serde::Serialize,
     serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(transparent)]
 #[serde(transparent)]
-pub struct EffectId(pub u64);
+pub struct EffectId(#[n(0)] pub u64);
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

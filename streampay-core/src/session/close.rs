@@ -1,0 +1,69 @@
+macro_rules! close_codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// Why a session ends. Spec: registry, close codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[non_exhaustive]
+        pub enum CloseCode { $($(#[doc = $doc])* $name,)* }
+
+        impl CloseCode {
+            /// All codes.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn code(self) -> u16 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// From the number on the wire; a number this version does not know is
+            /// [`CloseCode::Other`].
+            #[must_use]
+            pub const fn from_code(code: u16) -> Self {
+                match code { $($code => Self::$name,)* _ => Self::Other }
+            }
+        }
+
+        impl core::fmt::Display for CloseCode {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(match self { $(Self::$name => $text,)* })
+            }
+        }
+    };
+}
+
+close_codes! {
+    /// Nothing more exact is known.
+    Other = 0, "for a reason this version does not know";
+    /// Somebody asked for it.
+    Done = 1, "as asked";
+    /// The payer's budget is used up.
+    BudgetSpent = 2, "the budget is used up";
+    /// The terms ask more than the payer's policy allows.
+    OverPolicy = 3, "the terms ask more than the payer allows";
+    /// The terms have expired.
+    TermsExpired = 4, "the terms have expired";
+    /// No payment method that both have.
+    NoCommonMethod = 5, "the two sides share no payment method";
+    /// No version or feature that both have.
+    Incompatible = 6, "the two sides share no protocol version";
+    /// A session to resume that the payee does not have.
+    UnknownSession = 7, "the streamer does not know the session";
+    /// The other side broke the protocol.
+    Misbehaved = 8, "the other side broke the protocol";
+    /// The other side did not answer in time.
+    TimedOut = 9, "the other side did not answer in time";
+    /// A backend cannot go on.
+    BackendFailed = 10, "the payment backend cannot go on";
+    /// No media came for too long.
+    MediaStalled = 11, "no media came for too long";
+    /// The store failed.
+    StoreFailed = 12, "the store failed";
+    /// The payee takes no more sessions now.
+    Busy = 13, "the streamer takes no more viewers now";
+    /// The payer's wallet holds too little.
+    InsufficientFunds = 14, "the wallet holds too little";
+    /// A payment was refused and could not be taken back.
+    PaymentLost = 15, "a payment was refused and could not be taken back";
+    /// The meters went apart too far.
+    Drift = 16, "the two meters disagree";
+}

@@ -1,0 +1,175 @@
+use super::CloseCode;
+use crate::backend::{BackendError, RefusalCode};
+use crate::meter::{PauseReason, Reading};
+use crate::units::{Msat, PurseId, Seq, SessionId};
+use crate::wire::{Terms, WireError};
+
+/// What the user should know. Each says why, and what is left.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Event {
+    /// Both sides are bound to this connection and these terms.
+    Bound {
+        /// Which session.
+        session: SessionId,
+        /// What was agreed.
+        terms: Terms,
+        /// True where an earlier session goes on.
+        resumed: bool,
+    },
+    /// A purse takes ticks.
+    PurseOpen {
+        /// Which purse.
+        purse: PurseId,
+        /// What its ticks can come to.
+        capacity: Msat,
+    },
+    /// A purse was refused.
+    PurseRefused {
+        /// Which purse.
+        purse: PurseId,
+        /// Why.
+        code: RefusalCode,
+    },
+    /// Payer: a tick was acknowledged.
+    TickPaid {
+        /// Which tick of its purse.
+        seq: Seq,
+        /// All ticks acknowledged so far.
+        total: Msat,
+        /// What the payee says it has delivered.
+        reading: Reading,
+    },
+    /// Payee: a tick was accepted and is durable.
+    TickReceived {
+        /// Which tick of its purse.
+        seq: Seq,
+        /// All ticks accepted so far.
+        total: Msat,
+    },
+    /// A payment was refused.
+    TickRefused {
+        /// Which tick of its purse.
+        seq: Seq,
+        /// Why.
+        code: RefusalCode,
+    },
+    /// Payer: a refused payment is back and will be paid anew.
+    TickReclaimed {
+        /// Which tick of its purse.
+        seq: Seq,
+    },
+    /// Payer: a refused payment is spent: it counts as paid until it is written off or the
+    /// session closes.
+    TickLost {
+        /// Which tick of its purse.
+        seq: Seq,
+        /// What is at stake.
+        amount: Msat,
+    },
+    /// Nothing flows.
+    Paused {
+        /// True where the other side paused.
+        by_peer: bool,
+        /// Why.
+        reason: PauseReason,
+    },
+    /// It flows again.
+    Resumed,
+    /// Payer: paid media has not come for a while; nothing more is paid until it does.
+    Stalled {
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
+    /// The backend could not do something; the session goes on as the error's kind says.
+    BackendTrouble {
+        /// What.
+        error: BackendError,
+    },
+    /// Bytes from the peer were no message and were dropped.
+    Dropped {
+        /// What was wrong with them.
+        error: WireError,
+    },
+    /// The peer broke the protocol.
+    Misbehaved {
+        /// How.
+        how: Misbehaviour,
+    },
+    /// The connection is gone; the session can be resumed.
+    LinkDown,
+    /// The session has ended; money may still be on its way home.
+    Closed {
+        /// Why.
+        code: CloseCode,
+        /// True where the other side ended it.
+        by_peer: bool,
+    },
+    /// All money of the session is where it belongs.
+    Settled {
+        /// Acknowledged (payer) or accepted (payee) over all purses.
+        total: Msat,
+        /// What came back (payer) or what arrived (payee), net of fees.
+        returned: Msat,
+    },
+    /// Some money could not be brought home yet; `recover` tries again.
+    Unsettled {
+        /// The purse that holds it.
+        purse: PurseId,
+        /// Why.
+        error: BackendError,
+    },
+}
+
+/// How a peer broke the protocol.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, thiserror::Error,
+)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// A signature does not verify.
+    #[error("a signature does not verify")]
+    BadSignature,
+    /// The identity is not the one in the link or in the session's record.
+    #[error("the identity is another")]
+    WrongIdentity,
+    /// A message that cannot come now.
+    #[error("message type {0} cannot come now")]
+    Unexpected(u64),
+    /// Another payment for a tick that was used.
+    #[error("another payment for a tick that was used")]
+    TickReused,
+    /// A tick that does not follow the last one.
+    #[error("a tick does not follow the last one")]
+    TickGap,
+    /// An acknowledgement of more than was paid.
+    #[error("more is acknowledged than was paid")]
+    OverAcknowledged,
+    /// A purse's parts contradict each other, or are too many.
+    #[error("the parts of a purse contradict each other")]
+    PurseParts,
+    /// Another session, version or terms than was agreed.
+    #[error("something that was agreed has changed")]
+    Changed,
+}
+
+/// The caller broke the contract. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiMisuse {
+    /// A link came up while one is up.
+    #[error("a link is already up")]
+    LinkAlreadyUp,
+    /// There is no link.
+    #[error("no link is up")]
+    NoLink,
+    /// The session has ended.
+    #[error("the session has ended")]
+    Ended,
+    /// The monotonic clock went backwards.
+    #[error("the monotonic clock went backwards")]
+    TimeWentBack,
+    /// An answer for a purse of another session.
+    #[error("an answer for another session")]
+    WrongSession,
+}

@@ -1,0 +1,98 @@
+//! What goes into a session and what comes out.
+
+use alloc::string::String;
+
+use bytes::Bytes;
+
+use super::{ChannelIdentity, CloseCode, Entropy, Event};
+use crate::backend::{Answer, Effect, Request};
+use crate::meter::{Grant, PauseReason, Reading};
+use crate::store::ChangeSet;
+use crate::units::{PurseKey, RequestId};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Input {
+    /// One message from the peer.
+    Received(Bytes),
+    /// The moment that `poll_timeout` named is here.
+    Timeout,
+    /// What the user wants.
+    Command(Command),
+    /// What the own meter reads: since the session began, over all connections.
+    Usage(Reading),
+    /// A backend's answer to a request, or to the end of an effect.
+    Backend(BackendEvent),
+    /// The connection came or went.
+    Link(LinkEvent),
+    /// The store failed: nothing may leave any more.
+    PersistFailed,
+}
+
+/// What the user can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Command {
+    /// Let nothing flow until [`Command::Resume`].
+    Pause(PauseReason),
+    /// Let it flow again, as far as this side goes.
+    Resume,
+    /// End the session and settle.
+    Close(CloseCode),
+    /// Payer: the payment that was refused and is gone counts as lost, and the session goes on.
+    WriteOff,
+}
+
+/// A connection came or went.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LinkEvent {
+    /// A connection is up.
+    Up {
+        /// What both sides know it by.
+        identity: ChannelIdentity,
+        /// 32 random bytes for this connection alone.
+        entropy: Entropy,
+    },
+    /// The connection is gone.
+    Down,
+}
+
+/// A backend's answer.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BackendEvent {
+    /// Which purse.
+    pub purse: PurseKey,
+    /// The machine's answer.
+    pub answer: Answer,
+}
+
+/// What to do, in strict order. Nothing after a [`Output::Persist`] may be done before the store
+/// has made it durable.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Output {
+    /// Make this durable first.
+    Persist(ChangeSet),
+    /// Send this message.
+    Send(Bytes),
+    /// Ask the backend of this method.
+    Backend {
+        /// The method's name in the terms.
+        method: String,
+        /// Which purse.
+        purse: PurseKey,
+        /// Counted within the session; the same id is the same request.
+        id: RequestId,
+        /// What is asked.
+        request: Request,
+    },
+    /// Make this network call, and tell the machine how it ended.
+    Effect {
+        /// The method's name in the terms.
+        method: String,
+        /// The call.
+        effect: Effect,
+    },
+    /// Tell the gate.
+    Gate(Grant),
+    /// Tell the user.
+    Event(Event),
+}

@@ -1,0 +1,21 @@
+//! The two machines of a session, and what they say to the world.
+
+mod binding;
+mod close;
+mod crypto;
+mod event;
+mod io;
+mod pace;
+mod payee;
+mod payer;
+mod receipt;
+mod record;
+
+pub use binding::{ChannelIdentity, Role};
+pub use close::CloseCode;
+pub use crypto::{BadKey, Entropy, Hash, SecretKey, Signature, TaggedHash};
+pub use event::{ApiMisuse, Event, Misbehaviour};
+pub use io::{BackendEvent, Command, Input, LinkEvent, Output};
+pub use payee::{PayeeConfig, PayeeSession};
+pub use payer::{PayerConfig, PayerSession, Policy};
+pub use receipt::Receipt;

@@ -1,0 +1,275 @@
+//! Settling and Lingering: what was credited becomes the payee's own, and the payer is told.
+
+use alloc::vec::Vec;
+
+use super::{PayeeSession, Phase};
+use crate::backend::{BackendError, Request};
+use crate::meter::Grant;
+use crate::session::pace::Backoff;
+use crate::session::record::PurseState;
+use crate::session::{CloseCode, Event};
+use crate::units::{Mono, Msat, PurseId};
+use crate::wire::{Close, Closed, Message};
+
+/// How long a payment that is being checked may hold up the close, in milliseconds. What comes
+/// of it later is still ours, and settled by `recover`.
+const CHECK_MS: u64 = 5_000;
+/// How long to stay and repeat that the session is closed, in milliseconds.
+const LINGER_MS: u64 = 10_000;
+/// How often a purse is asked to settle before that is left to `recover`.
+const SETTLE_TRIES: u8 = 5;
+
+/// The session is closing, durably.
+pub(super) struct Settling {
+    code: CloseCode,
+    /// Set while a payment is being checked.
+    deadline: Option<Mono>,
+    pub(super) backend_retry: Option<Backoff>,
+    tries: u8,
+    told: bool,
+}
+
+/// The payer was told.
+pub(super) struct Lingering {
+    code: CloseCode,
+    until: Mono,
+}
+
+impl Settling {
+    pub(super) fn timeout(&self) -> Option<Mono> {
+        self.deadline
+            .into_iter()
+            .chain(self.backend_retry.map(|retry| retry.at()))
+            .min()
+    }
+}
+
+impl Lingering {
+    pub(super) const fn timeout(&self) -> Mono {
+        self.until
+    }
+}
+
+impl PayeeSession {
+    /// Ends the session: mark it durably, shut the gate, settle, tell the payer what is due.
+    pub(super) fn close(&mut self, code: CloseCode, by_peer: bool) {
+        if matches!(
+            self.phase,
+            Phase::Settling(_) | Phase::Lingering(_) | Phase::Ended
+        ) {
+            return;
+        }
+        let bound = matches!(self.phase, Phase::Live(_));
+        if !bound && by_peer {
+            // Nobody has signed anything on this connection: it cannot end a session.
+            return self.forget_connection(code);
+        }
+        self.gate(Grant::Closed);
+        self.event(Event::Closed { code, by_peer });
+        let checking = self.is_receiving().is_some();
+        let Some(record) = &mut self.record else {
+            self.send(&Message::Close(Close { code }));
+            self.phase = Phase::Ended;
+            return;
+        };
+        record.common.closing = Some(code.code());
+        let deadline = checking.then(|| self.now.mono.after_ms(CHECK_MS));
+        self.phase = Phase::Settling(Settling {
+            code,
+            deadline,
+            backend_retry: None,
+            tries: 0,
+            told: !bound,
+        });
+        self.persist();
+        self.settle_if_closing();
+    }
+
+    fn forget_connection(&mut self, code: CloseCode) {
+        if self.record.is_some() {
+            self.phase = Phase::Offline;
+            self.event(Event::LinkDown);
+        } else {
+            self.event(Event::Closed {
+                code,
+                by_peer: true,
+            });
+            self.phase = Phase::Ended;
+        }
+    }
+
+    /// Once no payment is being checked: settle every purse and say what is due.
+    pub(super) fn settle_if_closing(&mut self) {
+        let checking = self.is_receiving().is_some();
+        let now = self.now.mono;
+        let Phase::Settling(settling) = &mut self.phase else {
+            return;
+        };
+        let late = settling.deadline.is_some_and(|deadline| now >= deadline);
+        if checking && !late {
+            return;
+        }
+        settling.deadline = None;
+        let (code, told) = (settling.code, settling.told);
+        settling.told = true;
+        if !told {
+            self.say_closed(code);
+        }
+        if !checking {
+            self.settle_purses();
+        }
+    }
+
+    fn settle_purses(&mut self) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let mut asked = Vec::new();
+        for purse in &mut record.purses {
+            match purse.state {
+                PurseState::Open => {
+                    purse.state = PurseState::Closing;
+                    purse.request = record.common.request_id();
+                    asked.push(purse.id);
+                }
+                // Never accepted: nothing was taken from it.
+                PurseState::Opening | PurseState::Offered => purse.state = PurseState::Done,
+                PurseState::Closing | PurseState::Done => {}
+            }
+        }
+        self.persist();
+        asked.into_iter().for_each(|id| self.ask_to_settle(id));
+        self.linger_if_settled();
+    }
+
+    fn ask_to_settle(&mut self, id: PurseId) {
+        if let Some(request) = self.purse(id).map(|purse| purse.request) {
+            self.ask(id, request, Request::Settle);
+        }
+    }
+
+    pub(super) fn on_settled(&mut self, id: PurseId, settled: Msat) {
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        if purse.state != PurseState::Closing {
+            return;
+        }
+        purse.state = PurseState::Done;
+        purse.settled = settled;
+        self.linger_if_settled();
+    }
+
+    pub(super) fn settle_failed(&mut self, id: PurseId, error: BackendError) {
+        let now = self.now.mono;
+        let Phase::Settling(settling) = &mut self.phase else {
+            return;
+        };
+        settling.tries = settling.tries.saturating_add(1);
+        let again = settling.tries < SETTLE_TRIES
+            && matches!(error, BackendError::Transient | BackendError::Unknown);
+        if again {
+            settling
+                .backend_retry
+                .get_or_insert_with(|| Backoff::start(now));
+        } else {
+            let code = settling.code;
+            self.event(Event::Unsettled { purse: id, error });
+            self.linger(code);
+        }
+    }
+
+    fn linger_if_settled(&mut self) {
+        let (total, returned) = (self.credited(), self.sum(|purse| purse.settled));
+        let Phase::Settling(settling) = &self.phase else {
+            return;
+        };
+        let code = settling.code;
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let all_home = record
+            .purses
+            .iter()
+            .all(|purse| purse.state == PurseState::Done);
+        if !all_home || record.common.settled {
+            return;
+        }
+        record.common.settled = true;
+        self.persist();
+        self.event(Event::Settled { total, returned });
+        self.linger(code);
+    }
+
+    fn linger(&mut self, code: CloseCode) {
+        let until = self.now.mono.after_ms(LINGER_MS);
+        let connected = self.up.is_some();
+        self.phase = if connected {
+            Phase::Lingering(Lingering { code, until })
+        } else {
+            Phase::Ended
+        };
+    }
+
+    pub(super) fn advance_settling(&mut self) {
+        self.settle_if_closing();
+        self.retry_backend();
+    }
+
+    pub(super) fn advance_lingering(&mut self) {
+        let now = self.now.mono;
+        if let Phase::Lingering(lingering) = &self.phase
+            && now >= lingering.until
+        {
+            self.phase = Phase::Ended;
+        }
+    }
+
+    pub(super) fn say_closed_again(&mut self) {
+        if let Phase::Lingering(lingering) = &self.phase {
+            self.say_closed(lingering.code);
+        }
+    }
+
+    fn say_closed(&mut self, code: CloseCode) {
+        let evidence = self
+            .record
+            .as_ref()
+            .and_then(|record| record.common.evidence());
+        self.send(&Message::Closed(Closed { code, evidence }));
+    }
+
+    /// What a restart must do: finish what was begun.
+    pub(super) fn take_up_again(&mut self) {
+        let Some(record) = &self.record else { return };
+        if record.common.settled {
+            self.phase = Phase::Ended;
+            return;
+        }
+        if let Some(code) = record.common.close_code() {
+            self.phase = Phase::Settling(Settling {
+                code,
+                deadline: None,
+                backend_retry: None,
+                tries: 0,
+                told: true,
+            });
+            self.ask_again();
+            return self.settle_if_closing();
+        }
+        self.ask_again();
+    }
+
+    /// Asks again for everything that the backend has not answered.
+    pub(super) fn ask_again(&mut self) {
+        let Some(record) = &self.record else { return };
+        let purses = record.purses.clone();
+        for purse in purses {
+            match (purse.state, &purse.receiving) {
+                (_, Some(_)) => self.ask_to_receive(purse.id),
+                (PurseState::Closing, None) => self.ask_to_settle(purse.id),
+                _ => {}
+            }
+        }
+    }
+}

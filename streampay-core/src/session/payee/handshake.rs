@@ -1,0 +1,253 @@
+//! Waiting and Greeted: from a fresh connection to one that both sides signed.
+
+use bytes::Bytes;
+use minicbor::bytes::ByteArray;
+
+use super::{Live, PayeeSession, Phase, Up};
+use crate::meter::{PauseReason, Reading};
+use crate::session::binding::{Binding, role_hash, sign_binding};
+use crate::session::record::{Common, PayeeRecord, StoredEvidence, StoredKey, StoredTerms};
+use crate::session::{
+    ChannelIdentity, CloseCode, Entropy, Event, Hash, Misbehaviour, Output, Role,
+};
+use crate::units::Mono;
+use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, VERSION, Welcome, encode};
+
+/// How long a fresh connection has to say hello, and again to bind, in milliseconds. Source:
+/// DESIGN 5.10, a deadline in every state.
+const HANDSHAKE_MS: u64 = 15_000;
+
+/// Our side of the binding is sent.
+pub(super) struct Greeted {
+    hello: Hello,
+    welcome: Bytes,
+    binding: Hash,
+    pub(super) deadline: Mono,
+}
+
+impl PayeeSession {
+    pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
+        self.up = Some(Up { identity, entropy });
+        self.nonsense = 0;
+        if matches!(self.phase, Phase::Offline) {
+            let deadline = self.now.mono.after_ms(HANDSHAKE_MS);
+            self.phase = Phase::Waiting { deadline };
+        }
+    }
+
+    pub(super) fn on_down(&mut self) {
+        self.up = None;
+        match self.phase {
+            Phase::Waiting { .. } | Phase::Greeted(_) | Phase::Live(_) => {
+                self.phase = Phase::Offline;
+                self.shut_gate(PauseReason::LinkDown);
+                self.event(Event::LinkDown);
+                if self.record.is_none() {
+                    self.phase = Phase::Ended;
+                }
+            }
+            Phase::Lingering(_) => self.phase = Phase::Ended,
+            Phase::Offline | Phase::Settling(_) | Phase::Ended => {}
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, hello: &Hello) {
+        match &self.phase {
+            Phase::Waiting { .. } => self.greet(hello),
+            Phase::Greeted(greeted) if greeted.hello == *hello => {
+                let welcome = greeted.welcome.clone();
+                self.out.push_back(Output::Send(welcome));
+            }
+            // A repetition that was overtaken by its own answer.
+            Phase::Live(_) | Phase::Settling(_) => {}
+            _ => self.misbehaved(Misbehaviour::Unexpected(0)),
+        }
+    }
+
+    fn greet(&mut self, hello: &Hello) {
+        match self.judge(hello) {
+            Ok(()) => {}
+            Err(code) => return self.refuse(code),
+        }
+        let Some(up) = self.up.clone() else { return };
+        if let Some(evidence) = &hello.evidence {
+            self.catch_up(evidence);
+        }
+        self.session = Some(hello.session);
+        let nonce = up.entropy.derive("nonce");
+        let identity = &self.config.identity;
+        let binding = Binding {
+            session: hello.session,
+            payer_nonce: hello.nonce,
+            payee_nonce: nonce,
+            payer: hello.identity,
+            payee: identity.public(),
+            payer_session_key: hello.session_key,
+            payee_session_key: self.key.public(),
+            channel: up.identity,
+            terms: self.config.terms.hash(),
+            root: hello.root.unwrap_or_default(),
+        }
+        .hash();
+        let welcome = encode(&Message::Welcome(Welcome {
+            session: hello.session,
+            version: VERSION,
+            features: 0,
+            nonce,
+            session_key: self.key.public(),
+            terms: self.config.terms.clone(),
+            terms_signature: self.terms_signature,
+            binding: sign_binding(identity, binding, Role::Payee, &up.entropy.derive("bind")),
+        }));
+        self.out.push_back(Output::Send(welcome.clone()));
+        let deadline = self.now.mono.after_ms(HANDSHAKE_MS);
+        self.phase = Phase::Greeted(Greeted {
+            hello: hello.clone(),
+            welcome,
+            binding,
+            deadline,
+        });
+    }
+
+    /// Whether this hello may open, or resume, this session.
+    fn judge(&self, hello: &Hello) -> Result<(), CloseCode> {
+        if !hello.versions.contains(&VERSION) || hello.features != 0 {
+            return Err(CloseCode::Incompatible);
+        }
+        let Some(record) = &self.record else {
+            // A payer that was bound and never got a receipt may have been bound before our
+            // record was durable; one with a receipt was not.
+            if hello.evidence.is_some() {
+                return Err(CloseCode::UnknownSession);
+            }
+            let expired = self.config.terms.expires <= self.now.unix;
+            return if expired {
+                Err(CloseCode::TermsExpired)
+            } else {
+                Ok(())
+            };
+        };
+        let common = &record.common;
+        let same = common.session == hello.session
+            && common.peer == hello.identity
+            && common.peer_key == hello.session_key
+            && hello.root == Some(*common.root);
+        if !same {
+            return Err(CloseCode::Misbehaved);
+        }
+        common.close_code().map_or(Ok(()), Err)
+    }
+
+    /// Nothing is signed yet: the answer is a close code and no more. A session that is known
+    /// stays as it is.
+    pub(super) fn refuse(&mut self, code: CloseCode) {
+        self.send(&Message::Close(Close { code }));
+        if self.record.is_none() {
+            self.event(Event::Closed {
+                code,
+                by_peer: false,
+            });
+            self.phase = Phase::Ended;
+        } else {
+            self.phase = Phase::Offline;
+            self.event(Event::LinkDown);
+        }
+    }
+
+    /// No hello or no bind in time.
+    pub(super) fn give_up(&mut self) {
+        self.refuse(CloseCode::TimedOut);
+    }
+
+    pub(super) fn on_bind(&mut self, bind: &Bind) {
+        let Phase::Greeted(greeted) = &self.phase else {
+            if matches!(self.phase, Phase::Live(_)) {
+                self.say_ready();
+            }
+            return;
+        };
+        let (hello, binding) = (greeted.hello.clone(), greeted.binding);
+        if !hello
+            .identity
+            .verifies(role_hash(binding, Role::Payer), &bind.binding)
+        {
+            self.event(Event::Misbehaved {
+                how: Misbehaviour::BadSignature,
+            });
+            return self.refuse(CloseCode::Misbehaved);
+        }
+        let resumed = self.record.is_some();
+        if !resumed {
+            let root = hello.root.unwrap_or(binding.0);
+            self.record = Some(self.first_record(&hello, root));
+        }
+        self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
+        self.persist();
+        self.say_ready();
+        let terms = self.config.terms.clone();
+        self.event(Event::Bound {
+            session: hello.session,
+            terms,
+            resumed,
+        });
+        self.grant();
+    }
+
+    fn say_ready(&mut self) {
+        let evidence = self
+            .record
+            .as_ref()
+            .and_then(|record| record.common.evidence());
+        self.send(&Message::Ready(Ready { evidence }));
+    }
+
+    /// A payer that kept a newer receipt than we did brings a restored backup forward.
+    fn catch_up(&mut self, evidence: &Evidence) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let receipt = evidence.receipt;
+        let newer = receipt.total > record.common.receipt().total;
+        let signed = self
+            .key
+            .public()
+            .verifies(receipt.hash(record.common.session), &evidence.signature);
+        if !newer || !signed {
+            return;
+        }
+        let Some(purse) = record
+            .purses
+            .iter_mut()
+            .find(|purse| purse.id == receipt.purse)
+        else {
+            return;
+        };
+        purse.credited = receipt.cumulative;
+        purse.seq = receipt.seq;
+        purse.last = None;
+        purse.refusal = None;
+        record.common.evidence = Some(StoredEvidence(*evidence));
+        record.common.reading = record.common.reading.max(receipt.reading);
+        self.persist();
+    }
+
+    fn first_record(&self, hello: &Hello, root: [u8; 32]) -> PayeeRecord {
+        PayeeRecord {
+            common: Common {
+                version: VERSION,
+                session: hello.session,
+                peer: hello.identity,
+                peer_key: hello.session_key,
+                key: StoredKey(self.key.clone()),
+                terms: StoredTerms(self.config.terms.clone()),
+                root: ByteArray::from(root),
+                reading: Reading::default(),
+                evidence: None,
+                next_request: 0,
+                closing: None,
+                settled: false,
+            },
+            purses: [].into(),
+        }
+    }
+}

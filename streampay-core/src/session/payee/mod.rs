@@ -1,0 +1,470 @@
+//! The payee's machine.
+//!
+//! ```text
+//!              Link Up             Hello             Bind
+//!   Offline ------------> Waiting -------> Greeted -------> Live
+//!      ^                     |                |              |
+//!      +----- Link Down -----+----------------+--------------+
+//!      |                                                     | close, by anybody
+//!      +--- Command::Close ------------------> Settling <----+
+//!                                                 | every purse settled, Closed sent
+//!                                                 v
+//!                                             Lingering ---- 10 s or Link Down ---> Ended
+//! ```
+//!
+//! | state | entry | leaves on |
+//! |---|---|---|
+//! | Offline | no link; the gate is shut | Link Up: Waiting; Close: Settling |
+//! | Waiting | nothing known of the peer | Hello: welcome sent, Greeted; deadline: Ended or Offline |
+//! | Greeted | our side of the binding sent | Bind that verifies: record durable, Live; deadline |
+//! | Live | gate open as far as preview, credit and window reach | close by anybody, misbehaviour |
+//! | Settling | closing durable, gate shut, no tick accepted | all purses settled: Closed sent |
+//! | Lingering | Closed sent | repeats Closed on anything the payer says |
+//!
+//! Order rules: an acceptance is durable before it is acked; the lease is durable before the gate
+//! may pass it; from closing on no tick is credited. Spec: session.
+
+mod closing;
+mod flow;
+mod handshake;
+mod purses;
+mod receive;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use self::closing::{Lingering, Settling};
+use self::flow::Live;
+use self::handshake::Greeted;
+use super::record::{PayeePurse, PayeeRecord, from_bytes, method_name, to_bytes};
+use super::{
+    ApiMisuse, BackendEvent, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input,
+    LinkEvent, Misbehaviour, Output, SecretKey, Signature,
+};
+use crate::backend::Request;
+use crate::meter::{Grant, PauseReason, Reading, Schedule};
+use crate::store::{ChangeSet, Key, StoreError, session_key};
+use crate::units::{Mono, Msat, Now, PurseId, PurseKey, RequestId, SessionId};
+use crate::wire::{Message, Terms, decode, encode};
+
+/// Messages that make no sense before the payee gives up on its peer. Chosen arbitrarily: a
+/// sound peer sends none.
+const NONSENSE_MAX: u16 = 16;
+
+/// Who the payee is and what it offers.
+#[derive(Clone, Debug)]
+pub struct PayeeConfig {
+    /// The payee's identity: the key in the link.
+    pub identity: SecretKey,
+    /// What is offered to new sessions.
+    pub terms: Terms,
+    /// How long a bound payer may stay without paying anything, in milliseconds.
+    pub unpaid_ms: u64,
+}
+
+/// The payee's side of a session. Sans-IO: give it inputs, then take every output in order.
+///
+/// The contract is that of [`PayerSession`](super::PayerSession).
+pub struct PayeeSession {
+    config: PayeeConfig,
+    terms_signature: Signature,
+    /// This side's key of the session.
+    key: SecretKey,
+    session: Option<SessionId>,
+    record: Option<PayeeRecord>,
+    up: Option<Up>,
+    phase: Phase,
+    out: VecDeque<Output>,
+    now: Now,
+    nonsense: u16,
+}
+
+/// The connection.
+#[derive(Clone)]
+struct Up {
+    identity: ChannelIdentity,
+    entropy: Entropy,
+}
+
+enum Phase {
+    Offline,
+    Waiting { deadline: Mono },
+    Greeted(Greeted),
+    Live(Live),
+    Settling(Settling),
+    Lingering(Lingering),
+    Ended,
+}
+
+impl PayeeSession {
+    /// A machine for a payer yet unknown. `entropy` makes its key: never use the same twice.
+    ///
+    /// # Errors
+    /// [`BadKey`] with a probability of 2^-128.
+    pub fn new(config: PayeeConfig, entropy: &Entropy) -> Result<Self, BadKey> {
+        let key = SecretKey::derive(entropy, "session-key")?;
+        let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
+        Ok(Self {
+            config,
+            terms_signature,
+            key,
+            session: None,
+            record: None,
+            up: None,
+            phase: Phase::Offline,
+            out: VecDeque::new(),
+            now: Now::default(),
+            nonsense: 0,
+        })
+    }
+
+    /// A session from the records of its prefix in the store, with the terms of then. Its backend
+    /// machine must have been restored before.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where the record is missing or unreadable.
+    pub fn restore(
+        config: PayeeConfig,
+        now: Now,
+        session: SessionId,
+        records: &[(Key, Vec<u8>)],
+    ) -> Result<Self, StoreError> {
+        let key = session_key(session);
+        let found = records
+            .iter()
+            .find(|(found, _)| *found == key)
+            .ok_or(StoreError::Corrupt)?;
+        let record: PayeeRecord = from_bytes(&found.1)?;
+        if record.common.session != session {
+            return Err(StoreError::Corrupt);
+        }
+        let config = PayeeConfig {
+            terms: record.common.terms.0.clone(),
+            ..config
+        };
+        let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
+        let mut restored = Self {
+            config,
+            terms_signature,
+            key: record.common.key.0.clone(),
+            session: Some(session),
+            record: Some(record),
+            up: None,
+            phase: Phase::Offline,
+            out: VecDeque::new(),
+            now,
+            nonsense: 0,
+        };
+        restored.take_up_again();
+        Ok(restored)
+    }
+
+    /// Takes what happened.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`] only, with the session unchanged: everything a peer can cause is an output.
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), ApiMisuse> {
+        if now.mono < self.now.mono {
+            return Err(ApiMisuse::TimeWentBack);
+        }
+        if matches!(self.phase, Phase::Ended) {
+            return Err(ApiMisuse::Ended);
+        }
+        self.check(&input)?;
+        self.now = now;
+        match input {
+            Input::Received(bytes) => self.on_received(&bytes),
+            Input::Timeout => {}
+            Input::Command(command) => self.on_command(command),
+            Input::Usage(reading) => self.on_usage(reading),
+            Input::Backend(event) => self.on_backend(event),
+            Input::Link(LinkEvent::Up { identity, entropy }) => self.on_up(identity, entropy),
+            Input::Link(LinkEvent::Down) => self.on_down(),
+            Input::PersistFailed => self.on_persist_failed(),
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// The next thing to do, if any.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to come back with [`Input::Timeout`]; none while nothing is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        match &self.phase {
+            Phase::Offline => self.record.as_ref().and_then(|_| self.backend_timeout()),
+            Phase::Ended => None,
+            Phase::Waiting { deadline } => Some(*deadline),
+            Phase::Greeted(greeted) => Some(greeted.deadline),
+            Phase::Live(live) => live.timeout(self.credited().is_zero(), self.config.unpaid_ms),
+            Phase::Settling(settling) => settling.timeout(),
+            Phase::Lingering(lingering) => Some(lingering.timeout()),
+        }
+    }
+
+    /// The session's name, once a payer said it.
+    #[must_use]
+    pub const fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// What may have been delivered by now: where a new meter starts.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        match (&self.phase, &self.record) {
+            (Phase::Live(live), _) => live.reading,
+            (_, record) => record
+                .as_ref()
+                .map(|record| record.common.reading)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// What is offered.
+    #[must_use]
+    pub const fn terms(&self) -> &Terms {
+        &self.config.terms
+    }
+
+    /// All ticks accepted.
+    #[must_use]
+    pub fn credited(&self) -> Msat {
+        self.sum(|purse| purse.credited)
+    }
+
+    /// True once the session is over.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// True once all money is where it belongs.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_none_or(|record| record.common.settled)
+    }
+
+    fn check(&self, input: &Input) -> Result<(), ApiMisuse> {
+        match input {
+            Input::Link(LinkEvent::Up { .. }) if self.up.is_some() => Err(ApiMisuse::LinkAlreadyUp),
+            Input::Link(LinkEvent::Down) | Input::Received(_) if self.up.is_none() => {
+                Err(ApiMisuse::NoLink)
+            }
+            Input::Backend(event) if Some(event.purse.session) != self.session => {
+                Err(ApiMisuse::WrongSession)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_received(&mut self, bytes: &Bytes) {
+        match decode(bytes) {
+            Ok(Some(message)) => self.on_message(message),
+            Ok(None) => {}
+            Err(error) => {
+                self.event(Event::Dropped { error });
+                self.count_nonsense();
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        if matches!(self.phase, Phase::Lingering(_)) {
+            return self.say_closed_again();
+        }
+        match message {
+            Message::Hello(hello) => self.on_hello(&hello),
+            Message::Bind(bind) => self.on_bind(&bind),
+            Message::Purse(part) => self.on_purse_part(part),
+            Message::Tick(tick) => self.on_tick(&tick),
+            Message::Pause(pause) => self.on_peer_flow(pause.epoch, Some(pause.reason)),
+            Message::Resume(resume) => self.on_peer_flow(resume.epoch, None),
+            Message::Close(close) => self.close(close.code, true),
+            other => self.misbehaved(Misbehaviour::Unexpected(other.number())),
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Pause(reason) => self.pause_by_user(reason),
+            Command::Resume => self.resume_by_user(),
+            Command::Close(code) => self.close(code, false),
+            Command::WriteOff => {}
+        }
+    }
+
+    /// The disk is not to be trusted any more: nothing leaves, the gate shuts.
+    fn on_persist_failed(&mut self) {
+        self.out.clear();
+        self.out.push_back(Output::Gate(Grant::Closed));
+        self.event(Event::Closed {
+            code: CloseCode::StoreFailed,
+            by_peer: false,
+        });
+        self.phase = Phase::Ended;
+    }
+
+    /// Everything that time or a changed state calls for.
+    fn advance(&mut self) {
+        let now = self.now.mono;
+        match &self.phase {
+            Phase::Ended => {}
+            Phase::Offline => self.retry_backend(),
+            Phase::Waiting { deadline } if now >= *deadline => self.give_up(),
+            Phase::Greeted(greeted) if now >= greeted.deadline => self.give_up(),
+            Phase::Waiting { .. } | Phase::Greeted(_) => {}
+            Phase::Live(_) => self.advance_live(),
+            Phase::Settling(_) => self.advance_settling(),
+            Phase::Lingering(_) => self.advance_lingering(),
+        }
+    }
+
+    fn misbehaved(&mut self, how: Misbehaviour) {
+        self.event(Event::Misbehaved { how });
+        self.turn_away(CloseCode::Misbehaved);
+    }
+
+    /// Ends the session, or the connection alone where nobody has signed anything on it yet: a
+    /// stranger who knows a session's name must not be able to end it.
+    fn turn_away(&mut self, code: CloseCode) {
+        match self.phase {
+            Phase::Waiting { .. } | Phase::Greeted(_) => self.refuse(code),
+            _ => self.close(code, false),
+        }
+    }
+
+    fn count_nonsense(&mut self) {
+        self.nonsense = self.nonsense.saturating_add(1);
+        if self.nonsense == NONSENSE_MAX {
+            self.turn_away(CloseCode::Misbehaved);
+        }
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            tariff: self.config.terms.tariff,
+            ..Schedule::default()
+        }
+    }
+
+    fn sum(&self, part: impl Fn(&PayeePurse) -> Msat) -> Msat {
+        let purses = self.record.iter().flat_map(|record| &record.purses);
+        purses.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(part(purse)))
+    }
+
+    fn purse(&self, id: PurseId) -> Option<&PayeePurse> {
+        self.record
+            .as_ref()?
+            .purses
+            .iter()
+            .find(|purse| purse.id == id)
+    }
+
+    fn purse_mut(&mut self, id: PurseId) -> Option<&mut PayeePurse> {
+        self.record
+            .as_mut()?
+            .purses
+            .iter_mut()
+            .find(|purse| purse.id == id)
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn send(&mut self, message: &Message) {
+        if self.up.is_some() {
+            self.out.push_back(Output::Send(encode(message)));
+        }
+    }
+
+    fn gate(&mut self, grant: Grant) {
+        self.out.push_back(Output::Gate(grant));
+    }
+
+    fn shut_gate(&mut self, reason: PauseReason) {
+        self.gate(Grant::Paused(reason));
+    }
+
+    fn persist(&mut self) {
+        let changes = self.changes();
+        if !changes.is_empty() {
+            self.out.push_back(Output::Persist(changes));
+        }
+    }
+
+    fn changes(&self) -> ChangeSet {
+        let mut changes = ChangeSet::new();
+        if let Some(record) = &self.record {
+            changes.put(session_key(record.common.session), to_bytes(record));
+        }
+        changes
+    }
+
+    /// Takes a backend's answer: its changes and the record's become durable together, before
+    /// its effects run and before anything is said of its outcome.
+    fn on_backend(&mut self, event: BackendEvent) {
+        let BackendEvent { purse, answer } = event;
+        let method = self.method_of(purse.purse);
+        let before = core::mem::take(&mut self.out);
+        if let Some(outcome) = answer.outcome {
+            self.on_outcome(purse.purse, outcome);
+        }
+        let after = core::mem::replace(&mut self.out, before);
+        let mut changes = answer.delta.within_purse(purse);
+        changes.merge(answer.node_delta.within_node(&method));
+        changes.merge(self.changes());
+        self.out.push_back(Output::Persist(changes));
+        let effects = answer.effects.into_iter();
+        self.out.extend(effects.map(|effect| Output::Effect {
+            method: method.clone(),
+            effect,
+        }));
+        self.out.extend(after);
+    }
+
+    fn method_of(&self, id: PurseId) -> String {
+        let method = self.purse(id).map(|purse| purse.method).unwrap_or_default();
+        method_name(&self.config.terms, method)
+    }
+
+    fn ask(&mut self, id: PurseId, request_id: RequestId, request: Request) {
+        let Some(session) = self.session else { return };
+        let method = self.method_of(id);
+        let purse = PurseKey { session, purse: id };
+        self.out.push_back(Output::Backend {
+            method,
+            purse,
+            id: request_id,
+            request,
+        });
+    }
+}
+
+impl core::fmt::Debug for PayeeSession {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let phase = match &self.phase {
+            Phase::Offline => "Offline",
+            Phase::Waiting { .. } => "Waiting",
+            Phase::Greeted(_) => "Greeted",
+            Phase::Live(_) => "Live",
+            Phase::Settling(_) => "Settling",
+            Phase::Lingering(_) => "Lingering",
+            Phase::Ended => "Ended",
+        };
+        f.debug_struct("PayeeSession")
+            .field("session", &self.session)
+            .field("phase", &phase)
+            .field("credited", &self.credited())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! Purses as the payee sees them: collected in parts, shown to the backend, accepted or refused.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use minicbor::bytes::ByteArray;
+
+use super::{PayeeSession, Phase};
+use crate::backend::{BackendError, PurseOffer, RefusalCode, Request};
+use crate::session::record::{PayeePurse, PurseState};
+use crate::session::{Event, Misbehaviour, TaggedHash};
+use crate::units::{Msat, PurseId, Seq};
+use crate::wire::{Message, OPENING_MAX, Purse, PurseOk, PurseRefused};
+
+/// The most purses that one payer may open in one session. Matches what a payer opens.
+const PURSES_MAX: usize = 400;
+
+/// What has come of a purse's opening.
+pub(super) struct Parts {
+    purse: PurseId,
+    method: u8,
+    parts: Vec<Option<Bytes>>,
+}
+
+impl Parts {
+    fn new(part: &Purse) -> Self {
+        Self {
+            purse: part.purse,
+            method: part.method,
+            parts: core::iter::repeat_n(None, usize::from(part.of)).collect(),
+        }
+    }
+
+    /// Adds a part. True where it fits the others.
+    fn add(&mut self, part: Purse) -> bool {
+        let size: usize = self.parts.iter().flatten().map(Bytes::len).sum();
+        let fits = self.purse == part.purse
+            && self.method == part.method
+            && self.parts.len() == usize::from(part.of)
+            && size.saturating_add(part.bytes.len()) <= OPENING_MAX;
+        match self.parts.get_mut(usize::from(part.part)) {
+            Some(Some(known)) => fits && *known == part.bytes,
+            Some(empty) if fits => {
+                *empty = Some(part.bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn joined(&self) -> Option<Bytes> {
+        let parts: Option<Vec<&Bytes>> = self.parts.iter().map(Option::as_ref).collect();
+        Some(
+            parts?
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect::<Vec<u8>>()
+                .into(),
+        )
+    }
+}
+
+impl PayeeSession {
+    pub(super) fn on_purse_part(&mut self, part: Purse) {
+        if !matches!(self.phase, Phase::Live(_)) {
+            return;
+        }
+        let id = part.purse;
+        match self.purse(id).map(|purse| purse.state) {
+            Some(PurseState::Open) => return self.send(&Message::PurseOk(PurseOk { purse: id })),
+            Some(PurseState::Closing | PurseState::Done) => {
+                let code = RefusalCode::OutOfOrder;
+                return self.send(&Message::PurseRefused(PurseRefused { purse: id, code }));
+            }
+            // Being checked, or not known yet: it may have to be asked again after a restart.
+            _ => {}
+        }
+        let Some(live) = self.live_mut() else { return };
+        let other = live.parts.as_ref().is_none_or(|parts| parts.purse != id);
+        if other {
+            live.parts = Some(Parts::new(&part));
+        }
+        let Some(parts) = &mut live.parts else { return };
+        let method = part.method;
+        if !parts.add(part) {
+            return self.misbehaved(Misbehaviour::PurseParts);
+        }
+        if let Some(opening) = parts.joined() {
+            live.parts = None;
+            self.accept_purse(id, method, opening);
+        }
+    }
+
+    fn accept_purse(&mut self, id: PurseId, method: u8, opening: Bytes) {
+        let hash = TaggedHash::new("streampay/purse/v1")
+            .blob(&opening)
+            .finish()
+            .0;
+        match self.purse(id) {
+            Some(known) if *known.opening != hash => {
+                return self.misbehaved(Misbehaviour::PurseParts);
+            }
+            Some(_) => {}
+            None => {
+                if !self.add_purse(id, method, hash) {
+                    return self.misbehaved(Misbehaviour::PurseParts);
+                }
+            }
+        }
+        let Some(record) = &self.record else { return };
+        let Some(purse) = self.purse(id) else { return };
+        let terms = &self.config.terms;
+        let params = terms.methods.get(usize::from(method));
+        let offer = PurseOffer {
+            params: params
+                .map(|method| Bytes::copy_from_slice(&method.params))
+                .unwrap_or_default(),
+            tick: Self::offered_tick(terms),
+            payer_key: record.common.peer_key,
+            payee_key: self.key.public(),
+        };
+        let request = purse.request;
+        self.ask(id, request, Request::Accept { offer, opening });
+    }
+
+    fn add_purse(&mut self, id: PurseId, method: u8, opening: [u8; 32]) -> bool {
+        let listed = usize::from(method) < self.config.terms.methods.len();
+        let Some(record) = &mut self.record else {
+            return false;
+        };
+        let next = record.purses.last().is_none_or(|last| last.id < id);
+        if !listed || !next || record.purses.len() >= PURSES_MAX {
+            return false;
+        }
+        let request = record.common.request_id();
+        record.purses.push(PayeePurse {
+            id,
+            method,
+            state: PurseState::Opening,
+            capacity: Msat::ZERO,
+            credited: Msat::ZERO,
+            seq: Seq(0),
+            last: None,
+            refusal: None,
+            receiving: None,
+            opening: ByteArray::from(opening),
+            request,
+            settled: Msat::ZERO,
+        });
+        true
+    }
+
+    pub(super) fn on_accepted(&mut self, id: PurseId, capacity: Msat) {
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        if purse.state != PurseState::Opening {
+            return;
+        }
+        purse.state = PurseState::Open;
+        purse.capacity = capacity;
+        self.event(Event::PurseOpen {
+            purse: id,
+            capacity,
+        });
+        self.send_in_live(&Message::PurseOk(PurseOk { purse: id }));
+        self.backend_is_back();
+    }
+
+    pub(super) fn accept_failed(&mut self, id: PurseId, error: BackendError) {
+        self.event(Event::BackendTrouble { error });
+        let code = match error {
+            // The payer shows its purse again, and then it is asked again.
+            BackendError::Transient | BackendError::Unknown => return,
+            BackendError::Rejected(code, _) | BackendError::Fatal(code) => code,
+        };
+        if let Some(purse) = self.purse_mut(id) {
+            purse.state = PurseState::Done;
+        }
+        self.event(Event::PurseRefused { purse: id, code });
+        self.send_in_live(&Message::PurseRefused(PurseRefused { purse: id, code }));
+    }
+
+    /// Sends what makes sense on a bound connection only.
+    pub(super) fn send_in_live(&mut self, message: &Message) {
+        if matches!(self.phase, Phase::Live(_)) {
+            self.send(message);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Ticks as the payee sees them: each `seq` once, one at a time, credited when durable.
+
+use bytes::Bytes;
+use minicbor::bytes::ByteArray;
+
+use super::{PayeeSession, Phase};
+use crate::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use crate::session::record::{PurseState, ReceivingTick, StoredEvidence};
+use crate::session::{CloseCode, Event, Misbehaviour, Output, Receipt, TaggedHash};
+use crate::units::{PurseId, Seq};
+use crate::wire::{Ack, Message, Nack, Tick, encode};
+
+impl PayeeSession {
+    pub(super) fn on_tick(&mut self, tick: &Tick) {
+        if !matches!(self.phase, Phase::Live(_)) {
+            return;
+        }
+        let Some(purse) = self.purse(tick.purse) else {
+            return self.refuse_unknown(tick);
+        };
+        if let Some(receiving) = &purse.receiving {
+            // The same again while it is checked; anything else cannot be.
+            let same = receiving.seq == tick.seq && *receiving.payload == tick.payload[..];
+            let older = tick.seq <= purse.seq;
+            return if same || older {
+            } else {
+                self.misbehaved(Misbehaviour::TickReused)
+            };
+        }
+        if tick.seq <= purse.seq {
+            return self.answer_again(tick);
+        }
+        if tick.seq != purse.seq.next() {
+            return self.misbehaved(Misbehaviour::TickGap);
+        }
+        if purse.state != PurseState::Open || self.is_receiving().is_some() {
+            // Not open: a message that overtook the one which opens it, and comes again. One
+            // payment at a time: a sound payer has no other.
+            return;
+        }
+        self.receive(tick);
+    }
+
+    fn receive(&mut self, tick: &Tick) {
+        let amount = Self::offered_tick(&self.config.terms);
+        let Some(purse) = self.purse(tick.purse) else {
+            return;
+        };
+        let fits =
+            purse.credited.plus(amount) == Ok(tick.cumulative) && tick.cumulative <= purse.capacity;
+        if !fits {
+            return self.refuse_tick(
+                tick.purse,
+                tick.seq,
+                payment_hash(&tick.payload),
+                RefusalCode::WrongAmount,
+                Consumed::No,
+            );
+        }
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let request = record.common.request_id();
+        let receiving = ReceivingTick {
+            seq: tick.seq,
+            amount,
+            cumulative: tick.cumulative,
+            payload: tick.payload.to_vec().into(),
+            request,
+        };
+        if let Some(purse) = self.purse_mut(tick.purse) {
+            purse.receiving = Some(receiving);
+        }
+        self.note_receiving();
+        self.ask_to_receive(tick.purse);
+    }
+
+    /// Asks the backend to take the payment, also again after a restart: same id, same words.
+    pub(super) fn ask_to_receive(&mut self, id: PurseId) {
+        let Some(receiving) = self.purse(id).and_then(|purse| purse.receiving.as_ref()) else {
+            return;
+        };
+        let request = Request::Receive {
+            seq: receiving.seq,
+            amount: receiving.amount,
+            cumulative: receiving.cumulative,
+            payload: Bytes::copy_from_slice(&receiving.payload),
+        };
+        let request_id = receiving.request;
+        self.ask(id, request_id, request);
+    }
+
+    pub(super) fn on_outcome(&mut self, id: PurseId, outcome: Outcome) {
+        match outcome {
+            Outcome::Accepted { capacity } => self.on_accepted(id, capacity),
+            Outcome::Credited => self.on_credited(id),
+            Outcome::Settled { settled } => self.on_settled(id, settled),
+            Outcome::Failed(error) => self.on_failed(id, error),
+            // The payer's outcomes: a backend that gives one to a payee is broken.
+            Outcome::Opened { .. }
+            | Outcome::Paid { .. }
+            | Outcome::Reclaimed
+            | Outcome::Spent
+            | Outcome::Released { .. } => {}
+        }
+    }
+
+    /// The payment is ours. Durable with this answer, and only then acked.
+    fn on_credited(&mut self, id: PurseId) {
+        let reading = self.reading();
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        let Some(receiving) = purse.receiving.take() else {
+            return;
+        };
+        purse.credited = receiving.cumulative;
+        purse.seq = receiving.seq;
+        purse.last = Some(ByteArray::from(payment_hash(&receiving.payload)));
+        purse.refusal = None;
+        let (seq, cumulative) = (purse.seq, purse.credited);
+        let total = self.credited();
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let receipt = Receipt {
+            purse: id,
+            seq,
+            cumulative,
+            total,
+            reading,
+        };
+        let evidence = receipt.sign(record.common.session, &self.key);
+        record.common.evidence = Some(StoredEvidence(evidence));
+        self.send_in_live(&Message::Ack(Ack {
+            evidence,
+            grant: None,
+        }));
+        self.event(Event::TickReceived { seq, total });
+        self.backend_is_back();
+        self.grant();
+        self.settle_if_closing();
+    }
+
+    fn on_failed(&mut self, id: PurseId, error: BackendError) {
+        let Some(purse) = self.purse(id) else { return };
+        match (purse.state, &purse.receiving) {
+            (PurseState::Opening, _) => self.accept_failed(id, error),
+            (PurseState::Closing, None) => self.settle_failed(id, error),
+            (_, Some(receiving)) => {
+                let (seq, hash) = (receiving.seq, payment_hash(&receiving.payload));
+                self.receive_failed(id, seq, hash, error);
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn receive_failed(&mut self, id: PurseId, seq: Seq, hash: [u8; 32], error: BackendError) {
+        match error {
+            BackendError::Transient | BackendError::Unknown => {
+                self.event(Event::BackendTrouble { error });
+                self.try_later();
+            }
+            BackendError::Rejected(code, consumed) => {
+                self.refuse_tick(id, seq, hash, code, consumed);
+                self.backend_is_back();
+                self.settle_if_closing();
+            }
+            BackendError::Fatal(code) => {
+                self.event(Event::BackendTrouble { error });
+                self.refuse_tick(id, seq, hash, code, Consumed::Unknown);
+                self.close(CloseCode::BackendFailed, false);
+                self.settle_if_closing();
+            }
+        }
+    }
+
+    fn refuse_tick(
+        &mut self,
+        id: PurseId,
+        seq: Seq,
+        hash: [u8; 32],
+        code: RefusalCode,
+        consumed: Consumed,
+    ) {
+        let nack = Message::Nack(Nack {
+            purse: id,
+            seq,
+            code,
+            consumed,
+        });
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        purse.receiving = None;
+        purse.seq = seq;
+        purse.last = Some(ByteArray::from(hash));
+        purse.refusal = Some(encode(&nack).to_vec().into());
+        self.persist();
+        self.event(Event::TickRefused { seq, code });
+        self.send_in_live(&nack);
+    }
+
+    /// A tick of a purse that never opened here: a purse record was lost with a crash.
+    fn refuse_unknown(&mut self, tick: &Tick) {
+        let (purse, seq) = (tick.purse, tick.seq);
+        let (code, consumed) = (RefusalCode::OutOfOrder, Consumed::No);
+        self.send(&Message::Nack(Nack {
+            purse,
+            seq,
+            code,
+            consumed,
+        }));
+    }
+
+    /// A tick that was answered: the same answer again. Another payment under its number is
+    /// misbehaviour.
+    fn answer_again(&mut self, tick: &Tick) {
+        let Some(purse) = self.purse(tick.purse) else {
+            return;
+        };
+        let newest = tick.seq == purse.seq;
+        let other = purse
+            .last
+            .as_ref()
+            .is_some_and(|last| **last != payment_hash(&tick.payload));
+        if newest && other {
+            return self.misbehaved(Misbehaviour::TickReused);
+        }
+        let refusal = purse.refusal.as_ref().filter(|_| newest);
+        let evidence = self
+            .record
+            .as_ref()
+            .and_then(|record| record.common.evidence());
+        match (refusal, evidence) {
+            (Some(refusal), _) => {
+                let nack = Bytes::copy_from_slice(refusal);
+                self.out.push_back(Output::Send(nack));
+            }
+            (None, Some(evidence)) => self.send(&Message::Ack(Ack {
+                evidence,
+                grant: None,
+            })),
+            (None, None) => {}
+        }
+    }
+}
+
+fn payment_hash(payload: &[u8]) -> [u8; 32] {
+    TaggedHash::new("streampay/tick/v1")
+        .blob(payload)
+        .finish()
+        .0
+}

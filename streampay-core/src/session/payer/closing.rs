@@ -1,0 +1,240 @@
+//! Closing and Releasing: what is due is settled by the payee, what is left comes home.
+
+use alloc::vec::Vec;
+
+use super::{PayerSession, Phase};
+use crate::backend::{BackendError, Request};
+use crate::session::pace::Backoff;
+use crate::session::record::PurseState;
+use crate::session::{CloseCode, Event};
+use crate::units::{Mono, Msat, PurseId};
+use crate::wire::{Close, Closed, Message};
+
+/// How long the payee has to answer a close, in milliseconds; then the payer takes home what is
+/// not acknowledged all the same.
+const CLOSE_MS: u64 = 6_000;
+
+/// The session is closing, durably, and the payee was told.
+pub(super) struct Closing {
+    code: CloseCode,
+    retry: Backoff,
+    deadline: Mono,
+}
+
+/// The purses were told to come home.
+pub(super) struct Releasing {
+    retry: Option<Backoff>,
+    tries: u8,
+}
+
+/// How often a purse is told to come home before that is left to `recover`.
+const RELEASE_TRIES: u8 = 5;
+
+impl Closing {
+    pub(super) fn timeout(&self) -> Mono {
+        self.retry.at().min(self.deadline)
+    }
+}
+
+impl Releasing {
+    pub(super) fn timeout(&self) -> Option<Mono> {
+        self.retry.map(|retry| retry.at())
+    }
+
+    pub(super) fn retry_from(&mut self, now: Mono) {
+        self.retry.get_or_insert_with(|| Backoff::start(now));
+    }
+}
+
+impl PayerSession {
+    /// Ends the session: mark it durably, tell the payee, wait for what is due, take the rest
+    /// home.
+    pub(super) fn close(&mut self, code: CloseCode, by_peer: bool) {
+        if !self.in_session() {
+            return;
+        }
+        self.event(Event::Closed { code, by_peer });
+        let bound = matches!(self.phase, Phase::Live(_));
+        let close = Message::Close(Close { code });
+        let Some(record) = &mut self.record else {
+            self.send(&close);
+            self.phase = Phase::Ended;
+            return;
+        };
+        record.common.closing = Some(code.code());
+        if bound {
+            let retry = Backoff::start(self.now.mono);
+            let deadline = self.now.mono.after_ms(CLOSE_MS);
+            self.phase = Phase::Closing(Closing {
+                code,
+                retry,
+                deadline,
+            });
+        }
+        self.persist();
+        self.send(&close);
+        if !bound {
+            self.release_purses();
+        }
+    }
+
+    /// The payee wants to end, or cannot go on.
+    pub(super) fn on_close(&mut self, code: CloseCode) {
+        self.close(code, true);
+    }
+
+    /// The payee has ended; what it says is due counts as far as it is signed.
+    pub(super) fn on_closed(&mut self, closed: &Closed) {
+        self.close(closed.code, true);
+        if !matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        if let Some(evidence) = &closed.evidence {
+            self.accept_evidence(evidence);
+        }
+        self.release_purses();
+    }
+
+    pub(super) fn advance_closing(&mut self) {
+        let now = self.now.mono;
+        let Phase::Closing(closing) = &mut self.phase else {
+            return;
+        };
+        let code = closing.code;
+        let late = now >= closing.deadline || self.up.is_none();
+        let due = closing.retry.due(now);
+        if late {
+            self.release_purses();
+        } else if due {
+            self.send(&Message::Close(Close { code }));
+        }
+    }
+
+    /// Tells every purse to come home, except those that have a request under way: their answer
+    /// leads here again.
+    pub(super) fn release_purses(&mut self) {
+        self.release(false);
+    }
+
+    /// The same; `again` also repeats what was asked before and has no answer.
+    pub(super) fn release(&mut self, again: bool) {
+        if !matches!(self.phase, Phase::Releasing(_)) {
+            self.phase = Phase::Releasing(Releasing {
+                retry: None,
+                tries: 0,
+            });
+        }
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let mut asked = Vec::new();
+        for purse in &mut record.purses {
+            let making = purse
+                .pending
+                .as_ref()
+                .is_some_and(|pending| pending.payload.is_none());
+            match purse.state {
+                PurseState::Offered | PurseState::Open if !making => {
+                    purse.state = PurseState::Closing;
+                    purse.request = record.common.request_id();
+                    asked.push(purse.id);
+                }
+                PurseState::Closing if again => asked.push(purse.id),
+                _ => {}
+            }
+        }
+        self.persist();
+        asked.into_iter().for_each(|id| self.ask_to_release(id));
+        if again {
+            self.ask_again_in_release();
+        }
+        self.settle_if_all_home();
+    }
+
+    pub(super) fn release_purses_if_closing(&mut self) {
+        if matches!(self.phase, Phase::Releasing(_)) {
+            self.release_purses();
+        }
+    }
+
+    pub(super) fn on_released(&mut self, id: PurseId, refunded: Msat) {
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        if purse.state != PurseState::Closing {
+            return;
+        }
+        purse.state = PurseState::Done;
+        purse.refunded = refunded;
+        self.settle_if_all_home();
+    }
+
+    pub(super) fn release_failed(&mut self, id: PurseId, error: BackendError) {
+        let now = self.now.mono;
+        let Phase::Releasing(releasing) = &mut self.phase else {
+            return;
+        };
+        releasing.tries = releasing.tries.saturating_add(1);
+        let give_up = releasing.tries >= RELEASE_TRIES
+            || !matches!(error, BackendError::Transient | BackendError::Unknown);
+        if give_up {
+            self.event(Event::Unsettled { purse: id, error });
+            self.phase = Phase::Ended;
+        } else {
+            releasing.retry_from(now);
+        }
+    }
+
+    pub(super) fn advance_releasing(&mut self) {
+        let now = self.now.mono;
+        let Phase::Releasing(releasing) = &mut self.phase else {
+            return;
+        };
+        if releasing.retry.is_some_and(|retry| now >= retry.at()) {
+            releasing.retry = None;
+            self.release(true);
+        }
+    }
+
+    /// After a restart, requests that had no answer are asked again; their answers lead to the
+    /// release.
+    fn ask_again_in_release(&mut self) {
+        let Some(record) = &self.record else { return };
+        let purses = record.purses.clone();
+        for purse in purses {
+            match (purse.state, &purse.pending) {
+                (PurseState::Opening, _) => self.ask_to_open(purse.id),
+                (PurseState::Offered | PurseState::Open, Some(pending))
+                    if pending.payload.is_none() =>
+                {
+                    self.ask_to_pay(purse.id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ask_to_release(&mut self, id: PurseId) {
+        if let Some(request) = self.purse(id).map(|purse| purse.request) {
+            self.ask(id, request, Request::Release);
+        }
+    }
+
+    fn settle_if_all_home(&mut self) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let all_home = record
+            .purses
+            .iter()
+            .all(|purse| purse.state == PurseState::Done);
+        if !all_home || record.common.settled {
+            return;
+        }
+        record.common.settled = true;
+        let (total, returned) = (self.acknowledged(), self.sum(|purse| purse.refunded));
+        self.persist();
+        self.event(Event::Settled { total, returned });
+        self.phase = Phase::Ended;
+    }
+}

@@ -1,0 +1,279 @@
+//! Greeting and Binding: from a fresh connection to one that both sides signed.
+
+use minicbor::bytes::ByteArray;
+
+use super::{Live, PayerSession, Phase, Up};
+use crate::meter::Reading;
+use crate::session::binding::{Binding as Bound, role_hash, sign_binding};
+use crate::session::pace::Backoff;
+use crate::session::record::{Common, PayerRecord, StoredKey, StoredTerms};
+use crate::session::{ChannelIdentity, CloseCode, Entropy, Event, Misbehaviour, Role, Signature};
+use crate::units::{Mono, Msat};
+use crate::wire::{Bind, Hello, Message, Ready, Terms, VERSION, Welcome};
+
+/// How long a peer has to answer the hello and the bind, in milliseconds. Source: DESIGN 5.10, a
+/// deadline in every state.
+const HANDSHAKE_MS: u64 = 15_000;
+
+/// Hello is sent.
+pub(super) struct Greeting {
+    nonce: [u8; 32],
+    retry: Backoff,
+    deadline: Mono,
+}
+
+/// Our side of the binding is sent.
+pub(super) struct Binding {
+    signature: Signature,
+    retry: Backoff,
+    deadline: Mono,
+    resumed: bool,
+}
+
+impl Greeting {
+    pub(super) fn timeout(&self) -> Mono {
+        self.retry.at().min(self.deadline)
+    }
+}
+
+impl Binding {
+    pub(super) fn timeout(&self) -> Mono {
+        self.retry.at().min(self.deadline)
+    }
+}
+
+impl PayerSession {
+    pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
+        let nonce = entropy.derive("nonce");
+        self.up = Some(Up { identity, entropy });
+        self.nonsense = 0;
+        if matches!(self.phase, Phase::Offline) {
+            let (retry, deadline) = self.handshake_clock();
+            self.phase = Phase::Greeting(Greeting {
+                nonce,
+                retry,
+                deadline,
+            });
+            self.say_hello(nonce);
+        }
+    }
+
+    pub(super) fn on_down(&mut self) {
+        self.up = None;
+        match self.phase {
+            Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {
+                self.phase = Phase::Offline;
+                self.event(Event::LinkDown);
+                self.persist();
+            }
+            Phase::Offline | Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
+        }
+    }
+
+    pub(super) fn advance_handshake(&mut self) {
+        let now = self.now.mono;
+        match &mut self.phase {
+            Phase::Greeting(greeting) if now >= greeting.deadline => {
+                self.handshake_failed(CloseCode::TimedOut)
+            }
+            Phase::Binding(binding) if now >= binding.deadline => {
+                self.handshake_failed(CloseCode::TimedOut)
+            }
+            Phase::Greeting(greeting) => {
+                let nonce = greeting.nonce;
+                if greeting.retry.due(now) {
+                    self.say_hello(nonce);
+                }
+            }
+            Phase::Binding(binding) => {
+                let bind = Bind {
+                    binding: binding.signature,
+                };
+                if binding.retry.due(now) {
+                    self.send(&Message::Bind(bind));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_welcome(&mut self, welcome: Welcome) {
+        // A repeated welcome: the bind that answers it is repeated by its own timer.
+        let Phase::Greeting(Greeting { nonce, .. }) = self.phase else {
+            return;
+        };
+        let Some(up) = self.up.clone() else { return };
+        let bound = self.bound(&welcome, nonce, up.identity);
+        match self.judge(&welcome, &bound) {
+            Ok(()) => {}
+            Err(Verdict::Misbehaved(how)) => return self.misbehaved(how),
+            Err(Verdict::Refuse(code)) => return self.close(code, false),
+        }
+        let resumed = self.record.is_some();
+        let hash = bound.hash();
+        if !resumed {
+            self.record = Some(self.first_record(welcome, hash.0));
+        }
+        let aux = up.entropy.derive("bind");
+        let signature = sign_binding(&self.config.identity, hash, Role::Payer, &aux);
+        let (retry, deadline) = self.handshake_clock();
+        self.phase = Phase::Binding(Binding {
+            signature,
+            retry,
+            deadline,
+            resumed,
+        });
+        self.persist();
+        self.send(&Message::Bind(Bind { binding: signature }));
+    }
+
+    pub(super) fn on_ready(&mut self, ready: &Ready) {
+        let Phase::Binding(Binding { resumed, .. }) = self.phase else {
+            return;
+        };
+        let Some(record) = &self.record else { return };
+        let (terms, known) = (record.common.terms.0.clone(), record.common.receipt().total);
+        let theirs = ready
+            .evidence
+            .map(|evidence| evidence.receipt.total)
+            .unwrap_or_default();
+        if theirs < known {
+            // It was shown our receipt in the hello and still denies it.
+            return self.misbehaved(Misbehaviour::Changed);
+        }
+        self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
+        self.event(Event::Bound {
+            session: self.session,
+            terms,
+            resumed,
+        });
+        if let Some(evidence) = &ready.evidence {
+            self.accept_evidence(evidence);
+        }
+        self.show_again();
+    }
+
+    fn say_hello(&mut self, nonce: [u8; 32]) {
+        let common = self.record.as_ref().map(|record| &record.common);
+        let hello = Hello {
+            session: self.session,
+            versions: [VERSION].into(),
+            features: 0,
+            nonce,
+            identity: self.config.identity.public(),
+            session_key: self.key.public(),
+            root: common.map(|common| *common.root),
+            evidence: common.and_then(Common::evidence),
+        };
+        self.send(&Message::Hello(hello));
+    }
+
+    fn handshake_clock(&self) -> (Backoff, Mono) {
+        (
+            Backoff::start(self.now.mono),
+            self.now.mono.after_ms(HANDSHAKE_MS),
+        )
+    }
+
+    pub(super) fn handshake_failed(&mut self, code: CloseCode) {
+        if self.record.is_some() {
+            self.phase = Phase::Offline;
+            self.event(Event::LinkDown);
+        } else {
+            self.close(code, false);
+        }
+    }
+
+    fn bound(&self, welcome: &Welcome, payer_nonce: [u8; 32], channel: ChannelIdentity) -> Bound {
+        Bound {
+            session: self.session,
+            payer_nonce,
+            payee_nonce: welcome.nonce,
+            payer: self.config.identity.public(),
+            payee: self.config.payee,
+            payer_session_key: self.key.public(),
+            payee_session_key: welcome.session_key,
+            channel,
+            terms: welcome.terms.hash(),
+            root: self
+                .record
+                .as_ref()
+                .map(|record| *record.common.root)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn judge(&self, welcome: &Welcome, bound: &Bound) -> Result<(), Verdict> {
+        if welcome.session != self.session {
+            return Err(Verdict::Misbehaved(Misbehaviour::Changed));
+        }
+        if welcome.version != VERSION || welcome.features != 0 {
+            return Err(Verdict::Refuse(CloseCode::Incompatible));
+        }
+        let payee = self.config.payee;
+        if welcome.terms.payee != payee {
+            return Err(Verdict::Misbehaved(Misbehaviour::WrongIdentity));
+        }
+        let signed = payee.verifies(bound.terms, &welcome.terms_signature)
+            && payee.verifies(role_hash(bound.hash(), Role::Payee), &welcome.binding);
+        if !signed {
+            return Err(Verdict::Misbehaved(Misbehaviour::BadSignature));
+        }
+        match &self.record {
+            None => self.judge_terms(&welcome.terms).map_err(Verdict::Refuse),
+            Some(record) => {
+                let same = record.common.peer_key == welcome.session_key
+                    && record.common.terms.0.hash() == bound.terms;
+                if same {
+                    Ok(())
+                } else {
+                    Err(Verdict::Misbehaved(Misbehaviour::Changed))
+                }
+            }
+        }
+    }
+
+    fn judge_terms(&self, terms: &Terms) -> Result<(), CloseCode> {
+        let policy = &self.config.policy;
+        if terms.expires <= self.now.unix {
+            return Err(CloseCode::TermsExpired);
+        }
+        let tick = super::pay::tick_amount(terms);
+        if tick > policy.max_tick || !terms.tariff.is_within(&policy.max_tariff) {
+            return Err(CloseCode::OverPolicy);
+        }
+        if tick > policy.budget {
+            return Err(CloseCode::BudgetSpent);
+        }
+        self.choose_method(terms)
+            .map(|_| ())
+            .ok_or(CloseCode::NoCommonMethod)
+    }
+
+    fn first_record(&self, welcome: Welcome, root: [u8; 32]) -> PayerRecord {
+        PayerRecord {
+            common: Common {
+                version: VERSION,
+                session: self.session,
+                peer: self.config.payee,
+                peer_key: welcome.session_key,
+                key: StoredKey(self.key.clone()),
+                terms: StoredTerms(welcome.terms),
+                root: ByteArray::from(root),
+                reading: Reading::default(),
+                evidence: None,
+                next_request: 0,
+                closing: None,
+                settled: false,
+            },
+            purses: [].into(),
+            written_off: Msat::ZERO,
+            booked: Reading::default(),
+        }
+    }
+}
+
+enum Verdict {
+    Misbehaved(Misbehaviour),
+    Refuse(CloseCode),
+}

@@ -1,0 +1,450 @@
+//! The payer's machine.
+//!
+//! ```text
+//!                 Link Up            Welcome            Ready
+//!   Offline ----------------> Greeting -------> Binding -------> Live
+//!      ^                          |                |              |
+//!      +-------- Link Down -------+----------------+--------------+
+//!      |                                                          | close, by anybody
+//!      +--- Command::Close ---------------------------> Closing <-+
+//!                                        Closed, deadline |
+//!                                                         v  every purse is home
+//!                                                      Releasing ------------> Ended
+//! ```
+//!
+//! | state | entry | leaves on |
+//! |---|---|---|
+//! | Offline | no link | Link Up: Greeting; Close: Releasing |
+//! | Greeting | hello sent | Welcome that verifies: record durable, Binding; deadline: Offline or Ended |
+//! | Binding | bind sent | Ready: Live |
+//! | Live | purse opens, ticks flow unless one side paused | close by anybody, misbehaviour: Closing |
+//! | Closing | closing durable, Close sent | Closed or 5 s: Releasing |
+//! | Releasing | every purse told to come home | all home: Ended; backend away too long: Ended, unsettled |
+//!
+//! Order rules: a payment is durable before it is sent; the same bytes are sent for a `seq` for
+//! ever; one payment is under way at a time; a refused payment counts as paid until it is back.
+//! Spec: session.
+
+mod closing;
+mod flow;
+mod handshake;
+mod pay;
+mod purses;
+
+pub(in crate::session) use self::pay::tick_amount;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use self::closing::{Closing, Releasing};
+use self::flow::Live;
+use self::handshake::{Binding, Greeting};
+use super::record::{PayerRecord, from_bytes, to_bytes};
+use super::{
+    ApiMisuse, BackendEvent, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input,
+    LinkEvent, Misbehaviour, Output, SecretKey,
+};
+use crate::meter::{Reading, Schedule, Tariff};
+use crate::store::{ChangeSet, Key, StoreError, session_key};
+use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId, XOnlyKey};
+use crate::wire::{Message, Terms, decode, encode};
+
+/// Messages that make no sense before the payer gives up on its peer. Chosen arbitrarily: a
+/// sound peer sends none.
+const NONSENSE_MAX: u16 = 16;
+
+/// What the payer lets a payee ask of it, whatever the terms say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The most that may leave the wallet for this session, mint fees included, in millisatoshi.
+    pub budget: Msat,
+    /// The highest rate of each meter; a meter without one must be free.
+    pub max_tariff: Tariff,
+    /// The largest tick: the most that is ever at stake.
+    pub max_tick: Msat,
+    /// Payment methods that there are backends for, the favourite first.
+    pub methods: Vec<String>,
+    /// How long paid media may stay away before the session ends, in milliseconds.
+    pub stall_close_ms: u64,
+}
+
+/// Who the payer is, whom it pays, and how far it goes.
+#[derive(Clone, Debug)]
+pub struct PayerConfig {
+    /// The payer's identity.
+    pub identity: SecretKey,
+    /// The payee's identity: the key in the link.
+    pub payee: XOnlyKey,
+    /// The payer's own limits.
+    pub policy: Policy,
+}
+
+/// The payer's side of a session. Sans-IO: give it inputs, then take every output in order.
+///
+/// Contract: after each [`PayerSession::handle`], take outputs with
+/// [`PayerSession::poll_output`] until there is none; make each
+/// [`Output::Persist`] durable before taking the next; then wait for an input or for
+/// [`PayerSession::poll_timeout`].
+pub struct PayerSession {
+    config: PayerConfig,
+    session: SessionId,
+    key: SecretKey,
+    record: Option<PayerRecord>,
+    up: Option<Up>,
+    phase: Phase,
+    out: VecDeque<Output>,
+    now: Now,
+    nonsense: u16,
+}
+
+/// The connection.
+#[derive(Clone)]
+struct Up {
+    identity: ChannelIdentity,
+    entropy: Entropy,
+}
+
+enum Phase {
+    Offline,
+    Greeting(Greeting),
+    Binding(Binding),
+    Live(Live),
+    Closing(Closing),
+    Releasing(Releasing),
+    Ended,
+}
+
+impl PayerSession {
+    /// A new session. `entropy` names it and makes its keys: never use the same twice.
+    ///
+    /// # Errors
+    /// [`BadKey`] with a probability of 2^-128.
+    pub fn new(config: PayerConfig, entropy: &Entropy) -> Result<Self, BadKey> {
+        let key = SecretKey::derive(entropy, "session-key")?;
+        let session = SessionId(entropy.derive("session-id"));
+        Ok(Self::from_parts(config, session, key, None))
+    }
+
+    /// A session from the records of its prefix in the store. Its backend machine must have been
+    /// restored before. Outputs that it finds undone are asked for again.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where the record is missing or unreadable.
+    pub fn restore(
+        config: PayerConfig,
+        now: Now,
+        session: SessionId,
+        records: &[(Key, Vec<u8>)],
+    ) -> Result<Self, StoreError> {
+        let key = session_key(session);
+        let found = records
+            .iter()
+            .find(|(found, _)| *found == key)
+            .ok_or(StoreError::Corrupt)?;
+        let record: PayerRecord = from_bytes(&found.1)?;
+        if record.common.session != session {
+            return Err(StoreError::Corrupt);
+        }
+        let key = record.common.key.0.clone();
+        let mut restored = Self::from_parts(config, session, key, Some(record));
+        restored.now = now;
+        restored.take_up_again();
+        Ok(restored)
+    }
+
+    fn from_parts(
+        config: PayerConfig,
+        session: SessionId,
+        key: SecretKey,
+        record: Option<PayerRecord>,
+    ) -> Self {
+        Self {
+            config,
+            session,
+            key,
+            record,
+            up: None,
+            phase: Phase::Offline,
+            out: VecDeque::new(),
+            now: Now::default(),
+            nonsense: 0,
+        }
+    }
+
+    /// Takes what happened.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`] only, with the session unchanged: everything a peer can cause is an output.
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), ApiMisuse> {
+        if now.mono < self.now.mono {
+            return Err(ApiMisuse::TimeWentBack);
+        }
+        if matches!(self.phase, Phase::Ended) {
+            return Err(ApiMisuse::Ended);
+        }
+        self.check(&input)?;
+        self.now = now;
+        match input {
+            Input::Received(bytes) => self.on_received(&bytes),
+            Input::Timeout => {}
+            Input::Command(command) => self.on_command(command),
+            Input::Usage(reading) => self.on_usage(reading),
+            Input::Backend(event) => self.on_backend(event),
+            Input::Link(LinkEvent::Up { identity, entropy }) => self.on_up(identity, entropy),
+            Input::Link(LinkEvent::Down) => self.on_down(),
+            Input::PersistFailed => self.on_persist_failed(),
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// The next thing to do, if any.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to come back with [`Input::Timeout`]; none while nothing is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        match &self.phase {
+            Phase::Offline | Phase::Ended => None,
+            Phase::Greeting(greeting) => Some(greeting.timeout()),
+            Phase::Binding(binding) => Some(binding.timeout()),
+            Phase::Live(live) => live.timeout(),
+            Phase::Closing(closing) => Some(closing.timeout()),
+            Phase::Releasing(releasing) => releasing.timeout(),
+        }
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// What was delivered by the last checkpoint: where a new meter starts.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.record
+            .as_ref()
+            .map(|record| record.common.reading)
+            .unwrap_or_default()
+    }
+
+    /// What was agreed; none before the first binding.
+    #[must_use]
+    pub fn terms(&self) -> Option<&Terms> {
+        self.record.as_ref().map(|record| &record.common.terms.0)
+    }
+
+    /// All ticks made, the one under way included, less what was taken back.
+    #[must_use]
+    pub fn paid(&self) -> Msat {
+        self.sum(|purse| purse.paid)
+    }
+
+    /// All ticks acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> Msat {
+        self.sum(|purse| purse.acked)
+    }
+
+    /// True once the session is over and every purse was told to come home.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// True once all money is where it belongs.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_none_or(|record| record.common.settled)
+    }
+
+    fn check(&self, input: &Input) -> Result<(), ApiMisuse> {
+        match input {
+            Input::Link(LinkEvent::Up { .. }) if self.up.is_some() => Err(ApiMisuse::LinkAlreadyUp),
+            Input::Link(LinkEvent::Down) | Input::Received(_) if self.up.is_none() => {
+                Err(ApiMisuse::NoLink)
+            }
+            Input::Backend(event) if event.purse.session != self.session => {
+                Err(ApiMisuse::WrongSession)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_received(&mut self, bytes: &Bytes) {
+        match decode(bytes) {
+            Ok(Some(message)) => self.on_message(message),
+            Ok(None) => {}
+            Err(error) => {
+                self.event(Event::Dropped { error });
+                self.count_nonsense();
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Welcome(welcome) => self.on_welcome(welcome),
+            Message::Ready(ready) => self.on_ready(&ready),
+            Message::PurseOk(ok) => self.on_purse_ok(ok.purse),
+            Message::PurseRefused(refused) => self.on_purse_refused(refused.purse, refused.code),
+            Message::Ack(ack) => self.on_ack(&ack),
+            Message::Nack(nack) => self.on_nack(&nack),
+            Message::Pause(pause) => self.on_peer_flow(pause.epoch, Some(pause.reason)),
+            Message::Resume(resume) => self.on_peer_flow(resume.epoch, None),
+            Message::Close(close) => self.on_close(close.code),
+            Message::Closed(closed) => self.on_closed(&closed),
+            Message::Reading(reading) => self.on_hint(reading),
+            other @ (Message::Hello(_)
+            | Message::Bind(_)
+            | Message::Purse(_)
+            | Message::Tick(_)) => {
+                self.misbehaved(Misbehaviour::Unexpected(other.number()));
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Pause(reason) => self.pause_by_user(reason),
+            Command::Resume => self.resume_by_user(),
+            Command::Close(code) => self.close(code, false),
+            Command::WriteOff => self.write_off(),
+        }
+    }
+
+    /// The disk is not to be trusted any more: nothing leaves, what is on disk is recovered.
+    fn on_persist_failed(&mut self) {
+        self.out.clear();
+        self.event(Event::Closed {
+            code: CloseCode::StoreFailed,
+            by_peer: false,
+        });
+        self.phase = Phase::Ended;
+    }
+
+    /// Everything that time or a changed state calls for.
+    fn advance(&mut self) {
+        match &self.phase {
+            Phase::Offline | Phase::Ended => {}
+            Phase::Greeting(_) | Phase::Binding(_) => self.advance_handshake(),
+            Phase::Live(_) => self.advance_live(),
+            Phase::Closing(_) => self.advance_closing(),
+            Phase::Releasing(_) => self.advance_releasing(),
+        }
+    }
+
+    fn misbehaved(&mut self, how: Misbehaviour) {
+        self.event(Event::Misbehaved { how });
+        match self.phase {
+            // Old messages may still arrive; they change nothing any more.
+            Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
+            // Nobody has signed anything on this connection: it cannot end a session.
+            Phase::Greeting(_) | Phase::Binding(_) => self.handshake_failed(CloseCode::Misbehaved),
+            _ => self.close(CloseCode::Misbehaved, false),
+        }
+    }
+
+    fn count_nonsense(&mut self) {
+        self.nonsense = self.nonsense.saturating_add(1);
+        if self.nonsense == NONSENSE_MAX {
+            self.close(CloseCode::Misbehaved, false);
+        }
+    }
+
+    fn schedule(&self) -> Schedule {
+        let tariff = self.terms().map(|terms| terms.tariff).unwrap_or_default();
+        Schedule {
+            tariff,
+            ..Schedule::default()
+        }
+    }
+
+    fn purse_key(&self, purse: PurseId) -> PurseKey {
+        PurseKey {
+            session: self.session,
+            purse,
+        }
+    }
+
+    fn sum(&self, part: impl Fn(&super::record::PayerPurse) -> Msat) -> Msat {
+        let purses = self.record.iter().flat_map(|record| &record.purses);
+        purses.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(part(purse)))
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn send(&mut self, message: &Message) {
+        if self.up.is_some() {
+            self.out.push_back(Output::Send(encode(message)));
+        }
+    }
+
+    fn persist(&mut self) {
+        let changes = self.changes();
+        if !changes.is_empty() {
+            self.out.push_back(Output::Persist(changes));
+        }
+    }
+
+    fn changes(&self) -> ChangeSet {
+        let mut changes = ChangeSet::new();
+        if let Some(record) = &self.record {
+            changes.put(session_key(self.session), to_bytes(record));
+        }
+        changes
+    }
+
+    /// Takes a backend's answer: its changes and the record's become durable together, before
+    /// its effects run and before anything is said of its outcome.
+    fn on_backend(&mut self, event: BackendEvent) {
+        let BackendEvent { purse, answer } = event;
+        let method = self.method_of(purse.purse);
+        let before = core::mem::take(&mut self.out);
+        if let Some(outcome) = answer.outcome {
+            self.on_outcome(purse.purse, outcome);
+        }
+        let after = core::mem::replace(&mut self.out, before);
+        let mut changes = answer.delta.within_purse(purse);
+        changes.merge(answer.node_delta.within_node(&method));
+        changes.merge(self.changes());
+        self.out.push_back(Output::Persist(changes));
+        let effects = answer.effects.into_iter();
+        self.out.extend(effects.map(|effect| Output::Effect {
+            method: method.clone(),
+            effect,
+        }));
+        self.out.extend(after);
+    }
+}
+
+impl core::fmt::Debug for PayerSession {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let phase = match &self.phase {
+            Phase::Offline => "Offline",
+            Phase::Greeting(_) => "Greeting",
+            Phase::Binding(_) => "Binding",
+            Phase::Live(_) => "Live",
+            Phase::Closing(_) => "Closing",
+            Phase::Releasing(_) => "Releasing",
+            Phase::Ended => "Ended",
+        };
+        f.debug_struct("PayerSession")
+            .field("session", &self.session)
+            .field("phase", &phase)
+            .field("paid", &self.paid())
+            .field("acknowledged", &self.acknowledged())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,359 @@
+//! Ticks: decided by the own meter, made durable, sent, repeated as the same bytes, acknowledged,
+//! or refused and taken back.
+
+use bytes::Bytes;
+
+use super::{PayerSession, Phase};
+use crate::backend::{BackendError, Outcome, RefusalCode, Request};
+use crate::meter::PauseReason;
+use crate::session::record::{Fate, PayerPurse, PendingTick, PurseState, StoredEvidence};
+use crate::session::{CloseCode, Event, Misbehaviour};
+use crate::units::{Msat, PurseId};
+use crate::wire::{Ack, Evidence, Message, Nack, Terms, Tick};
+
+/// Whole satoshi: what today's methods can pay. Amounts due are rounded up to it.
+const QUANTUM: u64 = 1000;
+/// Refusals in a row, each taken back, before the payer gives up. Chosen so that one stale token
+/// or cache does not end a stream.
+const REFUSALS_MAX: u8 = 3;
+
+/// One payment under `terms`: the tick, rounded up to whole satoshi.
+pub(in crate::session) fn tick_amount(terms: &Terms) -> Msat {
+    let quantum = Msat::new(QUANTUM).unwrap_or_default();
+    terms.tick.round_up_to(quantum).unwrap_or(Msat::MAX)
+}
+
+impl PayerSession {
+    /// Pays the next tick when what is ahead has fallen to the lead.
+    pub(super) fn maybe_pay(&mut self) {
+        let Some(live) = self.live() else { return };
+        let (lead, flows) = (live.lead(self.terms()), live.flows());
+        let Some(record) = &self.record else { return };
+        let under_way = record.purses.iter().any(|purse| purse.pending.is_some());
+        if !flows || under_way || self.ahead() > lead {
+            return;
+        }
+        let tick = tick_amount(&record.common.terms.0);
+        let can_pay = |purse: &&PayerPurse| {
+            purse.state == PurseState::Open && purse.capacity.saturating_minus(purse.paid) >= tick
+        };
+        match record.purses.iter().find(can_pay).map(|purse| purse.id) {
+            Some(id) => self.pay(id, tick),
+            None => self.close_when_used_up(),
+        }
+    }
+
+    fn pay(&mut self, id: PurseId, amount: Msat) {
+        let now = self.now.mono;
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let request = record.common.request_id();
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        let Ok(paid) = purse.paid.plus(amount) else {
+            return;
+        };
+        purse.paid = paid;
+        purse.seq = purse.seq.next();
+        purse.pending = Some(PendingTick {
+            amount,
+            request,
+            payload: None,
+            fate: Fate::UnderWay,
+        });
+        if let Some(live) = self.live_mut() {
+            live.decided(now);
+        }
+        self.ask_to_pay(id);
+    }
+
+    /// Asks the backend for the payment, also again after a restart: same id, same words.
+    pub(super) fn ask_to_pay(&mut self, id: PurseId) {
+        let Some(purse) = self.purse(id) else { return };
+        let Some(pending) = &purse.pending else {
+            return;
+        };
+        let cumulative = purse.acked.saturating_plus(pending.amount);
+        let request = Request::Pay {
+            seq: purse.seq,
+            amount: pending.amount,
+            cumulative,
+        };
+        let id_of_request = pending.request;
+        self.ask(id, id_of_request, request);
+    }
+
+    pub(super) fn on_outcome(&mut self, id: PurseId, outcome: Outcome) {
+        match outcome {
+            Outcome::Opened {
+                opening,
+                capacity,
+                cost,
+            } => {
+                self.on_opened(id, &opening, capacity, cost);
+            }
+            Outcome::Paid { payload } => self.on_made(id, &payload),
+            Outcome::Reclaimed => self.on_reclaimed(id),
+            Outcome::Spent => self.on_spent(id),
+            Outcome::Released { refunded } => self.on_released(id, refunded),
+            Outcome::Failed(error) => self.on_failed(id, error),
+            // The payee's outcomes: a backend that gives one to a payer is broken, and the money
+            // stays where its own records say.
+            Outcome::Accepted { .. } | Outcome::Credited | Outcome::Settled { .. } => {}
+        }
+    }
+
+    /// The payment is made. It is durable with this answer, and only then sent.
+    fn on_made(&mut self, id: PurseId, payload: &Bytes) {
+        let closing = !self.in_session();
+        let Some(pending) = self.purse_mut(id).and_then(|purse| purse.pending.as_mut()) else {
+            return;
+        };
+        if pending.payload.is_some() {
+            return;
+        }
+        pending.payload = Some(payload.to_vec().into());
+        if closing {
+            return self.release_purses();
+        }
+        let now = self.now.mono;
+        if let Some(live) = self.live_mut() {
+            live.sent(now);
+        }
+        self.send_pending(id);
+    }
+
+    /// Sends the payment under way: always the same bytes.
+    pub(super) fn send_pending(&mut self, id: PurseId) {
+        if !matches!(self.phase, Phase::Live(_)) {
+            return;
+        }
+        let Some(purse) = self.purse(id) else { return };
+        let Some(pending) = &purse.pending else {
+            return;
+        };
+        let (Some(payload), Fate::UnderWay) = (&pending.payload, pending.fate) else {
+            return;
+        };
+        let tick = Tick {
+            purse: id,
+            seq: purse.seq,
+            cumulative: purse.acked.saturating_plus(pending.amount),
+            payload: Bytes::copy_from_slice(payload),
+        };
+        let now = self.now.mono;
+        if let Some(live) = self.live_mut() {
+            live.await_ack(now);
+        }
+        self.send(&Message::Tick(tick));
+    }
+
+    pub(super) fn on_ack(&mut self, ack: &Ack) {
+        if self.record.is_some() && self.accept_evidence(&ack.evidence) {
+            self.on_hint(ack.evidence.receipt.reading);
+        }
+    }
+
+    /// Takes a receipt, wherever it came in. True where it verifies and fits what was paid.
+    pub(super) fn accept_evidence(&mut self, evidence: &Evidence) -> bool {
+        let Some(record) = &self.record else {
+            return false;
+        };
+        let receipt = evidence.receipt;
+        if receipt.total <= record.common.receipt().total {
+            // An older one, or the same again: it says nothing new.
+            return true;
+        }
+        if !record
+            .common
+            .peer_key
+            .verifies(receipt.hash(self.session), &evidence.signature)
+        {
+            self.misbehaved(Misbehaviour::BadSignature);
+            return false;
+        }
+        let Some(purse) = self.purse(receipt.purse) else {
+            self.misbehaved(Misbehaviour::OverAcknowledged);
+            return false;
+        };
+        let others = self.acknowledged().saturating_minus(purse.acked);
+        let fits = receipt.cumulative <= purse.paid
+            && receipt.seq <= purse.seq
+            && others.plus(receipt.cumulative) == Ok(receipt.total);
+        if !fits {
+            self.misbehaved(Misbehaviour::OverAcknowledged);
+            return false;
+        }
+        self.acknowledge(evidence);
+        true
+    }
+
+    fn acknowledge(&mut self, evidence: &Evidence) {
+        let receipt = evidence.receipt;
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        record.common.evidence = Some(StoredEvidence(*evidence));
+        let request = record.common.request_id();
+        let Some(purse) = self.purse_mut(receipt.purse) else {
+            return;
+        };
+        purse.acked = receipt.cumulative;
+        if receipt.seq >= purse.seq {
+            purse.pending = None;
+        }
+        let now = self.now.mono;
+        if let Some(live) = self.live_mut() {
+            live.acknowledged(now);
+        }
+        self.persist();
+        self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
+        self.event(Event::TickPaid {
+            seq: receipt.seq,
+            total: receipt.total,
+            reading: receipt.reading,
+        });
+        self.clear_pause(PauseReason::AckOverdue);
+        self.clear_pause(PauseReason::PaymentRefused);
+    }
+
+    /// A refusal is a hint: nothing is paid in its place before its fate is known.
+    pub(super) fn on_nack(&mut self, nack: &Nack) {
+        if !matches!(self.phase, Phase::Live(_)) {
+            return;
+        }
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let request = record.common.request_id();
+        let Some(purse) = self.purse_mut(nack.purse) else {
+            return;
+        };
+        let seq = purse.seq;
+        let Some(pending) = purse.pending.as_mut() else {
+            return;
+        };
+        if nack.seq != seq || pending.fate != Fate::UnderWay || pending.payload.is_none() {
+            return;
+        }
+        pending.fate = Fate::Refused;
+        pending.request = request;
+        self.persist();
+        self.event(Event::TickRefused {
+            seq,
+            code: nack.code,
+        });
+        self.pause_for(PauseReason::PaymentRefused);
+        self.ask_to_reclaim(nack.purse);
+    }
+
+    pub(super) fn ask_to_reclaim(&mut self, id: PurseId) {
+        let Some(purse) = self.purse(id) else { return };
+        let Some(pending) = &purse.pending else {
+            return;
+        };
+        let (seq, request) = (purse.seq, pending.request);
+        self.ask(id, request, Request::Reclaim { seq });
+    }
+
+    fn on_reclaimed(&mut self, id: PurseId) {
+        let Some((purse, pending)) = self.take_pending(id) else {
+            return;
+        };
+        purse.paid = purse.paid.saturating_minus(pending.amount);
+        purse.capacity = purse.capacity.saturating_minus(pending.amount);
+        let seq = purse.seq;
+        self.event(Event::TickReclaimed { seq });
+        let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
+        if refusals >= REFUSALS_MAX {
+            return self.close(CloseCode::BackendFailed, false);
+        }
+        self.clear_pause(PauseReason::PaymentRefused);
+        self.release_purses_if_closing();
+    }
+
+    fn on_spent(&mut self, id: PurseId) {
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        let seq = purse.seq;
+        let Some(pending) = purse.pending.as_mut() else {
+            return;
+        };
+        pending.fate = Fate::Lost;
+        let amount = pending.amount;
+        self.event(Event::TickLost { seq, amount });
+        self.release_purses_if_closing();
+    }
+
+    /// By the user's consent: a payment that is spent and was never acknowledged is lost.
+    pub(super) fn write_off(&mut self) {
+        let Some(record) = &self.record else { return };
+        let lost = |purse: &&PayerPurse| {
+            purse
+                .pending
+                .as_ref()
+                .is_some_and(|pending| pending.fate == Fate::Lost)
+        };
+        let Some(id) = record.purses.iter().find(lost).map(|purse| purse.id) else {
+            return;
+        };
+        let Some((_, pending)) = self.take_pending(id) else {
+            return;
+        };
+        if let Some(record) = &mut self.record {
+            record.written_off = record.written_off.saturating_plus(pending.amount);
+        }
+        self.persist();
+        self.clear_pause(PauseReason::PaymentRefused);
+    }
+
+    fn on_failed(&mut self, id: PurseId, error: BackendError) {
+        let Some(purse) = self.purse(id) else { return };
+        match (purse.state, &purse.pending) {
+            (PurseState::Opening, _) => self.open_failed(id, error),
+            (PurseState::Closing | PurseState::Done, _) => self.release_failed(id, error),
+            (_, Some(pending)) if pending.payload.is_none() => self.pay_failed(id, error),
+            (_, Some(_)) => {
+                self.event(Event::BackendTrouble { error });
+                self.try_later();
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn pay_failed(&mut self, id: PurseId, error: BackendError) {
+        self.event(Event::BackendTrouble { error });
+        if matches!(error, BackendError::Transient | BackendError::Unknown) {
+            return self.try_later();
+        }
+        // No payment was made. The purse gives no more.
+        let Some((purse, pending)) = self.take_pending(id) else {
+            return;
+        };
+        purse.paid = purse.paid.saturating_minus(pending.amount);
+        purse.seq = crate::units::Seq(purse.seq.0.saturating_sub(1));
+        purse.capacity = purse.paid;
+        if error != BackendError::Fatal(RefusalCode::PurseEmpty) && self.in_session() {
+            self.close(CloseCode::BackendFailed, false);
+        }
+        self.release_purses_if_closing();
+    }
+
+    fn take_pending(&mut self, id: PurseId) -> Option<(&mut PayerPurse, PendingTick)> {
+        let purse = self.purse_mut(id)?;
+        let pending = purse.pending.take()?;
+        Some((purse, pending))
+    }
+
+    /// What is paid and not used yet, by the own meter and as far as drift is tolerated.
+    pub(super) fn ahead(&self) -> Msat {
+        let written_off = self.record.as_ref().map(|record| record.written_off);
+        let credit = self
+            .paid()
+            .saturating_minus(written_off.unwrap_or_default());
+        credit.saturating_minus(self.used())
+    }
+}

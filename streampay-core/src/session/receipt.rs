@@ -1,0 +1,47 @@
+use super::crypto::{Hash, SecretKey, TaggedHash};
+use crate::meter::Reading;
+use crate::units::{Msat, PurseId, Seq, SessionId};
+use crate::wire::Evidence;
+
+/// What the payee has accepted, durable on its side: the newest tick of the newest purse, and
+/// the sum over all purses. Spec: session 5.4.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Receipt {
+    /// The purse of the newest tick accepted.
+    pub purse: PurseId,
+    /// That tick.
+    pub seq: Seq,
+    /// What that purse has paid.
+    pub cumulative: Msat,
+    /// What all purses of the session have paid.
+    pub total: Msat,
+    /// What the payee has delivered, by its own meter.
+    pub reading: Reading,
+}
+
+impl Receipt {
+    /// What the payee's session key signs.
+    #[must_use]
+    pub fn hash(&self, session: SessionId) -> Hash {
+        TaggedHash::new("streampay/receipt/v1")
+            .bytes32(&session.0)
+            .u64(u64::from(self.purse.0))
+            .u64(self.seq.0)
+            .u64(self.cumulative.msat())
+            .u64(self.total.msat())
+            .u64(self.reading.media_ms)
+            .u64(self.reading.bytes)
+            .finish()
+    }
+
+    /// Signs it. Deterministic, so that the same receipt is the same bytes.
+    #[must_use]
+    pub fn sign(self, session: SessionId, key: &SecretKey) -> Evidence {
+        Evidence {
+            receipt: self,
+            signature: key.sign(self.hash(session), &[0; 32]),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What a session writes to the store. This codec is the store's own: not the wire's, and not
+//! the serde form of inputs and outputs, which leaves secrets out.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+use super::crypto::SecretKey;
+use super::{CloseCode, Receipt};
+use crate::meter::Reading;
+use crate::store::StoreError;
+use crate::units::{Msat, PurseId, RequestId, Seq, SessionId, XOnlyKey};
+use crate::wire::{Evidence, Message, Ready, Terms, decode, encode};
+
+/// Both sides' part of a session's record.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct Common {
+    #[n(0)]
+    pub(super) version: u16,
+    #[n(1)]
+    pub(super) session: SessionId,
+    /// The other side's identity.
+    #[n(2)]
+    pub(super) peer: XOnlyKey,
+    /// The other side's key of the session.
+    #[n(3)]
+    pub(super) peer_key: XOnlyKey,
+    /// This side's key of the session.
+    #[n(4)]
+    pub(super) key: StoredKey,
+    #[n(5)]
+    pub(super) terms: StoredTerms,
+    /// The first binding.
+    #[n(6)]
+    pub(super) root: ByteArray<32>,
+    /// Payer: what was delivered by the last checkpoint. Payee: what may have been delivered by
+    /// now, for the gate never passes more before a higher one is durable.
+    #[n(7)]
+    pub(super) reading: Reading,
+    #[n(8)]
+    pub(super) evidence: Option<StoredEvidence>,
+    #[n(9)]
+    pub(super) next_request: u64,
+    /// Set once the session is closing, before anybody hears of it.
+    #[n(10)]
+    pub(super) closing: Option<u16>,
+    /// Set once all money is where it belongs.
+    #[n(11)]
+    pub(super) settled: bool,
+}
+
+impl Common {
+    pub(super) fn close_code(&self) -> Option<CloseCode> {
+        self.closing.map(CloseCode::from_code)
+    }
+
+    pub(super) fn receipt(&self) -> Receipt {
+        self.evidence
+            .as_ref()
+            .map(|stored| stored.0.receipt)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn evidence(&self) -> Option<Evidence> {
+        self.evidence.as_ref().map(|stored| stored.0)
+    }
+
+    pub(super) fn request_id(&mut self) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request = self.next_request.saturating_add(1);
+        id
+    }
+}
+
+/// The payer's record.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct PayerRecord {
+    #[n(0)]
+    pub(super) common: Common,
+    #[n(1)]
+    pub(super) purses: Vec<PayerPurse>,
+    /// Payments written off by consent: spent, and never acknowledged.
+    #[n(2)]
+    pub(super) written_off: Msat,
+    /// Drift of the two meters that the payer consented to pay.
+    #[n(3)]
+    pub(super) booked: Reading,
+}
+
+/// How far a purse has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum PurseState {
+    /// Being opened.
+    #[n(0)]
+    Opening,
+    /// Payer: opened here, offered to the payee.
+    #[n(1)]
+    Offered,
+    /// Takes ticks.
+    #[n(2)]
+    Open,
+    /// Takes none, and its money is not home yet.
+    #[n(3)]
+    Closing,
+    /// Takes none, and its money is home.
+    #[n(4)]
+    Done,
+}
+
+/// The payer's side of a purse.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct PayerPurse {
+    #[n(0)]
+    pub(super) id: PurseId,
+    #[n(1)]
+    pub(super) method: u8,
+    #[n(2)]
+    pub(super) state: PurseState,
+    /// Asked for while opening, then what it holds.
+    #[n(3)]
+    pub(super) capacity: Msat,
+    /// What it may cost in all while opening, then what it did cost.
+    #[n(4)]
+    pub(super) cost: Msat,
+    /// All ticks made, the one under way included.
+    #[n(5)]
+    pub(super) paid: Msat,
+    /// The highest cumulative acknowledged.
+    #[n(6)]
+    pub(super) acked: Msat,
+    /// The last tick made.
+    #[n(7)]
+    pub(super) seq: Seq,
+    /// The tick under way.
+    #[n(8)]
+    pub(super) pending: Option<PendingTick>,
+    /// What the payee must be shown until it accepts.
+    #[n(9)]
+    pub(super) opening: ByteVec,
+    /// The request that opens or releases it.
+    #[n(10)]
+    pub(super) request: RequestId,
+    /// What came back.
+    #[n(11)]
+    pub(super) refunded: Msat,
+}
+
+/// A payment that is made and not acknowledged.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct PendingTick {
+    #[n(0)]
+    pub(super) amount: Msat,
+    /// The request that makes it or takes it back.
+    #[n(1)]
+    pub(super) request: RequestId,
+    /// The bytes, once they are made: always the same ones.
+    #[n(2)]
+    pub(super) payload: Option<ByteVec>,
+    #[n(3)]
+    pub(super) fate: Fate,
+}
+
+/// What is known of a payment under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub(super) enum Fate {
+    /// It may yet be acknowledged.
+    #[n(0)]
+    UnderWay,
+    /// The payee refused it; being taken back.
+    #[n(1)]
+    Refused,
+    /// It is spent, and was not acknowledged.
+    #[n(2)]
+    Lost,
+}
+
+/// The payee's record.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct PayeeRecord {
+    #[n(0)]
+    pub(super) common: Common,
+    #[n(1)]
+    pub(super) purses: Vec<PayeePurse>,
+}
+
+/// The payee's side of a purse.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct PayeePurse {
+    #[n(0)]
+    pub(super) id: PurseId,
+    #[n(1)]
+    pub(super) method: u8,
+    #[n(2)]
+    pub(super) state: PurseState,
+    /// What its ticks can come to.
+    #[n(3)]
+    pub(super) capacity: Msat,
+    /// What was accepted.
+    #[n(4)]
+    pub(super) credited: Msat,
+    /// The last tick that was accepted or refused.
+    #[n(5)]
+    pub(super) seq: Seq,
+    /// The hash of that tick's payment.
+    #[n(6)]
+    pub(super) last: Option<ByteArray<32>>,
+    /// What was answered to that tick, where it was refused.
+    #[n(7)]
+    pub(super) refusal: Option<ByteVec>,
+    /// The tick that is being checked.
+    #[n(8)]
+    pub(super) receiving: Option<ReceivingTick>,
+    /// The hash of what opened it.
+    #[n(9)]
+    pub(super) opening: ByteArray<32>,
+    /// The request that accepts or settles it.
+    #[n(10)]
+    pub(super) request: RequestId,
+    /// What arrived in the wallet.
+    #[n(11)]
+    pub(super) settled: Msat,
+}
+
+/// A payment that came and is being checked.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct ReceivingTick {
+    #[n(0)]
+    pub(super) seq: Seq,
+    #[n(1)]
+    pub(super) amount: Msat,
+    #[n(2)]
+    pub(super) cumulative: Msat,
+    #[n(3)]
+    pub(super) payload: ByteVec,
+    #[n(4)]
+    pub(super) request: RequestId,
+}
+
+/// The bytes of a record.
+pub(super) fn to_bytes<T: Encode<()>>(record: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = minicbor::encode(record, &mut bytes);
+    bytes
+}
+
+/// A record from its bytes.
+pub(super) fn from_bytes<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StoreError> {
+    minicbor::decode(bytes).map_err(|_| StoreError::Corrupt)
+}
+
+/// A secret key as it is stored.
+#[derive(Clone)]
+pub(super) struct StoredKey(pub(super) SecretKey);
+
+/// Terms as they are stored: in their wire form.
+#[derive(Clone)]
+pub(super) struct StoredTerms(pub(super) Terms);
+
+/// A receipt as it is stored: in its wire form.
+#[derive(Clone)]
+pub(super) struct StoredEvidence(pub(super) Evidence);
+
+macro_rules! stored_as_bytes {
+    ($name:ident, $to:expr, $from:expr) => {
+        impl<C> Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                encoder: &mut minicbor::Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                encoder.bytes(&$to(&self.0)).map(|_| ())
+            }
+        }
+
+        impl<'b, C> Decode<'b, C> for $name {
+            fn decode(
+                decoder: &mut minicbor::Decoder<'b>,
+                _: &mut C,
+            ) -> Result<Self, minicbor::decode::Error> {
+                let unreadable = || minicbor::decode::Error::message(stringify!($name));
+                $from(decoder.bytes()?).map($name).ok_or_else(unreadable)
+            }
+        }
+    };
+}
+
+stored_as_bytes!(
+    StoredKey,
+    |key: &SecretKey| *key.dangerous_bytes(),
+    |bytes: &[u8]| bytes
+        .try_into()
+        .ok()
+        .and_then(|bytes| SecretKey::from_bytes(bytes).ok())
+);
+stored_as_bytes!(StoredTerms, Terms::to_bytes, |bytes: &[u8]| {
+    Terms::from_bytes(bytes).ok()
+});
+stored_as_bytes!(
+    StoredEvidence,
+    |evidence: &Evidence| encode(&Message::Ready(Ready {
+        evidence: Some(*evidence)
+    })),
+    |bytes: &[u8]| match decode(bytes) {
+        Ok(Some(Message::Ready(ready))) => ready.evidence,
+        _ => None,
+    }
+);
+
+/// The method's name of a purse.
+pub(super) fn method_name(terms: &Terms, method: u8) -> String {
+    terms
+        .methods
+        .get(usize::from(method))
+        .map(|method| method.name.clone())
+        .unwrap_or_default()
+}

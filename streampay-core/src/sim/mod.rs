@@ -1,0 +1,50 @@
+//! A session under virtual time: both machines, a link that loses, repeats and reorders, a fake
+//! backend with a fake mint, stores that survive crashes. Public, so that others can drive their
+//! backends and their own machines through the same weather.
+//!
+//! Everything follows from a seed and a list of [`Fault`]s: a run replays exactly.
+
+mod fake;
+mod link;
+mod pair;
+mod side;
+mod strategy;
+
+pub use fake::{FakeBackend, FakeMint};
+pub use link::{Direction, Weather};
+pub use pair::{Fault, Pair, PairConfig, Violation};
+pub use strategy::{fault, faults};
+
+/// A small seeded generator: the simulator must not depend on the host's randomness.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// A generator that always gives the same numbers for the same seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number. Source: splitmix64.
+    #[must_use]
+    pub const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 32 bytes.
+    #[must_use]
+    pub fn bytes(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for chunk in bytes.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&self.next().to_be_bytes());
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

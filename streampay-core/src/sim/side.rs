@@ -1,0 +1,250 @@
+//! One side of the pair: a session, its machine, its store, and a crash when it is told to.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::fake::FakeBackend;
+use crate::backend::{BackendMachine, Effect, EffectResult};
+use crate::meter::{Grant, Reading};
+use crate::session::{
+    ApiMisuse, BackendEvent, Event, Input, Output, PayeeConfig, PayeeSession, PayerConfig,
+    PayerSession,
+};
+use crate::store::{ChangeSet, MemoryStore, Store, purse_prefix};
+use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
+
+/// Either machine.
+pub(super) enum Session {
+    Payer(Box<PayerSession>),
+    Payee(Box<PayeeSession>),
+}
+
+/// What makes a machine anew after a crash.
+pub(super) enum Config {
+    Payer(PayerConfig),
+    Payee(PayeeConfig),
+}
+
+pub(super) struct Side {
+    pub(super) config: Config,
+    pub(super) session: Option<Session>,
+    machine: FakeBackend,
+    store: MemoryStore,
+    /// Which session to look for in the store.
+    pub(super) id: Option<SessionId>,
+    /// Crash when so many more outputs were taken.
+    pub(super) crash_in: Option<u16>,
+    pub(super) crashes: u32,
+    pub(super) grant: Grant,
+    /// What the meter reads: since the session began.
+    pub(super) reading: Reading,
+    pub(super) events: Vec<Event>,
+}
+
+/// What a side wants done after its outputs were taken.
+#[derive(Default)]
+pub(super) struct Wants {
+    pub(super) sends: Vec<Bytes>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) crashed: bool,
+}
+
+impl Side {
+    pub(super) fn new(config: Config, session: Session, store: MemoryStore) -> Self {
+        Self {
+            config,
+            id: None,
+            session: Some(session),
+            machine: FakeBackend::default(),
+            store,
+            crash_in: None,
+            crashes: 0,
+            grant: Grant::Closed,
+            reading: Reading::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Gives an input and takes every output, or crashes on the way.
+    pub(super) fn input(&mut self, now: Now, input: Input) -> Wants {
+        let mut wants = Wants::default();
+        let Some(session) = &mut self.session else {
+            return wants;
+        };
+        let handled = match session {
+            Session::Payer(payer) => payer.handle(now, input),
+            Session::Payee(payee) => payee.handle(now, input),
+        };
+        // The simulator is a careless caller: it may still talk to a session that has ended, or
+        // whose link has just gone.
+        if matches!(handled, Err(ApiMisuse::Ended | ApiMisuse::NoLink)) {
+            return wants;
+        }
+        self.drain(now, &mut wants);
+        wants
+    }
+
+    pub(super) fn drain(&mut self, now: Now, wants: &mut Wants) {
+        while let Some(output) = self.next_output() {
+            match self.crash_in {
+                Some(0) => {
+                    self.crash_in = None;
+                    self.die();
+                    wants.crashed = true;
+                    return;
+                }
+                Some(left) => self.crash_in = Some(left.saturating_sub(1)),
+                None => {}
+            }
+            self.act(now, output, wants);
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Option<Mono> {
+        match self.session.as_ref()? {
+            Session::Payer(payer) => payer.poll_timeout(),
+            Session::Payee(payee) => payee.poll_timeout(),
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        match &self.session {
+            None => false,
+            Some(Session::Payer(payer)) => payer.is_ended(),
+            Some(Session::Payee(payee)) => payee.is_ended(),
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        match &self.session {
+            None => false,
+            Some(Session::Payer(payer)) => payer.is_settled(),
+            Some(Session::Payee(payee)) => payee.is_settled(),
+        }
+    }
+
+    /// Tells the machine how an effect ended, and the session what the machine says.
+    pub(super) fn effect_done(&mut self, now: Now, result: EffectResult) -> Wants {
+        let purse = result.purse;
+        let answer = self.machine.effect_done(now, result);
+        self.input(now, Input::Backend(BackendEvent { purse, answer }))
+    }
+
+    /// Comes back from the store alone.
+    pub(super) fn restart(
+        &mut self,
+        now: Now,
+        fresh: impl FnOnce(&Config) -> Option<Session>,
+    ) -> Wants {
+        let mut wants = Wants::default();
+        self.machine = FakeBackend::default();
+        let records = self.id.map(|id| crate::store::session_prefix(id));
+        let records = records
+            .and_then(|prefix| self.store.scan(&prefix).ok())
+            .unwrap_or_default();
+        if let Some(id) = self.id {
+            wants.effects = self.restore_purses(now, id);
+        }
+        let restored = self.id.and_then(|id| match &self.config {
+            Config::Payer(config) => PayerSession::restore(config.clone(), now, id, &records)
+                .ok()
+                .map(|payer| Session::Payer(Box::new(payer))),
+            Config::Payee(config) => PayeeSession::restore(config.clone(), now, id, &records)
+                .ok()
+                .map(|payee| Session::Payee(Box::new(payee))),
+        });
+        self.session = restored.or_else(|| fresh(&self.config));
+        self.reading = match &self.session {
+            Some(Session::Payer(payer)) => payer.reading(),
+            Some(Session::Payee(payee)) => payee.reading(),
+            None => Reading::default(),
+        };
+        self.drain(now, &mut wants);
+        wants
+    }
+
+    fn restore_purses(&mut self, now: Now, session: SessionId) -> Vec<Effect> {
+        let mut purses: BTreeMap<PurseId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let all = self
+            .store
+            .scan(&crate::store::session_prefix(session))
+            .unwrap_or_default();
+        for (key, value) in all {
+            let id = key
+                .get(34..38)
+                .and_then(|id| id.try_into().ok())
+                .map(u32::from_be_bytes);
+            let Some(id) = id.map(PurseId) else { continue };
+            let prefix = purse_prefix(PurseKey { session, purse: id });
+            if let Some(sub_key) = key.strip_prefix(prefix.as_slice()) {
+                purses
+                    .entry(id)
+                    .or_default()
+                    .push((sub_key.to_vec(), value));
+            }
+        }
+        let mut effects = Vec::new();
+        for (purse, records) in purses {
+            let answer = self
+                .machine
+                .restore(now, PurseKey { session, purse }, records);
+            effects.extend(answer.effects);
+        }
+        effects
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        match self.session.as_mut()? {
+            Session::Payer(payer) => payer.poll_output(),
+            Session::Payee(payee) => payee.poll_output(),
+        }
+    }
+
+    fn act(&mut self, now: Now, output: Output, wants: &mut Wants) {
+        match output {
+            Output::Persist(changes) => self.append(changes),
+            Output::Send(bytes) => wants.sends.push(bytes),
+            Output::Backend {
+                purse, id, request, ..
+            } => {
+                let answer = self.machine.request(now, purse, id, request);
+                let event = Input::Backend(BackendEvent { purse, answer });
+                let handled = match self.session.as_mut() {
+                    Some(Session::Payer(payer)) => payer.handle(now, event),
+                    Some(Session::Payee(payee)) => payee.handle(now, event),
+                    None => Ok(()),
+                };
+                debug_assert!(handled.is_ok() || self.is_ended(), "{handled:?}");
+            }
+            Output::Effect { effect, .. } => wants.effects.push(effect),
+            Output::Gate(grant) => self.grant = grant,
+            Output::Event(event) => self.events.push(event),
+        }
+    }
+
+    fn append(&mut self, changes: ChangeSet) {
+        if self.store.append(&[changes]).is_err()
+            && let Some(Session::Payer(_) | Session::Payee(_)) = &self.session
+        {
+            self.die();
+        }
+    }
+
+    /// The process is gone: what is in memory is lost, and the gate is shut.
+    fn die(&mut self) {
+        self.session = None;
+        self.grant = Grant::Closed;
+        self.crashes = self.crashes.saturating_add(1);
+    }
+
+    pub(super) fn money(&self) -> (Msat, Msat) {
+        match &self.session {
+            Some(Session::Payer(payer)) => (payer.paid(), payer.acknowledged()),
+            Some(Session::Payee(payee)) => (payee.credited(), payee.credited()),
+            None => (Msat::ZERO, Msat::ZERO),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use bytes::Bytes;
+
+use super::map::{MapWriter, item_u64};
+use super::message::{Evidence, Hello, Message, Purse, Welcome};
+
+/// The one encoding of `message`.
+#[must_use]
+pub fn encode(message: &Message) -> Bytes {
+    let map = MapWriter::message(message.number());
+    let map = match message {
+        Message::Hello(hello) => encode_hello(map, hello),
+        Message::Welcome(welcome) => encode_welcome(map, welcome),
+        Message::Bind(bind) => map.bytes(2, &bind.binding.0),
+        Message::Ready(ready) => map.opt_map(2, ready.evidence.as_ref().map(evidence)),
+        Message::Purse(purse) => encode_purse(map, purse),
+        Message::PurseOk(ok) => map.u64(2, u64::from(ok.purse.0)),
+        Message::PurseRefused(refused) => map
+            .u64(2, u64::from(refused.purse.0))
+            .u64(4, u64::from(refused.code.code())),
+        Message::Tick(tick) => map
+            .u64(2, u64::from(tick.purse.0))
+            .u64(4, tick.seq.0)
+            .u64(6, tick.cumulative.msat())
+            .bytes(8, &tick.payload),
+        Message::Ack(ack) => map
+            .opt_map(2, Some(evidence(&ack.evidence)))
+            .opt_bytes(4, ack.grant.as_deref()),
+        Message::Nack(nack) => map
+            .u64(2, u64::from(nack.purse.0))
+            .u64(4, nack.seq.0)
+            .u64(6, u64::from(nack.code.code()))
+            .u64(8, u64::from(nack.consumed.code())),
+        Message::Pause(pause) => map
+            .u64(2, pause.epoch)
+            .u64(4, u64::from(pause.reason.code())),
+        Message::Resume(resume) => map.u64(2, resume.epoch),
+        Message::Close(close) => map.u64(2, u64::from(close.code.code())),
+        Message::Closed(closed) => map
+            .u64(2, u64::from(closed.code.code()))
+            .opt_map(4, closed.evidence.as_ref().map(evidence)),
+        Message::Reading(reading) => map.u64(2, reading.media_ms).u64(4, reading.bytes),
+    };
+    map.finish().into()
+}
+
+fn encode_hello(map: MapWriter, hello: &Hello) -> MapWriter {
+    let versions = hello
+        .versions
+        .iter()
+        .map(|version| item_u64(u64::from(*version)));
+    map.bytes(2, &hello.session.0)
+        .list(4, versions)
+        .u64(6, hello.features)
+        .bytes(8, &hello.nonce)
+        .bytes(10, &hello.identity.0)
+        .bytes(12, &hello.session_key.0)
+        .opt_bytes(14, hello.root.as_ref().map(<[u8; 32]>::as_slice))
+        .opt_map(16, hello.evidence.as_ref().map(evidence))
+}
+
+fn encode_welcome(map: MapWriter, welcome: &Welcome) -> MapWriter {
+    map.bytes(2, &welcome.session.0)
+        .u64(4, u64::from(welcome.version))
+        .u64(6, welcome.features)
+        .bytes(8, &welcome.nonce)
+        .bytes(10, &welcome.session_key.0)
+        .opt_map(12, Some(welcome.terms.writer()))
+        .bytes(14, &welcome.terms_signature.0)
+        .bytes(16, &welcome.binding.0)
+}
+
+fn encode_purse(map: MapWriter, purse: &Purse) -> MapWriter {
+    map.u64(2, u64::from(purse.purse.0))
+        .u64(4, u64::from(purse.part))
+        .u64(6, u64::from(purse.of))
+        .u64(8, u64::from(purse.method))
+        .bytes(10, &purse.bytes)
+}
+
+fn evidence(evidence: &Evidence) -> MapWriter {
+    let receipt = &evidence.receipt;
+    MapWriter::new()
+        .u64(0, u64::from(receipt.purse.0))
+        .u64(2, receipt.seq.0)
+        .u64(4, receipt.cumulative.msat())
+        .u64(6, receipt.total.msat())
+        .u64(8, receipt.reading.media_ms)
+        .u64(10, receipt.reading.bytes)
+        .bytes(12, &evidence.signature.0)
+}

@@ -1,0 +1,281 @@
+//! Reading and writing maps with ascending integer keys.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use minicbor::{Decoder, Encoder};
+
+use super::{Field, WireError};
+use crate::units::Msat;
+
+/// Reads one map's keys in ascending order. Odd keys that nobody asks for are skipped, even ones
+/// are an error. Works on scanned bytes only.
+pub(super) struct MapReader<'d, 'b> {
+    decoder: &'d mut Decoder<'b>,
+    left: u64,
+    next: Option<u64>,
+    message: u64,
+}
+
+impl<'d, 'b> MapReader<'d, 'b> {
+    /// Opens the map at the decoder. `message` names it in errors.
+    pub(super) fn open(decoder: &'d mut Decoder<'b>, message: u64) -> Result<Self, WireError> {
+        let left = decoder.map().ok().flatten().ok_or(WireError::NoType)?;
+        let mut reader = Self {
+            decoder,
+            left,
+            next: None,
+            message,
+        };
+        reader.advance()?;
+        Ok(reader)
+    }
+
+    /// Names the map, once its type is known.
+    pub(super) fn name(&mut self, message: u64) {
+        self.message = message;
+    }
+
+    pub(super) fn field(&self, key: u64) -> Field {
+        Field {
+            message: self.message,
+            key,
+        }
+    }
+
+    pub(super) fn u64(&mut self, key: u64) -> Result<u64, WireError> {
+        self.required(key, Self::opt_u64)
+    }
+
+    pub(super) fn opt_u64(&mut self, key: u64) -> Result<Option<u64>, WireError> {
+        self.value(key, |decoder| decoder.u64())
+    }
+
+    pub(super) fn small<T: TryFrom<u64>>(&mut self, key: u64) -> Result<T, WireError> {
+        let value = self.u64(key)?;
+        T::try_from(value).map_err(|_| WireError::OutOfRange(self.field(key)))
+    }
+
+    pub(super) fn msat(&mut self, key: u64) -> Result<Msat, WireError> {
+        let value = self.u64(key)?;
+        Msat::new(value).map_err(|_| WireError::OutOfRange(self.field(key)))
+    }
+
+    pub(super) fn array<const N: usize>(&mut self, key: u64) -> Result<[u8; N], WireError> {
+        self.required(key, Self::opt_array)
+    }
+
+    pub(super) fn opt_array<const N: usize>(
+        &mut self,
+        key: u64,
+    ) -> Result<Option<[u8; N]>, WireError> {
+        let out_of_range = WireError::OutOfRange(self.field(key));
+        self.value(key, |decoder| decoder.bytes())?
+            .map(|bytes| bytes.try_into().map_err(|_| out_of_range))
+            .transpose()
+    }
+
+    pub(super) fn bytes(&mut self, key: u64, max: usize) -> Result<&'b [u8], WireError> {
+        self.required(key, |reader, key| reader.opt_bytes(key, max))
+    }
+
+    pub(super) fn opt_bytes(
+        &mut self,
+        key: u64,
+        max: usize,
+    ) -> Result<Option<&'b [u8]>, WireError> {
+        let found = self.value(key, |decoder| decoder.bytes())?;
+        match found {
+            Some(bytes) if bytes.len() > max => Err(WireError::OutOfRange(self.field(key))),
+            found => Ok(found),
+        }
+    }
+
+    pub(super) fn text(&mut self, key: u64, max: usize) -> Result<String, WireError> {
+        let text = self.required(key, |reader, key| {
+            reader.value(key, |decoder| decoder.str())
+        })?;
+        if text.len() > max {
+            Err(WireError::OutOfRange(self.field(key)))
+        } else {
+            Ok(text.into())
+        }
+    }
+
+    /// An array of at most `max` items, each read by `item`.
+    pub(super) fn list<T>(
+        &mut self,
+        key: u64,
+        max: usize,
+        mut item: impl FnMut(&mut Decoder<'b>, Field) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let field = self.field(key);
+        if !self.seek(key)? {
+            return Err(WireError::Missing(field));
+        }
+        let count = self
+            .decoder
+            .array()
+            .ok()
+            .flatten()
+            .ok_or(WireError::WrongKind(field))?;
+        let count = usize::try_from(count).ok().filter(|count| *count <= max);
+        let count = count.ok_or(WireError::OutOfRange(field))?;
+        let items = (0..count)
+            .map(|_| item(self.decoder, field))
+            .collect::<Result<_, _>>()?;
+        self.advance()?;
+        Ok(items)
+    }
+
+    /// A map inside this one.
+    pub(super) fn opt_map<T>(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&mut MapReader<'_, 'b>) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        if !self.seek(key)? {
+            return Ok(None);
+        }
+        let field = self.field(key);
+        let mut inner =
+            MapReader::open(self.decoder, self.message).map_err(|_| WireError::WrongKind(field))?;
+        let value = read(&mut inner)?;
+        inner.finish()?;
+        self.advance()?;
+        Ok(Some(value))
+    }
+
+    /// Skips what is left, if it may be skipped.
+    pub(super) fn finish(mut self) -> Result<(), WireError> {
+        while let Some(key) = self.next {
+            self.skip_odd(key)?;
+        }
+        Ok(())
+    }
+
+    fn required<T>(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&mut Self, u64) -> Result<Option<T>, WireError>,
+    ) -> Result<T, WireError> {
+        let missing = WireError::Missing(self.field(key));
+        read(self, key)?.ok_or(missing)
+    }
+
+    fn value<T>(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&mut Decoder<'b>) -> Result<T, minicbor::decode::Error>,
+    ) -> Result<Option<T>, WireError> {
+        if !self.seek(key)? {
+            return Ok(None);
+        }
+        let wrong_kind = WireError::WrongKind(self.field(key));
+        let value = read(self.decoder).map_err(|_| wrong_kind)?;
+        self.advance()?;
+        Ok(Some(value))
+    }
+
+    fn seek(&mut self, key: u64) -> Result<bool, WireError> {
+        while let Some(next) = self.next.filter(|next| *next < key) {
+            self.skip_odd(next)?;
+        }
+        Ok(self.next == Some(key))
+    }
+
+    fn skip_odd(&mut self, key: u64) -> Result<(), WireError> {
+        if key.is_multiple_of(2) {
+            return Err(WireError::UnknownKey(self.field(key)));
+        }
+        self.decoder.skip().map_err(|_| WireError::Truncated)?;
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Result<(), WireError> {
+        self.next = match self.left.checked_sub(1) {
+            None => None,
+            Some(left) => {
+                self.left = left;
+                Some(self.decoder.u64().map_err(|_| WireError::KeyType)?)
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Writes one map: collects `key: value` in ascending order of keys, which the callers keep.
+pub(super) struct MapWriter {
+    pairs: u64,
+    body: Encoder<Vec<u8>>,
+}
+
+impl MapWriter {
+    pub(super) fn new() -> Self {
+        Self {
+            pairs: 0,
+            body: Encoder::new(Vec::new()),
+        }
+    }
+
+    pub(super) fn message(message: u64) -> Self {
+        Self::new().u64(0, message)
+    }
+
+    pub(super) fn u64(self, key: u64, value: u64) -> Self {
+        self.pair(key, |body| infallible(body.u64(value)))
+    }
+
+    pub(super) fn bytes(self, key: u64, value: &[u8]) -> Self {
+        self.pair(key, |body| infallible(body.bytes(value)))
+    }
+
+    pub(super) fn opt_bytes(self, key: u64, value: Option<&[u8]>) -> Self {
+        match value {
+            Some(value) => self.bytes(key, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn text(self, key: u64, value: &str) -> Self {
+        self.pair(key, |body| infallible(body.str(value)))
+    }
+
+    pub(super) fn list(self, key: u64, items: impl ExactSizeIterator<Item = Vec<u8>>) -> Self {
+        self.pair(key, |body| {
+            // A list in memory is far shorter than 2^64.
+            infallible(body.array(u64::try_from(items.len()).unwrap_or(u64::MAX)));
+            items.for_each(|item| body.writer_mut().extend(item));
+        })
+    }
+
+    pub(super) fn opt_map(self, key: u64, map: Option<Self>) -> Self {
+        match map {
+            Some(map) => self.pair(key, |body| body.writer_mut().extend(map.finish())),
+            None => self,
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut whole = Encoder::new(Vec::new());
+        infallible(whole.map(self.pairs));
+        whole.writer_mut().extend(self.body.into_writer());
+        whole.into_writer()
+    }
+
+    fn pair(mut self, key: u64, value: impl FnOnce(&mut Encoder<Vec<u8>>)) -> Self {
+        infallible(self.body.u64(key));
+        value(&mut self.body);
+        self.pairs = self.pairs.saturating_add(1);
+        self
+    }
+}
+
+/// One unsigned integer by itself, as an item of a list.
+pub(super) fn item_u64(value: u64) -> Vec<u8> {
+    let mut encoder = Encoder::new(Vec::new());
+    infallible(encoder.u64(value));
+    encoder.into_writer()
+}
+
+/// Writing to memory cannot fail.
+fn infallible<T>(_: Result<T, minicbor::encode::Error<core::convert::Infallible>>) {}
