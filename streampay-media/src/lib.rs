@@ -1,1 +1,6 @@
 //! placeholder
+mod codec;
+pub mod gate;
+pub mod meter;
+pub mod packet;
+pub mod source;

@@ -1,0 +1,138 @@
+use std::{sync::Arc, time::Duration};
+
+use streampay_core::meter::Reading;
+use tokio::sync::watch;
+
+use super::{Gate, MeteredTrack, Verdict};
+use crate::{
+    packet::{Kind, MediaPacket, PacketCount},
+    source::{Entry, Pulled, Ring},
+};
+
+/// The tracks of one viewer.
+#[derive(Debug, Default)]
+pub(crate) struct Tracks {
+    pub(crate) video: Option<MeteredTrack>,
+    pub(crate) audio: Option<MeteredTrack>,
+}
+
+/// Where the outcome of delivery shows.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) reading: watch::Sender<Reading>,
+    pub(crate) sent: watch::Sender<PacketCount>,
+}
+
+/// Packets that are sent in a row before others get a turn. What is replayed goes out at up to
+/// 32 packets each [`REPLAY_PAUSE`], 75 Mbit/s: a receiver drops more than 256 packets at once.
+const BATCH: usize = 32;
+const REPLAY_PAUSE: Duration = Duration::from_millis(4);
+/// The time line of a viewer begins so long before its first packet could be.
+const EPOCH_LEAD_MS: u64 = 10_000;
+
+/// Delivers one source to one viewer until the session or the connection is gone.
+pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks, shown: Shown) {
+    let epoch_ms = (ring.now_us() / 1000).saturating_sub(EPOCH_LEAD_MS);
+    for (kind, track) in [
+        (Kind::Video, &mut tracks.video),
+        (Kind::Audio, &mut tracks.audio),
+    ] {
+        if let Some(track) = track {
+            track.set_epoch(kind, epoch_ms);
+        }
+    }
+    let mut head = ring.head();
+    let mut grants = gate.grants.clone();
+    // No place yet: where to begin is decided at the first opening.
+    let mut place = Entry {
+        next: 0,
+        audio_from: 0,
+    };
+    let mut placed = false;
+    loop {
+        if !placed && gate.is_open() {
+            place = ring.entry();
+            placed = true;
+        }
+        if placed {
+            match ring.pull(place.next, BATCH) {
+                Pulled::Lagged if gate.is_open() => {
+                    gate.resync();
+                    place = ring.entry();
+                    continue;
+                }
+                Pulled::Packets(packets) if !packets.is_empty() => {
+                    match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
+                        Sent::All if packets.len() == BATCH => {
+                            tokio::time::sleep(REPLAY_PAUSE).await;
+                            continue;
+                        }
+                        Sent::All => continue,
+                        Sent::Held => {
+                            if grants.changed().await.is_err() {
+                                return;
+                            }
+                            continue;
+                        }
+                        Sent::Closed => return,
+                    }
+                }
+                Pulled::Lagged | Pulled::Packets(_) => {}
+            }
+        }
+        tokio::select! {
+            changed = head.changed(), if placed && gate.is_open() => if changed.is_err() { return },
+            changed = grants.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+enum Sent {
+    All,
+    Held,
+    Closed,
+}
+
+async fn send(
+    packets: &[Arc<MediaPacket>],
+    place: &mut Entry,
+    gate: &mut Gate,
+    tracks: &mut Tracks,
+    shown: &Shown,
+) -> Sent {
+    for packet in packets {
+        let track = match packet.kind {
+            Kind::Video => &mut tracks.video,
+            Kind::Audio => &mut tracks.audio,
+        };
+        let old_sound = packet.kind == Kind::Audio && packet.index < place.audio_from;
+        // A kind that this viewer does not take is not counted either.
+        if let (Some(track), false) = (track, old_sound) {
+            match gate.offer(packet) {
+                Verdict::Pass => {
+                    shown.reading.send_replace(gate.reading());
+                    shown.sent.send_modify(|sent| sent.add(packet.kind));
+                    if track.write(packet).await.is_err() {
+                        return Sent::Closed;
+                    }
+                }
+                Verdict::Skip => {}
+                Verdict::Hold => return Sent::Held,
+                Verdict::Dead => return Sent::Closed,
+            }
+        }
+        place.next = packet.index + 1;
+    }
+    Sent::All
+}
+
+impl Gate {
+    /// Whether a grant is there at all; the limit may still hold every packet.
+    fn is_open(&self) -> bool {
+        self.grants.has_changed().is_ok()
+            && matches!(
+                *self.grants.borrow(),
+                streampay_core::meter::Grant::Open { .. }
+            )
+    }
+}

@@ -1,0 +1,101 @@
+//! What lets paid packets through and nothing else.
+//!
+//! A viewer has one [`Gate`] for picture and sound together. It prices its own meter by the
+//! newest [`Grant`]: a packet passes only where what is used, that packet included, stays within
+//! the limit. It asks nobody, so it holds when the session is slow, stuck or dead; where the
+//! sender of the grants is gone it is shut for good.
+//!
+//! The only writer of a viewer's RTP tracks is this module's `MeteredTrack`, and it writes only
+//! what the gate has passed.
+//!
+//! # Opening
+//! Shut at its limit or paused, a viewer keeps its place in the source's ring. Opened again
+//! within the two seconds that the ring holds, it goes on where it stopped, without a gap in the
+//! picture. Later, and at the first opening, the last group of pictures is replayed where it is
+//! still there, else the picture waits for the next key frame; sound goes on at once.
+
+mod deliver;
+mod track;
+
+use streampay_core::meter::{Grant, Reading};
+use tokio::sync::watch;
+
+pub(crate) use deliver::{Shown, Tracks, deliver};
+pub(crate) use track::MeteredTrack;
+
+use crate::{
+    meter::Meter,
+    packet::{Kind, MediaPacket},
+};
+
+/// Decides packet by packet. Pure apart from looking at the newest grant.
+#[derive(Debug)]
+pub struct Gate {
+    grants: watch::Receiver<Grant>,
+    meter: Meter,
+    need_key: bool,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is counted and must be sent now.
+    Pass,
+    /// Not now: offer it again when the grant has changed.
+    Hold,
+    /// Never: no decoder could use it before the next key frame.
+    Skip,
+    /// Nothing passes any more: the session is gone.
+    Dead,
+}
+
+impl Gate {
+    /// A gate that goes on from the session's reading. It is shut until a grant opens it, and
+    /// the picture begins with a key frame.
+    #[must_use]
+    pub const fn new(grants: watch::Receiver<Grant>, initial: Reading) -> Self {
+        Self {
+            grants,
+            meter: Meter::new(initial),
+            need_key: true,
+        }
+    }
+
+    /// Decides about one packet and, where it passes, counts it.
+    pub fn offer(&mut self, packet: &MediaPacket) -> Verdict {
+        // `borrow` would still show the last grant of a session that is gone.
+        if self.grants.has_changed().is_err() {
+            return Verdict::Dead;
+        }
+        let grant = *self.grants.borrow_and_update();
+        if !matches!(grant, Grant::Open { .. }) {
+            return Verdict::Hold;
+        }
+        let picture = packet.kind == Kind::Video;
+        if picture && self.need_key && !packet.key_start {
+            return Verdict::Skip;
+        }
+        let span = packet.covers_us();
+        let bytes = packet.payload_bytes();
+        if !grant.admits(self.meter.reading_with(span, bytes)) {
+            return Verdict::Hold;
+        }
+        self.meter.add(span, bytes);
+        self.need_key &= !picture;
+        Verdict::Pass
+    }
+
+    /// Packets were left out: the picture has to begin again with a key frame.
+    pub const fn resync(&mut self) {
+        self.need_key = true;
+    }
+
+    /// What was passed so far.
+    #[must_use]
+    pub const fn reading(&self) -> Reading {
+        self.meter.reading()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Where media comes from: one [`Source`] a stream, shared by all its viewers.
+//!
+//! A source packetizes once and keeps the last group of pictures (at most 2 s and 2 MB). Viewers
+//! read from that ring at their own pace; one that falls behind finds its place gone and waits
+//! for the next key frame. Nobody can make the source wait.
+//!
+//! Time: `ticks` of a [`MediaPacket`](crate::packet::MediaPacket) count from the moment the source began, for both kinds, and
+//! never go back: a file that ends begins again where its time goes on.
+
+mod annexb;
+mod error;
+mod file;
+mod frames;
+mod ivf;
+mod ogg;
+mod ring;
+
+use std::{num::NonZeroU32, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use tokio::task::AbortHandle;
+
+pub use error::SourceError;
+pub(crate) use ring::{Entry, Pulled, Ring};
+
+use crate::{
+    codec::Packetizer,
+    packet::{Codec, Kind, MediaPacket},
+};
+
+/// A stream's media. Dropping the last handle stops it; its viewers then receive nothing more.
+#[derive(Debug)]
+pub struct Source {
+    ring: Arc<Ring>,
+    description: Description,
+    /// The task that feeds it, if it is one of this crate.
+    feeder: Option<AbortHandle>,
+}
+
+/// What a stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Its picture.
+    pub video: Option<Video>,
+    /// Its sound.
+    pub audio: Option<Codec>,
+    /// How long it is before it begins again, in milliseconds; none for what has no end.
+    pub duration_ms: Option<u64>,
+}
+
+/// What its picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Video {
+    /// How it is coded.
+    pub codec: Codec,
+    /// Pixels, where known.
+    pub size: Option<(u32, u32)>,
+    /// Frames in 1000 seconds, where known: 25 frames a second are 25 000.
+    pub frames_per_1000_s: Option<u64>,
+}
+
+impl Description {
+    /// Its codecs: picture first.
+    pub fn codecs(&self) -> impl Iterator<Item = Codec> {
+        self.video
+            .map(|video| video.codec)
+            .into_iter()
+            .chain(self.audio)
+    }
+}
+
+/// How a file is played.
+#[derive(Clone, Copy, Debug)]
+pub struct FileOptions {
+    /// So many times as fast as real time. 1 except in tests.
+    pub speed: NonZeroU32,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            speed: NonZeroU32::MIN,
+        }
+    }
+}
+
+impl Source {
+    /// The longest frame of a file, in bytes. A ring holds at least one.
+    pub const FRAME_MAX: usize = 2 * 1024 * 1024;
+
+    /// Plays a file in real time, over and over. IVF with VP8 or VP9, H.264 Annex B and Ogg Opus
+    /// are told apart by their first bytes. A file beside it with the same stem and the other
+    /// kind of media is played with it: `clip.ivf` and `clip.ogg`.
+    ///
+    /// Reads the file once to its end first, so that a damaged one is found now.
+    ///
+    /// # Errors
+    /// [`SourceError`] says what is wrong with the file and what to do.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open(path: &Path, options: FileOptions) -> Result<Arc<Self>, SourceError> {
+        let path = path.to_owned();
+        let files = tokio::task::spawn_blocking(move || file::Files::find(&path))
+            .await
+            .map_err(std::io::Error::other)??;
+        let description = files.description;
+        let (mut writer, mut source) = Self::channel(description);
+        let feeder = tokio::spawn(async move { file::play(files, options, &mut writer).await });
+        source.feeder = Some(feeder.abort_handle());
+        Ok(Arc::new(source))
+    }
+
+    /// A source that is fed by hand: from a camera, a network, another stream.
+    #[must_use]
+    pub fn live(description: Description) -> (SourceWriter, Arc<Self>) {
+        let (writer, source) = Self::channel(description);
+        (writer, Arc::new(source))
+    }
+
+    fn channel(description: Description) -> (SourceWriter, Self) {
+        let ring = Arc::new(Ring::new());
+        let packetizer = |codec: Option<Codec>| codec.map(Packetizer::new);
+        let writer = SourceWriter {
+            ring: ring.clone(),
+            video: packetizer(description.video.map(|video| video.codec)),
+            audio: packetizer(description.audio),
+        };
+        (
+            writer,
+            Self {
+                ring,
+                description,
+                feeder: None,
+            },
+        )
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// How much media it has brought forth, in milliseconds. Stands still where it is stalled.
+    #[must_use]
+    pub fn position_ms(&self) -> u64 {
+        self.ring.now_us() / 1000
+    }
+
+    pub(crate) const fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Some(feeder) = &self.feeder {
+            feeder.abort();
+        }
+    }
+}
+
+/// Feeds a [`Source`].
+#[derive(Debug)]
+pub struct SourceWriter {
+    ring: Arc<Ring>,
+    video: Option<Packetizer>,
+    audio: Option<Packetizer>,
+}
+
+impl SourceWriter {
+    /// One coded frame. `ticks` on the kind's clock since the source began, both kinds from the
+    /// same moment, ascending per kind; it lasts `span` ticks. H.264 as Annex B. Dropped where
+    /// the description does not name this kind.
+    pub fn write(&mut self, kind: Kind, ticks: u64, span: u32, key: bool, frame: &Bytes) {
+        let packetizer = match kind {
+            Kind::Video => &mut self.video,
+            Kind::Audio => &mut self.audio,
+        };
+        let Some(packetizer) = packetizer else {
+            return;
+        };
+        let payloads = packetizer.payloads(frame, key);
+        let last = payloads.len().saturating_sub(1);
+        for (at, payload) in payloads.into_iter().enumerate() {
+            self.ring.push(MediaPacket {
+                index: 0,
+                kind,
+                ticks,
+                span,
+                marker: at == last,
+                key_start: key && at == 0,
+                payload,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

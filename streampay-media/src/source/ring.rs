@@ -1,0 +1,131 @@
+//! The last packets of a source, shared by all viewers.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::packet::{Kind, MediaPacket};
+
+/// Packets newest last. Pushing never waits for anybody: who is too slow finds them gone.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    state: Mutex<State>,
+    /// The number of packets so far.
+    head: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    packets: VecDeque<Arc<MediaPacket>>,
+    bytes: usize,
+    next: u64,
+    key: Option<u64>,
+    now_us: u64,
+}
+
+/// What a viewer finds at its place.
+#[derive(Debug)]
+pub(crate) enum Pulled {
+    /// The next packets; none where it has them all.
+    Packets(Vec<Arc<MediaPacket>>),
+    /// They are gone.
+    Lagged,
+}
+
+/// Where a viewer that begins, or lagged, goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The first packet to take.
+    pub(crate) next: u64,
+    /// Sound before this packet is skipped: a picture has to be replayed, old sound has not.
+    pub(crate) audio_from: u64,
+}
+
+impl Ring {
+    /// The longest group of pictures that is kept, in microseconds. Chosen so that a viewer is
+    /// at most so far behind; encoders for live streams send a key frame every one or two
+    /// seconds.
+    const KEEP_US: u64 = 2_000_000;
+    /// The largest one, in bytes: 2 s of 8 Mbit/s.
+    const KEEP_BYTES: usize = 2 * 1024 * 1024;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            head: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn push(&self, mut packet: MediaPacket) {
+        let mut state = self.lock();
+        packet.index = state.next;
+        state.next += 1;
+        state.bytes += packet.payload.len();
+        state.now_us = state.now_us.max(packet.covers_us().1);
+        if packet.key_start && packet.kind == Kind::Video {
+            state.key = Some(packet.index);
+        }
+        state.packets.push_back(Arc::new(packet));
+        let oldest = state.now_us.saturating_sub(Self::KEEP_US);
+        while let Some(front) = state.packets.front()
+            && (state.bytes > Self::KEEP_BYTES || front.covers_us().1 < oldest)
+        {
+            let (index, length) = (front.index, front.payload.len());
+            state.bytes -= length;
+            state.key = state.key.filter(|key| *key != index);
+            state.packets.pop_front();
+        }
+        let next = state.next;
+        drop(state);
+        self.head.send_replace(next);
+    }
+
+    /// Changes whenever there are more packets.
+    pub(crate) fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// How far the source is, in microseconds since it began.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.lock().now_us
+    }
+
+    /// At the last key frame where it is still here, else at the newest packet.
+    pub(crate) fn entry(&self) -> Entry {
+        let state = self.lock();
+        Entry {
+            next: state.key.unwrap_or(state.next),
+            audio_from: state.next,
+        }
+    }
+
+    /// At most `most` packets from `next`.
+    pub(crate) fn pull(&self, next: u64, most: usize) -> Pulled {
+        let state = self.lock();
+        let first = state
+            .packets
+            .front()
+            .map_or(state.next, |front| front.index);
+        let Some(skip) = next.checked_sub(first) else {
+            return Pulled::Lagged;
+        };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        Pulled::Packets(
+            state
+                .packets
+                .iter()
+                .skip(skip)
+                .take(most)
+                .cloned()
+                .collect(),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
