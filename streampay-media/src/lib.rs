@@ -3,4 +3,6 @@ mod codec;
 pub mod gate;
 pub mod meter;
 pub mod packet;
+pub mod peer;
 pub mod source;
+pub mod whep;

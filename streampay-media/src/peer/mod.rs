@@ -1,0 +1,63 @@
+//! WebRTC connections that carry a session's messages and its media.
+//!
+//! [`StreamerPeer`] answers a viewer's offer, [`ViewerPeer`] makes one; both yield a
+//! [`Link`](streampay_core::driver::Link) over the data channel `streampay` and close their
+//! connection when dropped. Which stack is below shows in this module alone: nothing public
+//! names its types, except inside [`PeerError::Stack`].
+//!
+//! Descriptions are exchanged whole, without trickling: an answer waits for its candidates.
+//!
+//! The stack logs whole packets as errors when a queue of it overflows, which takes a stalled
+//! process. Filter its target: `RUST_LOG=info,webrtc::peer_connection::driver=off`.
+
+mod codecs;
+mod error;
+mod link;
+mod owner;
+mod sdp;
+mod streamer;
+mod viewer;
+
+use std::{net::SocketAddr, time::Duration};
+
+pub use error::PeerError;
+pub use owner::Closer;
+pub use sdp::{CANDIDATES_MAX, SDP_MAX, SdpError};
+pub use streamer::{StreamerPeer, ViewerConnection};
+pub use viewer::{Connection, ReceivedPacket, Receiving, ViewerPeer, ViewerStream};
+
+/// The label of the data channel. Spec: session 1.
+pub const CHANNEL_LABEL: &str = "streampay";
+/// The protocol of the data channel. Spec: session 1.
+pub const CHANNEL_PROTOCOL: &str = "streampay/1";
+
+/// How connections are made.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// UDP addresses to receive at; port 0 takes a free one for each connection. `0.0.0.0` means
+    /// all interfaces but loopback, so that is named beside it.
+    pub bind: Vec<SocketAddr>,
+    /// How long the data channel may take to open. It takes under a second; the rest is for slow
+    /// networks.
+    pub link_deadline: Duration,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            bind: vec![([0, 0, 0, 0], 0).into(), ([127, 0, 0, 1], 0).into()],
+            link_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+impl PeerConfig {
+    /// This machine alone: for tests and demonstrations.
+    #[must_use]
+    pub fn loopback() -> Self {
+        Self {
+            bind: vec![([127, 0, 0, 1], 0).into()],
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The one owner of a connection of the stack: dropped, it closes it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use rtc::{
+    crypto::{HashAlgorithm, default_provider},
+    dtls::crypto::Certificate,
+    peer_connection::certificate::RTCCertificate,
+};
+use tokio::sync::{mpsc, watch};
+use webrtc::{
+    data_channel::DataChannel,
+    media_stream::track_remote::TrackRemote,
+    peer_connection::{
+        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
+        RTCConfigurationBuilder, RTCIceGatheringState, RTCPeerConnectionState, Registry,
+        SettingEngineBuilder, register_default_interceptors,
+    },
+};
+
+use super::{PeerConfig, PeerError};
+
+/// A connection. The stack goes on answering for one that is merely dropped, so this closes it.
+pub(super) struct Peer {
+    pub(super) connection: Arc<dyn PeerConnection>,
+    /// SHA-256 of this side's certificate.
+    own: [u8; 32],
+    closed: watch::Sender<bool>,
+    gathered: watch::Receiver<bool>,
+}
+
+/// What the stack reports.
+pub(super) struct Events {
+    pub(super) channels: mpsc::Receiver<Arc<dyn DataChannel>>,
+    pub(super) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+}
+
+struct Handler {
+    gathered: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
+    channels: mpsc::Sender<Arc<dyn DataChannel>>,
+    tracks: mpsc::Sender<Arc<dyn TrackRemote>>,
+}
+
+/// Runs on the stack's own task: nothing here may wait.
+#[async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if matches!(
+            state,
+            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
+        ) {
+            self.closed.send_replace(true);
+        }
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        // More than fit are not ours and stay unread.
+        let _ = self.channels.try_send(channel);
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let _ = self.tracks.try_send(track);
+    }
+}
+
+/// Send limit of the data channel, in bytes: 64 of the longest messages.
+const SEND_LIMIT: usize = 1024 * 1024;
+/// A peer that is gone shows after these: no answer, given up, and how often it is asked.
+const ICE_TIMEOUTS: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(1),
+];
+/// Without STUN servers gathering takes milliseconds.
+const GATHER_MAX: Duration = Duration::from_secs(5);
+/// A certificate is for one connection only; a day is longer than any.
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+impl Peer {
+    pub(super) async fn build(
+        config: &PeerConfig,
+        mut engine: MediaEngine,
+    ) -> Result<(Arc<Self>, Events), PeerError> {
+        let provider = default_provider().map_err(|_| PeerError::NoCertificate)?;
+        let names = vec!["streampay".to_owned()];
+        let certificate = Certificate::generate_self_signed(names, provider.crypto())?;
+        let own = certificate
+            .certificate
+            .first()
+            .ok_or(PeerError::NoCertificate)?;
+        let own = sha256(own.as_ref())?;
+        let expires = SystemTime::now() + CERTIFICATE_LIFE;
+        let certificate = RTCCertificate::from_existing(certificate, expires);
+        let registry = register_default_interceptors(Registry::new(), &mut engine)?;
+        let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
+        let (gathered_to, gathered) = watch::channel(false);
+        let closed = watch::Sender::new(false);
+        let (channels_to, channels) = mpsc::channel(4);
+        let (tracks_to, tracks) = mpsc::channel(4);
+        let handler = Handler {
+            gathered: gathered_to,
+            closed: closed.clone(),
+            channels: channels_to,
+            tracks: tracks_to,
+        };
+        let settings = SettingEngineBuilder::new()
+            .with_ice_timeouts(disconnected, failed, keep_alive)
+            .with_include_loopback_candidate(true)
+            .build();
+        let connection = PeerConnectionBuilder::new()
+            .with_configuration(
+                RTCConfigurationBuilder::new()
+                    .with_certificates(vec![certificate])
+                    .build(),
+            )
+            .with_media_engine(engine)
+            .with_interceptor_registry(registry)
+            .with_setting_engine(settings)
+            .with_handler(Arc::new(handler))
+            .with_data_channel_send_buffer_limit(SEND_LIMIT)
+            .with_udp_addrs(config.bind.clone())
+            .build()
+            .await?;
+        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        let peer = Self {
+            connection,
+            own,
+            closed,
+            gathered,
+        };
+        Ok((Arc::new(peer), Events { channels, tracks }))
+    }
+
+    /// This side's description with all its candidates.
+    pub(super) async fn gathered_sdp(&self) -> Result<String, PeerError> {
+        let mut gathered = self.gathered.clone();
+        let waited = tokio::time::timeout(GATHER_MAX, gathered.wait_for(|done| *done)).await;
+        if !matches!(waited, Ok(Ok(_))) {
+            return Err(PeerError::Gathering);
+        }
+        drop(waited);
+        let description = self.connection.local_description().await;
+        description
+            .map(|description| description.sdp)
+            .ok_or(PeerError::Gathering)
+    }
+
+    /// SHA-256 of this side's certificate, and of the one that the other side presented.
+    pub(super) async fn identities(&self) -> Result<([u8; 32], [u8; 32]), PeerError> {
+        let sctp = self
+            .connection
+            .sctp()
+            .await
+            .ok_or(PeerError::NoCertificate)?;
+        let presented = sctp.transport().get_remote_certificates().await?;
+        let theirs = presented.first().ok_or(PeerError::NoCertificate)?;
+        Ok((self.own, sha256(theirs)?))
+    }
+
+    /// Ends when the connection is closed by either side or lost.
+    pub(super) async fn wait_closed(&self) {
+        // The sender is in here: it cannot be gone.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Closes without waiting.
+    pub(super) fn close_soon(&self) {
+        self.closed.send_replace(true);
+        let connection = self.connection.clone();
+        // Without a runtime its driver is gone too.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { connection.close().await });
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    pub(super) async fn close(&self) {
+        self.closed.send_replace(true);
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "closing a connection");
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.close_soon();
+    }
+}
+
+impl core::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Peer")
+            .field("closed", &*self.closed.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Closes a connection from elsewhere, and tells when it is closed.
+#[derive(Clone, Debug)]
+pub struct Closer(pub(super) Arc<Peer>);
+
+impl Closer {
+    /// Closes it; does nothing where it is closed.
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
+
+    /// Ends when the connection is closed by either side or lost.
+    pub async fn closed(&self) {
+        self.0.wait_closed().await;
+    }
+}
+
+fn sha256(data: &[u8]) -> Result<[u8; 32], PeerError> {
+    let hash = default_provider()
+        .ok()
+        .and_then(|provider| provider.crypto().hash(HashAlgorithm::Sha256, data).ok());
+    hash.and_then(|hash| hash.try_into().ok())
+        .ok_or(PeerError::NoCertificate)
+}

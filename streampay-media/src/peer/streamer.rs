@@ -1,0 +1,256 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use rtc::{
+    media_stream::MediaStreamTrack,
+    rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters},
+};
+use streampay_core::{
+    driver::Link,
+    meter::{Grant, Reading},
+};
+use tokio::{sync::watch, task::AbortHandle};
+use webrtc::{
+    media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
+    peer_connection::RTCSessionDescription,
+    rtp_transceiver::RtpSender,
+};
+
+use super::{
+    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs,
+    link::{self, Side},
+    owner::{Events, Peer},
+    sdp,
+};
+use crate::{
+    gate::{Gate, MeteredTrack, Shown, Tracks, deliver},
+    packet::{Codec, Kind, PacketCount},
+    source::Source,
+};
+
+/// The streamer's side of connecting.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamerPeer;
+
+impl StreamerPeer {
+    /// Answers a viewer's offer for `source`. Nothing of the stream flows before
+    /// [`ViewerConnection::start`].
+    ///
+    /// # Errors
+    /// [`PeerError::Sdp`] where the offer is refused before anything is built,
+    /// [`PeerError::NoCommonCodec`], [`PeerError::Stack`] where the offer makes no sense,
+    /// [`PeerError::Gathering`].
+    pub async fn answer(
+        offer: &str,
+        source: Arc<Source>,
+        config: &PeerConfig,
+    ) -> Result<(String, ViewerConnection), PeerError> {
+        sdp::check(offer)?;
+        let wanted: Vec<Codec> = source
+            .description()
+            .codecs()
+            .filter(|codec| sdp::has(offer, codec.kind()))
+            .collect();
+        let none = || PeerError::NoCommonCodec(source.description().codecs().collect());
+        if wanted.is_empty() {
+            return Err(none());
+        }
+        let offer = RTCSessionDescription::offer(offer.to_owned())?;
+        let (peer, events) = Peer::build(config, codecs::engine(wanted.clone())?).await?;
+        let mut outgoing = Vec::new();
+        for codec in wanted {
+            outgoing.push(Outgoing::add(&peer, codec).await?);
+        }
+        peer.connection.set_remote_description(offer).await?;
+        let answer = peer.connection.create_answer(None).await?;
+        peer.connection.set_local_description(answer).await?;
+        let answer = peer.gathered_sdp().await?;
+        let mut tracks = Tracks::default();
+        for track in outgoing {
+            match track.codec.kind() {
+                Kind::Video => tracks.video = track.metered().await,
+                Kind::Audio => tracks.audio = track.metered().await,
+            }
+        }
+        if tracks.video.is_none() && tracks.audio.is_none() {
+            peer.close().await;
+            return Err(none());
+        }
+        let connection = ViewerConnection {
+            peer,
+            events,
+            config: config.clone(),
+            source,
+            tracks: Some(tracks),
+            delivery: None,
+            sent: watch::Sender::default(),
+        };
+        Ok((answer, connection))
+    }
+}
+
+/// A track before the codec is negotiated.
+struct Outgoing {
+    codec: Codec,
+    ssrc: u32,
+    local: Arc<TrackLocalStaticRTP>,
+    sender: Arc<dyn RtpSender>,
+}
+
+impl Outgoing {
+    async fn add(peer: &Peer, codec: Codec) -> Result<Self, PeerError> {
+        // Distinct within the process is all that an SSRC has to be here.
+        static NEXT_SSRC: AtomicU32 = AtomicU32::new(0x5350_0001);
+        let ssrc = NEXT_SSRC.fetch_add(1, Ordering::Relaxed);
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                ..Default::default()
+            },
+            codec: codecs::first_variant(codec),
+            ..Default::default()
+        };
+        let track = MediaStreamTrack::new(
+            "streampay".to_owned(),
+            codec.kind().to_string(),
+            codec.kind().to_string(),
+            codecs::stack_kind(codec.kind()),
+            vec![encoding],
+        );
+        let local = Arc::new(TrackLocalStaticRTP::new(track));
+        let as_track: Arc<dyn TrackLocal> = local.clone();
+        let sender = peer.connection.add_track(as_track).await?;
+        Ok(Self {
+            codec,
+            ssrc,
+            local,
+            sender,
+        })
+    }
+
+    /// With the payload type that was negotiated; none where the viewer does not take it.
+    async fn metered(self) -> Option<MeteredTrack> {
+        let parameters = self.sender.get_parameters().await.ok()?;
+        let negotiated = parameters
+            .rtp_parameters
+            .codecs
+            .iter()
+            .find(|codec| Codec::from_mime(&codec.rtp_codec.mime_type) == Some(self.codec))?;
+        Some(MeteredTrack::new(
+            self.local,
+            self.ssrc,
+            negotiated.payload_type,
+        ))
+    }
+}
+
+/// One viewer's connection at the streamer. Dropped, it is closed.
+#[derive(Debug)]
+pub struct ViewerConnection {
+    peer: Arc<Peer>,
+    events: Events,
+    config: PeerConfig,
+    source: Arc<Source>,
+    tracks: Option<Tracks>,
+    delivery: Option<AbortHandle>,
+    sent: watch::Sender<PacketCount>,
+}
+
+impl ViewerConnection {
+    /// Waits for the viewer's data channel. To be called once.
+    ///
+    /// # Errors
+    /// [`PeerError::LinkOverdue`] after [`PeerConfig::link_deadline`], [`PeerError::Closed`],
+    /// [`PeerError::WrongChannel`]; the connection is closed then.
+    pub async fn open_link(&mut self) -> Result<Link, PeerError> {
+        let deadline = self.config.link_deadline;
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(deadline, Self::first_channel(&self.peer, &mut self.events)) => {
+                opened.unwrap_or(Err(PeerError::LinkOverdue(deadline)))
+            }
+            () = self.peer.wait_closed() => Err(PeerError::Closed),
+        };
+        if opened.is_err() {
+            self.peer.close().await;
+        }
+        opened
+    }
+
+    async fn first_channel(peer: &Arc<Peer>, events: &mut Events) -> Result<Link, PeerError> {
+        let channel = events.channels.recv().await.ok_or(PeerError::Closed)?;
+        let reliable = channel.max_retransmits().await?.is_none()
+            && channel.max_packet_life_time().await?.is_none();
+        if channel.label().await? != CHANNEL_LABEL
+            || channel.protocol().await? != CHANNEL_PROTOCOL
+            || !channel.ordered().await?
+            || !reliable
+        {
+            return Err(PeerError::WrongChannel);
+        }
+        link::open(peer.clone(), channel, Side::Streamer).await
+    }
+
+    /// Puts the gate in: from here on `grants` decides packet by packet, and what is returned
+    /// shows what was delivered, on top of `initial`. Dropping the sender of `grants` shuts the
+    /// gate for good.
+    ///
+    /// # Errors
+    /// [`PeerError::AlreadyStarted`] the second time.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(
+        &mut self,
+        grants: watch::Receiver<Grant>,
+        initial: Reading,
+    ) -> Result<watch::Receiver<Reading>, PeerError> {
+        let tracks = self.tracks.take().ok_or(PeerError::AlreadyStarted)?;
+        let (reading_to, reading) = watch::channel(initial);
+        let shown = Shown {
+            reading: reading_to,
+            sent: self.sent.clone(),
+        };
+        let source = self.source.clone();
+        let gate = Gate::new(grants, initial);
+        let task = tokio::spawn(async move {
+            // Holds the source, too: it plays while anybody watches.
+            deliver(source.ring().clone(), gate, tracks, shown).await;
+        });
+        self.delivery = Some(task.abort_handle());
+        Ok(reading)
+    }
+
+    /// RTP packets sent so far.
+    #[must_use]
+    pub fn sent(&self) -> watch::Receiver<PacketCount> {
+        self.sent.subscribe()
+    }
+
+    /// To close it from elsewhere or to wait for its end.
+    #[must_use]
+    pub fn closer(&self) -> Closer {
+        Closer(self.peer.clone())
+    }
+
+    /// Closes it and waits until that is done.
+    pub async fn close(self) {
+        self.peer.close().await;
+    }
+}
+
+impl Drop for ViewerConnection {
+    fn drop(&mut self) {
+        if let Some(delivery) = &self.delivery {
+            delivery.abort();
+        }
+        self.peer.close_soon();
+    }
+}
+
+impl core::fmt::Debug for Events {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rtc::{
+    data_channel::RTCDataChannelInit,
+    rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
+};
+use streampay_core::{driver::Link, meter::Reading};
+use tokio::sync::{mpsc, watch};
+use webrtc::{
+    data_channel::DataChannel,
+    media_stream::track_remote::{TrackRemote, TrackRemoteEvent},
+    peer_connection::RTCSessionDescription,
+};
+
+use super::{
+    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs,
+    link::{self, Side},
+    owner::{Events, Peer},
+    sdp,
+};
+use crate::{
+    meter::ReceiveMeter,
+    packet::{Codec, Kind, PacketCount},
+    whep,
+};
+
+/// One RTP packet, as it came: perhaps out of order, never twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedPacket {
+    /// How it is coded.
+    pub codec: Codec,
+    /// The RTP sequence number.
+    pub seq: u16,
+    /// The RTP time stamp.
+    pub stamp: u32,
+    /// True for the last packet of a frame.
+    pub marker: bool,
+    /// The RTP payload.
+    pub payload: Bytes,
+}
+
+/// What the receiver counted, beside the reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receiving {
+    /// RTP packets, repeated ones not counted.
+    pub packets: PacketCount,
+    /// Sequence numbers that were missing when they were due.
+    pub gaps: PacketCount,
+    /// Packets that were counted but found [`ViewerStream::packets`] full.
+    pub dropped: u64,
+}
+
+/// The viewer's side of connecting.
+#[derive(Clone, Copy, Debug)]
+pub struct ViewerPeer;
+
+/// A connection to a streamer.
+#[derive(Debug)]
+pub struct ViewerStream {
+    /// For the session.
+    pub link: Link,
+    /// The media. Bounded: what is not taken in time is dropped, and counted all the same.
+    pub packets: mpsc::Receiver<ReceivedPacket>,
+    /// What was received, on top of the session's reading before.
+    pub reading: watch::Receiver<Reading>,
+    /// Packets.
+    pub receiving: watch::Receiver<Receiving>,
+    /// What the streamer will send.
+    pub codecs: Vec<Codec>,
+    /// Dropped, it closes the connection.
+    pub connection: Connection,
+}
+
+/// The viewer's hold on its connection. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Connection {
+    peer: Arc<Peer>,
+    whep: whep::Client,
+    session_url: String,
+}
+
+impl ViewerPeer {
+    /// Packets that wait for the embedder: over a second of 8 Mbit/s.
+    const PACKETS_MAX: usize = 1024;
+
+    /// Connects to the WHEP endpoint at `url` and waits for the data channel. `initial` is the
+    /// session's reading, zero for a new session.
+    ///
+    /// # Errors
+    /// [`PeerError::Whep`] where the streamer cannot be reached or refuses,
+    /// [`PeerError::LinkOverdue`] where no connection comes about, [`PeerError::Stack`].
+    pub async fn connect(
+        whep: &whep::Client,
+        url: &str,
+        config: &PeerConfig,
+        initial: Reading,
+    ) -> Result<ViewerStream, PeerError> {
+        let (peer, events) = Peer::build(config, codecs::engine(Codec::ALL)?).await?;
+        for kind in [Kind::Video, Kind::Audio] {
+            let init = RTCRtpTransceiverInit {
+                direction: RTCRtpTransceiverDirection::Recvonly,
+                ..Default::default()
+            };
+            let kind = codecs::stack_kind(kind);
+            peer.connection
+                .add_transceiver_from_kind(kind, Some(init))
+                .await?;
+        }
+        let init = RTCDataChannelInit {
+            ordered: true,
+            protocol: CHANNEL_PROTOCOL.to_owned(),
+            ..Default::default()
+        };
+        let channel = peer
+            .connection
+            .create_data_channel(CHANNEL_LABEL, Some(init))
+            .await?;
+        let offer = peer.connection.create_offer(None).await?;
+        peer.connection.set_local_description(offer).await?;
+        let offer = peer.gathered_sdp().await?;
+        let accepted = whep.post(url, &offer).await?;
+        let connection = Connection {
+            peer: peer.clone(),
+            whep: whep.clone(),
+            session_url: accepted.session_url,
+        };
+        sdp::check(&accepted.answer)?;
+        let codecs = sdp::codecs_sent(&accepted.answer);
+        let answer = RTCSessionDescription::answer(accepted.answer)?;
+        let media = Media::start(peer.clone(), events, initial);
+        peer.connection.set_remote_description(answer).await?;
+        let link = Self::link(&peer, channel, config).await?;
+        let (packets, reading, receiving) = media;
+        Ok(ViewerStream {
+            link,
+            packets,
+            reading,
+            receiving,
+            codecs,
+            connection,
+        })
+    }
+
+    async fn link(
+        peer: &Arc<Peer>,
+        channel: Arc<dyn DataChannel>,
+        config: &PeerConfig,
+    ) -> Result<Link, PeerError> {
+        let opened = link::open(peer.clone(), channel, Side::Viewer);
+        tokio::select! {
+            opened = tokio::time::timeout(config.link_deadline, opened) => {
+                opened.unwrap_or(Err(PeerError::LinkOverdue(config.link_deadline)))
+            }
+            () = peer.wait_closed() => Err(PeerError::Closed),
+        }
+    }
+}
+
+impl Connection {
+    /// Tells the streamer that the connection ends, and closes it.
+    ///
+    /// # Errors
+    /// [`whep::ClientError`] where the streamer could not be told; it is closed all the same.
+    pub async fn close(self) -> Result<(), whep::ClientError> {
+        self.peer.close().await;
+        self.whep.delete(&self.session_url).await
+    }
+
+    /// To close it from elsewhere or to wait for its end.
+    #[must_use]
+    pub fn closer(&self) -> Closer {
+        Closer(self.peer.clone())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.peer.close_soon();
+    }
+}
+
+/// What the tasks that read tracks share.
+struct Media {
+    state: Mutex<(ReceiveMeter, u64)>,
+    packets: mpsc::Sender<ReceivedPacket>,
+    reading: watch::Sender<Reading>,
+    receiving: watch::Sender<Receiving>,
+}
+
+type Outlets = (
+    mpsc::Receiver<ReceivedPacket>,
+    watch::Receiver<Reading>,
+    watch::Receiver<Receiving>,
+);
+
+impl Media {
+    /// Reads every track that comes, whether or not anybody wants its packets: the stack logs
+    /// what piles up.
+    fn start(peer: Arc<Peer>, mut events: Events, initial: Reading) -> Outlets {
+        let (packets_to, packets) = mpsc::channel(ViewerPeer::PACKETS_MAX);
+        let (reading_to, reading) = watch::channel(initial);
+        let (receiving_to, receiving) = watch::channel(Receiving::default());
+        let media = Arc::new(Self {
+            state: Mutex::new((ReceiveMeter::new(initial), 0)),
+            packets: packets_to,
+            reading: reading_to,
+            receiving: receiving_to,
+        });
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    track = events.tracks.recv() => match track {
+                        Some(track) => tokio::spawn(media.clone().read(peer.clone(), track)),
+                        None => return,
+                    },
+                    () = peer.wait_closed() => return,
+                };
+            }
+        });
+        (packets, reading, receiving)
+    }
+
+    async fn read(self: Arc<Self>, peer: Arc<Peer>, track: Arc<dyn TrackRemote>) {
+        let mut codec = None;
+        loop {
+            let event = tokio::select! {
+                event = track.poll() => event,
+                () = peer.wait_closed() => return,
+            };
+            match event {
+                Some(TrackRemoteEvent::OnRtpPacket(packet)) => {
+                    if codec.is_none() {
+                        let named = track.codec(packet.header.ssrc).await;
+                        codec = named.and_then(|named| Codec::from_mime(&named.mime_type));
+                    }
+                    if let Some(codec) = codec {
+                        self.take(ReceivedPacket {
+                            codec,
+                            seq: packet.header.sequence_number,
+                            stamp: packet.header.timestamp,
+                            marker: packet.header.marker,
+                            payload: packet.payload,
+                        });
+                    }
+                }
+                Some(TrackRemoteEvent::OnEnded) | None => return,
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn take(&self, packet: ReceivedPacket) {
+        let kind = packet.codec.kind();
+        // Nothing below panics half way.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (meter, dropped) = &mut *state;
+        if !meter.receive(kind, packet.seq, packet.stamp, &packet.payload) {
+            return;
+        }
+        if self.packets.try_send(packet).is_err() {
+            *dropped += 1;
+        }
+        let receiving = Receiving {
+            packets: meter.packets(),
+            gaps: meter.gaps(),
+            dropped: *dropped,
+        };
+        self.receiving.send_replace(receiving);
+        self.reading.send_replace(meter.reading());
+    }
+}

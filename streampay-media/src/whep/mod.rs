@@ -1,0 +1,15 @@
+//! Signalling: WHEP, an offer for an answer over HTTP. Source: draft-ietf-wish-whep-04.
+//!
+//! [`Server`] is a router for the streamer; it hands every viewer whose data channel has opened
+//! to the embedder. [`Client`] is the viewer's side. Any bytes on HTTP give a bounded, typed
+//! outcome on both.
+
+mod client;
+mod limits;
+mod server;
+
+pub use client::{Accepted, Client, ClientError};
+pub use server::{Arrival, Server, ServerConfig, UnboundPlace};
+
+/// The media type of a session description.
+const SDP_TYPE: &str = "application/sdp";

@@ -1,0 +1,26 @@
+//! What embedders rely on.
+
+use streampay_media::{
+    gate::Gate,
+    meter::{Meter, ReceiveMeter},
+    peer::{Connection, ViewerConnection, ViewerStream},
+    source::{Source, SourceWriter},
+    whep::{Arrival, Client, Server},
+};
+
+const fn is_send<T: Send + 'static>() {}
+
+#[test]
+fn handles_can_move_between_tasks() {
+    is_send::<Gate>();
+    is_send::<Meter>();
+    is_send::<ReceiveMeter>();
+    is_send::<Connection>();
+    is_send::<ViewerConnection>();
+    is_send::<ViewerStream>();
+    is_send::<Source>();
+    is_send::<SourceWriter>();
+    is_send::<Arrival>();
+    is_send::<Client>();
+    is_send::<Server>();
+}

@@ -1,0 +1,7 @@
+//! Everything over real WebRTC and HTTP on loopback.
+
+mod api;
+mod delivery;
+mod recording;
+mod rig;
+mod whep;

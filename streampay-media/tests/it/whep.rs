@@ -1,0 +1,182 @@
+use streampay_core::meter::Reading;
+use streampay_media::{
+    peer::{PeerConfig, PeerError, ViewerPeer},
+    whep::{Client, ClientError},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::rig::Rig;
+
+const DATA: &str = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+
+/// Sends bytes, gets status and head and body.
+async fn raw(rig: &Rig, request: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap();
+    (status, answer.to_lowercase())
+}
+
+async fn ask(rig: &Rig, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {length}\r\n\r\n{body}",
+        rig.address
+    );
+    raw(rig, request.as_bytes()).await
+}
+
+#[tokio::test]
+async fn requests_that_are_no_offer_get_their_status() {
+    let rig = Rig::new(1).await;
+    let player = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
+    let no_codec = format!("v=0\r\n{DATA}");
+    let garbage = format!("v=0\r\nm=video\r\nm=video 9 x\r\n{DATA}\u{1}=\r\n");
+    let many = format!(
+        "v=0\r\n{DATA}{}",
+        "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n".repeat(40)
+    );
+    let sdp = "application/sdp";
+    for (method, path, kind, body, status) in [
+        ("POST", "/whep", "application/json", "{}", 415),
+        ("POST", "/whep", "", "", 415),
+        ("POST", "/whep", sdp, &*"v=0\r\n".repeat(20_000), 413),
+        ("POST", "/whep", sdp, "", 400),
+        ("POST", "/whep", sdp, "garbage", 400),
+        ("POST", "/whep", sdp, &garbage, 400),
+        ("POST", "/whep", sdp, &many, 400),
+        ("POST", "/whep", sdp, player, 402),
+        ("POST", "/whep", sdp, &no_codec, 406),
+        ("GET", "/whep", "", "", 405),
+        ("PUT", "/whep", "", "", 405),
+        ("GET", "/whep/00", "", "", 405),
+        ("DELETE", "/whep/00", "", "", 404),
+        ("DELETE", "/whep", "", "", 405),
+        ("OPTIONS", "/whep", "", "", 204),
+        ("GET", "/", "", "", 404),
+    ] {
+        let (got, answer) = ask(&rig, method, path, kind, body).await;
+        assert_eq!(got, status, "{method} {path} {kind}: {answer}");
+        assert!(
+            path == "/" || answer.contains("access-control-allow-origin: *"),
+            "{answer}"
+        );
+    }
+    let (status, answer) = raw(
+        &rig,
+        b"POST /whep HTTP/1.1\r\nConnection: close\r\nHost: a\r\n\
+        Content-Type: application/sdp\r\nContent-Length: 3\r\n\r\n\xff\xfe\xfd",
+    )
+    .await;
+    assert_eq!(status, 400, "{answer}");
+}
+
+#[tokio::test]
+async fn deleting_the_session_ends_it_once() {
+    let mut rig = Rig::new(1).await;
+    let mut pair = rig.connect().await;
+    pair.viewer.connection.close().await.unwrap();
+    assert_eq!(pair.link.end.incoming.recv().await, None);
+}
+
+#[tokio::test]
+async fn strangers_beyond_the_cap_are_turned_away_until_one_is_bound() {
+    let clip = crate::rig::asset("clip.ivf");
+    let mut rig = Rig::with(&clip, 1, |config| config.unbound_per_address = 1).await;
+    let pair = rig.connect().await;
+    let config = PeerConfig::loopback();
+    let second = ViewerPeer::connect(&Client, &rig.url, &config, Reading::default()).await;
+    assert!(
+        matches!(
+            second,
+            Err(PeerError::Whep(ClientError::Busy { status: 429 }))
+        ),
+        "{second:?}"
+    );
+    pair.place.bound();
+    let _ = rig.connect().await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_is_never_bound_is_disconnected() {
+    let clip = crate::rig::asset("clip.ivf");
+    let deadline = std::time::Duration::from_millis(300);
+    let mut rig = Rig::with(&clip, 1, |config| config.bind_deadline = deadline).await;
+    let mut pair = rig.connect().await;
+    assert_eq!(pair.viewer.link.end.incoming.recv().await, None);
+}
+
+#[tokio::test]
+async fn an_offer_that_never_connects_gives_its_place_back() {
+    let clip = crate::rig::asset("clip.ivf");
+    let rig = Rig::with(&clip, 1, |config| {
+        config.unbound_per_address = 1;
+        config.peer.link_deadline = std::time::Duration::from_millis(200);
+    })
+    .await;
+    let config = PeerConfig {
+        link_deadline: std::time::Duration::ZERO,
+        ..PeerConfig::loopback()
+    };
+    let mut turned_away = 0;
+    for _ in 0..2 {
+        let result = ViewerPeer::connect(&Client, &rig.url, &config, Reading::default()).await;
+        assert!(
+            matches!(result, Err(PeerError::LinkOverdue(_))),
+            "{result:?}"
+        );
+        // The place comes back on the streamer's clock.
+        while ask(&rig, "POST", "/whep", "application/sdp", "").await.0 == 429 {
+            turned_away += 1;
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(turned_away > 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_streamer_gives_a_typed_error() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/whep", listener.local_addr().unwrap());
+    let answers: [&[u8]; 5] = [
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\nContent-Type: text/html\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"\xff\xff\xff\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\nContent-Length: 999999999\r\n\r\n",
+    ];
+    let server = async {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            let _ = stream.read(&mut buffer).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        }
+    };
+    let client = async {
+        let mut errors = Vec::new();
+        for _ in answers {
+            errors.push(format!("{:?}", Client.post(&url, "v=0").await.unwrap_err()));
+        }
+        errors
+    };
+    let ((), errors) = tokio::join!(server, client);
+    for (error, expect) in
+        errors
+            .iter()
+            .zip(["NoStream", "NotWhep", "", "Unreachable", "Unreachable"])
+    {
+        assert!(error.starts_with(expect), "{error}");
+    }
+}
