@@ -1,1 +1,111 @@
+use std::time::Duration;
 
+use streampay_core::meter::Reading;
+use streampay_media::record::{Recorder, file_ending};
+use tokio::sync::watch;
+
+use crate::rig::{Rig, open, settled, until};
+
+/// Blocks of each track, and the tracks in the order of their first blocks, by an EBML reader
+/// that knows nothing of ours.
+#[derive(Debug, Default, PartialEq)]
+struct Counted {
+    doc_type: String,
+    video: usize,
+    audio: usize,
+    first_is_key: bool,
+    last_ms: u64,
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// A variable-length number: with its marker bit, without, and how long it is.
+fn vint(bytes: &[u8]) -> (u64, u64, usize) {
+    let length = usize::try_from(bytes[0].leading_zeros()).unwrap() + 1;
+    let raw = number(&bytes[..length]);
+    (raw, raw & !(1 << (7 * length)), length)
+}
+
+fn count(file: &[u8]) -> Counted {
+    let mut counted = Counted::default();
+    let (mut at, mut cluster) = (0, 0);
+    while at < file.len() {
+        let (id, _, id_length) = vint(&file[at..]);
+        let (_, size, size_length) = vint(&file[at + id_length..]);
+        at += id_length + size_length;
+        // Segment and cluster are of unknown size here: step in.
+        if size == (1 << 56) - 1 {
+            assert!(matches!(id, 0x1853_8067 | 0x1f43_b675), "{id:x}");
+            continue;
+        }
+        let end = at + usize::try_from(size).unwrap();
+        if end > file.len() {
+            // Cut off by a crash.
+            break;
+        }
+        let body = &file[at..end];
+        match id {
+            0x1a45_dfa3 => {
+                let text = String::from_utf8_lossy(body).into_owned();
+                counted.doc_type = if text.contains("webm") { "webm" } else { "mkv" }.to_owned();
+            }
+            0xe7 => cluster = number(body),
+            0xa3 => {
+                if counted.video + counted.audio == 0 {
+                    counted.first_is_key = body[0] == 0x81 && body[3] & 0x80 != 0;
+                }
+                if body[0] == 0x81 {
+                    counted.video += 1
+                } else {
+                    counted.audio += 1
+                }
+                counted.last_ms = cluster + number(&body[1..3]);
+            }
+            _ => {}
+        }
+        at = end;
+    }
+    counted
+}
+
+#[tokio::test]
+async fn a_recording_holds_what_was_paid_and_can_be_cut_off_anywhere() {
+    let mut rig = Rig::new(2).await;
+    let mut pair = rig.connect().await;
+    let (_grants, receiver) = watch::channel(open(5000));
+    let mut reading = pair.streamer.start(receiver, Reading::default()).unwrap();
+    assert_eq!(file_ending(&pair.viewer.codecs), "webm");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut recorder = Recorder::new(file.reopen().unwrap(), &pair.viewer.codecs).unwrap();
+    let record = async {
+        while recorder.recorded().duration_ms < 4900 {
+            let packet = pair.viewer.packets.recv().await.unwrap();
+            recorder.push(&packet).unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), record)
+        .await
+        .unwrap();
+    until(&mut reading, |reading| reading.media_ms > 4900).await;
+    settled(&mut pair.viewer.receiving, Duration::from_millis(100)).await;
+    // Not finished, as after SIGKILL.
+    let bytes = std::fs::read(file.path()).unwrap();
+    if let Ok(keep) = std::env::var("KEEP_RECORDING") {
+        std::fs::copy(file.path(), keep).unwrap();
+    }
+    let counted = count(&bytes);
+    let recorded = recorder.finish().unwrap();
+    assert_eq!(counted.doc_type, "webm");
+    assert!(counted.first_is_key);
+    assert!(counted.video >= 120 && counted.audio >= 150, "{counted:?}");
+    assert!(recorded.video_frames >= u64::try_from(counted.video).unwrap());
+    assert!(counted.last_ms >= 4900, "{counted:?}");
+    for cut in [bytes.len() / 2, bytes.len() - 1] {
+        let rest = count(&bytes[..cut]);
+        assert!(rest.video > 0 && rest.first_is_key);
+    }
+}

@@ -1,0 +1,272 @@
+//! Recording what was received, as one file that any player opens.
+//!
+//! WebM for VP8 or VP9 with Opus, Matroska for H.264 with Opus. The file is playable at every
+//! moment, also after the process was killed: nothing is filled in later, and every frame is
+//! written when it is whole. It begins with a key frame. Time in it is the stream's own, so a
+//! pause is a pause there, too.
+//!
+//! The muxer is our own because what it needs is little and unusual: elements of unknown size,
+//! written once, to any [`Write`], without seeking.
+
+mod ebml;
+mod matroska;
+mod reorder;
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    codec::{FrameAssembler, is_key_frame},
+    meter::Timeline,
+    packet::{Codec, Kind},
+    peer::ReceivedPacket,
+};
+use matroska::{Block, Muxer, Tracks};
+use reorder::Reorder;
+
+/// Why recording ended. What was written so far is playable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The file cannot be written.
+    #[error("cannot write the recording: {0}")]
+    Write(#[from] io::Error),
+    /// There is neither picture nor sound.
+    #[error("the streamer sends nothing that could be recorded")]
+    NothingToRecord,
+}
+
+/// What was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Pictures written.
+    pub video_frames: u64,
+    /// Sound packets written.
+    pub audio_frames: u64,
+    /// From the first to the last frame written, in milliseconds.
+    pub duration_ms: u64,
+    /// The file's length.
+    pub bytes: u64,
+}
+
+/// Writes one recording.
+///
+/// ```
+/// use streampay_media::{packet::Codec, peer::ReceivedPacket, record::Recorder};
+///
+/// let mut file = Vec::new();
+/// let mut recorder = Recorder::new(&mut file, &[Codec::Opus])?;
+/// recorder.push(&ReceivedPacket {
+///     codec: Codec::Opus,
+///     seq: 1,
+///     stamp: 0,
+///     marker: true,
+///     payload: bytes::Bytes::from_static(&[0xfc, 0xff, 0xfe]),
+/// })?;
+/// assert_eq!(recorder.finish()?.audio_frames, 1);
+/// assert_eq!(file[..4], [0x1a, 0x45, 0xdf, 0xa3]);
+/// # Ok::<(), streampay_media::record::RecordError>(())
+/// ```
+#[derive(Debug)]
+pub struct Recorder<W: Write> {
+    muxer: Muxer<W>,
+    video: Option<Stream>,
+    audio: Option<Stream>,
+    timeline: Timeline,
+    /// Where the file begins on the time line; none until then.
+    origin_us: Option<u64>,
+    /// Sound that waits for the first picture.
+    early: VecDeque<(u64, Bytes)>,
+    recorded: Recorded,
+}
+
+#[derive(Debug)]
+struct Stream {
+    codec: Codec,
+    reorder: Reorder,
+    assembler: FrameAssembler,
+}
+
+impl Stream {
+    fn of(codecs: &[Codec], kind: Kind) -> Option<Self> {
+        let codec = codecs.iter().copied().find(|codec| codec.kind() == kind)?;
+        Some(Self {
+            codec,
+            reorder: Reorder::default(),
+            assembler: FrameAssembler::new(codec),
+        })
+    }
+}
+
+impl<W: Write> Recorder<W> {
+    /// Sound packets that wait for the first picture: ten seconds.
+    const EARLY_MAX: usize = 500;
+
+    /// Records `codecs`, as [`ViewerStream::codecs`](crate::peer::ViewerStream) names them, at
+    /// most one of each kind. Nothing is written before the first key frame.
+    ///
+    /// # Errors
+    /// [`RecordError::NothingToRecord`] where there is none.
+    pub fn new(out: W, codecs: &[Codec]) -> Result<Self, RecordError> {
+        let this = Self {
+            muxer: Muxer::new(out),
+            video: Stream::of(codecs, Kind::Video),
+            audio: Stream::of(codecs, Kind::Audio),
+            timeline: Timeline::default(),
+            origin_us: None,
+            early: VecDeque::new(),
+            recorded: Recorded::default(),
+        };
+        if this.video.is_none() && this.audio.is_none() {
+            return Err(RecordError::NothingToRecord);
+        }
+        Ok(this)
+    }
+
+    /// One packet came. Packets of other codecs than announced are left out, and what cannot be
+    /// put together is dropped.
+    ///
+    /// # Errors
+    /// [`RecordError::Write`].
+    pub fn push(&mut self, packet: &ReceivedPacket) -> Result<(), RecordError> {
+        let kind = packet.codec.kind();
+        let stream = match kind {
+            Kind::Video => &mut self.video,
+            Kind::Audio => &mut self.audio,
+        };
+        let Some(stream) = stream
+            .as_mut()
+            .filter(|stream| stream.codec == packet.codec)
+        else {
+            return Ok(());
+        };
+        stream.reorder.push(packet.clone());
+        self.drain(kind)
+    }
+
+    /// Writes what still waits for missing packets, and ends.
+    ///
+    /// # Errors
+    /// [`RecordError::Write`].
+    pub fn finish(mut self) -> Result<Recorded, RecordError> {
+        for kind in [Kind::Video, Kind::Audio] {
+            if let Some(stream) = self.stream(kind) {
+                stream.reorder.end();
+            }
+            self.drain(kind)?;
+        }
+        Ok(self.recorded())
+    }
+
+    /// What is written so far.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        Recorded {
+            bytes: self.muxer.written(),
+            ..self.recorded
+        }
+    }
+
+    const fn stream(&mut self, kind: Kind) -> Option<&mut Stream> {
+        match kind {
+            Kind::Video => self.video.as_mut(),
+            Kind::Audio => self.audio.as_mut(),
+        }
+    }
+
+    fn drain(&mut self, kind: Kind) -> Result<(), RecordError> {
+        while let Some(stream) = self.stream(kind)
+            && let Some((gap, packet)) = stream.reorder.pop()
+        {
+            if gap {
+                stream.assembler.gap();
+            }
+            let whole = stream
+                .assembler
+                .push(packet.stamp, packet.marker, &packet.payload);
+            // Sound has one frame a packet and sets the marker after silence only.
+            let whole = match kind {
+                Kind::Video => whole.map(|whole| (whole.ticks, whole.data)),
+                Kind::Audio => Some((packet.stamp, packet.payload)),
+            };
+            if let Some((stamp, data)) = whole {
+                let (_, us) = self.timeline.place(kind, stamp);
+                self.frame(kind, us, data)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, kind: Kind, us: u64, data: Bytes) -> Result<(), RecordError> {
+        if self.origin_us.is_none() && !self.begin(kind, us, &data)? {
+            if kind == Kind::Audio {
+                self.early.push_back((us, data));
+                if self.early.len() > Self::EARLY_MAX {
+                    self.early.pop_front();
+                }
+            }
+            return Ok(());
+        }
+        for (us, data) in core::mem::take(&mut self.early) {
+            self.write(Kind::Audio, us, &data)?;
+        }
+        self.write(kind, us, &data)
+    }
+
+    /// Begins the file where it can begin with this frame.
+    fn begin(&mut self, kind: Kind, us: u64, data: &Bytes) -> Result<bool, RecordError> {
+        let tracks = Tracks {
+            video: self.video.as_ref().map(|stream| stream.codec),
+            audio: self.audio.is_some(),
+        };
+        let first = if tracks.video.is_some() {
+            Kind::Video
+        } else {
+            Kind::Audio
+        };
+        let begun = kind == first && self.muxer.begin(tracks, data)?;
+        if begun {
+            self.origin_us = Some(us);
+        }
+        Ok(begun)
+    }
+
+    fn write(&mut self, kind: Kind, us: u64, data: &Bytes) -> Result<(), RecordError> {
+        let Some(at_us) = self.origin_us.and_then(|origin| us.checked_sub(origin)) else {
+            return Ok(());
+        };
+        let codec = self.stream(kind).map(|stream| stream.codec);
+        let key = codec.is_some_and(|codec| is_key_frame(codec, data));
+        let block = Block {
+            kind,
+            at_ms: at_us / 1000,
+            key,
+            data,
+        };
+        if self.muxer.block(block)? {
+            match kind {
+                Kind::Video => self.recorded.video_frames += 1,
+                Kind::Audio => self.recorded.audio_frames += 1,
+            }
+            self.recorded.duration_ms = self.recorded.duration_ms.max(at_us / 1000);
+        }
+        Ok(())
+    }
+}
+
+/// How a recording of `codecs` is called: `webm`, or `mkv` where WebM does not allow them.
+#[must_use]
+pub fn file_ending(codecs: &[Codec]) -> &'static str {
+    if codecs.contains(&Codec::H264) {
+        "mkv"
+    } else {
+        "webm"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+use std::collections::BTreeMap;
+
+use crate::{meter::unwrap_near_16, peer::ReceivedPacket};
+
+/// Packets back in order; waits for a missing one while there are few behind it.
+#[derive(Debug, Default)]
+pub(super) struct Reorder {
+    waiting: BTreeMap<u64, ReceivedPacket>,
+    next: Option<u64>,
+    ended: bool,
+}
+
+impl Reorder {
+    /// Packets that wait for a missing one: a retransmission takes a round trip, in which a
+    /// stream of 2 Mbit/s sends some twenty.
+    const WAIT_MAX: usize = 64;
+
+    pub(super) fn push(&mut self, packet: ReceivedPacket) {
+        let near = self.next.unwrap_or(1 << 16);
+        let seq = unwrap_near_16(near, packet.seq);
+        let next = *self.next.get_or_insert(seq);
+        if seq >= next {
+            self.waiting.insert(seq, packet);
+        }
+    }
+
+    /// Nothing more comes: waiting is over.
+    pub(super) const fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The next packet, and whether some before it are lost.
+    pub(super) fn pop(&mut self) -> Option<(bool, ReceivedPacket)> {
+        let (seq, _) = self.waiting.first_key_value()?;
+        let gap = Some(*seq) != self.next;
+        if gap && !self.ended && self.waiting.len() <= Self::WAIT_MAX {
+            return None;
+        }
+        let (seq, packet) = self.waiting.pop_first()?;
+        self.next = Some(seq + 1);
+        Some((gap, packet))
+    }
+}
