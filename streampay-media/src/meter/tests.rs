@@ -56,7 +56,7 @@ impl Feed {
     fn video(&mut self, from_ms: u64, to_ms: u64) {
         for at in (from_ms..to_ms).step_by(40) {
             for _ in 0..3 {
-                let stamp = u32::try_from(at * 90 & 0xffff_ffff).unwrap();
+                let stamp = u32::try_from((at * 90) & 0xffff_ffff).unwrap();
                 self.meter
                     .receive(Kind::Video, self.video_seq, stamp, &[0; 10]);
                 self.video_seq = self.video_seq.wrapping_add(1);
@@ -67,7 +67,7 @@ impl Feed {
     /// Opus packets of 20 ms.
     fn audio(&mut self, from_ms: u64, to_ms: u64) {
         for at in (from_ms..to_ms).step_by(20) {
-            let stamp = u32::try_from(at * 48 & 0xffff_ffff).unwrap();
+            let stamp = u32::try_from((at * 48) & 0xffff_ffff).unwrap();
             self.meter
                 .receive(Kind::Audio, self.audio_seq, stamp, &[0xfc, 0]);
             self.audio_seq = self.audio_seq.wrapping_add(1);

@@ -122,7 +122,7 @@ impl ViewerPeer {
         let accepted = whep.post(url, &offer).await?;
         let connection = Connection {
             peer: peer.clone(),
-            whep: whep.clone(),
+            whep: *whep,
             session_url: accepted.session_url,
         };
         sdp::check(&accepted.answer)?;

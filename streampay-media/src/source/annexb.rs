@@ -1,6 +1,9 @@
 //! H.264 byte streams, by access units. Source: ITU-T H.264 annex B, 7.4.1.2.3.
 
-use std::io::{BufRead, Read};
+use std::{
+    collections::VecDeque,
+    io::{BufRead, Read},
+};
 
 use bytes::{BufMut, BytesMut};
 
@@ -18,8 +21,8 @@ use crate::{
 pub(super) struct AnnexBReader<R> {
     reader: R,
     offset: u64,
-    /// The first NAL unit of the next picture.
-    pending: Option<Vec<u8>>,
+    /// NAL units that were looked at but belong to the next picture.
+    ahead: VecDeque<Vec<u8>>,
     frame: u64,
     /// Frames in `.0` of time over `.1`.
     rate: (u64, u64),
@@ -28,12 +31,14 @@ pub(super) struct AnnexBReader<R> {
 impl<R: BufRead> AnnexBReader<R> {
     /// Where the stream does not say: as most files that people stream.
     const DEFAULT_RATE: (u64, u64) = (25, 1);
+    /// NAL units before the first slice: parameter sets and some messages.
+    const LEAD_MAX: usize = 8;
 
     pub(super) fn new(reader: R) -> Result<Self, SourceError> {
         let mut this = Self {
             reader,
             offset: 0,
-            pending: None,
+            ahead: VecDeque::new(),
             frame: 0,
             rate: Self::DEFAULT_RATE,
         };
@@ -41,18 +46,31 @@ impl<R: BufRead> AnnexBReader<R> {
         if this.unit()?.is_some_and(|lead| !lead.is_empty()) {
             return Err(SourceError::Malformed { offset: 0 });
         }
-        this.pending = this.unit()?;
-        let sps = this
-            .pending
-            .as_deref()
-            .filter(|unit| nal_type(unit) == nal::SPS);
-        if let Some((num, den)) = sps.and_then(Sps::parse).and_then(|sps| sps.frame_rate) {
+        while this.ahead.len() < Self::LEAD_MAX
+            && let Some(unit) = this.unit()?
+        {
+            let slice = is_slice(&unit);
+            this.ahead.push_back(unit);
+            if slice {
+                break;
+            }
+        }
+        let mut sps = this.ahead.iter().filter(|unit| nal_type(unit) == nal::SPS);
+        let sps = sps.next().and_then(|unit| Sps::parse(unit));
+        if let Some((num, den)) = sps.and_then(|sps| sps.frame_rate) {
             let (num, den) = (u64::from(num), u64::from(den));
             if (den..=den.saturating_mul(240)).contains(&num) {
                 this.rate = (num, den);
             }
         }
         Ok(this)
+    }
+
+    fn next_unit(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+        match self.ahead.pop_front() {
+            Some(unit) => Ok(Some(unit)),
+            None => self.unit(),
+        }
     }
 
     /// What is up to the next start code, without trailing zeros; none at the end.
@@ -111,9 +129,9 @@ impl<R: BufRead + Send> FrameReader for AnnexBReader<R> {
         let offset = self.offset;
         let mut picture = BytesMut::new();
         let (mut has_slice, mut key) = (false, false);
-        while let Some(unit) = self.pending.take() {
+        while let Some(unit) = self.next_unit()? {
             if has_slice && begins_picture(&unit) {
-                self.pending = Some(unit);
+                self.ahead.push_front(unit);
                 break;
             }
             has_slice |= is_slice(&unit);
@@ -126,7 +144,6 @@ impl<R: BufRead + Send> FrameReader for AnnexBReader<R> {
                     max: Source::FRAME_MAX,
                 });
             }
-            self.pending = self.unit()?;
         }
         if !has_slice {
             return Ok(None);

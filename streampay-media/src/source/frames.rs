@@ -134,7 +134,7 @@ impl Track {
         self.pending = self.reader.next_frame()?;
         let after = frame
             .ticks_after
-            .or(self.pending.as_ref().map(|next| next.ticks));
+            .or_else(|| self.pending.as_ref().map(|next| next.ticks));
         if let Some(after) = after {
             // A frame is at most a second: a hole in the file is not billed as media.
             let most = u64::from(self.codec().kind().clock_rate());

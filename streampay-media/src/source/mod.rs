@@ -4,7 +4,7 @@
 //! read from that ring at their own pace; one that falls behind finds its place gone and waits
 //! for the next key frame. Nobody can make the source wait.
 //!
-//! Time: `ticks` of a [`MediaPacket`](crate::packet::MediaPacket) count from the moment the source began, for both kinds, and
+//! Time: `ticks` of a [`MediaPacket`] count from the moment the source began, for both kinds, and
 //! never go back: a file that ends begins again where its time goes on.
 
 mod annexb;

@@ -32,7 +32,7 @@ pub struct ServerConfig {
     /// Where viewers reach this server, such as `https://example.com/live`, without a slash at
     /// the end; none takes it from each request's `Host`.
     pub public_url: Option<String>,
-    /// Connections not yet [bound](Arrival::bound) from one IPv4 address or IPv6 /64. A
+    /// Connections not yet [bound](UnboundPlace::bound) from one IPv4 address or IPv6 /64. A
     /// household has a few devices.
     pub unbound_per_address: usize,
     /// Connections not yet bound in all. Each costs 0.4 MB and two file descriptors.

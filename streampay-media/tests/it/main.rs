@@ -1,5 +1,12 @@
 //! Everything over real WebRTC and HTTP on loopback.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
+
 mod api;
 mod delivery;
 mod recording;

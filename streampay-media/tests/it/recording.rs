@@ -72,6 +72,32 @@ fn count(file: &[u8]) -> Counted {
     counted
 }
 
+/// With a file of one's own, for other codecs and players:
+/// `MEDIA=x.h264 KEEP_RECORDING=x.mkv cargo test -p streampay-media -- --ignored`.
+#[tokio::test]
+#[ignore = "needs MEDIA=FILE"]
+async fn a_file_of_ones_own_is_recorded() {
+    let media = std::env::var("MEDIA").unwrap();
+    let mut rig = Rig::with(media.as_ref(), 1, |_| {}).await;
+    let mut pair = rig.connect().await;
+    let (_grants, receiver) = watch::channel(open(5000));
+    let reading = pair.streamer.start(receiver, Reading::default()).unwrap();
+    let file = std::fs::File::create(std::env::var("KEEP_RECORDING").unwrap()).unwrap();
+    let mut recorder = Recorder::new(file, &pair.viewer.codecs).unwrap();
+    while recorder.recorded().duration_ms < 4800 {
+        let packet = pair.viewer.packets.recv().await.unwrap();
+        recorder.push(&packet).unwrap();
+    }
+    settled(&mut pair.viewer.receiving, Duration::from_millis(300)).await;
+    let (sent, got) = (*reading.borrow(), *pair.viewer.reading.borrow());
+    println!(
+        "{:?} {sent:?} {got:?} {:?}",
+        rig.source.description(),
+        recorder.finish()
+    );
+    assert!(sent.media_ms.abs_diff(got.media_ms) <= 80);
+}
+
 #[tokio::test]
 async fn a_recording_holds_what_was_paid_and_can_be_cut_off_anywhere() {
     let mut rig = Rig::new(2).await;

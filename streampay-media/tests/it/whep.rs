@@ -180,3 +180,70 @@ async fn a_server_that_is_no_streamer_gives_a_typed_error() {
         assert!(error.starts_with(expect), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_mutilated_offer_gets_an_answer_or_a_refusal() {
+    // What a browser sends, near enough.
+    let offer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 \
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n\
+        a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=recvonly\r\na=rtcp-mux\r\n\
+        a=rtpmap:111 opus/48000/2\r\na=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n\
+        a=sctp-port:5000\r\na=max-message-size:262144\r\n";
+    let clip = crate::rig::asset("clip.ivf");
+    let rig = Rig::with(&clip, 1, |config| {
+        config.unbound_per_address = 1000;
+        config.unbound_in_all = 1000;
+        config.peer.link_deadline = std::time::Duration::from_millis(50);
+    })
+    .await;
+    let (status, answer) = ask(&rig, "POST", "/whep", "application/sdp", offer).await;
+    assert_eq!(status, 201, "{answer}");
+    assert!(
+        answer.contains(&format!("location: http://{}/whep/", rig.address)),
+        "{answer}"
+    );
+    let mut state = 5_u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut answered = 0;
+    for round in 0..250 {
+        let mut lines: Vec<String> = offer.split_inclusive("\r\n").map(str::to_owned).collect();
+        for _ in 0..=random(3) {
+            let at = random(lines.len());
+            match round % 5 {
+                0 => drop(lines.remove(at)),
+                1 => lines.insert(at, lines[random(lines.len())].clone()),
+                2 => {
+                    let other = random(lines.len());
+                    lines.swap(at, other);
+                }
+                3 => {
+                    let length = random(lines[at].len());
+                    lines[at].truncate(length);
+                    lines[at].push_str("\r\n");
+                }
+                _ => {
+                    let digits = ["-1", "0", "65536", "99999999999999999999", "\u{e9}", ":"];
+                    lines[at] = lines[at].replace(['0', '1', '9'], digits[random(digits.len())]);
+                }
+            }
+        }
+        let (status, answer) = ask(&rig, "POST", "/whep", "application/sdp", &lines.concat()).await;
+        assert!(
+            matches!(status, 201 | 400 | 402 | 406),
+            "{status} {answer}\n{}",
+            lines.concat()
+        );
+        answered += usize::from(status == 201);
+    }
+    assert!(answered > 20, "{answered}");
+}
