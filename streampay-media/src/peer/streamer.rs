@@ -180,6 +180,8 @@ impl ViewerConnection {
 
     async fn first_channel(peer: &Arc<Peer>, events: &mut Events) -> Result<Link, PeerError> {
         let channel = events.channels.recv().await.ok_or(PeerError::Closed)?;
+        // The stack (0.21.1) tells a peer's order but not its reliability; one that asked for less
+        // only loses messages of its own session.
         let reliable = channel.max_retransmits().await?.is_none()
             && channel.max_packet_life_time().await?.is_none();
         if channel.label().await? != CHANNEL_LABEL

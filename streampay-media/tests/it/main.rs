@@ -9,6 +9,7 @@
 
 mod api;
 mod delivery;
+mod misbehaviour;
 mod recording;
 mod rig;
 mod whep;
