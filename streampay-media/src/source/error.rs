@@ -59,7 +59,4 @@ pub enum SourceError {
     /// The video does not begin with a key frame.
     #[error("the video does not begin with a key frame; cut or encode it again")]
     NoKeyFrame,
-    /// Two files of the same kind, or of other kinds than they were given as.
-    #[error("one file with video and one with audio can be joined, these are not")]
-    NotAPair,
 }
