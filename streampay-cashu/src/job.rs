@@ -1,0 +1,193 @@
+//! Effects as the machine writes and the runner reads them.
+
+use cdk::nuts::Id;
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+use streampay_core::units::PurseKey;
+
+use crate::codec::Undecodable;
+use crate::coin::{Coin, Seed};
+use crate::keysets::Keysets;
+
+/// Where a purse's money is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Place {
+    #[n(0)]
+    pub(crate) mint: String,
+    #[n(1)]
+    pub(crate) unit: String,
+    /// What the wallet's records name the purse by.
+    #[n(2)]
+    pub(crate) operation: ByteArray<16>,
+}
+
+impl Place {
+    pub(crate) fn new(key: PurseKey, mint: &str, unit: &str) -> Self {
+        Self {
+            mint: mint.to_owned(),
+            unit: unit.to_owned(),
+            operation: operation(key).into_bytes().into(),
+        }
+    }
+
+    pub(crate) fn operation(&self) -> uuid::Uuid {
+        uuid::Uuid::from_bytes(*self.operation)
+    }
+}
+
+/// The purse's name in a cdk wallet: proofs reserved by it and transactions carry it.
+pub(crate) fn operation(key: PurseKey) -> uuid::Uuid {
+    use bitcoin_hashes::{Hash, HashEngine, sha256};
+    let mut engine = sha256::Hash::engine();
+    engine.input(b"streampay/cashu-swap/operation/v1");
+    engine.input(&key.session.0);
+    engine.input(&key.purse.0.to_be_bytes());
+    let digest = sha256::Hash::from_engine(engine).to_byte_array();
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(digest) {
+        *to = from;
+    }
+    uuid::Uuid::from_bytes(bytes)
+}
+
+/// How a purse is going to be split: durable before the mint hears of it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Plan {
+    #[n(0)]
+    pub(crate) place: Place,
+    #[n(1)]
+    pub(crate) keyset: ByteVec,
+    #[n(2)]
+    pub(crate) seed: Seed,
+    /// The wallet's proofs that go in, by their Y. They are reserved in the wallet.
+    #[n(3)]
+    pub(crate) inputs: Vec<ByteArray<33>>,
+    /// The amounts of one token's proofs; every token has the same.
+    #[n(4)]
+    pub(crate) token: Vec<u64>,
+    #[n(5)]
+    pub(crate) count: u64,
+    /// The amounts that go back into the wallet at once.
+    #[n(6)]
+    pub(crate) change: Vec<u64>,
+}
+
+impl Plan {
+    pub(crate) fn keyset(&self) -> Result<Id, Undecodable> {
+        Id::from_bytes(&self.keyset).map_err(|_| Undecodable)
+    }
+}
+
+/// A swap of coins, seen by somebody else too, for coins that only this wallet knows.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct SwapIn {
+    #[n(0)]
+    pub(crate) place: Place,
+    #[n(1)]
+    pub(crate) coins: Vec<Coin>,
+    /// Root of the outputs; every run has the same outputs.
+    #[n(2)]
+    pub(crate) seed: Seed,
+    #[n(3)]
+    pub(crate) keyset: ByteVec,
+    /// What the outputs come to, in the unit.
+    #[n(4)]
+    pub(crate) net: u64,
+    /// True where it may have reached the mint before: look first, then swap.
+    #[n(5)]
+    pub(crate) again: bool,
+    /// True for the payer's own coins coming back, false for a payment.
+    #[n(6)]
+    pub(crate) own: bool,
+}
+
+impl SwapIn {
+    pub(crate) fn keyset(&self) -> Result<Id, Undecodable> {
+        Id::from_bytes(&self.keyset).map_err(|_| Undecodable)
+    }
+}
+
+/// The body of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Job {
+    /// Payer: reserve money in a wallet and draw the purse's seed.
+    #[n(0)]
+    Plan {
+        #[n(0)]
+        mints: Vec<Place>,
+        #[n(1)]
+        tick: u64,
+        #[n(2)]
+        count: u64,
+    },
+    /// Payer: split what is reserved into tokens.
+    #[n(1)]
+    Fund {
+        #[n(0)]
+        plan: Plan,
+        #[n(1)]
+        again: bool,
+    },
+    /// Payee: learn the mint's keysets and draw the purse's seed.
+    #[n(2)]
+    Keysets {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        refresh: bool,
+    },
+    /// Either: swap coins into the wallet.
+    #[n(3)]
+    SwapIn {
+        #[n(0)]
+        swap: SwapIn,
+    },
+    /// Payer: unsent tokens go back to the wallet, spent ones out of it.
+    #[n(4)]
+    Finish {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        unsent: Vec<Coin>,
+        #[n(2)]
+        gone: Vec<Coin>,
+    },
+    /// Payee: what the wallet says it received from this purse.
+    #[n(5)]
+    Received {
+        #[n(0)]
+        place: Place,
+    },
+    /// Payer: a purse that never came to a mint; frees what any listed mint's wallet reserves.
+    #[n(6)]
+    Abandon {
+        #[n(0)]
+        mints: Vec<Place>,
+    },
+}
+
+/// The good end of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Done {
+    #[n(0)]
+    Planned(#[n(0)] Plan),
+    /// The tokens' coins in order, `token.len()` for each token.
+    #[n(1)]
+    Funded(#[n(0)] Vec<Coin>, #[n(1)] Keysets),
+    /// The mint did not take the plan's keyset any more: plan again.
+    #[n(2)]
+    PlanAgain,
+    #[n(3)]
+    Keysets(#[n(0)] Keysets, #[n(1)] Seed),
+    #[n(4)]
+    Swapped,
+    /// Somebody else spent the coins.
+    #[n(5)]
+    SpentElsewhere,
+    /// The mint does not take the outputs' keyset any more; it has these.
+    #[n(6)]
+    OtherKeysets(#[n(0)] Keysets),
+    /// A sum from the wallet's own ledger, in the unit.
+    #[n(7)]
+    Sum(#[n(0)] u64),
+}

@@ -1,0 +1,235 @@
+//! The method's part of the signed terms: which mints the payee takes.
+
+use core::str::FromStr;
+
+use bytes::Bytes;
+use cdk::mint_url::MintUrl;
+use cdk::nuts::CurrencyUnit;
+use minicbor::{Decode, Encode};
+
+use crate::codec;
+
+/// Why a list of mints, or one of them, cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParamsError {
+    /// Not the encoding of a list of mints.
+    #[error("the list of mints does not decode")]
+    Malformed,
+    /// No mint at all, or more than [`SwapParams::MINTS_MAX`].
+    #[error("name 1 to 8 mints")]
+    MintCount,
+    /// Not a URL in its shortest form, longer than [`SwapParams::URL_MAX`], or with user name,
+    /// query or fragment.
+    #[error("not a mint's URL: write it like https://mint.example/path, without a slash at the end")]
+    Url,
+    /// Plain http to another machine: who sits between could take the money.
+    #[error("a mint on another machine must have an https URL")]
+    NotHttps,
+    /// Only `sat` for now.
+    #[error("the only unit is sat")]
+    Unit,
+}
+
+/// A mint and the unit in which the payee takes its ecash.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AcceptedMint {
+    #[n(0)]
+    url: String,
+    #[n(1)]
+    unit: String,
+}
+
+impl AcceptedMint {
+    /// The mint at `url`, for ecash in satoshi.
+    ///
+    /// # Errors
+    /// [`ParamsError::Url`] or [`ParamsError::NotHttps`].
+    pub fn sat(url: &str) -> Result<Self, ParamsError> {
+        let url = check_mint_url(url)?.to_string();
+        Ok(Self {
+            url,
+            unit: CurrencyUnit::Sat.to_string(),
+        })
+    }
+
+    /// The mint's URL, in the form in which it is compared.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The unit's name as in NUT-00.
+    #[must_use]
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    fn check(&self) -> Result<(), ParamsError> {
+        let url = check_mint_url(&self.url)?;
+        if url.to_string() != self.url {
+            return Err(ParamsError::Url);
+        }
+        if self.unit == "sat" {
+            Ok(())
+        } else {
+            Err(ParamsError::Unit)
+        }
+    }
+}
+
+/// What the payee signs for the method `cashu-swap`.
+///
+/// ```
+/// use streampay_cashu::{AcceptedMint, SwapParams};
+///
+/// let params = SwapParams::new(vec![AcceptedMint::sat("https://mint.example")?])?;
+/// assert_eq!(SwapParams::decode(&params.encode())?, params);
+/// # Ok::<(), streampay_cashu::ParamsError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SwapParams {
+    #[n(0)]
+    mints: Vec<AcceptedMint>,
+}
+
+impl SwapParams {
+    /// The most mints in one list. Chosen for terms that fit one message.
+    pub const MINTS_MAX: usize = 8;
+    /// The longest URL, in bytes.
+    pub const URL_MAX: usize = 256;
+    const ENCODED_MAX: usize = 4096;
+
+    /// The mints the payee takes, best first.
+    ///
+    /// # Errors
+    /// [`ParamsError`] for the first thing wrong with the list.
+    pub fn new(mints: Vec<AcceptedMint>) -> Result<Self, ParamsError> {
+        let params = Self { mints };
+        params.check()?;
+        Ok(params)
+    }
+
+    /// The mints, as listed.
+    #[must_use]
+    pub fn mints(&self) -> &[AcceptedMint] {
+        &self.mints
+    }
+
+    /// The bytes for [`PurseOffer::params`](streampay_core::backend::PurseOffer::params).
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        codec::encode(self).into()
+    }
+
+    /// From the bytes in the terms, strictly.
+    ///
+    /// # Errors
+    /// [`ParamsError`] for the first thing wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ParamsError> {
+        let params: Self =
+            codec::decode(bytes, Self::ENCODED_MAX).map_err(|_| ParamsError::Malformed)?;
+        params.check()?;
+        Ok(params)
+    }
+
+    fn check(&self) -> Result<(), ParamsError> {
+        if self.mints.is_empty() || self.mints.len() > Self::MINTS_MAX {
+            return Err(ParamsError::MintCount);
+        }
+        self.mints.iter().try_for_each(AcceptedMint::check)
+    }
+}
+
+/// A mint's URL in the form in which mints are compared: https, or http to this very machine.
+///
+/// # Errors
+/// [`ParamsError::Url`] or [`ParamsError::NotHttps`].
+pub fn check_mint_url(url: &str) -> Result<MintUrl, ParamsError> {
+    if url.len() > SwapParams::URL_MAX || url.contains(char::is_whitespace) {
+        return Err(ParamsError::Url);
+    }
+    let mint = MintUrl::from_str(url).map_err(|_| ParamsError::Url)?;
+    let parsed = mint.join("v1").map_err(|_| ParamsError::Url)?;
+    let plain = parsed.username().is_empty()
+        && parsed.password().is_none()
+        && parsed.query().is_none()
+        && parsed.fragment().is_none();
+    let host = parsed.host_str().ok_or(ParamsError::Url)?;
+    if !plain || url.contains(['?', '#', '@']) {
+        return Err(ParamsError::Url);
+    }
+    match parsed.scheme() {
+        "https" => Ok(mint),
+        "http" if is_loopback(host) => Ok(mint),
+        "http" => Err(ParamsError::NotHttps),
+        _ => Err(ParamsError::Url),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<core::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mint_urls_are_https_or_loopback() {
+        let cases = [
+            ("https://mint.example", Ok("https://mint.example")),
+            ("https://Mint.example/a/", Ok("https://mint.example/a")),
+            ("http://127.0.0.1:3338", Ok("http://127.0.0.1:3338")),
+            ("http://[::1]:3338", Ok("http://[::1]:3338")),
+            ("http://localhost", Ok("http://localhost")),
+            ("http://mint.example", Err(ParamsError::NotHttps)),
+            ("http://127.0.0.1.example", Err(ParamsError::NotHttps)),
+            ("ftp://mint.example", Err(ParamsError::Url)),
+            ("https://a:b@mint.example", Err(ParamsError::Url)),
+            ("https://mint.example/?x", Err(ParamsError::Url)),
+            ("mint.example", Err(ParamsError::Url)),
+            ("", Err(ParamsError::Url)),
+        ];
+        for (url, expect) in cases {
+            let got = check_mint_url(url).map(|url| url.to_string());
+            assert_eq!(got, expect.map(str::to_owned), "{url}");
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded_and_strict() {
+        let mint = AcceptedMint::sat("https://mint.example").unwrap();
+        assert_eq!(SwapParams::new(vec![]), Err(ParamsError::MintCount));
+        assert_eq!(
+            SwapParams::new(vec![mint.clone(); 9]),
+            Err(ParamsError::MintCount)
+        );
+        let good = SwapParams::new(vec![mint.clone()]).unwrap().encode();
+        assert!(SwapParams::decode(&good).is_ok());
+        let mut trailing = good.to_vec();
+        trailing.push(0);
+        let mut other_unit = mint;
+        other_unit.unit = "usd".to_owned();
+        let cases: [(&[u8], ParamsError); 4] = [
+            (&trailing, ParamsError::Malformed),
+            (&[], ParamsError::Malformed),
+            (&[0xa1, 0x18, 0x00, 0x80], ParamsError::Malformed),
+            (
+                &codec::encode(&SwapParams {
+                    mints: vec![other_unit],
+                }),
+                ParamsError::Unit,
+            ),
+        ];
+        for (bytes, expect) in cases {
+            assert_eq!(SwapParams::decode(bytes), Err(expect));
+        }
+    }
+}

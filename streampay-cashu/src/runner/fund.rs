@@ -1,0 +1,302 @@
+//! A payer's purse: money reserved in the wallet, then split into tokens.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdk::Amount;
+use cdk::nuts::{KeySet, Proof, ProofsMethods, PublicKey, State};
+use cdk::wallet::Wallet;
+use cdk::wallet::types::ProofInfo;
+use streampay_core::backend::{BackendError, RefusalCode};
+
+use super::outputs::Outputs;
+use super::swap::{Swapped, swap};
+use super::{NO_MINT, OWN_STORE, Runner, fault, keysets, random_seed};
+use crate::coin::Coin;
+use crate::fee::{fee_of, split, token_amounts};
+use crate::figures::{self, LEFT};
+use crate::job::{Done, Place, Plan};
+
+/// The most outputs of one swap; mints refuse more than 1000.
+const OUTPUTS_MAX: usize = 768;
+const POOR: BackendError = BackendError::Fatal(RefusalCode::InsufficientFunds);
+const DEAR: BackendError = BackendError::Fatal(RefusalCode::FeeTooHigh);
+
+impl Runner {
+    /// Reserves money for up to `count` tokens that net `tick` each, at the first listed mint
+    /// where there is enough for the most of them.
+    pub(crate) async fn plan(
+        &self,
+        mints: &[Place],
+        tick: u64,
+        count: u64,
+    ) -> Result<Done, BackendError> {
+        let mut best: Option<(Arc<Wallet>, &Place, u64)> = None;
+        for place in mints {
+            let Ok(wallet) = self.wallet(place).await else {
+                continue;
+            };
+            let reserved = reserved(&wallet, place).await?;
+            if !reserved.is_empty() {
+                let plan = draw(&wallet, place, reserved, tick, count).await?;
+                return Ok(Done::Planned(plan));
+            }
+            let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
+            let balance = balance.to_u64();
+            if balance > 0 && best.as_ref().is_none_or(|(_, _, most)| balance > *most) {
+                best = Some((wallet, place, balance));
+            }
+        }
+        let Some((wallet, place, _)) = best else {
+            let known = !mints.is_empty();
+            return Err(if known { POOR } else { NO_MINT });
+        };
+        for _ in 0..RESERVE_TRIES {
+            let inputs = select(&wallet, tick, count).await?;
+            let ys = inputs.ys().map_err(|_| OWN_STORE)?;
+            let operation = place.operation();
+            // Another purse may have been quicker; the store reserves all of them or none.
+            if wallet.localstore.reserve_proofs(ys, &operation).await.is_ok() {
+                let plan = draw(&wallet, place, inputs, tick, count).await?;
+                return Ok(Done::Planned(plan));
+            }
+        }
+        Err(BackendError::Transient)
+    }
+}
+
+const RESERVE_TRIES: usize = 4;
+
+async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof>, BackendError> {
+    let operation = place.operation();
+    let infos = wallet.localstore.get_reserved_proofs(&operation).await;
+    let infos = infos.map_err(|_| OWN_STORE)?;
+    let here = infos.into_iter().filter(|info| {
+        info.mint_url == wallet.mint_url
+            && info.unit == wallet.unit
+            && info.state == State::Reserved
+    });
+    Ok(here.map(|info| info.proof).collect())
+}
+
+/// Proofs for as many tokens as the wallet can pay for, at most `count`.
+async fn select(wallet: &Wallet, tick: u64, count: u64) -> Result<Vec<Proof>, BackendError> {
+    let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
+    let token = token_of(&set, tick)?;
+    let face: u64 = token.iter().sum();
+    let unspent = wallet.get_unspent_proofs().await.map_err(|_| OWN_STORE)?;
+    let total = unspent.total_amount().map_err(|_| OWN_STORE)?.to_u64();
+    let fees = wallet.get_keyset_fees_and_amounts().await;
+    let fees = fees.map_err(fault::of_reading)?;
+    let affordable = total.checked_div(face).unwrap_or_default();
+    let mut tokens = count.min(affordable).min(tokens_max(&token));
+    while tokens > 0 {
+        let target = Amount::from(face.saturating_mul(tokens));
+        let chosen =
+            Wallet::select_proofs(target, unspent.clone(), &vec![set.id], &fees, true);
+        if let Ok(inputs) = chosen
+            && tokens_from(wallet, &inputs, face).await? >= tokens
+        {
+            return Ok(inputs);
+        }
+        tokens = tokens.saturating_sub(1);
+    }
+    Err(POOR)
+}
+
+fn token_of(set: &KeySet, tick: u64) -> Result<Vec<u64>, BackendError> {
+    // A fee above the tick itself: half of the money would be the mint's.
+    token_amounts(tick, set.input_fee_ppk, &denominations(set), tick).ok_or(DEAR)
+}
+
+fn denominations(set: &KeySet) -> Vec<u64> {
+    set.keys.iter().map(|(amount, _)| amount.to_u64()).collect()
+}
+
+fn tokens_max(token: &[u64]) -> u64 {
+    let fit = OUTPUTS_MAX.checked_div(token.len()).unwrap_or_default();
+    u64::try_from(fit).unwrap_or_default()
+}
+
+/// How many tokens of `face` the inputs pay for, after the fee of splitting them.
+async fn tokens_from(wallet: &Wallet, inputs: &[Proof], face: u64) -> Result<u64, BackendError> {
+    Ok(worth(wallet, inputs)
+        .await?
+        .checked_div(face)
+        .unwrap_or_default())
+}
+
+async fn worth(wallet: &Wallet, inputs: &[Proof]) -> Result<u64, BackendError> {
+    let mut sum = 0_u64;
+    let mut ppk = 0_u64;
+    for input in inputs {
+        let of_input = wallet.get_keyset_fees_by_id(input.keyset_id).await;
+        ppk = ppk.saturating_add(of_input.map_err(fault::of_reading)?);
+        sum = sum.saturating_add(input.amount.to_u64());
+    }
+    Ok(sum.saturating_sub(fee_of(ppk)))
+}
+
+/// The plan for `inputs`, which are reserved.
+async fn draw(
+    wallet: &Wallet,
+    place: &Place,
+    inputs: Vec<Proof>,
+    tick: u64,
+    count: u64,
+) -> Result<Plan, BackendError> {
+    let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
+    let token = token_of(&set, tick)?;
+    let face: u64 = token.iter().sum();
+    let worth = worth(wallet, &inputs).await?;
+    let affordable = worth.checked_div(face).unwrap_or_default();
+    let count = affordable.min(count).min(tokens_max(&token));
+    if count == 0 {
+        return Err(POOR);
+    }
+    let rest = worth.saturating_sub(count.saturating_mul(face));
+    let change = split(rest, &denominations(&set)).ok_or(DEAR)?;
+    let ys = inputs.ys().map_err(|_| OWN_STORE)?;
+    Ok(Plan {
+        place: place.clone(),
+        keyset: set.id.to_bytes().into(),
+        seed: random_seed(),
+        inputs: ys.iter().map(|y| y.to_bytes().into()).collect(),
+        token,
+        count,
+        change,
+    })
+}
+
+/// Splits what the plan reserved. Run again it finds what the first run did: the tokens in the
+/// wallet, or the mint's signatures on the same outputs.
+pub(crate) async fn fund(
+    wallet: &Wallet,
+    plan: &Plan,
+    again: bool,
+    limit: Duration,
+) -> Result<Done, BackendError> {
+    let keyset = plan.keyset().map_err(|_| BackendError::Unknown)?;
+    let tokens = usize::try_from(plan.count).unwrap_or_default();
+    let mut amounts: Vec<u64> = Vec::new();
+    (0..tokens).for_each(|_| amounts.extend(&plan.token));
+    let token_outputs = amounts.len();
+    amounts.extend(&plan.change);
+    let outputs = Outputs::derive(wallet, &plan.seed, keyset, &amounts).await?;
+    let ys = outputs.ys()?;
+
+    let token_ys = ys.get(..token_outputs).unwrap_or_default().to_vec();
+    let stored = wallet.localstore.get_proofs_by_ys(token_ys.clone()).await;
+    let stored = stored.map_err(|_| OWN_STORE)?;
+    if stored.len() == token_outputs {
+        let proofs: Option<Vec<Proof>> = token_ys
+            .iter()
+            .map(|y| stored.iter().find(|info| info.y == *y))
+            .map(|info| info.map(|info| info.proof.clone()))
+            .collect();
+        let proofs = proofs.ok_or(OWN_STORE)?;
+        return funded(wallet, plan, &proofs, token_ys).await;
+    }
+    let inputs = planned_inputs(wallet, plan).await?;
+    let mut proofs = match swap(wallet, inputs, &outputs, again, limit).await? {
+        Swapped::Ours { proofs, .. } => proofs,
+        Swapped::OtherKeyset => {
+            keysets(wallet, true).await?;
+            return Ok(Done::PlanAgain);
+        }
+        Swapped::SpentElsewhere => {
+            forget_spent(wallet, plan).await?;
+            return Err(BackendError::Fatal(RefusalCode::AlreadySpent));
+        }
+    };
+    let change = proofs.split_off(token_outputs);
+    store(wallet, plan, &proofs, change).await?;
+    funded(wallet, plan, &proofs, token_ys).await
+}
+
+async fn planned_inputs(wallet: &Wallet, plan: &Plan) -> Result<Vec<Proof>, BackendError> {
+    let wanted: HashSet<_> = plan.inputs.iter().map(|y| **y).collect();
+    let mut inputs = reserved(wallet, &plan.place).await?;
+    inputs.retain(|proof| proof.y().is_ok_and(|y| wanted.contains(&y.to_bytes())));
+    if inputs.len() == wanted.len() {
+        // The same request byte for byte, whatever order the store gives.
+        inputs.sort_by_key(|proof| proof.secret.to_bytes());
+        Ok(inputs)
+    } else {
+        Err(BackendError::Fatal(RefusalCode::InsufficientFunds))
+    }
+}
+
+/// Tokens reserved, change spendable, inputs gone: in one write.
+async fn store(
+    wallet: &Wallet,
+    plan: &Plan,
+    tokens: &[Proof],
+    change: Vec<Proof>,
+) -> Result<(), BackendError> {
+    let operation = plan.place.operation();
+    let info = |proof: Proof, state, used_by| {
+        ProofInfo::new_with_operations(
+            proof,
+            wallet.mint_url.clone(),
+            state,
+            wallet.unit.clone(),
+            used_by,
+            Some(operation),
+        )
+    };
+    let tokens = tokens.iter().cloned();
+    let added = tokens
+        .map(|proof| info(proof, State::Reserved, Some(operation)))
+        .chain(
+            change
+                .into_iter()
+                .map(|proof| info(proof, State::Unspent, None)),
+        )
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| BackendError::Unknown)?;
+    let removed = planned_ys(plan)?;
+    let update = wallet.localstore.update_proofs(added, removed).await;
+    update.map_err(|_| OWN_STORE)
+}
+
+async fn funded(
+    wallet: &Wallet,
+    plan: &Plan,
+    proofs: &[Proof],
+    token_ys: Vec<PublicKey>,
+) -> Result<Done, BackendError> {
+    let coins: Option<Vec<Coin>> = proofs.iter().map(Coin::from_proof).collect();
+    let coins = coins.ok_or(BackendError::Unknown)?;
+    let face = crate::coin::sum(&coins).ok_or(BackendError::Unknown)?;
+    let keysets = keysets(wallet, false).await?;
+    // The fee is not in the plan: the wallet's inputs paid it, one keyset's fee each.
+    let inputs = u64::try_from(plan.inputs.len()).unwrap_or(u64::MAX);
+    let fee = fee_of(inputs.saturating_mul(keysets.ppk_of(&plan.keyset).unwrap_or_default()));
+    let operation = plan.place.operation();
+    let left = face.saturating_add(fee);
+    let noted = figures::note(wallet, operation, LEFT, left, fee, token_ys).await;
+    noted.map_err(|_| OWN_STORE)?;
+    Ok(Done::Funded(coins, keysets))
+}
+
+/// Inputs that somebody else spent leave the wallet, the others become spendable again.
+async fn forget_spent(wallet: &Wallet, plan: &Plan) -> Result<(), BackendError> {
+    let ys = planned_ys(plan)?;
+    let states = super::outputs::states(wallet, ys.clone()).await?;
+    let spent = ys.into_iter().zip(states);
+    let spent = spent.filter(|(_, state)| *state == State::Spent);
+    let spent = spent.map(|(y, _)| y).collect();
+    let store = &wallet.localstore;
+    let update = store.update_proofs(Vec::new(), spent).await;
+    update.map_err(|_| OWN_STORE)?;
+    let freed = store.release_proofs(&plan.place.operation()).await;
+    freed.map_err(|_| OWN_STORE)
+}
+
+fn planned_ys(plan: &Plan) -> Result<Vec<PublicKey>, BackendError> {
+    let ys = plan.inputs.iter().map(|y| PublicKey::from_slice(&**y));
+    ys.collect::<Result<_, _>>()
+        .map_err(|_| BackendError::Unknown)
+}

@@ -1,0 +1,172 @@
+//! The machine's network calls, over the embedder's wallets.
+
+mod fault;
+mod finish;
+mod fund;
+mod outputs;
+mod swap;
+mod swap_in;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cdk::mint_url::MintUrl;
+use cdk::nuts::CurrencyUnit;
+use cdk::wallet::Wallet;
+use cdk::wallet::types::KeysetLoadPolicy;
+use streampay_core::backend::{BackendError, Effect, EffectResult, RefusalCode};
+use streampay_core::driver::EffectRunner;
+
+use crate::codec;
+use crate::coin::Seed;
+use crate::job::{Done, Job, Place};
+use crate::keysets::Keysets;
+
+/// Where the embedder keeps his wallets.
+///
+/// A wallet's own pacing (cdk: 20 requests, then one each 3 s) also paces this runner, and a swap
+/// is a request a tick: build the wallets with `without_rate_limiting`, or with a configuration
+/// that the mint's limits allow.
+#[async_trait]
+pub trait Wallets: Send + Sync + 'static {
+    /// The wallet for `unit` at `mint`; none where the user has nothing to do with that mint. It
+    /// must be the same wallet every time, with its store on disk.
+    async fn wallet(&self, mint: &MintUrl, unit: &CurrencyUnit) -> Option<Arc<Wallet>>;
+}
+
+/// Makes the calls of a [`SwapMachine`](crate::SwapMachine).
+#[derive(Clone)]
+pub struct Runner {
+    wallets: Arc<dyn Wallets>,
+    limit: Duration,
+}
+
+impl Runner {
+    /// The time one effect may take, in which a lost answer is asked for once more.
+    pub const LIMIT: Duration = Duration::from_secs(10);
+
+    /// A runner over the embedder's wallets.
+    #[must_use]
+    pub fn new(wallets: Arc<dyn Wallets>) -> Self {
+        Self {
+            wallets,
+            limit: Self::LIMIT,
+        }
+    }
+
+    /// The same with another limit for one effect.
+    #[must_use]
+    pub const fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    async fn run_job(&self, job: Job) -> Result<Done, BackendError> {
+        match job {
+            Job::Plan { mints, tick, count } => self.plan(&mints, tick, count).await,
+            Job::Fund { plan, again } => {
+                let wallet = self.wallet(&plan.place).await?;
+                fund::fund(&wallet, &plan, again, self.limit).await
+            }
+            Job::Keysets { place, refresh } => {
+                let wallet = self.wallet(&place).await?;
+                let keysets = keysets(&wallet, refresh).await?;
+                Ok(Done::Keysets(keysets, random_seed()))
+            }
+            Job::SwapIn { swap } => {
+                let wallet = self.wallet(&swap.place).await?;
+                swap_in::swap_in(&wallet, &swap, self.limit).await
+            }
+            Job::Finish {
+                place,
+                unsent,
+                gone,
+            } => {
+                let wallet = self.wallet(&place).await?;
+                finish::finish(&wallet, place.operation(), &unsent, &gone).await
+            }
+            Job::Received { place } => {
+                let wallet = self.wallet(&place).await?;
+                let kind = crate::figures::RECEIVED;
+                finish::ledger_sum(&wallet, place.operation(), kind).await
+            }
+            Job::Abandon { mints } => {
+                for place in &mints {
+                    if let Ok(wallet) = self.wallet(place).await {
+                        let freed = wallet.localstore.release_proofs(&place.operation()).await;
+                        freed.map_err(|_| OWN_STORE)?;
+                    }
+                }
+                Ok(Done::Sum(0))
+            }
+        }
+    }
+
+    async fn wallet(&self, place: &Place) -> Result<Arc<Wallet>, BackendError> {
+        let mint = MintUrl::from_str(&place.mint).map_err(|_| NO_MINT)?;
+        let unit = CurrencyUnit::from_str(&place.unit).map_err(|_| NO_MINT)?;
+        self.wallets.wallet(&mint, &unit).await.ok_or(NO_MINT)
+    }
+}
+
+#[async_trait]
+impl EffectRunner for Runner {
+    async fn run(&self, effect: Effect) -> EffectResult {
+        let result = match codec::decode::<Job>(&effect.body, usize::MAX) {
+            Ok(job) => {
+                let late = late(&job);
+                let ended = tokio::time::timeout(self.limit, self.run_job(job)).await;
+                ended.unwrap_or(Err(late))
+            }
+            Err(_) => Err(BackendError::Fatal(RefusalCode::Malformed)),
+        };
+        if let Err(error) = &result {
+            tracing::debug!(purse = effect.purse.purse.0, effect = effect.id.0, %error, "effect");
+        }
+        EffectResult {
+            purse: effect.purse,
+            id: effect.id,
+            result: result.map(|done| codec::encode(&done).into()),
+        }
+    }
+}
+
+impl core::fmt::Debug for Runner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Runner")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+const NO_MINT: BackendError = BackendError::Fatal(RefusalCode::NoCommonMethod);
+/// Our own store failed: nothing is lost, and the same again may work.
+const OWN_STORE: BackendError = BackendError::Unknown;
+
+/// What a job that ran out of time has become.
+const fn late(job: &Job) -> BackendError {
+    match job {
+        Job::Fund { .. } | Job::SwapIn { .. } => BackendError::Unknown,
+        _ => BackendError::Transient,
+    }
+}
+
+/// What the mint's keysets are. `refresh` asks the mint, else a fresh cache will do.
+async fn keysets(wallet: &Wallet, refresh: bool) -> Result<Keysets, BackendError> {
+    let policy = if refresh {
+        KeysetLoadPolicy::Refresh
+    } else {
+        KeysetLoadPolicy::CacheThenNetwork
+    };
+    let sets = wallet.keysets(policy).await.map_err(fault::of_reading)?;
+    Keysets::new(sets).ok_or(BackendError::Transient)
+}
+
+fn random_seed() -> Seed {
+    use cdk::secp256k1::rand::RngCore;
+    let mut bytes = [0; 64];
+    cdk::secp256k1::rand::thread_rng().fill_bytes(&mut bytes);
+    Seed::new(bytes)
+}

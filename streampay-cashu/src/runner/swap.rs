@@ -1,0 +1,87 @@
+//! One swap, brought to an end that is known.
+
+use std::time::Duration;
+
+use cdk::nuts::{Proof, State, SwapRequest};
+use cdk::wallet::Wallet;
+use streampay_core::backend::BackendError;
+
+use super::fault::{self, Fault};
+use super::outputs::{Outputs, states};
+
+/// How a swap ended.
+pub(crate) enum Swapped {
+    /// The mint signed our outputs, now or in an earlier run (`before`).
+    Ours { proofs: Vec<Proof>, before: bool },
+    /// The inputs are spent, and not into our outputs.
+    SpentElsewhere,
+    /// The outputs' keyset is not signed with any more; nothing happened.
+    OtherKeyset,
+}
+
+/// Swaps `inputs` into `outputs`. With `again`, an earlier run may have done so: the mint is asked
+/// for our outputs before anything is swapped.
+pub(crate) async fn swap(
+    wallet: &Wallet,
+    inputs: Vec<Proof>,
+    outputs: &Outputs,
+    again: bool,
+    limit: Duration,
+) -> Result<Swapped, BackendError> {
+    if again && let Some(proofs) = outputs.restore(wallet).await? {
+        return Ok(Swapped::Ours {
+            proofs,
+            before: true,
+        });
+    }
+    let ys: Vec<_> = inputs.iter().filter_map(|input| input.y().ok()).collect();
+    let request = SwapRequest::new(inputs, outputs.messages());
+    let connector = wallet.mint_connector();
+    // A lost answer must leave time to ask for it.
+    let answer = tokio::time::timeout(limit / 2, connector.post_swap(request)).await;
+    let fault = match answer {
+        Ok(Ok(answer)) => {
+            let proofs = outputs.unblind(answer.signatures);
+            let proofs = proofs.ok_or(BackendError::Unknown)?;
+            return Ok(Swapped::Ours {
+                proofs,
+                before: false,
+            });
+        }
+        Ok(Err(error)) => fault::of_swap(&error),
+        Err(_) => Fault::Unclear,
+    };
+    match fault {
+        Fault::Keyset => Ok(Swapped::OtherKeyset),
+        Fault::Away | Fault::Refused(_) => Err(fault.error()),
+        Fault::Unclear | Fault::Used => find_out(wallet, ys, outputs, fault).await,
+    }
+}
+
+async fn find_out(
+    wallet: &Wallet,
+    ys: Vec<cdk::nuts::PublicKey>,
+    outputs: &Outputs,
+    fault: Fault,
+) -> Result<Swapped, BackendError> {
+    let restored = outputs.restore(wallet).await;
+    if let Some(proofs) = restored.map_err(|_| fault.error())? {
+        return Ok(Swapped::Ours {
+            proofs,
+            before: true,
+        });
+    }
+    let states = states(wallet, ys).await.map_err(|_| fault.error())?;
+    if !states.contains(&State::Spent) {
+        // Not yet done. Should it be done later by the first request, the next run finds it.
+        return Err(BackendError::Transient);
+    }
+    // Asked in this order, a swap of ours in between would read as somebody else's.
+    match outputs.restore(wallet).await.map_err(|_| fault.error())? {
+        Some(proofs) => Ok(Swapped::Ours {
+            proofs,
+            before: true,
+        }),
+        None => Ok(Swapped::SpentElsewhere),
+    }
+}
