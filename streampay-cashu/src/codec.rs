@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 /// The bytes are not the one encoding of a value of this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not deterministic CBOR of the expected kind")]
-pub struct Undecodable;
+pub(crate) struct Undecodable;
 
 /// Writing into a vector cannot fail; the empty string stands for the impossible.
 pub(crate) fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {

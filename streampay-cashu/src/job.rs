@@ -70,6 +70,9 @@ pub(crate) struct Plan {
     /// The amounts that go back into the wallet at once.
     #[n(6)]
     pub(crate) change: Vec<u64>,
+    /// The fee of splitting, in the unit.
+    #[n(7)]
+    pub(crate) fee: u64,
 }
 
 impl Plan {

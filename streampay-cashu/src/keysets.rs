@@ -1,6 +1,6 @@
 //! What a purse knows of its mint's keysets.
 
-use cdk::nuts::{Id, KeySet};
+use cdk::nuts::KeySet;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
@@ -42,10 +42,8 @@ impl Keysets {
     }
 
     /// The keyset for new outputs.
-    pub(crate) fn active(&self) -> Option<Id> {
-        self.known
-            .first()
-            .and_then(|known| Id::from_bytes(&known.id).ok())
+    pub(crate) fn active(&self) -> Option<ByteVec> {
+        self.known.first().map(|known| known.id.clone())
     }
 
     pub(crate) fn ppk_of(&self, id: &[u8]) -> Option<u64> {

@@ -32,12 +32,12 @@ mod fee;
 mod figures;
 mod job;
 mod keysets;
-// mod machine;
+mod machine;
 mod params;
 mod runner;
 mod wire;
 
 pub use figures::{PurseFigures, purse_figures};
-// pub use machine::{SwapMachine, SwapPolicy};
+pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
 pub use runner::{Runner, Wallets};

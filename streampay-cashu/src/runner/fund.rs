@@ -150,6 +150,7 @@ async fn draw(
     let token = token_of(&set, tick)?;
     let face: u64 = token.iter().sum();
     let worth = worth(wallet, &inputs).await?;
+    let total = inputs.total_amount().map_err(|_| OWN_STORE)?.to_u64();
     let affordable = worth.checked_div(face).unwrap_or_default();
     let count = affordable.min(count).min(tokens_max(&token));
     if count == 0 {
@@ -166,6 +167,7 @@ async fn draw(
         token,
         count,
         change,
+        fee: total.saturating_sub(worth),
     })
 }
 
@@ -271,12 +273,9 @@ async fn funded(
     let coins = coins.ok_or(BackendError::Unknown)?;
     let face = crate::coin::sum(&coins).ok_or(BackendError::Unknown)?;
     let keysets = keysets(wallet, false).await?;
-    // The fee is not in the plan: the wallet's inputs paid it, one keyset's fee each.
-    let inputs = u64::try_from(plan.inputs.len()).unwrap_or(u64::MAX);
-    let fee = fee_of(inputs.saturating_mul(keysets.ppk_of(&plan.keyset).unwrap_or_default()));
     let operation = plan.place.operation();
-    let left = face.saturating_add(fee);
-    let noted = figures::note(wallet, operation, LEFT, left, fee, token_ys).await;
+    let left = face.saturating_add(plan.fee);
+    let noted = figures::note(wallet, operation, LEFT, left, plan.fee, token_ys).await;
     noted.map_err(|_| OWN_STORE)?;
     Ok(Done::Funded(coins, keysets))
 }

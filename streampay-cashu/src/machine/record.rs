@@ -1,0 +1,221 @@
+//! A purse's records on disk: one for the purse, one for each token or receipt.
+
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+use streampay_core::store::{ChangeSet, Key};
+
+use crate::codec::{self, Undecodable};
+use crate::coin::{Coin, Seed};
+use crate::job::{Place, Plan};
+use crate::keysets::Keysets;
+
+/// The version of all records; the first byte of each.
+const VERSION: u8 = 1;
+
+/// The purse's own record.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Meta {
+    #[n(0)]
+    Payer(#[n(0)] PayerMeta),
+    #[n(1)]
+    Payee(#[n(0)] PayeeMeta),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct PayerMeta {
+    /// One tick in the unit.
+    #[n(0)]
+    pub(crate) tick: u64,
+    #[n(1)]
+    pub(crate) mints: Vec<Place>,
+    /// Tokens asked for.
+    #[n(2)]
+    pub(crate) count: u64,
+    #[n(3)]
+    pub(crate) stage: PayerStage,
+    /// `Release` was asked.
+    #[n(4)]
+    pub(crate) closing: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum PayerStage {
+    #[n(0)]
+    Planning,
+    #[n(1)]
+    Funding(#[n(0)] Plan),
+    #[n(2)]
+    Open(#[n(0)] Tokens),
+    /// What came back, in the unit.
+    #[n(3)]
+    Released(#[n(0)] u64),
+}
+
+/// What all tokens of an open purse share.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Tokens {
+    #[n(0)]
+    pub(crate) place: Place,
+    #[n(1)]
+    pub(crate) seed: Seed,
+    #[n(2)]
+    pub(crate) keysets: Keysets,
+    #[n(3)]
+    pub(crate) count: u64,
+}
+
+/// One token of a payer's purse.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Token {
+    #[n(0)]
+    pub(crate) coins: Vec<Coin>,
+    #[n(1)]
+    pub(crate) state: TokenState,
+    /// The keyset of the outputs that a reclaiming swap asks for, from its first run on.
+    #[n(2)]
+    pub(crate) outputs: Option<ByteVec>,
+}
+
+/// Where a token is. The number is the tick it was handed out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum TokenState {
+    #[n(0)]
+    Fresh,
+    #[n(1)]
+    Sent(#[n(0)] u64),
+    #[n(2)]
+    Acked(#[n(0)] u64),
+    #[n(3)]
+    Reclaiming(#[n(0)] u64),
+    #[n(4)]
+    Back(#[n(0)] u64),
+    #[n(5)]
+    Spent(#[n(0)] u64),
+}
+
+impl TokenState {
+    pub(crate) const fn seq(self) -> Option<u64> {
+        match self {
+            Self::Fresh => None,
+            Self::Sent(seq)
+            | Self::Acked(seq)
+            | Self::Reclaiming(seq)
+            | Self::Back(seq)
+            | Self::Spent(seq) => Some(seq),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct PayeeMeta {
+    /// One tick in the unit.
+    #[n(0)]
+    pub(crate) tick: u64,
+    #[n(1)]
+    pub(crate) place: Place,
+    /// Tokens that the purse holds.
+    #[n(2)]
+    pub(crate) count: u64,
+    /// None until the mint's keysets are known.
+    #[n(3)]
+    pub(crate) ready: Option<Ready>,
+    /// `Settle` was asked and has not ended.
+    #[n(4)]
+    pub(crate) settling: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Ready {
+    #[n(0)]
+    pub(crate) keysets: Keysets,
+    #[n(1)]
+    pub(crate) seed: Seed,
+}
+
+/// One tick of a payee's purse.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Receipt {
+    /// SHA-256 of the payload.
+    #[n(0)]
+    pub(crate) payload: ByteArray<32>,
+    /// The coins while their swap is under way; empty once they are ours.
+    #[n(1)]
+    pub(crate) coins: Vec<Coin>,
+    #[n(2)]
+    pub(crate) credited: bool,
+    /// The keyset of the outputs that the swap asks for, from its first run on: outputs of
+    /// another keyset would not find what the first run did.
+    #[n(3)]
+    pub(crate) outputs: Option<ByteVec>,
+}
+
+const META: u8 = b'm';
+const TOKEN: u8 = b't';
+const RECEIPT: u8 = b'r';
+
+/// What a key of a purse's records is of.
+pub(crate) enum Kind {
+    Meta,
+    Token(u64),
+    Receipt(u64),
+}
+
+pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
+    let (first, rest) = key.split_first()?;
+    match (*first, rest.is_empty()) {
+        (META, true) => Some(Kind::Meta),
+        (TOKEN, _) => Some(Kind::Token(number(rest)?)),
+        (RECEIPT, _) => Some(Kind::Receipt(number(rest)?)),
+        _ => None,
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn numbered(kind: u8, number: u64) -> Key {
+    let mut key = vec![kind];
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+pub(crate) fn read<T>(record: &[u8]) -> Result<T, Undecodable>
+where
+    T: Encode<()> + for<'b> Decode<'b, ()>,
+{
+    match record.split_first() {
+        Some((&VERSION, body)) => codec::decode(body, usize::MAX),
+        _ => Err(Undecodable),
+    }
+}
+
+fn write<T: Encode<()>>(value: &T) -> Vec<u8> {
+    let mut record = vec![VERSION];
+    record.extend_from_slice(&codec::encode(value));
+    record
+}
+
+pub(crate) fn put_meta(delta: &mut ChangeSet, meta: &Meta) {
+    delta.put([META], write(meta));
+}
+
+pub(crate) fn remove_meta(delta: &mut ChangeSet) {
+    delta.remove([META]);
+}
+
+pub(crate) fn put_token(delta: &mut ChangeSet, index: u64, token: &Token) {
+    delta.put(numbered(TOKEN, index), write(token));
+}
+
+pub(crate) fn remove_token(delta: &mut ChangeSet, index: u64) {
+    delta.remove(numbered(TOKEN, index));
+}
+
+pub(crate) fn put_receipt(delta: &mut ChangeSet, seq: u64, receipt: &Receipt) {
+    delta.put(numbered(RECEIPT, seq), write(receipt));
+}
+
+pub(crate) fn remove_receipt(delta: &mut ChangeSet, seq: u64) {
+    delta.remove(numbered(RECEIPT, seq));
+}
