@@ -1,6 +1,6 @@
 //! A payee's purse: tokens that are swapped one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streampay_core::backend::{
     Answer, BackendError, Consumed, Effect, Outcome, PurseOffer, RefusalCode, Request,
@@ -24,6 +24,8 @@ pub(crate) struct PayeePurse {
     meta: PayeeMeta,
     receipts: BTreeMap<u64, Receipt>,
     running: Running,
+    /// Ticks whose `Receive` was asked after the last `Settle`: their swap ends in their outcome.
+    asked: BTreeSet<u64>,
 }
 
 impl PayeePurse {
@@ -59,6 +61,7 @@ impl PayeePurse {
             },
             receipts: BTreeMap::new(),
             running: Running::default(),
+            asked: BTreeSet::new(),
         };
         let mut answer = Answer::default();
         purse.put_meta(&mut answer.delta);
@@ -76,6 +79,7 @@ impl PayeePurse {
             meta,
             receipts,
             running: Running::default(),
+            asked: BTreeSet::new(),
         };
         let mut effects = Vec::new();
         if purse.meta.ready.is_none() {
@@ -136,7 +140,11 @@ impl PayeePurse {
     }
 
     fn receive(&mut self, seq: Seq, amount: Msat, cumulative: Msat, payload: &[u8]) -> Answer {
+        if seq.0 == 0 || seq.0 > self.meta.count {
+            return Answer::failed(refused(RefusalCode::PurseEmpty));
+        }
         let digest = digest(payload);
+        self.asked.insert(seq.0);
         if let Some(receipt) = self.receipts.get(&seq.0) {
             if *receipt.payload != digest {
                 return Answer::failed(refused(RefusalCode::OutOfOrder));
@@ -155,9 +163,6 @@ impl PayeePurse {
         let tick = msat(self.meta.tick);
         if amount != tick || tick.times(seq.0) != Ok(cumulative) {
             return Answer::failed(refused(RefusalCode::WrongAmount));
-        }
-        if seq.0 == 0 || seq.0 > self.meta.count {
-            return Answer::failed(refused(RefusalCode::PurseEmpty));
         }
         let expected = Expected {
             key: self.key,
@@ -193,6 +198,7 @@ impl PayeePurse {
 
     fn settle(&mut self) -> Answer {
         let mut answer = Answer::default();
+        self.asked.clear();
         if !self.meta.settling {
             self.meta.settling = true;
             self.put_meta(&mut answer.delta);
@@ -305,7 +311,7 @@ impl PayeePurse {
             Err(error) => Outcome::Failed(error),
         };
         let unresolved = self.receipts.get(&seq).is_some_and(|of| !of.credited);
-        if self.meta.settling && !unresolved {
+        if self.meta.settling && !unresolved && !self.asked.remove(&seq) {
             answer.effects = self.settle_next();
         } else {
             answer.outcome = Some(outcome);

@@ -1,6 +1,6 @@
 //! A payer's purse: a run of tokens of one tick each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streampay_core::backend::{
     Answer, BackendError, Effect, Outcome, PurseOffer, RefusalCode, Request,
@@ -28,6 +28,8 @@ pub(crate) struct PayerPurse {
     meta: PayerMeta,
     tokens: BTreeMap<u64, Token>,
     running: Running,
+    /// Tokens whose `Reclaim` was asked after the last `Release`: their swap ends in their outcome.
+    asked: BTreeSet<u64>,
     /// Opening failed for good and left nothing: the machine forgets the purse.
     gone: bool,
 }
@@ -59,6 +61,7 @@ impl PayerPurse {
             },
             tokens: BTreeMap::new(),
             running: Running::default(),
+            asked: BTreeSet::new(),
             gone: false,
         };
         let mut answer = Answer::default();
@@ -77,6 +80,7 @@ impl PayerPurse {
             meta,
             tokens,
             running: Running::default(),
+            asked: BTreeSet::new(),
             gone: false,
         };
         let mut effects = purse.next_effect(true);
@@ -195,6 +199,7 @@ impl PayerPurse {
             TokenState::Fresh => Answer::failed(OUT_OF_ORDER),
             TokenState::Sent(_) | TokenState::Reclaiming(_) => {
                 let mut answer = Answer::default();
+                self.asked.insert(index);
                 self.start_reclaim(&mut answer, index, seq.0);
                 answer
             }
@@ -206,6 +211,7 @@ impl PayerPurse {
             return released(refunded);
         }
         let mut answer = Answer::default();
+        self.asked.clear();
         if !self.meta.closing {
             self.meta.closing = true;
             self.put_meta(&mut answer.delta);
@@ -310,7 +316,7 @@ impl PayerPurse {
             Err(error) => return Answer::failed(error),
         };
         self.set_state(&mut answer.delta, index, state);
-        if self.meta.closing {
+        if self.meta.closing && !self.asked.remove(&index) {
             let next = self.go_on(true);
             return merge(answer, next);
         }

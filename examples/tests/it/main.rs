@@ -1,0 +1,4 @@
+//! Whole parts against real counterparts, in one binary.
+
+mod cashu;
+mod cashu_node;
