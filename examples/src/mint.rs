@@ -103,9 +103,13 @@ impl EmbeddedMint {
 
         let faults = FaultSwitch::default();
         let router = cdk_axum::create_mint_router(mint.clone(), vec!["bolt11".to_owned()]).await;
-        let router = router.map_err(|_| MintError::Http)?.layer(
-            axum::middleware::from_fn_with_state(faults.clone(), faults_for_testing::inject),
-        );
+        let router =
+            router
+                .map_err(|_| MintError::Http)?
+                .layer(axum::middleware::from_fn_with_state(
+                    faults.clone(),
+                    faults_for_testing::inject,
+                ));
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|error| MintError::Listen(listen, error))?;
         let address = listener

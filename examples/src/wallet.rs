@@ -186,7 +186,9 @@ impl WalletFolder {
         }
         let mint = parsed.mint_url().map_err(|_| WalletError::Token)?;
         let wallet = self.wallet_at(&mint.to_string()).await?;
-        let received = wallet.receive(token.trim(), ReceiveOptions::default()).await;
+        let received = wallet
+            .receive(token.trim(), ReceiveOptions::default())
+            .await;
         let received = received.map_err(|error| WalletError::Mint(mint, error))?;
         sum(core::iter::once(received))
     }
@@ -305,7 +307,9 @@ impl WalletFolder {
         let mut held = self.proofs(Some(wallet.mint_url.clone())).await?;
         held.retain(|info| {
             info.state == State::Reserved
-                && info.used_by_operation.is_some_and(|id| !sagas.contains(&id))
+                && info
+                    .used_by_operation
+                    .is_some_and(|id| !sagas.contains(&id))
         });
         let (mut unspent, mut spent) = (Vec::new(), Vec::new());
         for part in held.chunks(100) {
@@ -328,11 +332,26 @@ impl WalletFolder {
 
     async fn mints(&self) -> Result<Vec<MintUrl>, WalletError> {
         let mut mints: Vec<MintUrl> = Vec::new();
-        mints.extend(self.proofs(None).await?.into_iter().map(|info| info.mint_url));
+        mints.extend(
+            self.proofs(None)
+                .await?
+                .into_iter()
+                .map(|info| info.mint_url),
+        );
         let sagas = self.store.get_incomplete_sagas().await;
-        mints.extend(sagas.map_err(WalletError::Store)?.into_iter().map(|saga| saga.mint_url));
+        mints.extend(
+            sagas
+                .map_err(WalletError::Store)?
+                .into_iter()
+                .map(|saga| saga.mint_url),
+        );
         let quotes = self.store.get_unissued_mint_quotes().await;
-        mints.extend(quotes.map_err(WalletError::Store)?.into_iter().map(|quote| quote.mint_url));
+        mints.extend(
+            quotes
+                .map_err(WalletError::Store)?
+                .into_iter()
+                .map(|quote| quote.mint_url),
+        );
         mints.sort();
         mints.dedup();
         Ok(mints)

@@ -123,10 +123,7 @@ impl<C> Encode<C> for Seed {
 }
 
 impl<'b, C> Decode<'b, C> for Seed {
-    fn decode(
-        d: &mut minicbor::Decoder<'b>,
-        _: &mut C,
-    ) -> Result<Self, minicbor::decode::Error> {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let bytes = d.bytes()?.try_into();
         bytes
             .map(Self::new)

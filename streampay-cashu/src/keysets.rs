@@ -30,8 +30,7 @@ impl Keysets {
     pub(crate) fn new(mut sets: Vec<KeySet>) -> Option<Self> {
         sets.retain(|set| set.input_fee_ppk <= Self::PPK_MAX);
         sets.sort_by_key(|set| (!set.active.unwrap_or(false), set.input_fee_ppk));
-        sets.first()
-            .filter(|first| first.active.unwrap_or(false))?;
+        sets.first().filter(|first| first.active.unwrap_or(false))?;
         let known = sets.iter().take(Self::MAX).map(|set| Known {
             id: set.id.to_bytes().into(),
             ppk: set.input_fee_ppk,

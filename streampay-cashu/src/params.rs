@@ -21,7 +21,9 @@ pub enum ParamsError {
     MintCount,
     /// Not a URL in its shortest form, longer than [`SwapParams::URL_MAX`], or with user name,
     /// query or fragment.
-    #[error("not a mint's URL: write it like https://mint.example/path, without a slash at the end")]
+    #[error(
+        "not a mint's URL: write it like https://mint.example/path, without a slash at the end"
+    )]
     Url,
     /// Plain http to another machine: who sits between could take the money.
     #[error("a mint on another machine must have an https URL")]

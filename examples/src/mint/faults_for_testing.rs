@@ -46,7 +46,8 @@ impl FaultSwitch {
     pub fn seen(&self, path: &str) -> u64 {
         self.with(|state| {
             let mut seen = state.seen.iter();
-            seen.find(|(of, _)| of == path).map_or(0, |(_, count)| *count)
+            seen.find(|(of, _)| of == path)
+                .map_or(0, |(_, count)| *count)
         })
     }
 

@@ -366,7 +366,10 @@ async fn an_opening_at_another_mint_or_for_another_session_is_refused() {
     ];
     for (key, offer, code) in cases {
         let opening = opening.clone();
-        let accepted = pair.payee.ask(key, Request::Accept { offer, opening }).await;
+        let accepted = pair
+            .payee
+            .ask(key, Request::Accept { offer, opening })
+            .await;
         assert_eq!(accepted, Some(refused(code, Consumed::No)));
     }
     pair.settles_conserved(50, 0).await;
@@ -559,12 +562,13 @@ async fn purse_that_dies(mint_ppk: u64, at: u64) -> bool {
     }
     let request = pair.pay(3);
     pair.payer.ask_crashing(pair.key, request, &mut crash).await;
-    let released = pair.payer.ask_crashing(pair.key, Request::Release, &mut crash);
-    assert!(matches!(
-        released.await,
-        Some(Outcome::Released { .. })
-    ));
-    let settled = pair.payee.ask_crashing(pair.key, Request::Settle, &mut crash);
+    let released = pair
+        .payer
+        .ask_crashing(pair.key, Request::Release, &mut crash);
+    assert!(matches!(released.await, Some(Outcome::Released { .. })));
+    let settled = pair
+        .payee
+        .ask_crashing(pair.key, Request::Settle, &mut crash);
     assert_eq!(settled.await, Some(Outcome::Settled { settled: sat(4) }));
     pair.payer.restart().await;
     pair.payee.restart().await;

@@ -28,7 +28,9 @@ pub(crate) fn purse(session: u8) -> PurseKey {
 
 pub(crate) async fn mint(ppk: u64) -> EmbeddedMint {
     let any = "127.0.0.1:0".parse().unwrap();
-    EmbeddedMint::start(any, Storage::Memory, ppk).await.unwrap()
+    EmbeddedMint::start(any, Storage::Memory, ppk)
+        .await
+        .unwrap()
 }
 
 pub(crate) fn offer(mint_url: &str, tick: Msat) -> PurseOffer {

@@ -2,3 +2,4 @@
 
 mod cashu;
 mod cashu_node;
+mod wallet;

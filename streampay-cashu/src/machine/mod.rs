@@ -97,15 +97,13 @@ impl SwapMachine {
                     Err(code) => Answer::failed(BackendError::Fatal(code)),
                 }
             }
-            Request::Accept { offer, opening } => {
-                match PayeePurse::accept(key, &offer, &opening) {
-                    Ok((purse, answer)) => {
-                        self.purses.insert(key, Purse::Payee(purse));
-                        answer
-                    }
-                    Err(error) => Answer::failed(error),
+            Request::Accept { offer, opening } => match PayeePurse::accept(key, &offer, &opening) {
+                Ok((purse, answer)) => {
+                    self.purses.insert(key, Purse::Payee(purse));
+                    answer
                 }
-            }
+                Err(error) => Answer::failed(error),
+            },
             // A purse that never was has nothing to give back.
             Request::Release => Answer::outcome(Outcome::Released {
                 refunded: Msat::ZERO,

@@ -23,9 +23,9 @@ pub(crate) fn of_swap(error: &Error) -> Fault {
         Error::HttpError(Some(429 | 503), _) => Fault::Away,
         // The transport keeps the kind of an I/O error only in its text.
         Error::HttpError(None, text) if text.contains("refused") => Fault::Away,
-        Error::TokenAlreadySpent
-        | Error::BlindedMessageAlreadySigned
-        | Error::DuplicateOutputs => Fault::Used,
+        Error::TokenAlreadySpent | Error::BlindedMessageAlreadySigned | Error::DuplicateOutputs => {
+            Fault::Used
+        }
         Error::InactiveKeyset | Error::ExpiredKeyset => Fault::Keyset,
         Error::UnknownKeySet | Error::KeysetUnknown(_) => {
             Fault::Refused(RefusalCode::UnknownKeyset)
@@ -56,6 +56,9 @@ impl Fault {
 
 /// A failed call that changes nothing at the mint can simply be made again.
 pub(crate) fn of_reading(error: Error) -> BackendError {
-    tracing::debug!(definitive = error.is_definitive_failure(), "mint call failed");
+    tracing::debug!(
+        definitive = error.is_definitive_failure(),
+        "mint call failed"
+    );
     BackendError::Transient
 }

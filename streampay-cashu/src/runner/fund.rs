@@ -57,7 +57,12 @@ impl Runner {
             let ys = inputs.ys().map_err(|_| OWN_STORE)?;
             let operation = place.operation();
             // Another purse may have been quicker; the store reserves all of them or none.
-            if wallet.localstore.reserve_proofs(ys, &operation).await.is_ok() {
+            if wallet
+                .localstore
+                .reserve_proofs(ys, &operation)
+                .await
+                .is_ok()
+            {
                 let plan = draw(&wallet, place, inputs, tick, count).await?;
                 return Ok(Done::Planned(plan));
             }
@@ -93,8 +98,7 @@ async fn select(wallet: &Wallet, tick: u64, count: u64) -> Result<Vec<Proof>, Ba
     let mut tokens = count.min(affordable).min(tokens_max(&token));
     while tokens > 0 {
         let target = Amount::from(face.saturating_mul(tokens));
-        let chosen =
-            Wallet::select_proofs(target, unspent.clone(), &vec![set.id], &fees, true);
+        let chosen = Wallet::select_proofs(target, unspent.clone(), &vec![set.id], &fees, true);
         if let Ok(inputs) = chosen
             && tokens_from(wallet, &inputs, face).await? >= tokens
         {

@@ -60,13 +60,11 @@ impl Outputs {
         }
         for (signature, premint) in signatures.iter().zip(&self.premints) {
             let message = &premint.blinded_message;
-            let fits = signature.amount == message.amount
-                && signature.keyset_id == message.keyset_id;
+            let fits =
+                signature.amount == message.amount && signature.keyset_id == message.keyset_id;
             let key = self.keyset.keys.amount_key(signature.amount)?;
             let proven = signature.dleq.is_none()
-                || signature
-                    .verify_dleq(key, message.blinded_secret)
-                    .is_ok();
+                || signature.verify_dleq(key, message.blinded_secret).is_ok();
             if !fits || !proven {
                 return None;
             }

@@ -65,7 +65,11 @@ pub(crate) async fn swap_in(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| BackendError::Unknown)?;
-    let removed = if job.own { input_ys.clone() } else { Vec::new() };
+    let removed = if job.own {
+        input_ys.clone()
+    } else {
+        Vec::new()
+    };
     let update = wallet.localstore.update_proofs(added, removed).await;
     update.map_err(|_| OWN_STORE)?;
     note(wallet, job, &ys, &input_ys).await?;

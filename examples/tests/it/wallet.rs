@@ -1,0 +1,122 @@
+//! The wallet folder and the embedded mint on disk.
+
+use streampay_cashu::SwapMachine;
+use streampay_core::backend::Outcome;
+use streampay_core::units::Msat;
+use streampay_examples::mint::{EmbeddedMint, Storage};
+use streampay_examples::purses;
+use streampay_examples::wallet::{WalletError, WalletFolder};
+
+use crate::cashu_node::{Pair, mint, sat};
+
+#[tokio::test]
+async fn a_wallet_belongs_to_one_process_and_its_seed_to_its_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    let second = WalletFolder::open(folder.path());
+    assert!(matches!(second, Err(WalletError::InUse(_))));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let seed = std::fs::metadata(folder.path().join("wallet.seed")).unwrap();
+        assert_eq!(seed.permissions().mode() & 0o777, 0o600);
+        assert_eq!(seed.len(), 64);
+    }
+    drop(wallet);
+    WalletFolder::open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_token_goes_from_wallet_to_wallet_or_comes_back() {
+    let mint = mint(100).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [a, b] = folders
+        .each_ref()
+        .map(|folder| WalletFolder::open(folder.path()).unwrap());
+    assert_eq!(a.deposit(&mint.url(), sat(100)).await.unwrap(), sat(100));
+    let token = a.send(sat(10), None).await.unwrap();
+    assert_eq!(b.receive(&token).await.unwrap(), sat(10));
+    let again = b.receive(&token).await;
+    assert!(matches!(again, Err(WalletError::Mint(..))));
+
+    a.send(sat(20), Some(&mint.url())).await.unwrap();
+    let pending = a.balance().await.unwrap()[0].pending;
+    assert!(pending >= sat(20));
+    let account = a.recover().await.unwrap();
+    assert!(account[0].taken_back >= sat(19), "{account:?}");
+    let (a, b) = (a.balance().await.unwrap(), b.balance().await.unwrap());
+    assert_eq!(a[0].pending, Msat::ZERO);
+    let sum = a[0].spendable.plus(b[0].spendable).unwrap();
+    assert_eq!(sum, mint.ledger().await.unwrap().outstanding());
+}
+
+#[tokio::test]
+async fn too_much_and_wrong_urls_are_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    let error = wallet.deposit("http://mint.example", sat(1)).await;
+    assert!(matches!(error, Err(WalletError::MintUrl(_))));
+    let error = wallet.send(sat(1), None).await;
+    assert!(matches!(error, Err(WalletError::InsufficientFunds)));
+    let error = wallet.receive("nonsense").await;
+    assert!(matches!(error, Err(WalletError::Token)));
+}
+
+#[tokio::test]
+async fn a_mint_in_a_folder_comes_back_with_its_keys_and_coins() {
+    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let storage = Storage::Folder(home.path().join("mint"));
+    let any = "127.0.0.1:0".parse().unwrap();
+    let first = EmbeddedMint::start(any, storage.clone(), 100)
+        .await
+        .unwrap();
+    let address = first.url().trim_start_matches("http://").parse().unwrap();
+    let wallet = WalletFolder::open(data.path()).unwrap();
+    wallet.deposit(&first.url(), sat(50)).await.unwrap();
+    let before = first.ledger().await.unwrap();
+    first.stop().await;
+
+    let second = EmbeddedMint::start(address, storage, 100).await.unwrap();
+    assert_eq!(second.ledger().await.unwrap(), before);
+    let token = wallet.send(sat(7), None).await.unwrap();
+    // Not its own sender's pending token any more: it is spendable again.
+    assert_eq!(wallet.receive(&token).await.unwrap(), sat(7));
+    let ledger = second.ledger().await.unwrap();
+    let with_fees = ledger.outstanding().plus(ledger.fees).unwrap();
+    assert_eq!(with_fees, sat(50));
+}
+
+#[tokio::test]
+async fn recover_accounts_for_every_sat_of_a_killed_viewer() {
+    let mut pair = Pair::opened(100, 100, 2, 10).await;
+    pair.whole_tick(1).await;
+    let sent = pair.paid(2).await;
+    pair.credit(2, &sent).await;
+    pair.paid(3).await;
+    // Killed here: nothing is released. The wallet says what is where.
+    let account = pair.payer.wallet().recover().await.unwrap();
+    assert_eq!(account[0].in_purses, sat(24), "8 of 10 tokens, 3 sat each");
+    assert_eq!(account[0].spent_in_purses, sat(6));
+    let pending = account[0].balance.pending;
+    assert_eq!(pending, sat(30));
+
+    let runner = pair.payer.runner();
+    let mut machine = SwapMachine::default();
+    for _ in 0..2 {
+        let outcomes = purses::recover_purses(&mut machine, &runner, &mut pair.payer.store)
+            .await
+            .unwrap();
+        // 7 unsent tokens of 3, and one that was swapped back for 2.
+        let refunded = sat(23);
+        assert_eq!(outcomes, [(pair.key, Outcome::Released { refunded })]);
+    }
+    drop(runner);
+    let account = pair.payer.wallet().recover().await.unwrap();
+    assert_eq!(account[0].balance.pending, Msat::ZERO);
+    assert_eq!(
+        (account[0].in_purses, account[0].spent_in_purses),
+        (sat(0), sat(0))
+    );
+    pair.payer.restart().await;
+    pair.settles_conserved(100, 2).await;
+}
