@@ -276,7 +276,7 @@ impl WalletFolder {
         }
         wallet.check_all_pending_proofs().await.map_err(failed)?;
         let (in_purses, spent_in_purses) = self.in_purses(wallet).await?;
-        let balances = self.balance().await?.into_iter();
+        let mut balances = self.balance().await?.into_iter();
         let empty = MintBalance {
             mint: mint.clone(),
             spendable: Msat::ZERO,
@@ -284,8 +284,7 @@ impl WalletFolder {
         };
         Ok(Recovered {
             balance: balances
-                .filter(|balance| balance.mint == mint)
-                .next_back()
+                .find(|balance| balance.mint == mint)
                 .unwrap_or(empty),
             deposited: sum(core::iter::once(deposited))?,
             taken_back: sum(taken_back.into_iter())?,

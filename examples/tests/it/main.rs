@@ -1,5 +1,12 @@
 //! Whole parts against real counterparts, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails should say where"
+)]
 
 mod cashu;
+mod cashu_faults;
 mod cashu_node;
 mod wallet;

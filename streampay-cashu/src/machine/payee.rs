@@ -36,7 +36,7 @@ impl PayeePurse {
     ) -> Result<(Self, Answer), BackendError> {
         let own = |code| BackendError::Fatal(code);
         let params = SwapParams::decode(&offer.params).map_err(|_| own(RefusalCode::Malformed))?;
-        let tick = whole_sat(offer.tick).ok_or(own(RefusalCode::WrongAmount))?;
+        let tick = whole_sat(offer.tick).ok_or_else(|| own(RefusalCode::WrongAmount))?;
         let opening = Opening::decode(key, opening).map_err(refused)?;
         let mut at_mint = params
             .mints()

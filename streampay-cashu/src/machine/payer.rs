@@ -1,10 +1,10 @@
 //! A payer's purse: a run of tokens of one tick each.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use streampay_core::backend::{
-    Answer, BackendError, Effect, Outcome, PurseOffer, RefusalCode, Request,
-};
+use streampay_core::backend::{Answer, BackendError, Outcome, PurseOffer, RefusalCode, Request};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey, Seq};
 
@@ -12,7 +12,7 @@ use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens
 use super::{OUT_OF_ORDER, Running, msat, whole_sat};
 use crate::codec;
 use crate::coin::Coin;
-use crate::job::{Done, Job, Place, SwapIn};
+use crate::job::{Done, Place};
 use crate::params::SwapParams;
 use crate::wire::{Expected, Opening, Payload};
 
@@ -335,117 +335,6 @@ impl PayerPurse {
         }
         self.tokens.clear();
         answer
-    }
-
-    /// Writes the new stage and takes the next step.
-    fn advance(&mut self, again: bool) -> Answer {
-        let mut answer = Answer::default();
-        self.put_meta(&mut answer.delta);
-        let next = self.go_on(again);
-        merge(answer, next)
-    }
-
-    /// The outcome that is reached, or the effects on the way to it.
-    fn go_on(&mut self, again: bool) -> Answer {
-        if !self.meta.closing
-            && let Some(outcome) = self.opened()
-        {
-            return Answer::outcome(outcome);
-        }
-        let mut answer = Answer::default();
-        if self.meta.closing
-            && let Some(index) = self.unsure()
-        {
-            let seq = self.tokens.get(&index).and_then(|token| token.state.seq());
-            self.start_reclaim(&mut answer, index, seq.unwrap_or_default());
-            return answer;
-        }
-        answer.effects = self.next_effect(again);
-        answer
-    }
-
-    /// A token that is neither the payee's for sure nor ours alone.
-    fn unsure(&self) -> Option<u64> {
-        let mut tokens = self.tokens.iter();
-        let unsure = tokens.find(|(_, token)| {
-            matches!(token.state, TokenState::Sent(_) | TokenState::Reclaiming(_))
-        });
-        unsure.map(|(index, _)| *index)
-    }
-
-    fn next_effect(&mut self, again: bool) -> Vec<Effect> {
-        match (&self.meta.stage, self.meta.closing) {
-            (PayerStage::Planning, false) => {
-                let meta = &self.meta;
-                self.running.start(self.key, PLAN, || Job::Plan {
-                    mints: meta.mints.clone(),
-                    tick: meta.tick,
-                    count: meta.count,
-                })
-            }
-            (PayerStage::Planning, true) if self.running.has(PLAN) => Vec::new(),
-            (PayerStage::Planning, true) => {
-                let mints = self.meta.mints.clone();
-                self.running
-                    .start(self.key, ABANDON, || Job::Abandon { mints })
-            }
-            (PayerStage::Funding(plan), _) => {
-                let plan = plan.clone();
-                self.running
-                    .start(self.key, FUND, || Job::Fund { plan, again })
-            }
-            (PayerStage::Open(open), true) if self.unsure().is_none() => {
-                let (mut unsent, mut gone) = (Vec::new(), Vec::new());
-                for token in self.tokens.values() {
-                    match token.state {
-                        TokenState::Fresh => unsent.extend(token.coins.iter().cloned()),
-                        _ => gone.extend(token.coins.iter().cloned()),
-                    }
-                }
-                let place = open.place.clone();
-                self.running.start(self.key, FINISH, || Job::Finish {
-                    place,
-                    unsent,
-                    gone,
-                })
-            }
-            (PayerStage::Open(_) | PayerStage::Released(_), _) => Vec::new(),
-        }
-    }
-
-    /// Makes the token's state and outputs durable and asks for its swap.
-    fn start_reclaim(&mut self, answer: &mut Answer, index: u64, seq: u64) {
-        let PayerStage::Open(open) = &self.meta.stage else {
-            return;
-        };
-        if let Some(token) = self.tokens.get_mut(&index) {
-            token.outputs = token.outputs.take().or_else(|| open.keysets.active());
-        }
-        self.set_state(&mut answer.delta, index, TokenState::Reclaiming(seq));
-        answer.effects.extend(self.reclaim_effect(index));
-    }
-
-    fn reclaim_effect(&mut self, index: u64) -> Vec<Effect> {
-        let PayerStage::Open(open) = &self.meta.stage else {
-            return Vec::new();
-        };
-        let Some(token) = self.tokens.get(&index) else {
-            return Vec::new();
-        };
-        let Some(keyset) = token.outputs.clone() else {
-            return Vec::new();
-        };
-        let swap = SwapIn {
-            place: open.place.clone(),
-            coins: token.coins.clone(),
-            seed: open.seed.child(index, b"reclaim"),
-            keyset,
-            net: self.meta.tick,
-            again: true,
-            own: true,
-        };
-        let id = RECLAIM.saturating_add(index);
-        self.running.start(self.key, id, || Job::SwapIn { swap })
     }
 
     fn opened(&self) -> Option<Outcome> {
