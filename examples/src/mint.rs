@@ -13,6 +13,8 @@ use cdk::mint::{Mint, MintBuilder, MintMeltLimits, UnitConfig};
 use cdk::nuts::nut00::KnownMethod;
 use cdk::nuts::{CurrencyUnit, PaymentMethod};
 use cdk::types::FeeReserve;
+use cdk_axum::cache::HttpCache;
+use cdk_axum::create_mint_router_with_custom_cache;
 use cdk_common::database::MintDatabase;
 use cdk_fake_wallet::FakeWallet;
 use cdk_sqlite::mint::{MintSqliteDatabase, memory};
@@ -102,7 +104,11 @@ impl EmbeddedMint {
         mint.start().await.map_err(MintError::Mint)?;
 
         let faults = FaultSwitch::default();
-        let router = cdk_axum::create_mint_router(mint.clone(), vec!["bolt11".to_owned()]).await;
+        // No kept answers (NUT-19): nutshell keeps none either, so nobody here may rely on them.
+        let forgetful = HttpCache::new(Duration::ZERO, Duration::ZERO, None);
+        let methods = vec!["bolt11".to_owned()];
+        let router = create_mint_router_with_custom_cache(mint.clone(), forgetful, methods, false);
+        let router = router.await;
         let router =
             router
                 .map_err(|_| MintError::Http)?
