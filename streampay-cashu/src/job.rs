@@ -122,6 +122,9 @@ pub(crate) enum Job {
         tick: u64,
         #[n(2)]
         count: u64,
+        /// What may leave the wallet in all.
+        #[n(3)]
+        budget: u64,
     },
     /// Payer: split what is reserved into tokens.
     #[n(1)]

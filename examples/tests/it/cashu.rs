@@ -65,6 +65,7 @@ async fn an_empty_wallet_opens_nothing_and_may_try_again() {
     let request = Request::Open {
         offer: offer(&pair.mint.url(), pair.tick),
         capacity: sat(20),
+        budget: Msat::MAX,
     };
     let poor = failed(BackendError::Fatal(RefusalCode::InsufficientFunds));
     for _ in 0..2 {
@@ -183,6 +184,7 @@ async fn a_unit_too_little_or_too_much_is_refused_and_reclaimed() {
         let of_payer = Request::Open {
             offer: offer(&pair.mint.url(), sat(payer_tick)),
             capacity: sat(payer_tick * 5),
+            budget: Msat::MAX,
         };
         let opened = pair.payer.ask(pair.key, of_payer).await;
         let Some(Outcome::Opened { opening, .. }) = opened else {
@@ -215,6 +217,7 @@ async fn an_opening_at_another_mint_or_for_another_session_is_refused() {
     let request = Request::Open {
         offer: offer(&pair.mint.url(), pair.tick),
         capacity: sat(10),
+        budget: Msat::MAX,
     };
     let Some(Outcome::Opened { opening, .. }) = pair.payer.ask(pair.key, request).await else {
         panic!("not opened");
@@ -321,6 +324,7 @@ async fn release_of_a_purse_that_never_opened_frees_the_wallet() {
     let request = Request::Open {
         offer: offer(&pair.mint.url(), pair.tick),
         capacity: sat(10),
+        budget: Msat::MAX,
     };
     let away = Some(failed(BackendError::Transient));
     assert_eq!(pair.payer.ask(pair.key, request).await, away);
@@ -337,9 +341,10 @@ async fn two_sessions_on_one_wallet_never_share_a_token() {
         let request = Request::Open {
             offer: offer.clone(),
             capacity: sat(16),
+            budget: Msat::MAX,
         };
         match pair.payer.ask(key, request).await {
-            Some(Outcome::Opened { opening, capacity }) => {
+            Some(Outcome::Opened { opening, capacity, .. }) => {
                 capacities.push(capacity);
                 let offer = offer.clone();
                 let accept = Request::Accept { offer, opening };

@@ -70,6 +70,7 @@ async fn a_split_whose_answer_is_lost_is_not_lost() {
         let request = Request::Open {
             offer: offer(&pair.mint.url(), pair.tick),
             capacity: sat(10),
+            budget: streampay_core::units::Msat::MAX,
         };
         let unknown = Some(failed(BackendError::Unknown));
         assert_eq!(pair.payer.ask(pair.key, request).await, unknown);

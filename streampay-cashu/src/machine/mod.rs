@@ -87,9 +87,13 @@ impl SwapMachine {
 
     fn open(&mut self, key: PurseKey, request: Request) -> Answer {
         match request {
-            Request::Open { offer, capacity } => {
+            Request::Open {
+                offer,
+                capacity,
+                budget,
+            } => {
                 let tokens_max = self.policy.tokens_max.clamp(1, TOKENS_MAX);
-                match PayerPurse::open(key, &offer, capacity, tokens_max) {
+                match PayerPurse::open(key, &offer, capacity.min(budget), budget, tokens_max) {
                     Ok((purse, answer)) => {
                         self.purses.insert(key, Purse::Payer(purse));
                         answer

@@ -39,6 +39,7 @@ impl PayerPurse {
         key: PurseKey,
         offer: &PurseOffer,
         capacity: Msat,
+        budget: Msat,
         tokens_max: u64,
     ) -> Result<(Self, Answer), RefusalCode> {
         let params = SwapParams::decode(&offer.params).map_err(|_| RefusalCode::Malformed)?;
@@ -56,6 +57,7 @@ impl PayerPurse {
                 tick,
                 mints: mints.collect(),
                 count,
+                budget: budget.sat_floor(),
                 stage: PayerStage::Planning,
                 closing: false,
             },
@@ -134,7 +136,10 @@ impl PayerPurse {
             };
         }
         let tick = msat(self.meta.tick);
-        let in_turn = seq.0 > 0 && tick.times(seq.0) == Ok(cumulative);
+        // Fewer ticks than numbers, where some were refused and taken back.
+        let most = tick.times(seq.0);
+        let whole = cumulative.round_up_to(tick) == Ok(cumulative) && !cumulative.is_zero();
+        let in_turn = seq.0 > 0 && whole && most.is_ok_and(|most| cumulative <= most);
         if self.meta.closing || !in_turn {
             return Answer::failed(OUT_OF_ORDER);
         }
@@ -269,6 +274,9 @@ impl PayerPurse {
             seed: plan.seed.clone(),
             keysets,
             count: plan.count,
+            cost: crate::coin::sum(&coins)
+                .unwrap_or(u64::MAX)
+                .saturating_add(plan.fee),
         });
         let next = self.advance(false);
         merge(answer, next)
@@ -351,6 +359,7 @@ impl PayerPurse {
         Some(Outcome::Opened {
             opening: codec::encode(&opening).into(),
             capacity: msat(self.meta.tick.saturating_mul(tokens.count)),
+            cost: msat(tokens.cost),
         })
     }
 

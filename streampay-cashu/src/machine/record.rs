@@ -36,6 +36,9 @@ pub(crate) struct PayerMeta {
     /// `Release` was asked.
     #[n(4)]
     pub(crate) closing: bool,
+    /// What may leave the wallet in all, in the unit.
+    #[n(5)]
+    pub(crate) budget: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -62,6 +65,9 @@ pub(crate) struct Tokens {
     pub(crate) keysets: Keysets,
     #[n(3)]
     pub(crate) count: u64,
+    /// What left the wallet for it: the tokens' faces and the fee of splitting, in the unit.
+    #[n(4)]
+    pub(crate) cost: u64,
 }
 
 /// One token of a payer's purse.

@@ -273,7 +273,14 @@ fn openings_that_cannot_be_are_refused() {
     for (tick, capacity, code) in cases {
         let offer = PurseOffer { tick, ..offer() };
         let mut machine = SwapMachine::default();
-        let answer = ask(&mut machine, Request::Open { offer, capacity });
+        let answer = ask(
+            &mut machine,
+            Request::Open {
+                offer,
+                capacity,
+                budget: capacity,
+            },
+        );
         let error = BackendError::Fatal(code);
         assert_eq!(answer.outcome, Some(Outcome::Failed(error)));
         assert!(answer.delta.is_empty());

@@ -25,12 +25,12 @@ const DEAR: BackendError = BackendError::Fatal(RefusalCode::FeeTooHigh);
 
 impl Runner {
     /// Reserves money for up to `count` tokens that net `tick` each, at the first listed mint
-    /// where there is enough for the most of them.
+    /// where there is enough for the most of them. `limit` bounds their number and all they cost.
     pub(crate) async fn plan(
         &self,
         mints: &[Place],
         tick: u64,
-        count: u64,
+        limit: Limit,
     ) -> Result<Done, BackendError> {
         let mut best: Option<(Arc<Wallet>, &Place, u64)> = None;
         for place in mints {
@@ -39,7 +39,7 @@ impl Runner {
             };
             let reserved = reserved(&wallet, place).await?;
             if !reserved.is_empty() {
-                let plan = draw(&wallet, place, reserved, tick, count).await?;
+                let plan = draw(&wallet, place, reserved, tick, limit).await?;
                 return Ok(Done::Planned(plan));
             }
             let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
@@ -53,7 +53,7 @@ impl Runner {
             return Err(if known { POOR } else { NO_MINT });
         };
         for _ in 0..RESERVE_TRIES {
-            let inputs = select(&wallet, tick, count).await?;
+            let inputs = select(&wallet, tick, limit).await?;
             let ys = inputs.ys().map_err(|_| OWN_STORE)?;
             let operation = place.operation();
             // Another purse may have been quicker; the store reserves all of them or none.
@@ -63,7 +63,7 @@ impl Runner {
                 .await
                 .is_ok()
             {
-                let plan = draw(&wallet, place, inputs, tick, count).await?;
+                let plan = draw(&wallet, place, inputs, tick, limit).await?;
                 return Ok(Done::Planned(plan));
             }
         }
@@ -86,7 +86,7 @@ async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof>, BackendE
 }
 
 /// Proofs for as many tokens as the wallet can pay for, at most `count`.
-async fn select(wallet: &Wallet, tick: u64, count: u64) -> Result<Vec<Proof>, BackendError> {
+async fn select(wallet: &Wallet, tick: u64, limit: Limit) -> Result<Vec<Proof>, BackendError> {
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
     let token = token_of(&set, tick)?;
     let face: u64 = token.iter().sum();
@@ -94,13 +94,14 @@ async fn select(wallet: &Wallet, tick: u64, count: u64) -> Result<Vec<Proof>, Ba
     let total = unspent.total_amount().map_err(|_| OWN_STORE)?.to_u64();
     let fees = wallet.get_keyset_fees_and_amounts().await;
     let fees = fees.map_err(fault::of_reading)?;
-    let affordable = total.checked_div(face).unwrap_or_default();
-    let mut tokens = count.min(affordable).min(tokens_max(&token));
+    let affordable = total.min(limit.budget).checked_div(face);
+    let affordable = affordable.unwrap_or_default();
+    let mut tokens = limit.count.min(affordable).min(tokens_max(&token));
     while tokens > 0 {
         let target = Amount::from(face.saturating_mul(tokens));
         let chosen = Wallet::select_proofs(target, unspent.clone(), &vec![set.id], &fees, true);
         if let Ok(inputs) = chosen
-            && tokens_from(wallet, &inputs, face).await? >= tokens
+            && limit.tokens_from(wallet, &inputs, face).await? >= tokens
         {
             return Ok(inputs);
         }
@@ -123,12 +124,30 @@ fn tokens_max(token: &[u64]) -> u64 {
     u64::try_from(fit).unwrap_or_default()
 }
 
-/// How many tokens of `face` the inputs pay for, after the fee of splitting them.
-async fn tokens_from(wallet: &Wallet, inputs: &[Proof], face: u64) -> Result<u64, BackendError> {
-    Ok(worth(wallet, inputs)
-        .await?
-        .checked_div(face)
-        .unwrap_or_default())
+/// How many tokens at most, and what they may cost in all, the fee of splitting included.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) count: u64,
+    pub(crate) budget: u64,
+}
+
+impl Limit {
+    /// How many tokens of `face` the inputs pay for, after the fee of splitting them.
+    async fn tokens_from(
+        self,
+        wallet: &Wallet,
+        inputs: &[Proof],
+        face: u64,
+    ) -> Result<u64, BackendError> {
+        let worth = worth(wallet, inputs).await?;
+        let total = inputs.iter().map(|input| input.amount.to_u64());
+        let fee = total.fold(0, u64::saturating_add).saturating_sub(worth);
+        let payable = worth.min(self.budget.saturating_sub(fee));
+        Ok(payable
+            .checked_div(face)
+            .unwrap_or_default()
+            .min(self.count))
+    }
 }
 
 async fn worth(wallet: &Wallet, inputs: &[Proof]) -> Result<u64, BackendError> {
@@ -148,15 +167,15 @@ async fn draw(
     place: &Place,
     inputs: Vec<Proof>,
     tick: u64,
-    count: u64,
+    limit: Limit,
 ) -> Result<Plan, BackendError> {
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
     let token = token_of(&set, tick)?;
     let face: u64 = token.iter().sum();
     let worth = worth(wallet, &inputs).await?;
     let total = inputs.total_amount().map_err(|_| OWN_STORE)?.to_u64();
-    let affordable = worth.checked_div(face).unwrap_or_default();
-    let count = affordable.min(count).min(tokens_max(&token));
+    let affordable = limit.tokens_from(wallet, &inputs, face).await?;
+    let count = affordable.min(tokens_max(&token));
     if count == 0 {
         return Err(POOR);
     }

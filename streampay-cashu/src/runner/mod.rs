@@ -65,7 +65,15 @@ impl Runner {
 
     async fn run_job(&self, job: Job) -> Result<Done, BackendError> {
         match job {
-            Job::Plan { mints, tick, count } => self.plan(&mints, tick, count).await,
+            Job::Plan {
+                mints,
+                tick,
+                count,
+                budget,
+            } => {
+                let limit = fund::Limit { count, budget };
+                self.plan(&mints, tick, limit).await
+            }
             Job::Fund { plan, again } => {
                 let wallet = self.wallet(&plan.place).await?;
                 fund::fund(&wallet, &plan, again, self.limit).await

@@ -51,6 +51,7 @@ impl PayerPurse {
                     mints: meta.mints.clone(),
                     tick: meta.tick,
                     count: meta.count,
+                    budget: meta.budget,
                 })
             }
             (PayerStage::Planning, true) if self.running.has(PLAN) => Vec::new(),
