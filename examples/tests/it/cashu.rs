@@ -344,7 +344,9 @@ async fn two_sessions_on_one_wallet_never_share_a_token() {
             budget: Msat::MAX,
         };
         match pair.payer.ask(key, request).await {
-            Some(Outcome::Opened { opening, capacity, .. }) => {
+            Some(Outcome::Opened {
+                opening, capacity, ..
+            }) => {
                 capacities.push(capacity);
                 let offer = offer.clone();
                 let accept = Request::Accept { offer, opening };
@@ -390,6 +392,7 @@ async fn purses_opened_at_the_same_time_do_not_share_money() {
                 let request = Request::Open {
                     offer: offer.clone(),
                     capacity,
+                    budget: capacity,
                 };
                 let outcome =
                     purses::run_to_outcome(&mut machine, &runner, &mut store, key, request)

@@ -221,7 +221,10 @@ impl Pair {
             budget: Msat::MAX,
         };
         let opened = self.payer.ask_crashing(self.key, request, crash).await;
-        let Some(Outcome::Opened { opening, capacity, .. }) = opened else {
+        let Some(Outcome::Opened {
+            opening, capacity, ..
+        }) = opened
+        else {
             panic!("not opened: {opened:?}");
         };
         let request = Request::Accept { offer, opening };

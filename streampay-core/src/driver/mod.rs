@@ -1,10 +1,25 @@
-//! The tokio side: what connects a sans-IO session to a link, a store, a backend, a clock.
+//! The tokio side: what connects a sans-IO session to a link, a store, backends and a clock.
 //!
-//! One task a session. All sessions share one [`Backends`] (machines and their effects) and one
-//! [`StoreWriter`] (group commit). Everything between them is a bounded channel.
+//! One [`SessionTask`] a session. All tasks share one [`Node`]: the payment machines with their
+//! effects, and the store's writer, which commits for many sessions at once. Everything between
+//! them is a bounded channel, and every [`Output::Persist`](crate::session::Output::Persist) is
+//! durable before the next output is taken.
 
+mod clock;
 mod link;
+mod machine;
+mod node;
 mod runner;
+mod task;
+mod writer;
 
+pub use clock::{Clock, entropy};
 pub use link::{ChannelIdentity, Link, LinkEnd};
+pub use machine::SessionMachine;
+pub use node::{Node, NodeBuilder};
 pub use runner::EffectRunner;
+pub use task::{Connected, Ports, SessionTask, Stopped, UserPorts};
+pub use writer::StoreWriter;
+
+#[cfg(test)]
+mod tests;

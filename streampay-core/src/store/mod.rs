@@ -12,6 +12,8 @@ mod memory;
 mod redb;
 
 pub use change::{Change, ChangeSet};
+#[cfg(feature = "driver")]
+pub(crate) use key::node_prefix;
 pub(crate) use key::session_key;
 pub use key::{Key, purse_prefix, session_of, session_prefix};
 #[cfg(feature = "std")]

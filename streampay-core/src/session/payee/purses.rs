@@ -1,5 +1,6 @@
 //! Purses as the payee sees them: collected in parts, shown to the backend, accepted or refused.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -187,5 +188,16 @@ impl PayeeSession {
         if matches!(self.phase, Phase::Live(_)) {
             self.send(message);
         }
+    }
+}
+
+impl PayeeSession {
+    /// The session's purses and the names of their methods.
+    #[must_use]
+    pub fn purses(&self) -> Vec<(PurseId, String)> {
+        let purses = self.record.iter().flat_map(|record| &record.purses);
+        purses
+            .map(|purse| (purse.id, self.method_of(purse.id)))
+            .collect()
     }
 }

@@ -300,3 +300,14 @@ impl PayerSession {
             .unwrap_or_default()
     }
 }
+
+impl PayerSession {
+    /// The session's purses and the names of their methods.
+    #[must_use]
+    pub fn purses(&self) -> Vec<(PurseId, String)> {
+        let purses = self.record.iter().flat_map(|record| &record.purses);
+        purses
+            .map(|purse| (purse.id, self.method_of(purse.id)))
+            .collect()
+    }
+}

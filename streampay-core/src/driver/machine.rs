@@ -1,0 +1,51 @@
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::session::{ApiMisuse, Input, Output, PayeeSession, PayerSession};
+use crate::units::{Mono, Now, PurseId};
+
+/// Either side's machine, as the driver sees it.
+pub trait SessionMachine: Send {
+    /// Takes what happened.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`], with the session unchanged.
+    fn handle(&mut self, now: Now, input: Input) -> Result<(), ApiMisuse>;
+    /// The next thing to do, if any.
+    fn poll_output(&mut self) -> Option<Output>;
+    /// When to come back with [`Input::Timeout`].
+    fn poll_timeout(&self) -> Option<Mono>;
+    /// True once the session is over.
+    fn is_ended(&self) -> bool;
+    /// The session's purses and their methods.
+    fn purses(&self) -> Vec<(PurseId, String)>;
+}
+
+macro_rules! session_machine {
+    ($name:ty) => {
+        impl SessionMachine for $name {
+            fn handle(&mut self, now: Now, input: Input) -> Result<(), ApiMisuse> {
+                self.handle(now, input)
+            }
+
+            fn poll_output(&mut self) -> Option<Output> {
+                self.poll_output()
+            }
+
+            fn poll_timeout(&self) -> Option<Mono> {
+                self.poll_timeout()
+            }
+
+            fn is_ended(&self) -> bool {
+                self.is_ended()
+            }
+
+            fn purses(&self) -> Vec<(PurseId, String)> {
+                self.purses()
+            }
+        }
+    };
+}
+
+session_machine!(PayerSession);
+session_machine!(PayeeSession);

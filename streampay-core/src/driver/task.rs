@@ -1,0 +1,333 @@
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::{Link, LinkEnd, Node, SessionMachine, entropy};
+use crate::backend::{Effect, EffectResult};
+use crate::meter::{Grant, Reading};
+use crate::session::{BackendEvent, Command, Event, Input, LinkEvent, Output};
+use crate::store::{Key, StoreError};
+use crate::units::SessionId;
+
+/// Commands and events that may wait. A user who reads no events loses the newest, never the
+/// session.
+const QUEUE: usize = 1024;
+/// Ends of effects that may wait: a session has few under way.
+const RESULTS: usize = 256;
+
+/// The session's ends of what connects it to its user and its gate.
+#[derive(Debug)]
+pub struct Ports {
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    gate: watch::Sender<Grant>,
+}
+
+/// The user's ends.
+#[derive(Debug)]
+pub struct UserPorts {
+    /// What the user wants. Dropping it changes nothing.
+    pub commands: mpsc::Sender<Command>,
+    /// What the user should know, in order.
+    pub events: mpsc::Receiver<Event>,
+    /// For the gate: the newest grant. It turns to an error when the session is gone.
+    pub gate: watch::Receiver<Grant>,
+}
+
+impl Ports {
+    /// Both ends.
+    #[must_use]
+    pub fn pair() -> (Self, UserPorts) {
+        let (commands_in, commands) = mpsc::channel(QUEUE);
+        let (events, events_out) = mpsc::channel(QUEUE);
+        let (gate, gate_out) = watch::channel(Grant::Closed);
+        let user = UserPorts {
+            commands: commands_in,
+            events: events_out,
+            gate: gate_out,
+        };
+        (
+            Self {
+                commands,
+                events,
+                gate,
+            },
+            user,
+        )
+    }
+}
+
+/// A connection, and the meter that counts what it delivers.
+#[derive(Debug)]
+pub struct Connected {
+    /// The messages.
+    pub link: Link,
+    /// What the meter reads, since the session began.
+    pub usage: watch::Receiver<Reading>,
+}
+
+/// Why [`SessionTask::run`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// The session is over.
+    Ended,
+    /// The connection is gone, or of no use; the session can go on with another.
+    LinkDown,
+    /// The store failed. What is on disk is what counts.
+    StoreFailed,
+}
+
+/// One session's loop. State is in the machine and the store alone: dropping the task at any
+/// moment is a crash, which loses nothing.
+#[derive(Debug)]
+pub struct SessionTask<S> {
+    session: S,
+    node: Arc<Node>,
+    ports: Ports,
+    results: (mpsc::Sender<Finished>, mpsc::Receiver<Finished>),
+    under_way: usize,
+    commands_gone: bool,
+}
+
+#[derive(Debug)]
+struct Finished {
+    method: String,
+    result: EffectResult,
+}
+
+/// What woke the loop.
+enum Wake {
+    Input(Input),
+    Finished(Finished),
+    LinkGone,
+    CommandsGone,
+}
+
+impl<S: SessionMachine> SessionTask<S> {
+    /// A loop for a new session.
+    #[must_use]
+    pub fn new(node: Arc<Node>, session: S, ports: Ports) -> Self {
+        Self {
+            session,
+            node,
+            ports,
+            results: mpsc::channel(RESULTS),
+            under_way: 0,
+            commands_gone: false,
+        }
+    }
+
+    /// A loop for a session that was restored from `records`: the machines are given theirs.
+    #[must_use]
+    pub fn restored(
+        node: Arc<Node>,
+        id: SessionId,
+        session: S,
+        records: &[(Key, Vec<u8>)],
+        ports: Ports,
+    ) -> Self {
+        let effects = node.restore(id, &session.purses(), records);
+        let mut task = Self::new(node, session, ports);
+        effects
+            .into_iter()
+            .for_each(|(method, effect)| task.spawn(method, effect));
+        task
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn session(&self) -> &S {
+        &self.session
+    }
+
+    /// Tells the session something at once, also without a connection.
+    ///
+    /// # Errors
+    /// [`StoreError`] where an output could not be made durable.
+    pub async fn tell(&mut self, command: Command) -> Result<(), StoreError> {
+        self.input(Input::Command(command));
+        self.drain(None).await.map(|_| ())
+    }
+
+    /// Runs the session over a connection, or without one, until it ends or the connection is
+    /// gone and nothing is under way any more.
+    pub async fn run(&mut self, connected: Option<Connected>) -> Stopped {
+        let (mut link, mut usage) = match connected {
+            Some(Connected { link, usage }) => {
+                let Ok(entropy) = entropy() else {
+                    return Stopped::LinkDown;
+                };
+                let up = LinkEvent::Up {
+                    identity: link.identity,
+                    entropy,
+                };
+                self.input(Input::Link(up));
+                (Some(link.end), Some(usage))
+            }
+            None => (None, None),
+        };
+        loop {
+            match self.drain(link.as_ref()).await {
+                Ok(LinkWanted::Yes) => {}
+                Ok(LinkWanted::No) => self.drop_link(&mut link, &mut usage),
+                Err(_) => return Stopped::StoreFailed,
+            }
+            if self.session.is_ended() {
+                return Stopped::Ended;
+            }
+            if link.is_none() && self.under_way == 0 && self.session.poll_timeout().is_none() {
+                return Stopped::LinkDown;
+            }
+            match self.wait(link.as_mut(), usage.as_mut()).await {
+                Wake::Input(input) => self.input(input),
+                Wake::Finished(finished) => self.finished(finished),
+                Wake::LinkGone => self.drop_link(&mut link, &mut usage),
+                Wake::CommandsGone => self.commands_gone = true,
+            }
+        }
+    }
+
+    fn drop_link(
+        &mut self,
+        link: &mut Option<LinkEnd>,
+        usage: &mut Option<watch::Receiver<Reading>>,
+    ) {
+        if link.take().is_some() {
+            self.input(Input::Link(LinkEvent::Down));
+        }
+        *usage = None;
+    }
+
+    async fn wait(
+        &mut self,
+        link: Option<&mut LinkEnd>,
+        usage: Option<&mut watch::Receiver<Reading>>,
+    ) -> Wake {
+        let deadline = self
+            .session
+            .poll_timeout()
+            .map(|at| self.node.clock.instant(at));
+        let timeout = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let received = async {
+            match link {
+                Some(end) => end.incoming.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let read = async {
+            if let Some(usage) = usage
+                && usage.changed().await.is_ok()
+            {
+                return *usage.borrow_and_update();
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            bytes = received => bytes.map_or(Wake::LinkGone, |bytes| Wake::Input(Input::Received(bytes))),
+            Some(finished) = self.results.1.recv() => Wake::Finished(finished),
+            command = self.ports.commands.recv(), if !self.commands_gone => {
+                command.map_or(Wake::CommandsGone, |command| Wake::Input(Input::Command(command)))
+            }
+            reading = read => Wake::Input(Input::Usage(reading)),
+            () = timeout => Wake::Input(Input::Timeout),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.node.clock.now();
+        // Misuse changes nothing: a link that is down already, or a session that has just ended.
+        let _ = self.session.handle(now, input);
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let purse = finished.result.purse;
+        let answer = self.node.effect_done(&finished.method, finished.result);
+        self.input(Input::Backend(BackendEvent { purse, answer }));
+    }
+
+    /// Takes every output in order. Each [`Output::Persist`] is durable before the next is taken.
+    async fn drain(&mut self, link: Option<&LinkEnd>) -> Result<LinkWanted, StoreError> {
+        let mut wanted = LinkWanted::Yes;
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Persist(changes) => {
+                    if let Err(error) = self.node.store.append(changes).await {
+                        self.persist_failed();
+                        return Err(error);
+                    }
+                }
+                Output::Send(bytes) => {
+                    if !sent(link, bytes) {
+                        wanted = LinkWanted::No;
+                    }
+                }
+                Output::Backend {
+                    method,
+                    purse,
+                    id,
+                    request,
+                } => {
+                    let answer = self.node.request(&method, purse, id, request);
+                    self.input(Input::Backend(BackendEvent { purse, answer }));
+                }
+                Output::Effect { method, effect } => self.spawn(method, effect),
+                Output::Gate(grant) => {
+                    self.ports.gate.send_replace(grant);
+                }
+                Output::Event(event) => {
+                    if event == Event::LinkDown {
+                        wanted = LinkWanted::No;
+                    }
+                    let _ = self.ports.events.try_send(event);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Nothing leaves any more, but the gate and the user are told.
+    fn persist_failed(&mut self) {
+        self.input(Input::PersistFailed);
+        self.ports.gate.send_replace(Grant::Closed);
+        while let Some(output) = self.session.poll_output() {
+            if let Output::Event(event) = output {
+                let _ = self.ports.events.try_send(event);
+            }
+        }
+    }
+
+    fn spawn(&mut self, method: String, effect: Effect) {
+        let Some(runner) = self.node.runner(&method) else {
+            return;
+        };
+        let results = self.results.0.clone();
+        self.under_way = self.under_way.saturating_add(1);
+        tokio::spawn(async move {
+            let result = runner.run(effect).await;
+            // The session may be gone: then the effect runs again when it is restored.
+            let _ = results.send(Finished { method, result }).await;
+        });
+    }
+}
+
+/// Whether the connection is still of use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LinkWanted {
+    Yes,
+    No,
+}
+
+/// A peer that does not take its messages has a connection of no use.
+fn sent(link: Option<&LinkEnd>, bytes: Bytes) -> bool {
+    link.is_none_or(|end| end.outgoing.try_send(bytes).is_ok())
+}
