@@ -4,6 +4,7 @@ mod binding;
 mod close;
 mod crypto;
 mod event;
+mod flow;
 mod io;
 mod pace;
 mod payee;

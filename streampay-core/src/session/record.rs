@@ -180,6 +180,16 @@ pub(super) enum Fate {
     /// It is spent, and was not acknowledged.
     #[n(2)]
     Lost,
+    /// The payee does not know the purse any more; being taken back, and no tick comes after it.
+    #[n(3)]
+    Disowned,
+}
+
+impl PendingTick {
+    /// True while it is being taken back.
+    pub(super) const fn is_refused(&self) -> bool {
+        matches!(self.fate, Fate::Refused | Fate::Disowned)
+    }
 }
 
 /// The payee's record.

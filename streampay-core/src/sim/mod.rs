@@ -5,14 +5,19 @@
 //! Everything follows from a seed and a list of [`Fault`]s: a run replays exactly.
 
 mod fake;
+mod judge;
 mod link;
+mod mint;
 mod pair;
 mod side;
 mod strategy;
+mod world;
 
-pub use fake::{FakeBackend, FakeMint};
+pub use fake::FakeBackend;
+pub use judge::Violation;
 pub use link::{Direction, Weather};
-pub use pair::{Fault, Pair, PairConfig, Violation};
+pub use mint::FakeMint;
+pub use pair::{Fault, Pair, PairConfig};
 pub use strategy::{fault, faults};
 
 /// A small seeded generator: the simulator must not depend on the host's randomness.

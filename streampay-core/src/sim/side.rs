@@ -32,16 +32,22 @@ pub(super) struct Side {
     pub(super) config: Config,
     pub(super) session: Option<Session>,
     machine: FakeBackend,
-    store: MemoryStore,
+    pub(super) store: MemoryStore,
     /// Which session to look for in the store.
     pub(super) id: Option<SessionId>,
     /// Crash when so many more outputs were taken.
     pub(super) crash_in: Option<u16>,
     pub(super) crashes: u32,
+    /// Which life of the process this is.
+    pub(super) lives: u32,
+    /// The session gave up on the connection.
+    pub(super) dropped: bool,
     pub(super) grant: Grant,
     /// What the meter reads: since the session began.
     pub(super) reading: Reading,
     pub(super) events: Vec<Event>,
+    /// How many of them the user has read.
+    read: usize,
 }
 
 /// What a side wants done after its outputs were taken.
@@ -50,6 +56,8 @@ pub(super) struct Wants {
     pub(super) sends: Vec<Bytes>,
     pub(super) effects: Vec<Effect>,
     pub(super) crashed: bool,
+    /// Which life of the process wants it.
+    pub(super) life: u32,
 }
 
 impl Side {
@@ -62,15 +70,18 @@ impl Side {
             store,
             crash_in: None,
             crashes: 0,
+            lives: 0,
+            dropped: false,
             grant: Grant::Closed,
             reading: Reading::default(),
             events: Vec::new(),
+            read: 0,
         }
     }
 
     /// Gives an input and takes every output, or crashes on the way.
     pub(super) fn input(&mut self, now: Now, input: Input) -> Wants {
-        let mut wants = Wants::default();
+        let mut wants = self.wants();
         let Some(session) = &mut self.session else {
             return wants;
         };
@@ -87,11 +98,19 @@ impl Side {
         wants
     }
 
+    fn wants(&self) -> Wants {
+        Wants {
+            life: self.lives,
+            ..Wants::default()
+        }
+    }
+
     pub(super) fn drain(&mut self, now: Now, wants: &mut Wants) {
         while let Some(output) = self.next_output() {
             match self.crash_in {
                 Some(0) => {
                     self.crash_in = None;
+                    self.crashes = self.crashes.saturating_add(1);
                     self.die();
                     wants.crashed = true;
                     return;
@@ -139,9 +158,9 @@ impl Side {
         now: Now,
         fresh: impl FnOnce(&Config) -> Option<Session>,
     ) -> Wants {
-        let mut wants = Wants::default();
+        let mut wants = self.wants();
         self.machine = FakeBackend::default();
-        let records = self.id.map(|id| crate::store::session_prefix(id));
+        let records = self.id.map(crate::store::session_prefix);
         let records = records
             .and_then(|prefix| self.store.scan(&prefix).ok())
             .unwrap_or_default();
@@ -156,7 +175,14 @@ impl Side {
                 .ok()
                 .map(|payee| Session::Payee(Box::new(payee))),
         });
-        self.session = restored.or_else(|| fresh(&self.config));
+        // What is settled needs no machine; a fresh one tells a peer that comes all the same.
+        let over = |session: &Session| match session {
+            Session::Payer(_) => false,
+            Session::Payee(payee) => payee.is_ended(),
+        };
+        self.session = restored
+            .filter(|session| !over(session))
+            .or_else(|| fresh(&self.config));
         self.reading = match &self.session {
             Some(Session::Payer(payer)) => payer.reading(),
             Some(Session::Payee(payee)) => payee.reading(),
@@ -205,7 +231,7 @@ impl Side {
 
     fn act(&mut self, now: Now, output: Output, wants: &mut Wants) {
         match output {
-            Output::Persist(changes) => self.append(changes),
+            Output::Persist(changes) => self.append(now, changes),
             Output::Send(bytes) => wants.sends.push(bytes),
             Output::Backend {
                 purse, id, request, ..
@@ -221,23 +247,39 @@ impl Side {
             }
             Output::Effect { effect, .. } => wants.effects.push(effect),
             Output::Gate(grant) => self.grant = grant,
-            Output::Event(event) => self.events.push(event),
+            Output::Event(event) => {
+                self.dropped |= matches!(event, Event::LinkDown);
+                self.events.push(event);
+            }
         }
     }
 
-    fn append(&mut self, changes: ChangeSet) {
-        if self.store.append(&[changes]).is_err()
-            && let Some(Session::Payer(_) | Session::Payee(_)) = &self.session
-        {
-            self.die();
+    fn append(&mut self, now: Now, changes: ChangeSet) {
+        if self.store.append(&[changes]).is_err() {
+            let _ = match self.session.as_mut() {
+                Some(Session::Payer(payer)) => payer.handle(now, Input::PersistFailed),
+                Some(Session::Payee(payee)) => payee.handle(now, Input::PersistFailed),
+                None => Ok(()),
+            };
         }
     }
 
     /// The process is gone: what is in memory is lost, and the gate is shut.
-    fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         self.session = None;
         self.grant = Grant::Closed;
-        self.crashes = self.crashes.saturating_add(1);
+        self.lives = self.lives.saturating_add(1);
+    }
+
+    /// Ended for good, with money that is not home: `recover` starts it again.
+    pub(super) fn needs_recovery(&self) -> bool {
+        self.is_ended() && !self.is_settled()
+    }
+
+    /// Events that the user has not read yet.
+    pub(super) fn unread(&mut self) -> &[Event] {
+        let from = core::mem::replace(&mut self.read, self.events.len());
+        self.events.get(from..).unwrap_or_default()
     }
 
     pub(super) fn money(&self) -> (Msat, Msat) {

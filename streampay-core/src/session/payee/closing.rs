@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Request};
 use crate::meter::Grant;
-use crate::session::pace::Backoff;
 use crate::session::record::PurseState;
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
@@ -24,8 +23,10 @@ pub(super) struct Settling {
     code: CloseCode,
     /// Set while a payment is being checked.
     deadline: Option<Mono>,
-    pub(super) backend_retry: Option<Backoff>,
+    /// Rounds of asking in vain.
     tries: u8,
+    /// What went wrong last.
+    trouble: Option<(PurseId, BackendError)>,
     told: bool,
 }
 
@@ -36,11 +37,8 @@ pub(super) struct Lingering {
 }
 
 impl Settling {
-    pub(super) fn timeout(&self) -> Option<Mono> {
+    pub(super) const fn timeout(&self) -> Option<Mono> {
         self.deadline
-            .into_iter()
-            .chain(self.backend_retry.map(|retry| retry.at()))
-            .min()
     }
 }
 
@@ -77,8 +75,8 @@ impl PayeeSession {
         self.phase = Phase::Settling(Settling {
             code,
             deadline,
-            backend_retry: None,
             tries: 0,
+            trouble: None,
             told: !bound,
         });
         self.persist();
@@ -157,25 +155,45 @@ impl PayeeSession {
         }
         purse.state = PurseState::Done;
         purse.settled = settled;
+        // A payment under way is answered by this: it is in the sum or with the payer.
+        purse.receiving = None;
         self.linger_if_settled();
     }
 
+    pub(super) const fn note_trouble(&mut self, id: PurseId, error: BackendError) {
+        if let Phase::Settling(settling) = &mut self.phase {
+            settling.trouble = Some((id, error));
+        }
+    }
+
     pub(super) fn settle_failed(&mut self, id: PurseId, error: BackendError) {
-        let now = self.now.mono;
+        let Phase::Settling(settling) = &self.phase else {
+            return;
+        };
+        let code = settling.code;
+        if matches!(error, BackendError::Transient | BackendError::Unknown) {
+            return self.try_later();
+        }
+        self.event(Event::Unsettled { purse: id, error });
+        self.linger(code);
+    }
+
+    /// Another round of asking the backend to settle, or the end of trying.
+    pub(super) fn settle_again(&mut self) {
         let Phase::Settling(settling) = &mut self.phase else {
             return;
         };
         settling.tries = settling.tries.saturating_add(1);
-        let again = settling.tries < SETTLE_TRIES
-            && matches!(error, BackendError::Transient | BackendError::Unknown);
-        if again {
-            settling
-                .backend_retry
-                .get_or_insert_with(|| Backoff::start(now));
-        } else {
-            let code = settling.code;
-            self.event(Event::Unsettled { purse: id, error });
-            self.linger(code);
+        match settling.trouble {
+            Some((purse, error)) if settling.tries >= SETTLE_TRIES => {
+                let (code, told) = (settling.code, settling.told);
+                if !told {
+                    self.say_closed(code);
+                }
+                self.event(Event::Unsettled { purse, error });
+                self.linger(code);
+            }
+            _ => self.ask_again(),
         }
     }
 
@@ -204,6 +222,7 @@ impl PayeeSession {
     fn linger(&mut self, code: CloseCode) {
         let until = self.now.mono.after_ms(LINGER_MS);
         let connected = self.up.is_some();
+        self.backend_retry = None;
         self.phase = if connected {
             Phase::Lingering(Lingering { code, until })
         } else {
@@ -213,7 +232,6 @@ impl PayeeSession {
 
     pub(super) fn advance_settling(&mut self) {
         self.settle_if_closing();
-        self.retry_backend();
     }
 
     pub(super) fn advance_lingering(&mut self) {
@@ -228,6 +246,13 @@ impl PayeeSession {
     pub(super) fn say_closed_again(&mut self) {
         if let Phase::Lingering(lingering) = &self.phase {
             self.say_closed(lingering.code);
+        }
+    }
+
+    /// A payer that comes back while we settle learns that the session is closed.
+    pub(super) fn say_closing(&mut self) {
+        if let Phase::Settling(settling) = &self.phase {
+            self.say_closed(settling.code);
         }
     }
 
@@ -250,8 +275,8 @@ impl PayeeSession {
             self.phase = Phase::Settling(Settling {
                 code,
                 deadline: None,
-                backend_retry: None,
                 tries: 0,
+                trouble: None,
                 told: true,
             });
             self.ask_again();

@@ -58,6 +58,7 @@ impl PayeeSession {
                 let welcome = greeted.welcome.clone();
                 self.out.push_back(Output::Send(welcome));
             }
+            Phase::Settling(_) if self.is_ours(hello) => self.say_closing(),
             // A repetition that was overtaken by its own answer.
             Phase::Live(_) | Phase::Settling(_) => {}
             _ => self.misbehaved(Misbehaviour::Unexpected(0)),
@@ -127,15 +128,21 @@ impl PayeeSession {
                 Ok(())
             };
         };
-        let common = &record.common;
-        let same = common.session == hello.session
-            && common.peer == hello.identity
-            && common.peer_key == hello.session_key
-            && hello.root == Some(*common.root);
-        if !same {
+        if !self.is_ours(hello) {
             return Err(CloseCode::Misbehaved);
         }
-        common.close_code().map_or(Ok(()), Err)
+        record.common.close_code().map_or(Ok(()), Err)
+    }
+
+    /// True where this hello names the session and the keys of our record.
+    fn is_ours(&self, hello: &Hello) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            let common = &record.common;
+            common.session == hello.session
+                && common.peer == hello.identity
+                && common.peer_key == hello.session_key
+                && hello.root == Some(*common.root)
+        })
     }
 
     /// Nothing is signed yet: the answer is a close code and no more. A session that is known
@@ -181,7 +188,9 @@ impl PayeeSession {
             let root = hello.root.unwrap_or(binding.0);
             self.record = Some(self.first_record(&hello, root));
         }
-        self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
+        let receiving = self.is_receiving().is_some();
+        self.phase = Phase::Live(Live::new(self.now.mono, receiving));
+        self.flow.reconnect();
         self.persist();
         self.say_ready();
         let terms = self.config.terms.clone();
@@ -191,6 +200,7 @@ impl PayeeSession {
             resumed,
         });
         self.grant();
+        self.beat();
     }
 
     fn say_ready(&mut self) {
@@ -226,8 +236,12 @@ impl PayeeSession {
         purse.seq = receipt.seq;
         purse.last = None;
         purse.refusal = None;
+        if (purse.receiving.as_ref()).is_some_and(|tick| tick.seq <= receipt.seq) {
+            purse.receiving = None;
+        }
         record.common.evidence = Some(StoredEvidence(*evidence));
         record.common.reading = record.common.reading.max(receipt.reading);
+        self.metered = self.metered.max(receipt.reading);
         self.persist();
     }
 

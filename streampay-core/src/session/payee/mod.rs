@@ -25,8 +25,10 @@
 //! may pass it; from closing on no tick is credited. Spec: session.
 
 mod closing;
+mod config;
 mod flow;
 mod handshake;
+mod lease;
 mod purses;
 mod receive;
 
@@ -36,9 +38,13 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+pub use self::config::PayeeConfig;
+
 use self::closing::{Lingering, Settling};
 use self::flow::Live;
 use self::handshake::Greeted;
+use super::flow::Flow;
+use super::pace::Backoff;
 use super::record::{PayeePurse, PayeeRecord, from_bytes, method_name, to_bytes};
 use super::{
     ApiMisuse, BackendEvent, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input,
@@ -54,17 +60,6 @@ use crate::wire::{Message, Terms, decode, encode};
 /// sound peer sends none.
 const NONSENSE_MAX: u16 = 16;
 
-/// Who the payee is and what it offers.
-#[derive(Clone, Debug)]
-pub struct PayeeConfig {
-    /// The payee's identity: the key in the link.
-    pub identity: SecretKey,
-    /// What is offered to new sessions.
-    pub terms: Terms,
-    /// How long a bound payer may stay without paying anything, in milliseconds.
-    pub unpaid_ms: u64,
-}
-
 /// The payee's side of a session. Sans-IO: give it inputs, then take every output in order.
 ///
 /// The contract is that of [`PayerSession`](super::PayerSession).
@@ -77,6 +72,11 @@ pub struct PayeeSession {
     record: Option<PayeeRecord>,
     up: Option<Up>,
     phase: Phase,
+    flow: Flow,
+    /// What the own meter reads; after a restart the lease, for all of it may be used.
+    metered: Reading,
+    /// When to ask the backend again for what it could not do.
+    backend_retry: Option<Backoff>,
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
@@ -115,6 +115,9 @@ impl PayeeSession {
             record: None,
             up: None,
             phase: Phase::Offline,
+            flow: Flow::default(),
+            metered: Reading::default(),
+            backend_retry: None,
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
@@ -151,9 +154,12 @@ impl PayeeSession {
             terms_signature,
             key: record.common.key.0.clone(),
             session: Some(session),
+            metered: record.common.reading,
             record: Some(record),
             up: None,
             phase: Phase::Offline,
+            flow: Flow::default(),
+            backend_retry: None,
             out: VecDeque::new(),
             now,
             nonsense: 0,
@@ -198,15 +204,17 @@ impl PayeeSession {
     /// When to come back with [`Input::Timeout`]; none while nothing is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        match &self.phase {
-            Phase::Offline => self.record.as_ref().and_then(|_| self.backend_timeout()),
-            Phase::Ended => None,
+        let phase = match &self.phase {
+            Phase::Ended => return None,
+            Phase::Offline => None,
             Phase::Waiting { deadline } => Some(*deadline),
             Phase::Greeted(greeted) => Some(greeted.deadline),
-            Phase::Live(live) => live.timeout(self.credited().is_zero(), self.config.unpaid_ms),
+            Phase::Live(live) => self.live_timeout(live),
             Phase::Settling(settling) => settling.timeout(),
             Phase::Lingering(lingering) => Some(lingering.timeout()),
-        }
+        };
+        let backend = self.backend_retry.map(|retry| retry.at());
+        phase.into_iter().chain(backend).min()
     }
 
     /// The session's name, once a payer said it.
@@ -215,16 +223,10 @@ impl PayeeSession {
         self.session
     }
 
-    /// What may have been delivered by now: where a new meter starts.
+    /// What was delivered, after a restart what may have been: where a new meter starts.
     #[must_use]
-    pub fn reading(&self) -> Reading {
-        match (&self.phase, &self.record) {
-            (Phase::Live(live), _) => live.reading,
-            (_, record) => record
-                .as_ref()
-                .map(|record| record.common.reading)
-                .unwrap_or_default(),
-        }
+    pub const fn reading(&self) -> Reading {
+        self.metered
     }
 
     /// What is offered.
@@ -295,7 +297,7 @@ impl PayeeSession {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Pause(reason) => self.pause_by_user(reason),
+            Command::Pause(reason) => self.pause_for(reason),
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::WriteOff => {}
@@ -316,9 +318,9 @@ impl PayeeSession {
     /// Everything that time or a changed state calls for.
     fn advance(&mut self) {
         let now = self.now.mono;
+        self.retry_backend();
         match &self.phase {
-            Phase::Ended => {}
-            Phase::Offline => self.retry_backend(),
+            Phase::Offline | Phase::Ended => {}
             Phase::Waiting { deadline } if now >= *deadline => self.give_up(),
             Phase::Greeted(greeted) if now >= greeted.deadline => self.give_up(),
             Phase::Waiting { .. } | Phase::Greeted(_) => {}

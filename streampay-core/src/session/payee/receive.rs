@@ -143,6 +143,7 @@ impl PayeeSession {
     }
 
     fn on_failed(&mut self, id: PurseId, error: BackendError) {
+        self.note_trouble(id, error);
         let Some(purse) = self.purse(id) else { return };
         match (purse.state, &purse.receiving) {
             (PurseState::Opening, _) => self.accept_failed(id, error),

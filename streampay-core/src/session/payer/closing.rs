@@ -22,9 +22,12 @@ pub(super) struct Closing {
 }
 
 /// The purses were told to come home.
+#[derive(Default)]
 pub(super) struct Releasing {
-    retry: Option<Backoff>,
+    /// Rounds of asking in vain.
     tries: u8,
+    /// What went wrong last.
+    trouble: Option<(PurseId, BackendError)>,
 }
 
 /// How often a purse is told to come home before that is left to `recover`.
@@ -33,16 +36,6 @@ const RELEASE_TRIES: u8 = 5;
 impl Closing {
     pub(super) fn timeout(&self) -> Mono {
         self.retry.at().min(self.deadline)
-    }
-}
-
-impl Releasing {
-    pub(super) fn timeout(&self) -> Option<Mono> {
-        self.retry.map(|retry| retry.at())
-    }
-
-    pub(super) fn retry_from(&mut self, now: Mono) {
-        self.retry.get_or_insert_with(|| Backoff::start(now));
     }
 }
 
@@ -85,14 +78,13 @@ impl PayerSession {
 
     /// The payee has ended; what it says is due counts as far as it is signed.
     pub(super) fn on_closed(&mut self, closed: &Closed) {
-        self.close(closed.code, true);
-        if !matches!(self.phase, Phase::Closing(_)) {
-            return;
-        }
         if let Some(evidence) = &closed.evidence {
             self.accept_evidence(evidence);
         }
-        self.release_purses();
+        self.close(closed.code, true);
+        if matches!(self.phase, Phase::Closing(_)) {
+            self.release_purses();
+        }
     }
 
     pub(super) fn advance_closing(&mut self) {
@@ -119,10 +111,7 @@ impl PayerSession {
     /// The same; `again` also repeats what was asked before and has no answer.
     pub(super) fn release(&mut self, again: bool) {
         if !matches!(self.phase, Phase::Releasing(_)) {
-            self.phase = Phase::Releasing(Releasing {
-                retry: None,
-                tries: 0,
-            });
+            self.phase = Phase::Releasing(Releasing::default());
         }
         let Some(record) = &mut self.record else {
             return;
@@ -166,33 +155,41 @@ impl PayerSession {
         }
         purse.state = PurseState::Done;
         purse.refunded = refunded;
+        // A tick under way is answered by this: its money is in the refund or with the payee.
+        purse.pending = None;
         self.settle_if_all_home();
     }
 
+    pub(super) const fn note_trouble(&mut self, id: PurseId, error: BackendError) {
+        if let Phase::Releasing(releasing) = &mut self.phase {
+            releasing.trouble = Some((id, error));
+        }
+    }
+
     pub(super) fn release_failed(&mut self, id: PurseId, error: BackendError) {
-        let now = self.now.mono;
+        if !matches!(self.phase, Phase::Releasing(_)) {
+            return;
+        }
+        if matches!(error, BackendError::Transient | BackendError::Unknown) {
+            self.try_later();
+        } else {
+            self.event(Event::Unsettled { purse: id, error });
+            self.phase = Phase::Ended;
+        }
+    }
+
+    /// Another round of telling every purse to come home, or the end of trying.
+    pub(super) fn release_again(&mut self) {
         let Phase::Releasing(releasing) = &mut self.phase else {
             return;
         };
         releasing.tries = releasing.tries.saturating_add(1);
-        let give_up = releasing.tries >= RELEASE_TRIES
-            || !matches!(error, BackendError::Transient | BackendError::Unknown);
-        if give_up {
-            self.event(Event::Unsettled { purse: id, error });
-            self.phase = Phase::Ended;
-        } else {
-            releasing.retry_from(now);
-        }
-    }
-
-    pub(super) fn advance_releasing(&mut self) {
-        let now = self.now.mono;
-        let Phase::Releasing(releasing) = &mut self.phase else {
-            return;
-        };
-        if releasing.retry.is_some_and(|retry| now >= retry.at()) {
-            releasing.retry = None;
-            self.release(true);
+        match releasing.trouble {
+            Some((purse, error)) if releasing.tries >= RELEASE_TRIES => {
+                self.event(Event::Unsettled { purse, error });
+                self.phase = Phase::Ended;
+            }
+            _ => self.release(true),
         }
     }
 

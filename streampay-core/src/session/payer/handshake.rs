@@ -64,6 +64,9 @@ impl PayerSession {
             Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {
                 self.phase = Phase::Offline;
                 self.event(Event::LinkDown);
+                if let Some(record) = &mut self.record {
+                    record.common.reading = record.common.reading.max(self.metered);
+                }
                 self.persist();
             }
             Phase::Offline | Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
@@ -111,8 +114,12 @@ impl PayerSession {
         }
         let resumed = self.record.is_some();
         let hash = bound.hash();
-        if !resumed {
-            self.record = Some(self.first_record(welcome, hash.0));
+        match &mut self.record {
+            None => self.record = Some(self.first_record(welcome, hash.0)),
+            Some(record) => {
+                record.common.peer_key = welcome.session_key;
+                record.common.terms = StoredTerms(welcome.terms);
+            }
         }
         let aux = up.entropy.derive("bind");
         let signature = sign_binding(&self.config.identity, hash, Role::Payer, &aux);
@@ -142,6 +149,7 @@ impl PayerSession {
             return self.misbehaved(Misbehaviour::Changed);
         }
         self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
+        self.flow.reconnect();
         self.event(Event::Bound {
             session: self.session,
             terms,
@@ -150,6 +158,8 @@ impl PayerSession {
         if let Some(evidence) = &ready.evidence {
             self.accept_evidence(evidence);
         }
+        self.restored = false;
+        self.say_flow();
         self.show_again();
     }
 
@@ -221,16 +231,20 @@ impl PayerSession {
         }
         match &self.record {
             None => self.judge_terms(&welcome.terms).map_err(Verdict::Refuse),
-            Some(record) => {
-                let same = record.common.peer_key == welcome.session_key
-                    && record.common.terms.0.hash() == bound.terms;
-                if same {
-                    Ok(())
-                } else {
-                    Err(Verdict::Misbehaved(Misbehaviour::Changed))
-                }
+            Some(record) if self.is_same(record, welcome) => Ok(()),
+            // The payee crashed before its first record was durable: there is nothing yet that
+            // could be lost.
+            Some(record) if record.purses.is_empty() => {
+                self.judge_terms(&welcome.terms).map_err(Verdict::Refuse)
             }
+            // By the payee's own signature: it does not have this session any more.
+            Some(_) => Err(Verdict::Refuse(CloseCode::UnknownSession)),
         }
+    }
+
+    fn is_same(&self, record: &PayerRecord, welcome: &Welcome) -> bool {
+        record.common.peer_key == welcome.session_key
+            && record.common.terms.0.hash() == welcome.terms.hash()
     }
 
     fn judge_terms(&self, terms: &Terms) -> Result<(), CloseCode> {

@@ -26,15 +26,17 @@
 //! Spec: session.
 
 mod closing;
+mod config;
 mod flow;
 mod handshake;
+mod meter;
 mod pay;
 mod purses;
 
+pub use self::config::{PayerConfig, Policy};
 pub(in crate::session) use self::pay::tick_amount;
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -42,45 +44,21 @@ use bytes::Bytes;
 use self::closing::{Closing, Releasing};
 use self::flow::Live;
 use self::handshake::{Binding, Greeting};
+use super::flow::Flow;
+use super::pace::Backoff;
 use super::record::{PayerRecord, from_bytes, to_bytes};
 use super::{
     ApiMisuse, BackendEvent, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input,
     LinkEvent, Misbehaviour, Output, SecretKey,
 };
-use crate::meter::{Reading, Schedule, Tariff};
+use crate::meter::{Reading, Schedule};
 use crate::store::{ChangeSet, Key, StoreError, session_key};
-use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId, XOnlyKey};
+use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
 use crate::wire::{Message, Terms, decode, encode};
 
 /// Messages that make no sense before the payer gives up on its peer. Chosen arbitrarily: a
 /// sound peer sends none.
 const NONSENSE_MAX: u16 = 16;
-
-/// What the payer lets a payee ask of it, whatever the terms say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The most that may leave the wallet for this session, mint fees included, in millisatoshi.
-    pub budget: Msat,
-    /// The highest rate of each meter; a meter without one must be free.
-    pub max_tariff: Tariff,
-    /// The largest tick: the most that is ever at stake.
-    pub max_tick: Msat,
-    /// Payment methods that there are backends for, the favourite first.
-    pub methods: Vec<String>,
-    /// How long paid media may stay away before the session ends, in milliseconds.
-    pub stall_close_ms: u64,
-}
-
-/// Who the payer is, whom it pays, and how far it goes.
-#[derive(Clone, Debug)]
-pub struct PayerConfig {
-    /// The payer's identity.
-    pub identity: SecretKey,
-    /// The payee's identity: the key in the link.
-    pub payee: XOnlyKey,
-    /// The payer's own limits.
-    pub policy: Policy,
-}
 
 /// The payer's side of a session. Sans-IO: give it inputs, then take every output in order.
 ///
@@ -95,6 +73,13 @@ pub struct PayerSession {
     record: Option<PayerRecord>,
     up: Option<Up>,
     phase: Phase,
+    flow: Flow,
+    /// What the own meter reads; after a restart what it read at the last checkpoint.
+    metered: Reading,
+    /// When to ask the backend again for what it could not do.
+    backend_retry: Option<Backoff>,
+    /// True from a restart to the first binding after it: the record may be an old backup.
+    restored: bool,
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
@@ -165,9 +150,16 @@ impl PayerSession {
             config,
             session,
             key,
+            metered: record
+                .as_ref()
+                .map(|record| record.common.reading)
+                .unwrap_or_default(),
+            restored: record.is_some(),
             record,
             up: None,
             phase: Phase::Offline,
+            flow: Flow::default(),
+            backend_retry: None,
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
@@ -210,14 +202,16 @@ impl PayerSession {
     /// When to come back with [`Input::Timeout`]; none while nothing is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        match &self.phase {
-            Phase::Offline | Phase::Ended => None,
+        let phase = match &self.phase {
+            Phase::Ended => return None,
+            Phase::Offline | Phase::Releasing(_) => None,
             Phase::Greeting(greeting) => Some(greeting.timeout()),
             Phase::Binding(binding) => Some(binding.timeout()),
-            Phase::Live(live) => live.timeout(),
+            Phase::Live(live) => live.timeout(self.flow.flows()),
             Phase::Closing(closing) => Some(closing.timeout()),
-            Phase::Releasing(releasing) => releasing.timeout(),
-        }
+        };
+        let backend = self.backend_retry.map(|retry| retry.at());
+        phase.into_iter().chain(backend).min()
     }
 
     /// The session's name.
@@ -226,13 +220,10 @@ impl PayerSession {
         self.session
     }
 
-    /// What was delivered by the last checkpoint: where a new meter starts.
+    /// What was delivered, after a restart by the last checkpoint: where a new meter starts.
     #[must_use]
-    pub fn reading(&self) -> Reading {
-        self.record
-            .as_ref()
-            .map(|record| record.common.reading)
-            .unwrap_or_default()
+    pub const fn reading(&self) -> Reading {
+        self.metered
     }
 
     /// What was agreed; none before the first binding.
@@ -251,6 +242,24 @@ impl PayerSession {
     #[must_use]
     pub fn acknowledged(&self) -> Msat {
         self.sum(|purse| purse.acked)
+    }
+
+    /// Ticks that were spent, never acknowledged, and written off by consent.
+    #[must_use]
+    pub fn written_off(&self) -> Msat {
+        self.record
+            .as_ref()
+            .map(|record| record.written_off)
+            .unwrap_or_default()
+    }
+
+    /// Drift of the two meters that was booked by consent.
+    #[must_use]
+    pub fn booked(&self) -> Reading {
+        self.record
+            .as_ref()
+            .map(|record| record.booked)
+            .unwrap_or_default()
     }
 
     /// True once the session is over and every purse was told to come home.
@@ -303,7 +312,7 @@ impl PayerSession {
             Message::Resume(resume) => self.on_peer_flow(resume.epoch, None),
             Message::Close(close) => self.on_close(close.code),
             Message::Closed(closed) => self.on_closed(&closed),
-            Message::Reading(reading) => self.on_hint(reading),
+            Message::Reading(reading) => self.on_reading(reading),
             other @ (Message::Hello(_)
             | Message::Bind(_)
             | Message::Purse(_)
@@ -315,7 +324,7 @@ impl PayerSession {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Pause(reason) => self.pause_by_user(reason),
+            Command::Pause(reason) => self.pause_for(reason),
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::WriteOff => self.write_off(),
@@ -334,17 +343,21 @@ impl PayerSession {
 
     /// Everything that time or a changed state calls for.
     fn advance(&mut self) {
+        self.retry_backend();
         match &self.phase {
-            Phase::Offline | Phase::Ended => {}
+            Phase::Offline | Phase::Releasing(_) | Phase::Ended => {}
             Phase::Greeting(_) | Phase::Binding(_) => self.advance_handshake(),
             Phase::Live(_) => self.advance_live(),
             Phase::Closing(_) => self.advance_closing(),
-            Phase::Releasing(_) => self.advance_releasing(),
         }
     }
 
     fn misbehaved(&mut self, how: Misbehaviour) {
         self.event(Event::Misbehaved { how });
+        self.give_up_on_peer();
+    }
+
+    fn give_up_on_peer(&mut self) {
         match self.phase {
             // Old messages may still arrive; they change nothing any more.
             Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
@@ -357,7 +370,7 @@ impl PayerSession {
     fn count_nonsense(&mut self) {
         self.nonsense = self.nonsense.saturating_add(1);
         if self.nonsense == NONSENSE_MAX {
-            self.close(CloseCode::Misbehaved, false);
+            self.give_up_on_peer();
         }
     }
 

@@ -27,7 +27,7 @@ impl PayerSession {
     /// Pays the next tick when what is ahead has fallen to the lead.
     pub(super) fn maybe_pay(&mut self) {
         let Some(live) = self.live() else { return };
-        let (lead, flows) = (live.lead(self.terms()), live.flows());
+        let (lead, flows) = (live.lead(self.terms()), self.flow.flows());
         let Some(record) = &self.record else { return };
         let under_way = record.purses.iter().any(|purse| purse.pending.is_some());
         if !flows || under_way || self.ahead() > lead {
@@ -86,6 +86,10 @@ impl PayerSession {
     }
 
     pub(super) fn on_outcome(&mut self, id: PurseId, outcome: Outcome) {
+        let away = matches!(
+            outcome,
+            Outcome::Failed(BackendError::Transient | BackendError::Unknown)
+        );
         match outcome {
             Outcome::Opened {
                 opening,
@@ -103,11 +107,13 @@ impl PayerSession {
             // stays where its own records say.
             Outcome::Accepted { .. } | Outcome::Credited | Outcome::Settled { .. } => {}
         }
+        if !away {
+            self.backend_is_back();
+        }
     }
 
     /// The payment is made. It is durable with this answer, and only then sent.
     fn on_made(&mut self, id: PurseId, payload: &Bytes) {
-        let closing = !self.in_session();
         let Some(pending) = self.purse_mut(id).and_then(|purse| purse.pending.as_mut()) else {
             return;
         };
@@ -115,8 +121,8 @@ impl PayerSession {
             return;
         }
         pending.payload = Some(payload.to_vec().into());
-        if closing {
-            return self.release_purses();
+        if !self.in_session() {
+            return self.release_purses_if_closing();
         }
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
@@ -179,9 +185,10 @@ impl PayerSession {
             return false;
         };
         let others = self.acknowledged().saturating_minus(purse.acked);
-        let fits = receipt.cumulative <= purse.paid
-            && receipt.seq <= purse.seq
-            && others.plus(receipt.cumulative) == Ok(receipt.total);
+        // After a restart the record may be an old backup: the payee's receipt brings it forward.
+        let made = receipt.cumulative <= purse.paid && receipt.seq <= purse.seq;
+        let forgotten = self.restored && receipt.cumulative <= purse.capacity;
+        let fits = (made || forgotten) && others.plus(receipt.cumulative) == Ok(receipt.total);
         if !fits {
             self.misbehaved(Misbehaviour::OverAcknowledged);
             return false;
@@ -201,15 +208,20 @@ impl PayerSession {
             return;
         };
         purse.acked = receipt.cumulative;
+        let open = matches!(purse.state, PurseState::Offered | PurseState::Open);
         if receipt.seq >= purse.seq {
             purse.pending = None;
+            purse.seq = receipt.seq;
         }
+        purse.paid = purse.paid.max(receipt.cumulative);
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
             live.acknowledged(now);
         }
         self.persist();
-        self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
+        if open {
+            self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
+        }
         self.event(Event::TickPaid {
             seq: receipt.seq,
             total: receipt.total,
@@ -217,6 +229,7 @@ impl PayerSession {
         });
         self.clear_pause(PauseReason::AckOverdue);
         self.clear_pause(PauseReason::PaymentRefused);
+        self.backend_is_back();
     }
 
     /// A refusal is a hint: nothing is paid in its place before its fate is known.
@@ -238,14 +251,19 @@ impl PayerSession {
         if nack.seq != seq || pending.fate != Fate::UnderWay || pending.payload.is_none() {
             return;
         }
-        pending.fate = Fate::Refused;
+        pending.fate = match nack.code {
+            RefusalCode::OutOfOrder => Fate::Disowned,
+            _ => Fate::Refused,
+        };
         pending.request = request;
         self.persist();
+        self.await_nothing();
         self.event(Event::TickRefused {
             seq,
             code: nack.code,
         });
         self.pause_for(PauseReason::PaymentRefused);
+        self.clear_pause(PauseReason::AckOverdue);
         self.ask_to_reclaim(nack.purse);
     }
 
@@ -259,11 +277,18 @@ impl PayerSession {
     }
 
     fn on_reclaimed(&mut self, id: PurseId) {
+        if !self.is_refused(id) {
+            // An old answer: the tick was acknowledged after all, or released.
+            return;
+        }
         let Some((purse, pending)) = self.take_pending(id) else {
             return;
         };
         purse.paid = purse.paid.saturating_minus(pending.amount);
-        purse.capacity = purse.capacity.saturating_minus(pending.amount);
+        purse.capacity = match pending.fate {
+            Fate::Disowned => purse.paid,
+            _ => purse.capacity.saturating_minus(pending.amount),
+        };
         let seq = purse.seq;
         self.event(Event::TickReclaimed { seq });
         let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
@@ -274,7 +299,15 @@ impl PayerSession {
         self.release_purses_if_closing();
     }
 
+    fn is_refused(&self, id: PurseId) -> bool {
+        let pending = self.purse(id).and_then(|purse| purse.pending.as_ref());
+        pending.is_some_and(PendingTick::is_refused)
+    }
+
     fn on_spent(&mut self, id: PurseId) {
+        if !self.is_refused(id) {
+            return;
+        }
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
@@ -311,6 +344,7 @@ impl PayerSession {
     }
 
     fn on_failed(&mut self, id: PurseId, error: BackendError) {
+        self.note_trouble(id, error);
         let Some(purse) = self.purse(id) else { return };
         match (purse.state, &purse.pending) {
             (PurseState::Opening, _) => self.open_failed(id, error),

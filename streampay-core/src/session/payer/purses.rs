@@ -126,7 +126,6 @@ impl PayerSession {
     }
 
     pub(super) fn on_opened(&mut self, id: PurseId, opening: &Bytes, capacity: Msat, cost: Msat) {
-        let closing = !self.in_session();
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
@@ -137,10 +136,9 @@ impl PayerSession {
         purse.cost = cost;
         purse.opening = opening.to_vec().into();
         purse.state = PurseState::Offered;
-        if closing {
-            return self.release_purses();
+        if !self.in_session() {
+            return self.release_purses_if_closing();
         }
-        self.clear_pause(PauseReason::BackendAway);
         self.offer_purse(id);
     }
 
@@ -243,6 +241,12 @@ impl PayerSession {
         if record.common.closing.is_some() {
             return self.release(true);
         }
+        let mut purses = record.purses.iter();
+        let refused =
+            |purse: &PayerPurse| (purse.pending.as_ref()).is_some_and(|p| p.fate != Fate::UnderWay);
+        if purses.any(refused) {
+            self.flow.add(PauseReason::PaymentRefused);
+        }
         self.ask_again();
     }
 
@@ -254,8 +258,8 @@ impl PayerSession {
             match (&purse.state, &purse.pending) {
                 (PurseState::Opening, _) => self.ask_to_open(purse.id),
                 (_, Some(pending)) if pending.payload.is_none() => self.ask_to_pay(purse.id),
-                (_, Some(pending)) if pending.fate == Fate::Refused => {
-                    self.ask_to_reclaim(purse.id)
+                (PurseState::Open, Some(pending)) if pending.is_refused() => {
+                    self.ask_to_reclaim(purse.id);
                 }
                 _ => {}
             }

@@ -1,0 +1,88 @@
+//! How far the gate may let media through: never beyond what is durable.
+
+use super::PayeeSession;
+use crate::meter::{Grant, Reading};
+use crate::units::Msat;
+
+/// What a lease adds to the reading, in milliseconds. Source: DESIGN 4.
+const LEASE_MS: u64 = 1_000;
+/// What a lease adds to the reading, in bytes: a second at 2 Mbit/s.
+const LEASE_BYTES: u64 = 256 * 1024;
+impl PayeeSession {
+    /// Everything that may be used: preview, credit and window.
+    pub(super) fn reach(&self) -> Msat {
+        let terms = &self.config.terms;
+        self.credited()
+            .saturating_plus(terms.preview)
+            .saturating_plus(terms.window)
+    }
+
+    pub(super) fn on_usage(&mut self, reading: Reading) {
+        let grown = self.metered.max(reading);
+        if grown == self.metered {
+            return;
+        }
+        self.metered = grown;
+        self.extend_lease();
+        if self.is_near_end() && self.live().is_some_and(|live| live.heartbeat.is_none()) {
+            self.beat();
+        }
+    }
+
+    /// Tells the gate how far it may go, after a lease that reaches that far is durable.
+    pub(super) fn grant(&mut self) {
+        if self.live().is_none() {
+            return;
+        }
+        if let Some(reason) = self.flow.pause() {
+            return self.shut_gate(reason);
+        }
+        if !self.extend_lease() {
+            self.open_gate();
+        }
+    }
+
+    /// Makes a longer lease durable and tells the gate, where half of the last one is used and
+    /// the credit reaches further. True where it did.
+    fn extend_lease(&mut self) -> bool {
+        let (schedule, reach) = (self.schedule(), self.reach());
+        let flows = self.live().is_some() && self.flow.flows();
+        let reading = self.metered;
+        let half = Reading {
+            media_ms: reading.media_ms.saturating_add(LEASE_MS / 2),
+            bytes: reading.bytes.saturating_add(LEASE_BYTES / 2),
+        };
+        let longer = Reading {
+            media_ms: reading.media_ms.saturating_add(LEASE_MS),
+            bytes: reading.bytes.saturating_add(LEASE_BYTES),
+        };
+        let Some(record) = &mut self.record else {
+            return false;
+        };
+        let leased = record.common.reading;
+        let low = leased.media_ms < half.media_ms || leased.bytes < half.bytes;
+        if !flows || !low || schedule.used(leased) >= reach {
+            return false;
+        }
+        record.common.reading = leased.max(longer);
+        self.persist();
+        self.open_gate();
+        true
+    }
+
+    fn open_gate(&mut self) {
+        let schedule = self.schedule();
+        let Some(record) = &self.record else { return };
+        let limit = self.reach().min(schedule.used(record.common.reading));
+        self.gate(Grant::Open { limit, schedule });
+    }
+
+    /// True where less than a fifth of a tick is left: the payer should have paid by now, if its
+    /// meter reads what ours does.
+    pub(super) fn is_near_end(&self) -> bool {
+        let left = self
+            .reach()
+            .saturating_minus(self.schedule().used(self.metered));
+        left.msat() <= self.config.terms.tick.msat() / 5
+    }
+}

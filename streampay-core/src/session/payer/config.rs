@@ -1,0 +1,32 @@
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::meter::Tariff;
+use crate::session::SecretKey;
+use crate::units::{Msat, XOnlyKey};
+
+/// What the payer lets a payee ask of it, whatever the terms say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The most that may leave the wallet for this session, mint fees included, in millisatoshi.
+    pub budget: Msat,
+    /// The highest rate of each meter; a meter without one must be free.
+    pub max_tariff: Tariff,
+    /// The largest tick: the most that is ever at stake.
+    pub max_tick: Msat,
+    /// Payment methods that there are backends for, the favourite first.
+    pub methods: Vec<String>,
+    /// How long paid media may stay away before the session ends, in milliseconds.
+    pub stall_close_ms: u64,
+}
+
+/// Who the payer is, whom it pays, and how far it goes.
+#[derive(Clone, Debug)]
+pub struct PayerConfig {
+    /// The payer's identity.
+    pub identity: SecretKey,
+    /// The payee's identity: the key in the link.
+    pub payee: XOnlyKey,
+    /// The payer's own limits.
+    pub policy: Policy,
+}

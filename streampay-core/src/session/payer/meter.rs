@@ -1,0 +1,185 @@
+//! The payer's meter against the payee's word: what counts as used, drift, stalls.
+
+use super::PayerSession;
+use crate::meter::{PauseReason, Reading};
+use crate::session::{CloseCode, Event};
+use crate::units::Msat;
+use crate::wire::Terms;
+
+/// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache.
+/// Source: DESIGN 8.
+const CACHE_MS: u64 = 2_000;
+/// How often the reading is made durable, in milliseconds of media. Source: DESIGN 4.
+const CHECKPOINT_MS: u64 = 1_000;
+/// How often stalls and the end of the credit are looked for, in milliseconds. When nothing is
+/// left to pay with and nothing came for so long, the credit is used up but for less than a
+/// packet.
+pub(super) const WATCH_MS: u64 = 500;
+/// Bytes by which the two byte meters may always differ: packets on their way.
+const TOLERANCE_BYTES: u64 = 64 * 1024;
+
+impl PayerSession {
+    /// What is used: by the own meter, or by the payee's as far as drift is tolerated, and never
+    /// more than one tick of drift. Source: DESIGN 1.
+    pub(super) fn used(&self) -> Msat {
+        let Some(record) = &self.record else {
+            return Msat::ZERO;
+        };
+        let (own, terms) = (self.own_reading(), &record.common.terms.0);
+        let own_used = self.schedule().used(own);
+        let Some(live) = self.live() else {
+            return own_used;
+        };
+        let claimed = own.max(live.hint.min(tolerated(own, terms)));
+        let most = own_used.saturating_plus(super::pay::tick_amount(terms));
+        self.schedule().used(claimed).min(most)
+    }
+
+    /// The own meter, with the drift that was consented to.
+    fn own_reading(&self) -> Reading {
+        let booked = self.booked();
+        Reading {
+            media_ms: self.metered.media_ms.saturating_add(booked.media_ms),
+            bytes: self.metered.bytes.saturating_add(booked.bytes),
+        }
+    }
+
+    pub(super) fn on_usage(&mut self, reading: Reading) {
+        let now = self.now.mono;
+        let Some(live) = self.live_mut() else { return };
+        let clock = now.since_ms(live.since).saturating_add(CACHE_MS);
+        let most = live.base.media_ms.saturating_add(clock);
+        let capped = Reading {
+            media_ms: reading.media_ms.min(most),
+            ..reading
+        };
+        let grown = self.metered.max(capped);
+        if grown == self.metered {
+            return;
+        }
+        self.metered = grown;
+        if let Some(live) = self.live_mut() {
+            live.progress = now;
+            live.stalled = false;
+        }
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        if grown.since(record.common.reading).media_ms >= CHECKPOINT_MS {
+            record.common.reading = grown;
+            self.persist();
+        }
+    }
+
+    /// The payee's reading: a hint, good for no more than the tolerance. One that says more than
+    /// a payee could have delivered for what it was paid is not noted at all.
+    pub(super) fn on_hint(&mut self, hint: Reading) {
+        let Some(terms) = self.terms() else { return };
+        // A payee that restarted counts a lease of a second as used, beyond its credit.
+        let lease = terms.tariff.price(Reading {
+            media_ms: CHECKPOINT_MS,
+            bytes: 0,
+        });
+        let most = [terms.preview, terms.window, terms.tick, lease]
+            .into_iter()
+            .fold(self.paid(), Msat::saturating_plus);
+        if self.schedule().used(hint) > most {
+            return self.pause_for(PauseReason::Drift);
+        }
+        if let Some(live) = self.live_mut() {
+            live.hint = live.hint.max(hint);
+        }
+    }
+
+    /// The payee says its reading where it is paused or near the end of the credit: it may have
+    /// missed how things stand here.
+    pub(super) fn on_reading(&mut self, reading: Reading) {
+        self.on_hint(reading);
+        self.say_flow();
+    }
+
+    /// Pauses where the two meters differ by more than a tick.
+    pub(super) fn watch_drift(&mut self) {
+        let Some(live) = self.live() else { return };
+        let Some(terms) = self.terms() else { return };
+        let schedule = self.schedule();
+        let own = schedule.used(self.own_reading());
+        let drift = schedule.used(live.hint).saturating_minus(own);
+        if drift > super::pay::tick_amount(terms) {
+            self.pause_for(PauseReason::Drift);
+        }
+    }
+
+    pub(super) fn watch_stall(&mut self) {
+        let stall_close_ms = self.config.policy.stall_close_ms;
+        let (ahead, now) = (self.ahead(), self.now.mono);
+        let flows = self.flow.flows();
+        let Some(live_ms) = self.terms().map(|terms| u64::from(terms.live_ms)) else {
+            return;
+        };
+        let Some(live) = self.live_mut() else { return };
+        if now >= live.watch {
+            live.watch = now.after_ms(WATCH_MS);
+        }
+        let quiet = now.since_ms(live.progress);
+        if !flows || ahead.is_zero() || quiet < live_ms {
+            return;
+        }
+        if quiet >= stall_close_ms {
+            return self.close(CloseCode::MediaStalled, false);
+        }
+        if !live.stalled {
+            live.stalled = true;
+            self.event(Event::Stalled { ms: quiet });
+        }
+        self.pause_if_they_differ();
+    }
+
+    /// Nothing comes because the payee's meter is at the end of the credit and ours is not, by
+    /// more than is tolerated: going on takes consent.
+    fn pause_if_they_differ(&mut self) {
+        let Some(live) = self.live() else { return };
+        let (hint, lead) = (self.schedule().used(live.hint), live.lead(self.terms()));
+        if hint > self.used() && hint.saturating_plus(lead) >= self.paid() {
+            self.pause_for(PauseReason::Drift);
+        }
+    }
+
+    /// Ends the session once nothing is left to pay with and what was paid is used.
+    pub(super) fn close_when_used_up(&mut self) {
+        let (ahead, now) = (self.ahead(), self.now.mono);
+        let Some(live) = self.live() else { return };
+        let quiet = now.since_ms(live.progress) >= WATCH_MS;
+        if live.dry && (ahead.is_zero() || quiet) {
+            self.close(CloseCode::BudgetSpent, false);
+        }
+    }
+
+    /// The payer consents to the drift: it counts as used from here on.
+    pub(super) fn book_drift(&mut self) {
+        let own = self.own_reading();
+        let Some(drift) = self.live().map(|live| live.hint.since(own)) else {
+            return;
+        };
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        record.booked = Reading {
+            media_ms: record.booked.media_ms.saturating_add(drift.media_ms),
+            bytes: record.booked.bytes.saturating_add(drift.bytes),
+        };
+        self.persist();
+    }
+}
+
+/// How far the payee's reading may be ahead of ours and is still paid. Spec: metering 5.
+fn tolerated(own: Reading, terms: &Terms) -> Reading {
+    let permille = u64::from(terms.tolerance_permille);
+    let part = |quantity: u64| quantity / 1000 * permille + quantity % 1000 * permille / 1000;
+    let ms = part(own.media_ms.min(u64::MAX / 1000)).max(u64::from(terms.tolerance_ms));
+    let bytes = part(own.bytes.min(u64::MAX / 1000)).max(TOLERANCE_BYTES);
+    Reading {
+        media_ms: own.media_ms.saturating_add(ms),
+        bytes: own.bytes.saturating_add(bytes),
+    }
+}

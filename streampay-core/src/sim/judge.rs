@@ -1,0 +1,186 @@
+//! What must hold at each step of a run. Source: DESIGN 1.
+
+use super::Pair;
+use super::pair::tariff;
+use crate::meter::Reading;
+use crate::session::Event;
+use crate::units::{Mono, Msat};
+
+/// A promise that did not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The payer had more at stake than a tick and the lead.
+    #[error("payer: {paid} paid, {used} used at {at_ms} ms")]
+    PayerBound {
+        /// Paid.
+        paid: Msat,
+        /// Used.
+        used: Msat,
+        /// When.
+        at_ms: u64,
+    },
+    /// The payee had delivered more than credit, preview and window.
+    #[error("payee: {used} used, {reach} allowed at {at_ms} ms")]
+    PayeeBound {
+        /// Used.
+        used: Msat,
+        /// Allowed.
+        reach: Msat,
+        /// When.
+        at_ms: u64,
+    },
+    /// Money appeared or vanished.
+    #[error("money: {before} before, {after} after")]
+    Conservation {
+        /// At the start.
+        before: Msat,
+        /// Now.
+        after: Msat,
+    },
+    /// The payee credited what it did not get, or got what it did not credit.
+    #[error("payee: {credited} credited, {got} in the wallet")]
+    Credit {
+        /// Credited.
+        credited: Msat,
+        /// In the wallet.
+        got: Msat,
+    },
+    /// More was spent than the budget.
+    #[error("budget: {spent} of {budget} spent")]
+    Budget {
+        /// Spent.
+        spent: Msat,
+        /// The budget.
+        budget: Msat,
+    },
+    /// An amount that must not decrease did.
+    #[error("an amount decreased")]
+    Decreased,
+    /// A user's money was refused or lost though both sides and the mint are honest.
+    #[error("an honest payment was lost")]
+    Lost,
+    /// Virtual time stands still, or a deadline was not consumed by the timeout at it.
+    #[error("stuck at {at_ms} ms")]
+    Stuck {
+        /// When.
+        at_ms: u64,
+    },
+    /// The run did not settle.
+    #[error("not settled")]
+    NotSettled,
+}
+
+impl Pair {
+    pub(super) fn judge(&mut self) -> Result<(), Violation> {
+        self.judge_timers()?;
+        self.judge_money()?;
+        self.judge_payee()?;
+        self.judge_payer()
+    }
+
+    /// Every deadline that a machine names is moved or cleared by the timeout at it.
+    fn judge_timers(&self) -> Result<(), Violation> {
+        let now = self.now.mono;
+        let late = |at: Option<Mono>| at.is_some_and(|at| at <= now);
+        if late(self.payer.timeout()) || late(self.payee.timeout()) {
+            return Err(Violation::Stuck { at_ms: now.0 });
+        }
+        Ok(())
+    }
+
+    fn judge_money(&self) -> Result<(), Violation> {
+        let after = self.mint.total();
+        if after != self.total {
+            return Err(Violation::Conservation {
+                before: self.total,
+                after,
+            });
+        }
+        // What has left the wallet, fees and unspent tokens included.
+        let spent = self.total.saturating_minus(self.mint.payer);
+        let budget = self.config.budget;
+        if spent > budget {
+            return Err(Violation::Budget { spent, budget });
+        }
+        Ok(())
+    }
+
+    fn judge_payee(&mut self) -> Result<(), Violation> {
+        // One that stands in for a session that is settled knows nothing of it.
+        if self.payee.session.is_none() || self.payee_stands_in {
+            return Ok(());
+        }
+        let (credited, got) = (self.payee.money().0, self.mint.payee);
+        if credited < self.credited {
+            return Err(Violation::Decreased);
+        }
+        self.credited = credited;
+        // Nothing is credited that is not at the mint; nothing is taken twice: one payment at
+        // most is there and not credited yet.
+        if credited > got || got > credited.saturating_plus(self.stakes()) {
+            return Err(Violation::Credit { credited, got });
+        }
+        let reach = credited
+            .saturating_plus(self.config.preview)
+            .saturating_plus(self.config.window);
+        let used = tariff(&self.config).price(self.delivered);
+        if used > reach {
+            let at_ms = self.now.mono.0;
+            return Err(Violation::PayeeBound { used, reach, at_ms });
+        }
+        Ok(())
+    }
+
+    /// What a thief took in a test that has one, and one payment that is being checked.
+    fn stakes(&self) -> Msat {
+        self.config.tick.saturating_plus(self.stolen)
+    }
+
+    fn judge_payer(&mut self) -> Result<(), Violation> {
+        let Some(payer) = self.payer() else {
+            return Ok(());
+        };
+        let (paid, acked) = (payer.paid(), payer.acknowledged());
+        let (booked, written_off) = (payer.booked(), payer.written_off());
+        if acked < self.acked {
+            return Err(Violation::Decreased);
+        }
+        let got = self.credited;
+        if acked > got && !self.payee_stands_in {
+            return Err(Violation::Credit {
+                credited: got,
+                got: acked,
+            });
+        }
+        self.acked = acked;
+        let lost = |event: &Event| matches!(event, Event::TickLost { .. });
+        if self.stolen.is_zero() && self.tamper.is_none() && self.payer.events.iter().any(lost) {
+            return Err(Violation::Lost);
+        }
+        // What came, by the truth; and what the user consented to count as used or lost.
+        let used = tariff(&self.config).price(Reading {
+            media_ms: self.received.media_ms.saturating_add(booked.media_ms),
+            bytes: 0,
+        });
+        let most = self.stake().saturating_plus(used);
+        if paid.saturating_minus(written_off) > most {
+            let at_ms = self.now.mono.0;
+            return Err(Violation::PayerBound { paid, used, at_ms });
+        }
+        Ok(())
+    }
+
+    /// One tick, the lead of at most a fifth of it, and drift: the tolerance, and never more than
+    /// a tick.
+    fn stake(&self) -> Msat {
+        let tick = self.config.tick;
+        let lead = Msat::new(tick.msat() / 5).unwrap_or_default();
+        let part = self.received.media_ms.saturating_mul(20) / 1_000;
+        let drift = tariff(&self.config).price(Reading {
+            media_ms: part.max(super::pair::TOLERANCE_MS.into()),
+            bytes: 0,
+        });
+        tick.saturating_plus(lead).saturating_plus(drift.min(tick))
+    }
+}
