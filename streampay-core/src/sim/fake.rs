@@ -61,9 +61,7 @@ impl FakeBackend {
             let call = Call::from_bytes(&pending.effect.body);
             *of == purse && matches!(call, Some(Call::Reclaim { .. }))
         });
-        let swallowed = reclaims
-            .map(|((_, id), _)| *id)
-            .collect::<Vec<_>>();
+        let swallowed = reclaims.map(|((_, id), _)| *id).collect::<Vec<_>>();
         let mut answer = self.effect(purse, id, Call::ReclaimAll);
         for id in swallowed {
             self.calls.remove(&(purse, id));

@@ -118,7 +118,7 @@ impl Pair {
         self.credited = credited;
         // Nothing is credited that is not at the mint; nothing is taken twice: one payment at
         // most is there and not credited yet.
-        if credited > got || got > credited.saturating_plus(self.stakes()) {
+        if credited > got || got > credited.saturating_plus(self.config.tick) {
             return Err(Violation::Credit { credited, got });
         }
         let reach = credited
@@ -130,11 +130,6 @@ impl Pair {
             return Err(Violation::PayeeBound { used, reach, at_ms });
         }
         Ok(())
-    }
-
-    /// What a thief took in a test that has one, and one payment that is being checked.
-    fn stakes(&self) -> Msat {
-        self.config.tick.saturating_plus(self.stolen)
     }
 
     fn judge_payer(&mut self) -> Result<(), Violation> {
@@ -155,15 +150,17 @@ impl Pair {
         }
         self.acked = acked;
         let lost = |event: &Event| matches!(event, Event::TickLost { .. });
-        if self.stolen.is_zero() && self.tamper.is_none() && self.payer.events.iter().any(lost) {
+        if self.mint.thief.is_zero() && self.tamper.is_none() && self.payer.events.iter().any(lost)
+        {
             return Err(Violation::Lost);
         }
         // What came, by the truth; and what the user consented to count as used or lost.
-        let used = tariff(&self.config).price(Reading {
+        let reading = Reading {
             media_ms: self.received.media_ms.saturating_add(booked.media_ms),
             bytes: 0,
-        });
-        let most = self.stake().saturating_plus(used);
+        };
+        let used = tariff(&self.config).price(reading);
+        let most = self.stake(reading).saturating_plus(used);
         if paid.saturating_minus(written_off) > most {
             let at_ms = self.now.mono.0;
             return Err(Violation::PayerBound { paid, used, at_ms });
@@ -173,10 +170,10 @@ impl Pair {
 
     /// One tick, the lead of at most a fifth of it, and drift: the tolerance, and never more than
     /// a tick.
-    fn stake(&self) -> Msat {
+    fn stake(&self, used: Reading) -> Msat {
         let tick = self.config.tick;
         let lead = Msat::new(tick.msat() / 5).unwrap_or_default();
-        let part = self.received.media_ms.saturating_mul(20) / 1_000;
+        let part = used.media_ms.saturating_mul(20) / 1_000;
         let drift = tariff(&self.config).price(Reading {
             media_ms: part.max(super::pair::TOLERANCE_MS.into()),
             bytes: 0,

@@ -15,6 +15,8 @@ pub struct FakeMint {
     pub payer: Msat,
     /// The payee's wallet.
     pub payee: Msat,
+    /// What somebody else took.
+    pub thief: Msat,
     tokens: BTreeMap<(PurseKey, Seq), Token>,
 }
 
@@ -29,6 +31,7 @@ enum Holder {
     Bearer,
     Payee,
     PayerAgain,
+    Thief,
 }
 
 impl FakeMint {
@@ -48,9 +51,10 @@ impl FakeMint {
             .tokens
             .values()
             .filter(|token| token.holder == Holder::Bearer);
-        unspent.fold(self.payer.saturating_plus(self.payee), |sum, token| {
-            sum.saturating_plus(token.amount)
-        })
+        let spent = [self.payee, self.thief]
+            .into_iter()
+            .fold(self.payer, Msat::saturating_plus);
+        unspent.fold(spent, |sum, token| sum.saturating_plus(token.amount))
     }
 
     /// Makes a network call. The same call again has the same answer and no further effect.
@@ -80,9 +84,9 @@ impl FakeMint {
         }
     }
 
-    /// Spends a token behind everybody's back, as a thief or a lying payee would.
+    /// Spends a token behind everybody's back, as a thief would, or a payee who then denies it.
     pub fn steal(&mut self, purse: PurseKey, seq: Seq) {
-        let _ = self.take(purse, seq, Holder::Payee);
+        let _ = self.take(purse, seq, Holder::Thief);
     }
 
     fn issue(&mut self, purse: PurseKey, count: u64, amount: Msat) -> Result<Bytes, BackendError> {
@@ -120,10 +124,10 @@ impl FakeMint {
         };
         if token.holder == Holder::Bearer {
             token.holder = to;
-            let wallet = if to == Holder::Payee {
-                &mut self.payee
-            } else {
-                &mut self.payer
+            let wallet = match to {
+                Holder::Payee => &mut self.payee,
+                Holder::Thief => &mut self.thief,
+                Holder::PayerAgain | Holder::Bearer => &mut self.payer,
             };
             *wallet = wallet.saturating_plus(token.amount);
         }

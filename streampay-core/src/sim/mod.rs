@@ -53,3 +53,9 @@ impl Rng {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_evil;
+#[cfg(test)]
+mod tests_flow;
+#[cfg(test)]
+mod tests_ticks;

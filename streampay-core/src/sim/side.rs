@@ -183,13 +183,19 @@ impl Side {
         self.session = restored
             .filter(|session| !over(session))
             .or_else(|| fresh(&self.config));
-        self.reading = match &self.session {
+        self.reading = Reading::default();
+        self.start_meter();
+        self.drain(now, &mut wants);
+        wants
+    }
+
+    fn start_meter(&mut self) {
+        let reading = match &self.session {
             Some(Session::Payer(payer)) => payer.reading(),
             Some(Session::Payee(payee)) => payee.reading(),
             None => Reading::default(),
         };
-        self.drain(now, &mut wants);
-        wants
+        self.reading = self.reading.max(reading);
     }
 
     fn restore_purses(&mut self, now: Now, session: SessionId) -> Vec<Effect> {
@@ -249,6 +255,10 @@ impl Side {
             Output::Gate(grant) => self.grant = grant,
             Output::Event(event) => {
                 self.dropped |= matches!(event, Event::LinkDown);
+                if matches!(event, Event::Bound { .. }) {
+                    // A receipt that the peer kept may have brought the session forward.
+                    self.start_meter();
+                }
                 self.events.push(event);
             }
         }

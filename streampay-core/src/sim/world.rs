@@ -22,7 +22,8 @@ impl Pair {
     pub(super) fn next_at(&self) -> Option<Mono> {
         let alive = |side: &Side, at: Option<Mono>| at.filter(|_| side.session.is_none());
         let backs = [
-            self.link_back.filter(|_| !self.link_up && self.can_connect()),
+            self.link_back
+                .filter(|_| !self.link_up && self.can_connect()),
             alive(&self.payer, self.payer_back),
             alive(&self.payee, self.payee_back),
             self.resume_at,

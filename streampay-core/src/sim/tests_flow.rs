@@ -1,0 +1,186 @@
+//! What flows and what stops it; backups, stores that fail.
+
+use super::*;
+use crate::meter::{Grant, PauseReason};
+use crate::session::{CloseCode, Command, Event};
+use crate::store::{ChangeSet, MemoryStore, Store};
+use crate::units::Msat;
+use crate::wire::{Message, decode};
+
+const PAYER: Direction = Direction::ToPayer;
+const PAYEE: Direction = Direction::ToPayee;
+
+fn any(pair: &Pair, of: Direction, wanted: impl Fn(&Event) -> bool) -> bool {
+    pair.events(of).iter().any(wanted)
+}
+
+#[test]
+fn viewer_that_never_pays_gets_only_the_preview() {
+    for preview in [0, 3] {
+        let mut pair = Pair::new(PairConfig {
+            preview: Msat::from_sat(preview).unwrap(),
+            ..PairConfig::default()
+        });
+        pair.tamper(|_, bytes| match decode(bytes) {
+            Ok(Some(Message::Tick(_))) => vec![],
+            _ => vec![bytes.clone()],
+        });
+        pair.run(20_000, &[]).unwrap();
+        let most = preview * 500;
+        assert!(pair.delivered().media_ms <= most);
+        assert!(pair.delivered().media_ms + 40 > most);
+        assert_eq!(pair.credited(), Msat::ZERO);
+        pair.tamper = None;
+        pair.settle().unwrap();
+    }
+}
+
+#[test]
+fn pause_by_payer_stops_ticks_and_media_until_resumed() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.run(200, &[]).unwrap();
+    let (delivered, credited) = (pair.delivered(), pair.credited());
+    pair.run(10_000, &[]).unwrap();
+    assert_eq!((pair.delivered(), pair.credited()), (delivered, credited));
+    pair.command(PAYER, Command::Resume);
+    pair.run(5_000, &[]).unwrap();
+    assert!(pair.delivered().media_ms > delivered.media_ms + 4_500);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn lost_resume_is_said_again() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.run(200, &[]).unwrap();
+    let delivered = pair.delivered().media_ms;
+    let mut lose = 2;
+    pair.tamper(move |_, bytes| match decode(bytes) {
+        Ok(Some(Message::Resume(_))) if lose > 0 => {
+            lose -= 1;
+            vec![]
+        }
+        _ => vec![bytes.clone()],
+    });
+    pair.command(PAYER, Command::Resume);
+    pair.run(10_000, &[]).unwrap();
+    assert!(pair.delivered().media_ms > delivered + 5_000);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn payee_that_reads_too_much_pauses_the_payer_within_one_tick() {
+    let mut pair = Pair::new(PairConfig {
+        consents: false,
+        ..PairConfig::default()
+    });
+    // Its meter reads twice what it delivers.
+    pair.overcount_ms = 40;
+    pair.run(30_000, &[]).unwrap();
+    let reason = PauseReason::Drift;
+    assert!(any(&pair, PAYER, |event| *event
+        == Event::Paused {
+            by_peer: false,
+            reason
+        }));
+    // The judge has checked the bound at each step; and it stays there.
+    let credited = pair.credited();
+    assert!(credited.msat() <= 8_000, "{credited}");
+    pair.run(10_000, &[]).unwrap();
+    assert_eq!(pair.credited(), credited);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn failed_store_lets_nothing_leave_and_shuts_the_gate() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_500, &[]).unwrap();
+    let good = pair.payee.store.clone();
+    pair.payee.store.fail_from_now_on();
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let acks = sent.clone();
+    pair.tamper(move |_, bytes| {
+        if matches!(decode(bytes), Ok(Some(Message::Ack(_)))) {
+            acks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        vec![bytes.clone()]
+    });
+    let credited = pair.credited();
+    pair.run(1_500, &[]).unwrap();
+    let code = CloseCode::StoreFailed;
+    assert!(any(&pair, PAYEE, |event| *event
+        == Event::Closed {
+            code,
+            by_peer: false
+        }));
+    assert_eq!(
+        sent.load(std::sync::atomic::Ordering::Relaxed),
+        0,
+        "no ack without a record"
+    );
+    assert_eq!(pair.credited(), credited);
+    assert_eq!(pair.payee.grant, Grant::Closed);
+    pair.payee.store = good;
+    pair.tamper = None;
+    pair.run(10_000, &[]).unwrap();
+    assert!(
+        pair.credited() > credited,
+        "a disk that is back goes on from its records"
+    );
+    pair.settle().unwrap();
+}
+
+fn backup(store: &MemoryStore) -> MemoryStore {
+    let (mut copy, mut all) = (MemoryStore::new(), ChangeSet::new());
+    for (key, value) in store.scan(&[]).unwrap() {
+        all.put(key, value);
+    }
+    copy.append(&[all]).unwrap();
+    copy
+}
+
+#[test]
+fn payer_restored_from_a_backup_is_brought_forward() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_500, &[]).unwrap();
+    let old = backup(&pair.payer.store);
+    pair.run(3_000, &[]).unwrap();
+    let credited = pair.credited();
+    pair.payer.store = old;
+    pair.payer.die();
+    pair.payer_back = Some(pair.now.mono.after_ms(300));
+    pair.take_link_down(500);
+    pair.acked = Msat::ZERO;
+    pair.run(2_000, &[]).unwrap();
+    assert!(pair.payer().unwrap().acknowledged() >= credited);
+    pair.run(8_000, &[]).unwrap();
+    assert!(pair.credited().msat() >= credited.msat() + 10_000);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn payee_restored_from_a_backup_is_brought_forward() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_500, &[]).unwrap();
+    let old = backup(&pair.payee.store);
+    pair.run(3_000, &[]).unwrap();
+    let credited = pair.credited();
+    pair.payee.store = old;
+    pair.payee.die();
+    pair.payee_back = Some(pair.now.mono.after_ms(300));
+    pair.take_link_down(500);
+    pair.run(1_500, &[]).unwrap();
+    assert!(pair.payee.money().0 >= credited);
+    // What it delivered since the last receipt is the price of an old backup: less than a tick.
+    // From here on the judge looks at it again.
+    let known = pair.payee.reading.media_ms;
+    assert!(known + 1_000 >= pair.delivered.media_ms, "{known} {pair:?}");
+    pair.delivered.media_ms = pair.delivered.media_ms.min(known);
+    pair.payee_stands_in = false;
+    pair.run(8_000, &[]).unwrap();
+    assert!(pair.credited().msat() >= credited.msat() + 10_000);
+    pair.settle().unwrap();
+}

@@ -1,0 +1,245 @@
+//! Ticks, acks and nacks, each with one thing wrong.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::meter::PauseReason;
+use crate::session::{Command, Event, Misbehaviour};
+use crate::units::{PurseId, PurseKey, Seq};
+use crate::wire::{Message, Tick, decode, encode};
+
+const PAYER: Direction = Direction::ToPayer;
+const PAYEE: Direction = Direction::ToPayee;
+
+type Log = Arc<Mutex<Vec<Message>>>;
+
+/// A pair whose messages are noted, and changed by `change`.
+fn noted(mut change: impl FnMut(Message) -> Vec<Message> + Send + 'static) -> (Pair, Log) {
+    let log = Log::default();
+    let (mut pair, noted) = (Pair::new(PairConfig::default()), log.clone());
+    pair.tamper(move |_, bytes| {
+        let message = decode(bytes).unwrap().unwrap();
+        noted.lock().unwrap().push(message.clone());
+        change(message).iter().map(encode).collect()
+    });
+    (pair, log)
+}
+
+fn ticks(log: &Log) -> Vec<Tick> {
+    let log = log.lock().unwrap();
+    let ticks = log.iter().filter_map(|message| match message {
+        Message::Tick(tick) => Some(tick.clone()),
+        _ => None,
+    });
+    ticks.collect()
+}
+
+fn misbehaved(pair: &Pair, of: Direction, wanted: Misbehaviour) -> bool {
+    let is_wanted = |event: &Event| matches!(event, Event::Misbehaved { how } if *how == wanted);
+    pair.events(of).iter().any(is_wanted)
+}
+
+fn count(pair: &Pair, of: Direction, wanted: impl Fn(&Event) -> bool) -> usize {
+    pair.events(of).iter().filter(|event| wanted(event)).count()
+}
+
+#[test]
+fn lost_ack_resends_the_same_payment_and_is_credited_once() {
+    let mut lost = 0;
+    let (mut pair, log) = noted(move |message| match message {
+        Message::Ack(_) if lost < 2 => {
+            lost += 1;
+            vec![]
+        }
+        other => vec![other],
+    });
+    pair.run(12_000, &[]).unwrap();
+    let ticks = ticks(&log);
+    let first: Vec<_> = ticks.iter().filter(|tick| tick.seq == Seq(1)).collect();
+    let first: Vec<_> = first
+        .iter()
+        .filter(|tick| tick.purse == PurseId(0))
+        .collect();
+    assert_eq!(first.len(), 3, "two acks lost");
+    assert!(first.iter().all(|tick| tick.payload == first[0].payload));
+    assert_eq!(
+        pair.events(PAYER)
+            .iter()
+            .filter(|event| matches!(event, Event::TickPaid { seq: Seq(1), .. }))
+            .count(),
+        1
+    );
+    pair.settle().unwrap();
+}
+
+#[test]
+fn repeated_tick_is_acked_again_and_credited_once() {
+    let (mut pair, log) = noted(|message| match message {
+        tick @ Message::Tick(_) => vec![tick.clone(), tick],
+        other => vec![other],
+    });
+    pair.run(6_000, &[]).unwrap();
+    let acks = log
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|message| matches!(message, Message::Ack(_)))
+        .count();
+    let received = count(&pair, PAYEE, |event| {
+        matches!(event, Event::TickReceived { .. })
+    });
+    assert!(received >= 5);
+    assert!(acks >= received);
+    let last = ticks(&log).pop().unwrap();
+    pair.inject(PAYEE, &encode(&Message::Tick(last)));
+    pair.run(100, &[]).unwrap();
+    assert!(
+        log.lock()
+            .unwrap()
+            .iter()
+            .filter(|message| matches!(message, Message::Ack(_)))
+            .count()
+            > acks
+    );
+    pair.settle().unwrap();
+}
+
+#[test]
+fn another_payload_for_a_used_tick_is_misbehaviour() {
+    let (mut pair, log) = noted(|message| vec![message]);
+    pair.run(3_000, &[]).unwrap();
+    let newest = Seq(pair.credited().msat() / 2_000);
+    let mut ticks = ticks(&log).into_iter();
+    let mut tick = ticks.find(|tick| tick.seq == newest).unwrap();
+    tick.payload = Bytes::from_static(b"another");
+    pair.inject(PAYEE, &encode(&Message::Tick(tick)));
+    assert!(misbehaved(&pair, PAYEE, Misbehaviour::TickReused));
+    pair.settle().unwrap();
+}
+
+#[test]
+fn tick_with_a_gap_is_misbehaviour() {
+    let (mut pair, log) = noted(|message| vec![message]);
+    pair.run(3_000, &[]).unwrap();
+    let mut tick = ticks(&log).pop().unwrap();
+    tick.seq = Seq(tick.seq.0 + 2);
+    pair.inject(PAYEE, &encode(&Message::Tick(tick)));
+    assert!(misbehaved(&pair, PAYEE, Misbehaviour::TickGap));
+    pair.settle().unwrap();
+}
+
+#[test]
+fn tick_with_one_unit_too_little_is_refused_and_paid_anew() {
+    let mut changed = false;
+    let (mut pair, _) = noted(move |message| match message {
+        Message::Tick(mut tick) if tick.seq == Seq(2) && !changed => {
+            changed = true;
+            tick.cumulative = tick
+                .cumulative
+                .saturating_minus(crate::units::Msat::from_sat(1).unwrap());
+            vec![Message::Tick(tick)]
+        }
+        other => vec![other],
+    });
+    pair.run(6_000, &[]).unwrap();
+    assert_eq!(
+        count(&pair, PAYER, |event| matches!(
+            event,
+            Event::TickReclaimed { .. }
+        )),
+        1
+    );
+    assert!(pair.credited().msat() >= 8_000);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn nack_that_lies_though_unspent_is_reclaimed_and_paid_anew_once() {
+    let (mut pair, log) = noted(|message| match message {
+        // The payee never takes it and says that it is spent.
+        Message::Tick(mut tick) if tick.seq == Seq(2) && tick.purse == PurseId(0) => {
+            tick.payload = Bytes::from_static(b"taken for spent");
+            vec![Message::Tick(tick)]
+        }
+        Message::Nack(mut nack) => {
+            nack.consumed = crate::backend::Consumed::Yes;
+            vec![Message::Nack(nack)]
+        }
+        other => vec![other],
+    });
+    pair.run(6_000, &[]).unwrap();
+    assert_eq!(
+        count(&pair, PAYER, |event| matches!(
+            event,
+            Event::TickReclaimed { seq: Seq(2) }
+        )),
+        1
+    );
+    assert!(ticks(&log).iter().any(|tick| tick.seq == Seq(3)));
+    assert!(pair.credited().msat() >= 8_000);
+    pair.settle().unwrap();
+}
+
+/// Runs until the payer's third tick was refused, its money gone.
+fn robbed() -> Pair {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(500, &[]).unwrap();
+    let session = pair.payer.id.unwrap();
+    let purse = PurseId(0);
+    pair.mint.steal(PurseKey { session, purse }, Seq(3));
+    pair.run(8_000, &[]).unwrap();
+    let lost = |event: &Event| matches!(event, Event::TickLost { seq: Seq(3), .. });
+    assert_eq!(count(&pair, PAYER, lost), 1);
+    let reason = PauseReason::PaymentRefused;
+    let paused = |event: &Event| {
+        *event
+            == Event::Paused {
+                by_peer: false,
+                reason,
+            }
+    };
+    assert_eq!(count(&pair, PAYER, paused), 1);
+    assert_eq!(
+        pair.credited().msat(),
+        4_000,
+        "nothing is paid in its place"
+    );
+    pair
+}
+
+#[test]
+fn refused_though_spent_pauses_until_written_off() {
+    let mut pair = robbed();
+    pair.command(PAYER, Command::WriteOff);
+    pair.run(8_000, &[]).unwrap();
+    assert!(pair.credited().msat() >= 14_000);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn refused_though_spent_closes_and_settles() {
+    robbed().settle().unwrap();
+}
+
+#[test]
+fn receipt_that_says_too_much_is_misbehaviour() {
+    let mut pair = Pair::new(PairConfig::default());
+    let (key, session) = (pair.payee_key.clone(), pair.payer.id.unwrap());
+    pair.tamper(move |_, bytes| match decode(bytes) {
+        Ok(Some(Message::Ack(mut ack))) => {
+            let mut receipt = ack.evidence.receipt;
+            receipt.seq = receipt.seq.next();
+            receipt.cumulative = receipt.cumulative.saturating_plus(receipt.cumulative);
+            receipt.total = receipt.cumulative;
+            ack.evidence = receipt.sign(session, &key);
+            vec![encode(&Message::Ack(ack))]
+        }
+        _ => vec![bytes.clone()],
+    });
+    pair.run(2_000, &[]).unwrap();
+    assert!(misbehaved(&pair, PAYER, Misbehaviour::OverAcknowledged));
+    pair.tamper = None;
+    pair.settle().unwrap();
+}
