@@ -1,7 +1,7 @@
 //! What must hold at each step of a run. Source: DESIGN 1.
 
 use super::Pair;
-use super::pair::tariff;
+use super::config::{TOLERANCE_MS, tariff};
 use crate::meter::Reading;
 use crate::session::Event;
 use crate::units::{Mono, Msat};
@@ -175,7 +175,7 @@ impl Pair {
         let lead = Msat::new(tick.msat() / 5).unwrap_or_default();
         let part = used.media_ms.saturating_mul(20) / 1_000;
         let drift = tariff(&self.config).price(Reading {
-            media_ms: part.max(super::pair::TOLERANCE_MS.into()),
+            media_ms: part.max(TOLERANCE_MS.into()),
             bytes: 0,
         });
         tick.saturating_plus(lead).saturating_plus(drift.min(tick))

@@ -58,6 +58,10 @@ impl FakeMint {
     }
 
     /// Makes a network call. The same call again has the same answer and no further effect.
+    ///
+    /// # Errors
+    /// [`BackendError::Unknown`] for a call that it does not know; `Fatal` where the wallet holds
+    /// too little.
     pub fn run(&mut self, effect: &Effect) -> Result<Bytes, BackendError> {
         let call = Call::from_bytes(&effect.body).ok_or(BackendError::Unknown)?;
         match call {

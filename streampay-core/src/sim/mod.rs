@@ -4,6 +4,7 @@
 //!
 //! Everything follows from a seed and a list of [`Fault`]s: a run replays exactly.
 
+mod config;
 mod fake;
 mod judge;
 mod link;
@@ -13,11 +14,12 @@ mod side;
 mod strategy;
 mod world;
 
+pub use config::{Fault, PairConfig};
 pub use fake::FakeBackend;
 pub use judge::Violation;
 pub use link::{Direction, Weather};
 pub use mint::FakeMint;
-pub use pair::{Fault, Pair, PairConfig};
+pub use pair::Pair;
 pub use strategy::{fault, faults};
 
 /// A small seeded generator: the simulator must not depend on the host's randomness.

@@ -2,92 +2,24 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::Rng;
-use super::fake::FakeBackend;
+use super::config::{Fault, PairConfig, policy, terms};
 use super::judge::Violation;
 use super::link::{Direction, SimLink, Weather};
 use super::mint::FakeMint;
 use super::side::{Config, Session, Side};
 use crate::backend::Effect;
-use crate::meter::{PauseReason, Rate, Reading, Tariff};
+use crate::meter::{PauseReason, Reading};
 use crate::session::{
     CloseCode, Command, Entropy, Event, Input, PayeeConfig, PayeeSession, PayerConfig,
-    PayerSession, Policy, SecretKey,
+    PayerSession, SecretKey,
 };
 use crate::store::MemoryStore;
 use crate::units::{Mono, Msat, Now, Unix};
-use crate::wire::{Method, Terms};
-
-/// Something that goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The link does this to the next messages.
-    Weather(Weather),
-    /// The connection is gone for so many milliseconds.
-    LinkDown(u64),
-    /// The payer's process dies so many outputs from here, and is back after a while.
-    CrashPayer {
-        /// Outputs still taken.
-        outputs: u16,
-        /// Milliseconds until it is back.
-        away_ms: u64,
-    },
-    /// The payee's process dies so many outputs from here, and is back after a while.
-    CrashPayee {
-        /// Outputs still taken.
-        outputs: u16,
-        /// Milliseconds until it is back.
-        away_ms: u64,
-    },
-    /// The mint does not answer for so many milliseconds.
-    MintAway(u64),
-    /// The mint acts on so many calls and its answer is lost.
-    LoseAnswers(u8),
-    /// The payer pauses for so many milliseconds.
-    PausePayer(u64),
-}
-
-/// What two sides agreed on before the run.
-#[derive(Clone, Debug)]
-pub struct PairConfig {
-    /// For all randomness of the run.
-    pub seed: u64,
-    /// One tick, in millisatoshi; a second costs as much.
-    pub tick: Msat,
-    /// The payer's budget.
-    pub budget: Msat,
-    /// What the payer's wallet holds.
-    pub wallet: Msat,
-    /// The credit window.
-    pub window: Msat,
-    /// The preview.
-    pub preview: Msat,
-    /// Somebody in the middle ends both connections: each side sees another channel.
-    pub mitm: bool,
-    /// The user consents to drift half a second after it paused the session.
-    pub consents: bool,
-}
-
-impl Default for PairConfig {
-    fn default() -> Self {
-        let sat = |sat| Msat::from_sat(sat).unwrap_or_default();
-        Self {
-            seed: 1,
-            tick: sat(2),
-            budget: sat(200),
-            wallet: sat(1_000),
-            window: Msat::ZERO,
-            preview: Msat::ZERO,
-            mitm: false,
-            consents: true,
-        }
-    }
-}
 
 /// What changes, drops or adds messages on their way.
 pub(super) type Tamper = Box<dyn FnMut(Direction, &Bytes) -> Vec<Bytes> + Send>;
@@ -102,6 +34,7 @@ pub struct Pair {
     pub(super) payer: Side,
     pub(super) payee: Side,
     /// The payee's key of the first session: for receipts that lie.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests forge with it"))]
     pub(super) payee_key: SecretKey,
     /// True where the payee is a fresh machine though its session is settled.
     pub(super) payee_stands_in: bool,
@@ -134,11 +67,11 @@ pub struct Pair {
 
 /// So often a run may go round at one moment before it counts as stuck.
 const ROUNDS_MAX: u32 = 10_000;
-/// The least tolerance of the two meters in the terms, in milliseconds.
-pub(super) const TOLERANCE_MS: u32 = 200;
-
 impl Pair {
     /// Two sides that have not met, and a link between them.
+    ///
+    /// # Panics
+    /// With a probability of 2^-128: a key that is none.
     #[must_use]
     pub fn new(config: PairConfig) -> Self {
         let mut rng = Rng::new(config.seed);
@@ -391,42 +324,5 @@ impl core::fmt::Debug for Pair {
             .field("now", &self.now)
             .field("credited", &self.credited)
             .finish_non_exhaustive()
-    }
-}
-
-pub(super) fn tariff(config: &PairConfig) -> Tariff {
-    Tariff {
-        time: Rate::new(config.tick, 1_000).ok(),
-        bytes: None,
-    }
-}
-
-fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
-    Terms {
-        title: "simulated".into(),
-        tariff: tariff(config),
-        tick: config.tick,
-        preview: config.preview,
-        window: config.window,
-        tolerance_permille: 20,
-        tolerance_ms: TOLERANCE_MS,
-        live_ms: 2_000,
-        methods: vec![Method {
-            name: FakeBackend::METHOD.into(),
-            params: Vec::new(),
-        }],
-        resumable_s: 86_400,
-        expires: Unix(u64::MAX),
-        payee: payee.public(),
-    }
-}
-
-fn policy(config: &PairConfig, terms: &Terms) -> Policy {
-    Policy {
-        budget: config.budget,
-        max_tariff: terms.tariff,
-        max_tick: config.tick,
-        methods: vec![FakeBackend::METHOD.into()],
-        stall_close_ms: 600_000,
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::fake::FakeBackend;
-use crate::backend::{BackendMachine, Effect, EffectResult};
+use crate::backend::{BackendMachine, Effect, EffectResult, RestoredPurse};
 use crate::meter::{Grant, Reading};
 use crate::session::{
     ApiMisuse, BackendEvent, Event, Input, Output, PayeeConfig, PayeeSession, PayerConfig,
@@ -199,7 +199,7 @@ impl Side {
     }
 
     fn restore_purses(&mut self, now: Now, session: SessionId) -> Vec<Effect> {
-        let mut purses: BTreeMap<PurseId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut purses: BTreeMap<PurseId, RestoredPurse> = BTreeMap::new();
         let all = self
             .store
             .scan(&crate::store::session_prefix(session))

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::config::Fault;
 use super::link::Weather;
-use super::pair::Fault;
 
 /// One fault of any kind.
 pub fn fault() -> impl Strategy<Value = Fault> {

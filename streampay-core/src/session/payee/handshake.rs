@@ -1,5 +1,7 @@
 //! Waiting and Greeted: from a fresh connection to one that both sides signed.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 use minicbor::bytes::ByteArray;
 
@@ -102,12 +104,12 @@ impl PayeeSession {
         }));
         self.out.push_back(Output::Send(welcome.clone()));
         let deadline = self.now.mono.after_ms(HANDSHAKE_MS);
-        self.phase = Phase::Greeted(Greeted {
+        self.phase = Phase::Greeted(Box::new(Greeted {
             hello: hello.clone(),
             welcome,
             binding,
             deadline,
-        });
+        }));
     }
 
     /// Whether this hello may open, or resume, this session.

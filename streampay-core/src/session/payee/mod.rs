@@ -29,11 +29,12 @@ mod config;
 mod flow;
 mod handshake;
 mod lease;
+mod output;
 mod purses;
 mod receive;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -45,16 +46,15 @@ use self::flow::Live;
 use self::handshake::Greeted;
 use super::flow::Flow;
 use super::pace::Backoff;
-use super::record::{PayeePurse, PayeeRecord, from_bytes, method_name, to_bytes};
+use super::record::{PayeePurse, PayeeRecord, from_bytes};
 use super::{
-    ApiMisuse, BackendEvent, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input,
-    LinkEvent, Misbehaviour, Output, SecretKey, Signature,
+    ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
+    Misbehaviour, Output, SecretKey, Signature,
 };
-use crate::backend::Request;
-use crate::meter::{Grant, PauseReason, Reading, Schedule};
-use crate::store::{ChangeSet, Key, StoreError, session_key};
-use crate::units::{Mono, Msat, Now, PurseId, PurseKey, RequestId, SessionId};
-use crate::wire::{Message, Terms, decode, encode};
+use crate::meter::{Grant, Reading, Schedule};
+use crate::store::{Key, StoreError, session_key};
+use crate::units::{Mono, Msat, Now, PurseId, SessionId};
+use crate::wire::{Message, Terms, decode};
 
 /// Messages that make no sense before the payee gives up on its peer. Chosen arbitrarily: a
 /// sound peer sends none.
@@ -92,7 +92,7 @@ struct Up {
 enum Phase {
     Offline,
     Waiting { deadline: Mono },
-    Greeted(Greeted),
+    Greeted(Box<Greeted>),
     Live(Live),
     Settling(Settling),
     Lingering(Lingering),
@@ -377,78 +377,6 @@ impl PayeeSession {
             .purses
             .iter_mut()
             .find(|purse| purse.id == id)
-    }
-
-    fn event(&mut self, event: Event) {
-        self.out.push_back(Output::Event(event));
-    }
-
-    fn send(&mut self, message: &Message) {
-        if self.up.is_some() {
-            self.out.push_back(Output::Send(encode(message)));
-        }
-    }
-
-    fn gate(&mut self, grant: Grant) {
-        self.out.push_back(Output::Gate(grant));
-    }
-
-    fn shut_gate(&mut self, reason: PauseReason) {
-        self.gate(Grant::Paused(reason));
-    }
-
-    fn persist(&mut self) {
-        let changes = self.changes();
-        if !changes.is_empty() {
-            self.out.push_back(Output::Persist(changes));
-        }
-    }
-
-    fn changes(&self) -> ChangeSet {
-        let mut changes = ChangeSet::new();
-        if let Some(record) = &self.record {
-            changes.put(session_key(record.common.session), to_bytes(record));
-        }
-        changes
-    }
-
-    /// Takes a backend's answer: its changes and the record's become durable together, before
-    /// its effects run and before anything is said of its outcome.
-    fn on_backend(&mut self, event: BackendEvent) {
-        let BackendEvent { purse, answer } = event;
-        let method = self.method_of(purse.purse);
-        let before = core::mem::take(&mut self.out);
-        if let Some(outcome) = answer.outcome {
-            self.on_outcome(purse.purse, outcome);
-        }
-        let after = core::mem::replace(&mut self.out, before);
-        let mut changes = answer.delta.within_purse(purse);
-        changes.merge(answer.node_delta.within_node(&method));
-        changes.merge(self.changes());
-        self.out.push_back(Output::Persist(changes));
-        let effects = answer.effects.into_iter();
-        self.out.extend(effects.map(|effect| Output::Effect {
-            method: method.clone(),
-            effect,
-        }));
-        self.out.extend(after);
-    }
-
-    fn method_of(&self, id: PurseId) -> String {
-        let method = self.purse(id).map(|purse| purse.method).unwrap_or_default();
-        method_name(&self.config.terms, method)
-    }
-
-    fn ask(&mut self, id: PurseId, request_id: RequestId, request: Request) {
-        let Some(session) = self.session else { return };
-        let method = self.method_of(id);
-        let purse = PurseKey { session, purse: id };
-        self.out.push_back(Output::Backend {
-            method,
-            purse,
-            id: request_id,
-            request,
-        });
     }
 }
 

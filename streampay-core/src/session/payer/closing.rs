@@ -6,13 +6,17 @@ use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Request};
 use crate::session::pace::Backoff;
 use crate::session::record::PurseState;
-use crate::session::{CloseCode, Event};
+use crate::session::{CloseCode, Event, Misbehaviour};
 use crate::units::{Mono, Msat, PurseId};
 use crate::wire::{Close, Closed, Message};
 
 /// How long the payee has to answer a close, in milliseconds; then the payer takes home what is
 /// not acknowledged all the same.
 const CLOSE_MS: u64 = 6_000;
+
+/// Messages that make no sense before the payer gives up on its peer. Chosen arbitrarily: a
+/// sound peer sends none.
+const NONSENSE_MAX: u16 = 16;
 
 /// The session is closing, durably, and the payee was told.
 pub(super) struct Closing {
@@ -71,7 +75,8 @@ impl PayerSession {
         }
     }
 
-    /// The payee wants to end, or cannot go on.
+    /// The payee wants to end, or cannot go on. Also before the binding, when nobody has signed
+    /// it: who can say so there could as well cut the line, and our money comes home.
     pub(super) fn on_close(&mut self, code: CloseCode) {
         self.close(code, true);
     }
@@ -233,5 +238,27 @@ impl PayerSession {
         self.persist();
         self.event(Event::Settled { total, returned });
         self.phase = Phase::Ended;
+    }
+
+    pub(super) fn misbehaved(&mut self, how: Misbehaviour) {
+        self.event(Event::Misbehaved { how });
+        self.give_up_on_peer();
+    }
+
+    fn give_up_on_peer(&mut self) {
+        match self.phase {
+            // Old messages may still arrive; they change nothing any more.
+            Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
+            // Nobody has signed anything on this connection: it cannot end a session.
+            Phase::Greeting(_) | Phase::Binding(_) => self.handshake_failed(CloseCode::Misbehaved),
+            _ => self.close(CloseCode::Misbehaved, false),
+        }
+    }
+
+    pub(super) fn count_nonsense(&mut self) {
+        self.nonsense = self.nonsense.saturating_add(1);
+        if self.nonsense == NONSENSE_MAX {
+            self.give_up_on_peer();
+        }
     }
 }

@@ -30,6 +30,7 @@ mod config;
 mod flow;
 mod handshake;
 mod meter;
+mod output;
 mod pay;
 mod purses;
 
@@ -46,19 +47,15 @@ use self::flow::Live;
 use self::handshake::{Binding, Greeting};
 use super::flow::Flow;
 use super::pace::Backoff;
-use super::record::{PayerRecord, from_bytes, to_bytes};
+use super::record::{PayerRecord, from_bytes};
 use super::{
-    ApiMisuse, BackendEvent, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input,
-    LinkEvent, Misbehaviour, Output, SecretKey,
+    ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
+    Misbehaviour, Output, SecretKey,
 };
 use crate::meter::{Reading, Schedule};
-use crate::store::{ChangeSet, Key, StoreError, session_key};
+use crate::store::{Key, StoreError, session_key};
 use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
-use crate::wire::{Message, Terms, decode, encode};
-
-/// Messages that make no sense before the payer gives up on its peer. Chosen arbitrarily: a
-/// sound peer sends none.
-const NONSENSE_MAX: u16 = 16;
+use crate::wire::{Message, Terms, decode};
 
 /// The payer's side of a session. Sans-IO: give it inputs, then take every output in order.
 ///
@@ -352,28 +349,6 @@ impl PayerSession {
         }
     }
 
-    fn misbehaved(&mut self, how: Misbehaviour) {
-        self.event(Event::Misbehaved { how });
-        self.give_up_on_peer();
-    }
-
-    fn give_up_on_peer(&mut self) {
-        match self.phase {
-            // Old messages may still arrive; they change nothing any more.
-            Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
-            // Nobody has signed anything on this connection: it cannot end a session.
-            Phase::Greeting(_) | Phase::Binding(_) => self.handshake_failed(CloseCode::Misbehaved),
-            _ => self.close(CloseCode::Misbehaved, false),
-        }
-    }
-
-    fn count_nonsense(&mut self) {
-        self.nonsense = self.nonsense.saturating_add(1);
-        if self.nonsense == NONSENSE_MAX {
-            self.give_up_on_peer();
-        }
-    }
-
     fn schedule(&self) -> Schedule {
         let tariff = self.terms().map(|terms| terms.tariff).unwrap_or_default();
         Schedule {
@@ -392,53 +367,6 @@ impl PayerSession {
     fn sum(&self, part: impl Fn(&super::record::PayerPurse) -> Msat) -> Msat {
         let purses = self.record.iter().flat_map(|record| &record.purses);
         purses.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(part(purse)))
-    }
-
-    fn event(&mut self, event: Event) {
-        self.out.push_back(Output::Event(event));
-    }
-
-    fn send(&mut self, message: &Message) {
-        if self.up.is_some() {
-            self.out.push_back(Output::Send(encode(message)));
-        }
-    }
-
-    fn persist(&mut self) {
-        let changes = self.changes();
-        if !changes.is_empty() {
-            self.out.push_back(Output::Persist(changes));
-        }
-    }
-
-    fn changes(&self) -> ChangeSet {
-        let mut changes = ChangeSet::new();
-        if let Some(record) = &self.record {
-            changes.put(session_key(self.session), to_bytes(record));
-        }
-        changes
-    }
-
-    /// Takes a backend's answer: its changes and the record's become durable together, before
-    /// its effects run and before anything is said of its outcome.
-    fn on_backend(&mut self, event: BackendEvent) {
-        let BackendEvent { purse, answer } = event;
-        let method = self.method_of(purse.purse);
-        let before = core::mem::take(&mut self.out);
-        if let Some(outcome) = answer.outcome {
-            self.on_outcome(purse.purse, outcome);
-        }
-        let after = core::mem::replace(&mut self.out, before);
-        let mut changes = answer.delta.within_purse(purse);
-        changes.merge(answer.node_delta.within_node(&method));
-        changes.merge(self.changes());
-        self.out.push_back(Output::Persist(changes));
-        let effects = answer.effects.into_iter();
-        self.out.extend(effects.map(|effect| Output::Effect {
-            method: method.clone(),
-            effect,
-        }));
-        self.out.extend(after);
     }
 }
 

@@ -1,0 +1,56 @@
+//! What leaves the machine, in the order that keeps the promises.
+
+use super::PayerSession;
+use crate::session::record::to_bytes;
+use crate::session::{BackendEvent, Event, Output};
+use crate::store::{ChangeSet, session_key};
+use crate::wire::{Message, encode};
+
+impl PayerSession {
+    pub(super) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    pub(super) fn send(&mut self, message: &Message) {
+        if self.up.is_some() {
+            self.out.push_back(Output::Send(encode(message)));
+        }
+    }
+
+    pub(super) fn persist(&mut self) {
+        let changes = self.changes();
+        if !changes.is_empty() {
+            self.out.push_back(Output::Persist(changes));
+        }
+    }
+
+    fn changes(&self) -> ChangeSet {
+        let mut changes = ChangeSet::new();
+        if let Some(record) = &self.record {
+            changes.put(session_key(self.session), to_bytes(record));
+        }
+        changes
+    }
+
+    /// Takes a backend's answer: its changes and the record's become durable together, before
+    /// its effects run and before anything is said of its outcome.
+    pub(super) fn on_backend(&mut self, event: BackendEvent) {
+        let BackendEvent { purse, answer } = event;
+        let method = self.method_of(purse.purse);
+        let before = core::mem::take(&mut self.out);
+        if let Some(outcome) = answer.outcome {
+            self.on_outcome(purse.purse, outcome);
+        }
+        let after = core::mem::replace(&mut self.out, before);
+        let mut changes = answer.delta.within_purse(purse);
+        changes.merge(answer.node_delta.within_node(&method));
+        changes.merge(self.changes());
+        self.out.push_back(Output::Persist(changes));
+        let effects = answer.effects.into_iter();
+        self.out.extend(effects.map(|effect| Output::Effect {
+            method: method.clone(),
+            effect,
+        }));
+        self.out.extend(after);
+    }
+}

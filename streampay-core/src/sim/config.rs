@@ -1,0 +1,117 @@
+//! What can go wrong in a run, and what the two sides agreed on before it.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::fake::FakeBackend;
+use super::link::Weather;
+use crate::meter::{Rate, Tariff};
+use crate::session::{Policy, SecretKey};
+use crate::units::{Msat, Unix};
+use crate::wire::{Method, Terms};
+
+/// The least tolerance of the two meters in the terms, in milliseconds.
+pub(super) const TOLERANCE_MS: u32 = 200;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The link does this to the next messages.
+    Weather(Weather),
+    /// The connection is gone for so many milliseconds.
+    LinkDown(u64),
+    /// The payer's process dies so many outputs from here, and is back after a while.
+    CrashPayer {
+        /// Outputs still taken.
+        outputs: u16,
+        /// Milliseconds until it is back.
+        away_ms: u64,
+    },
+    /// The payee's process dies so many outputs from here, and is back after a while.
+    CrashPayee {
+        /// Outputs still taken.
+        outputs: u16,
+        /// Milliseconds until it is back.
+        away_ms: u64,
+    },
+    /// The mint does not answer for so many milliseconds.
+    MintAway(u64),
+    /// The mint acts on so many calls and its answer is lost.
+    LoseAnswers(u8),
+    /// The payer pauses for so many milliseconds.
+    PausePayer(u64),
+}
+
+/// What two sides agreed on before the run.
+#[derive(Clone, Debug)]
+pub struct PairConfig {
+    /// For all randomness of the run.
+    pub seed: u64,
+    /// One tick, in millisatoshi; a second costs as much.
+    pub tick: Msat,
+    /// The payer's budget.
+    pub budget: Msat,
+    /// What the payer's wallet holds.
+    pub wallet: Msat,
+    /// The credit window.
+    pub window: Msat,
+    /// The preview.
+    pub preview: Msat,
+    /// Somebody in the middle ends both connections: each side sees another channel.
+    pub mitm: bool,
+    /// The user consents to drift half a second after it paused the session.
+    pub consents: bool,
+}
+
+impl Default for PairConfig {
+    fn default() -> Self {
+        let sat = |sat| Msat::from_sat(sat).unwrap_or_default();
+        Self {
+            seed: 1,
+            tick: sat(2),
+            budget: sat(200),
+            wallet: sat(1_000),
+            window: Msat::ZERO,
+            preview: Msat::ZERO,
+            mitm: false,
+            consents: true,
+        }
+    }
+}
+
+pub(super) fn tariff(config: &PairConfig) -> Tariff {
+    Tariff {
+        time: Rate::new(config.tick, 1_000).ok(),
+        bytes: None,
+    }
+}
+
+pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
+    Terms {
+        title: "simulated".into(),
+        tariff: tariff(config),
+        tick: config.tick,
+        preview: config.preview,
+        window: config.window,
+        tolerance_permille: 20,
+        tolerance_ms: TOLERANCE_MS,
+        live_ms: 2_000,
+        methods: vec![Method {
+            name: FakeBackend::METHOD.into(),
+            params: Vec::new(),
+        }],
+        resumable_s: 86_400,
+        expires: Unix(u64::MAX),
+        payee: payee.public(),
+    }
+}
+
+pub(super) fn policy(config: &PairConfig, terms: &Terms) -> Policy {
+    Policy {
+        budget: config.budget,
+        max_tariff: terms.tariff,
+        max_tick: config.tick,
+        methods: vec![FakeBackend::METHOD.into()],
+        stall_close_ms: 600_000,
+    }
+}
