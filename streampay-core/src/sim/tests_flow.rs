@@ -4,7 +4,7 @@ use super::*;
 use crate::meter::{Grant, PauseReason};
 use crate::session::{CloseCode, Command, Event};
 use crate::store::{ChangeSet, MemoryStore, Store};
-use crate::units::Msat;
+use crate::units::{Msat, PurseId};
 use crate::wire::{Message, decode};
 
 const PAYER: Direction = Direction::ToPayer;
@@ -182,5 +182,35 @@ fn payee_restored_from_a_backup_is_brought_forward() {
     pair.payee_stands_in = false;
     pair.run(8_000, &[]).unwrap();
     assert!(pair.credited().msat() >= credited.msat() + 10_000);
+    pair.settle().unwrap();
+}
+
+#[test]
+fn purse_that_the_payee_forgot_is_left_for_another() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(75, &[]).unwrap();
+    // Bound, and no purse yet.
+    let old = backup(&pair.payee.store);
+    pair.run(90, &[]).unwrap();
+    pair.payee.store = old;
+    pair.payee.die();
+    pair.payee_back = Some(pair.now.mono.after_ms(300));
+    pair.take_link_down(500);
+    pair.run(10_000, &[]).unwrap();
+    let open = |event: &Event| {
+        matches!(
+            event,
+            Event::PurseOpen {
+                purse: PurseId(1),
+                ..
+            }
+        )
+    };
+    assert!(any(&pair, PAYER, |event| matches!(
+        event,
+        Event::TickReclaimed { .. }
+    )));
+    assert!(any(&pair, PAYER, open));
+    assert!(pair.credited().msat() >= 14_000, "{pair:?}");
     pair.settle().unwrap();
 }
