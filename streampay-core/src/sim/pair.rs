@@ -50,6 +50,8 @@ pub struct Pair {
     pub(super) lose_answers: u8,
     pub(super) resume_at: Option<Mono>,
     pub(super) consent_at: Option<Mono>,
+    /// When the connection of a process that died goes down.
+    pub(super) hang_up_at: Option<Mono>,
     /// Calls on their way to the mint: when they end, whose, which life of that side.
     pub(super) calls: BTreeMap<(Mono, u64), (Direction, u32, Effect)>,
     pub(super) call_count: u64,
@@ -136,6 +138,7 @@ impl Pair {
             lose_answers: 0,
             resume_at: None,
             consent_at: None,
+            hang_up_at: None,
             calls: BTreeMap::new(),
             call_count: 0,
             media: BTreeMap::new(),

@@ -15,6 +15,8 @@ use crate::units::{Mono, Unix};
 
 /// Media moves in steps of so many milliseconds.
 const STEP_MS: u64 = 40;
+/// How long a dead process's connection stays up, in milliseconds.
+const HANG_UP_MS: u64 = 60;
 /// How long the mint takes, in milliseconds.
 const MINT_MS: u64 = 30;
 
@@ -28,6 +30,7 @@ impl Pair {
             alive(&self.payee, self.payee_back),
             self.resume_at,
             self.consent_at,
+            self.hang_up_at,
         ];
         let flows = self.link_up && self.payee.grant.admits(self.after_step());
         let media = flows.then(|| self.media_at.after_ms(STEP_MS));
@@ -63,6 +66,10 @@ impl Pair {
     fn come_back(&mut self) {
         let now = self.now.mono;
         let due = |back: Option<Mono>| back.is_some_and(|back| back <= now);
+        if due(self.hang_up_at) {
+            self.hang_up_at = None;
+            self.take_link_down(200);
+        }
         if due(self.payer_back) && self.payer.session.is_none() {
             self.restart(Direction::ToPayer);
         }
@@ -238,7 +245,8 @@ impl Pair {
                 Direction::ToPayer => self.payer_back = back,
                 Direction::ToPayee => self.payee_back = back,
             }
-            self.take_link_down(200);
+            // What it said before still arrives; then the other side hears that it is gone.
+            self.hang_up_at = Some(now.after_ms(HANG_UP_MS));
         }
     }
 
