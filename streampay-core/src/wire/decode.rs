@@ -154,7 +154,7 @@ fn nack(map: &mut Map<'_, '_>) -> Result<Nack, WireError> {
     let (purse, seq) = (PurseId(map.small(2)?), Seq(map.u64(4)?));
     let code = RefusalCode::from_code(map.small(6)?);
     let consumed = Consumed::from_code(map.small(8)?);
-    let consumed = consumed.ok_or(WireError::OutOfRange(map.field(8)))?;
+    let consumed = consumed.ok_or_else(|| WireError::OutOfRange(map.field(8)))?;
     Ok(Nack {
         purse,
         seq,
@@ -167,7 +167,7 @@ fn pause(map: &mut Map<'_, '_>) -> Result<Pause, WireError> {
     let (epoch, reason) = (map.u64(2)?, PauseReason::from_code(map.small(4)?));
     Ok(Pause {
         epoch,
-        reason: reason.ok_or(WireError::OutOfRange(map.field(4)))?,
+        reason: reason.ok_or_else(|| WireError::OutOfRange(map.field(4)))?,
     })
 }
 
