@@ -1,1 +1,82 @@
-//! placeholder
+//! Fuzz targets of streampay, as plain functions: anybody can call them with any bytes.
+//!
+//! | target | what it is given | what must hold |
+//! |---|---|---|
+//! | [`wire`] | one data-channel message | a typed end; what decodes has one encoding |
+//! | [`terms`] | signed terms out of a store or a link | the same, and equal terms hash alike |
+//!
+//! `corpus/TARGET` holds what each has learnt and every input that once broke it; `cargo test`
+//! replays all of it on stable Rust. To look for more, with cargo-fuzz:
+//!
+//! ```text
+//! cargo +nightly fuzz run wire --features libfuzzer -- -use_value_profile=1 -max_total_time=60
+//! ```
+
+use streampay_core::backend::RefusalCode;
+use streampay_core::session::CloseCode;
+use streampay_core::wire::{self, MESSAGE_MAX, Message, Terms, WireError};
+
+/// A target: takes any bytes, panics where something does not hold.
+pub type Target = fn(&[u8]);
+
+/// All targets by the name of their corpus folder.
+pub const TARGETS: [(&str, Target); 2] = [("wire", wire), ("terms", terms)];
+
+/// One message from a peer.
+///
+/// # Panics
+/// Where the codec contradicts itself.
+pub fn wire(bytes: &[u8]) {
+    let scanned = wire::scan(bytes);
+    let decoded = wire::decode(bytes);
+    if scanned.is_err() {
+        assert!(decoded.is_err(), "decoded what the scan refuses");
+    }
+    let peeked = wire::peek_session(bytes);
+    let Ok(Some(message)) = decoded else {
+        assert!(peeked.is_err(), "a session in what is no message");
+        return;
+    };
+    assert_eq!(peeked.is_ok(), matches!(message, Message::Hello(_)));
+    assert!(bytes.len() <= MESSAGE_MAX);
+    let again = wire::encode(&message);
+    assert!(
+        wire::decode(&again) == Ok(Some(message.clone())),
+        "another message after a round trip"
+    );
+    // Odd keys that were skipped are not written again, and a code of a later version is written
+    // as "other". All else has one encoding.
+    if !has_unknown_code(&message) && again != bytes {
+        assert!(again.len() < bytes.len(), "two encodings of one message");
+    }
+    if let Message::Welcome(welcome) = &message {
+        terms(&welcome.terms.to_bytes());
+    }
+}
+
+/// Terms by themselves.
+///
+/// # Panics
+/// Where the codec or the hash contradicts itself.
+pub fn terms(bytes: &[u8]) {
+    let Ok(terms) = Terms::from_bytes(bytes) else {
+        return;
+    };
+    let again = terms.to_bytes();
+    let back: Result<Terms, WireError> = Terms::from_bytes(&again);
+    assert_eq!(back.as_ref(), Ok(&terms), "other terms after a round trip");
+    assert_eq!(back.map(|back| back.hash()), Ok(terms.hash()));
+    if again != bytes {
+        assert!(again.len() < bytes.len(), "two encodings of the same terms");
+    }
+}
+
+fn has_unknown_code(message: &Message) -> bool {
+    match message {
+        Message::PurseRefused(refused) => refused.code == RefusalCode::Other,
+        Message::Nack(nack) => nack.code == RefusalCode::Other,
+        Message::Close(close) => close.code == CloseCode::Other,
+        Message::Closed(closed) => closed.code == CloseCode::Other,
+        _ => false,
+    }
+}

@@ -1,0 +1,89 @@
+//! Replays every corpus on stable Rust.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use streampay_core::wire::{Terms, decode};
+
+mod seeds;
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target)
+}
+
+fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(corpus(target)).expect("each target has a corpus");
+    entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_input_of_every_corpus_ends_well() {
+    for (name, target) in streampay_fuzz::TARGETS {
+        let inputs = inputs(name);
+        assert!(!inputs.is_empty(), "{name} has an empty corpus");
+        for (path, bytes) in inputs {
+            // The name of an input that breaks is the last line before the panic.
+            println!("{}", path.display());
+            target(&bytes);
+        }
+    }
+}
+
+/// Not a fuzzer, but enough to see at once that something is badly wrong: each input with one
+/// byte changed, and cut.
+#[test]
+fn every_input_with_one_byte_changed_ends_well() {
+    for (name, target) in streampay_fuzz::TARGETS {
+        for (path, bytes) in inputs(name) {
+            println!("{}", path.display());
+            for at in 0..bytes.len().min(600) {
+                target(&bytes[..at]);
+                for change in [0x01, 0x20, 0x80, 0xff] {
+                    let mut changed = bytes.clone();
+                    changed[at] ^= change;
+                    target(&changed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn corpus_begins_with_every_message_and_every_refusal() {
+    let kinds: BTreeSet<u64> = inputs("wire")
+        .iter()
+        .filter_map(|(_, bytes)| decode(bytes).ok().flatten())
+        .map(|message| message.number())
+        .collect();
+    assert_eq!(kinds, (0..=26).step_by(2).chain([1]).collect());
+    let errors: BTreeSet<u16> = inputs("wire")
+        .iter()
+        .filter_map(|(_, bytes)| decode(bytes).err())
+        .map(|error| error.code())
+        .collect();
+    assert_eq!(errors, (1..=17).collect());
+    let terms = inputs("terms");
+    assert!(terms.iter().any(|(_, b)| Terms::from_bytes(b).is_ok()));
+    assert!(terms.iter().any(|(_, b)| Terms::from_bytes(b).is_err()));
+}
+
+/// The seeds are made from messages, so that they never grow old. `UPDATE_SEEDS=1 cargo test -p
+/// streampay-fuzz` writes them.
+#[test]
+fn seeds_are_what_this_version_writes() {
+    for (target, name, bytes) in seeds::all() {
+        let path = corpus(target).join(name);
+        if env::var_os("UPDATE_SEEDS").is_some() {
+            fs::create_dir_all(corpus(target)).unwrap();
+            fs::write(&path, &bytes).unwrap();
+        }
+        let found = fs::read(&path).unwrap_or_default();
+        assert!(found == bytes, "{target}/{name} has grown old");
+    }
+}

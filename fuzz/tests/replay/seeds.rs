@@ -1,0 +1,204 @@
+//! One message of every kind, and one input for every way to refuse.
+
+use bytes::Bytes;
+use streampay_core::backend::{Consumed, RefusalCode};
+use streampay_core::meter::{PauseReason, Rate, Reading, Tariff};
+use streampay_core::session::{CloseCode, Entropy, Receipt, SecretKey};
+use streampay_core::units::{Msat, PurseId, Seq, SessionId, Unix, XOnlyKey};
+use streampay_core::wire::*;
+
+/// `(target, file, bytes)`.
+pub(crate) fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let messages = messages()
+        .into_iter()
+        .map(|(name, message)| ("wire", name, encode(&message).to_vec()));
+    let refused = refused()
+        .into_iter()
+        .map(|(name, bytes)| ("wire", name, bytes));
+    let terms = [
+        ("terms", "terms", terms().to_bytes()),
+        ("terms", "refused-empty", vec![0xa0]),
+    ];
+    messages.chain(refused).chain(terms).collect()
+}
+
+fn key(name: &str) -> SecretKey {
+    SecretKey::derive(&Entropy([1; 32]), name).unwrap()
+}
+
+fn msat(msat: u64) -> Msat {
+    Msat::new(msat).unwrap()
+}
+
+fn terms() -> Terms {
+    let rate = |msat_each, per| Rate::new(msat(msat_each), per).ok();
+    Terms {
+        title: "clip".into(),
+        tariff: Tariff {
+            time: rate(2_000, 10_000),
+            bytes: rate(1, 4_096),
+        },
+        tick: msat(2_000),
+        preview: msat(1_000),
+        window: Msat::ZERO,
+        tolerance_permille: 20,
+        tolerance_ms: 1_000,
+        live_ms: 2_000,
+        methods: ["cashu-swap", "fake"].map(method).into(),
+        resumable_s: 86_400,
+        expires: Unix(1_800_000_000),
+        payee: key("payee").public(),
+    }
+}
+
+fn method(name: &str) -> Method {
+    Method {
+        name: name.into(),
+        params: b"params".to_vec(),
+    }
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let session = SessionId([7; 32]);
+    let (purse, seq) = (PurseId(0), Seq(1));
+    let reading = Reading {
+        media_ms: 10_000,
+        bytes: 300_000,
+    };
+    let receipt = Receipt {
+        purse,
+        seq,
+        cumulative: msat(2_000),
+        total: msat(2_000),
+        reading,
+    };
+    let evidence = receipt.sign(session, &key("payee-session"));
+    let signature = evidence.signature;
+    let session_key: XOnlyKey = key("payer-session").public();
+    let hello = Hello {
+        session,
+        versions: vec![VERSION],
+        features: 0,
+        nonce: [8; 32],
+        identity: key("payer").public(),
+        session_key,
+        root: None,
+        evidence: None,
+    };
+    let code = CloseCode::Done;
+    vec![
+        ("hello", Message::Hello(hello.clone())),
+        (
+            "hello-resume",
+            Message::Hello(Hello {
+                root: Some([9; 32]),
+                evidence: Some(evidence),
+                ..hello
+            }),
+        ),
+        (
+            "welcome",
+            Message::Welcome(Welcome {
+                session,
+                version: VERSION,
+                features: 0,
+                nonce: [10; 32],
+                session_key,
+                terms: terms(),
+                terms_signature: signature,
+                binding: signature,
+            }),
+        ),
+        ("bind", Message::Bind(Bind { binding: signature })),
+        (
+            "ready",
+            Message::Ready(Ready {
+                evidence: Some(evidence),
+            }),
+        ),
+        (
+            "purse",
+            Message::Purse(Purse {
+                purse,
+                part: 0,
+                of: 1,
+                method: 0,
+                bytes: Bytes::from_static(b"opening"),
+            }),
+        ),
+        ("purse-ok", Message::PurseOk(PurseOk { purse })),
+        (
+            "purse-refused",
+            Message::PurseRefused(PurseRefused {
+                purse,
+                code: RefusalCode::WrongMint,
+            }),
+        ),
+        (
+            "tick",
+            Message::Tick(Tick {
+                purse,
+                seq,
+                cumulative: msat(2_000),
+                payload: Bytes::from_static(b"payment"),
+            }),
+        ),
+        (
+            "ack",
+            Message::Ack(Ack {
+                evidence,
+                grant: Some(Bytes::from_static(b"grant")),
+            }),
+        ),
+        (
+            "nack",
+            Message::Nack(Nack {
+                purse,
+                seq,
+                code: RefusalCode::AlreadySpent,
+                consumed: Consumed::Unknown,
+            }),
+        ),
+        (
+            "pause",
+            Message::Pause(Pause {
+                epoch: 1,
+                reason: PauseReason::ByPayer,
+            }),
+        ),
+        ("resume", Message::Resume(Resume { epoch: 2 })),
+        ("close", Message::Close(Close { code })),
+        (
+            "closed",
+            Message::Closed(Closed {
+                code,
+                evidence: Some(evidence),
+            }),
+        ),
+        ("reading", Message::Reading(reading)),
+    ]
+}
+
+fn refused() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("refused-01-empty", vec![]),
+        ("refused-02-too-long", vec![0; MESSAGE_MAX + 1]),
+        ("refused-03-truncated", vec![0xa2, 0, 0x16, 2]),
+        ("refused-04-trailing", vec![0xa2, 0, 0x16, 2, 1, 0]),
+        ("refused-05-not-shortest", vec![0xa2, 0, 0x16, 2, 0x18, 1]),
+        ("refused-06-indefinite", vec![0xbf, 0, 0x16, 0xff]),
+        ("refused-07-key-order", vec![0xa2, 0, 0x16, 0, 0x16]),
+        ("refused-08-key-type", vec![0xa1, 0x20, 0]),
+        ("refused-09-too-deep", vec![0x81; 64]),
+        ("refused-10-unsupported", vec![0xa1, 0, 0xf6]),
+        ("refused-11-not-utf8", vec![0xa1, 1, 0x61, 0xc3]),
+        ("refused-12-no-type", vec![0xa0]),
+        ("refused-13-unknown-type", vec![0xa1, 0, 0x18, 28]),
+        ("refused-14-unknown-key", vec![0xa3, 0, 0x16, 2, 1, 4, 0]),
+        ("refused-15-missing", vec![0xa1, 0, 0x16]),
+        ("refused-16-wrong-kind", vec![0xa2, 0, 0x16, 2, 0x60]),
+        ("refused-17-out-of-range", vec![0xa2, 0, 4, 2, 0x41, 0]),
+        ("ignored-odd-type", vec![0xa1, 0, 0x18, 29]),
+        ("ignored-odd-key", vec![0xa3, 0, 0x16, 2, 1, 3, 0x80]),
+    ]
+}
