@@ -1,0 +1,63 @@
+"""Checks what `streamer demo --json` wrote: check_demo.py LOG LEAST_MEDIA_MS.
+
+The sums must balance to the millisatoshi, fees and refund must have happened, and ffprobe must
+find the frames in the recording: a decoder that is not ours.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+FRAMES_PER_S = 25
+
+
+def check(holds, what):
+    if not holds:
+        sys.exit(f"demo: {what}")
+
+
+def frames(path):
+    found = subprocess.run(
+        ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0"]
+        + ["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0", path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(found.stdout.strip().strip(","))
+
+
+def main(log, least_media_ms):
+    with open(log, encoding="utf-8") as lines:
+        events = [json.loads(line) for line in lines if line.strip()]
+    check(events, "no line on stdout")
+    check(all("event" in event for event in events), "a line without an event")
+    summary = events[-1]
+    check(summary["event"] == "summary", f"the last line is {summary['event']}")
+    keys = ["paid_msat", "settled_msat", "fees_msat", "refunded_msat", "ticks", "media_ms"]
+    for key in keys:
+        value = summary.get(key)
+        check(isinstance(value, int) and value >= 0, f"{key} is {value!r}")
+    paid, settled, fees, refunded, ticks, media_ms = (summary[key] for key in keys)
+    check(
+        paid == settled + fees + refunded,
+        f"{paid} paid, {settled} settled + {fees} fees + {refunded} refunded",
+    )
+    check(settled > 0, "nothing settled")
+    check(fees > 0, "no fees: a mint with an input fee was expected")
+    check(refunded > 0, "nothing refunded")
+    check(ticks > 0, "no ticks")
+    check(media_ms >= least_media_ms, f"only {media_ms} of {least_media_ms} ms of media")
+    recording = summary["recording"]
+    check(recording and os.path.isfile(recording), f"no recording at {recording!r}")
+    expected = media_ms * FRAMES_PER_S // 1000
+    found = frames(recording)
+    check(found * 10 >= expected * 9, f"{found} of {expected} frames in {recording}")
+    print(
+        f"demo: {paid} msat paid = {settled} settled + {fees} fees + {refunded} refunded; "
+        f"{ticks} ticks, {media_ms} ms, {found} of {expected} frames"
+    )
+
+
+main(sys.argv[1], int(sys.argv[2]))
