@@ -2,8 +2,8 @@
 //!
 //! | target | what it is given | what must hold |
 //! |---|---|---|
-//! | [`wire`] | one data-channel message | a typed end; what decodes has one encoding |
-//! | [`terms`] | signed terms out of a store or a link | the same, and equal terms hash alike |
+//! | [`wire()`] | one data-channel message | a typed end; what decodes has one encoding |
+//! | [`terms()`] | signed terms out of a store or a link | the same, and equal terms hash alike |
 //!
 //! `corpus/TARGET` holds what each has learnt and every input that once broke it; `cargo test`
 //! replays all of it on stable Rust. To look for more, with cargo-fuzz:
