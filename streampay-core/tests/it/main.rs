@@ -1,4 +1,10 @@
 //! What holds for the crate as a whole.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
+
 mod api;
 mod tidy;
