@@ -67,7 +67,7 @@ impl PayeeSession {
         self.out.extend(after);
     }
 
-    fn method_of(&self, id: PurseId) -> String {
+    pub(super) fn method_of(&self, id: PurseId) -> String {
         let method = self.purse(id).map(|purse| purse.method).unwrap_or_default();
         method_name(&self.config.terms, method)
     }
