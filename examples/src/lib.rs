@@ -1,6 +1,14 @@
-//! What both applications share: the embedded mint, the wallet folder, the purses on disk.
+//! What both applications share, and each one's work: the embedded mint, the wallet folder, the
+//! home folder, links and prices, serving and watching.
 
+pub mod error;
+pub mod home;
+pub mod link;
 pub mod mint;
+pub mod price;
 pub mod purses;
+pub mod report;
 mod seed_file;
+pub mod streamer;
+pub mod viewer;
 pub mod wallet;

@@ -1,0 +1,75 @@
+//! One folder with everything a user owns: identity, wallet, sessions. One process at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use streampay_cashu::{Runner, SwapMachine};
+use streampay_core::driver::{Node, StoreWriter};
+use streampay_core::session::{Entropy, SecretKey};
+use streampay_core::store::RedbStore;
+
+use crate::error::AppError;
+use crate::seed_file;
+use crate::wallet::WalletFolder;
+
+/// An opened folder.
+pub struct Home {
+    /// The ecash.
+    pub wallet: Arc<WalletFolder>,
+    /// The sessions' store and payment methods.
+    pub node: Arc<Node>,
+    /// Who the user is.
+    pub identity: SecretKey,
+}
+
+impl Home {
+    /// Opens `folder`, which is made on the first call.
+    ///
+    /// # Errors
+    /// [`AppError`]: the folder is in use, or cannot be read or written.
+    pub async fn open(folder: &Path) -> Result<Self, AppError> {
+        let wallet = Arc::new(WalletFolder::open(folder)?);
+        let seed = seed_file::load_or_create(folder, "identity");
+        let seed = seed.map_err(AppError::io("the identity cannot be read"))?;
+        let mut entropy = Entropy([0; 32]);
+        for (to, from) in entropy.0.iter_mut().zip(seed.iter()) {
+            *to = *from;
+        }
+        let identity = SecretKey::derive(&entropy, "identity")
+            .map_err(|_| AppError::Usage("the identity file is damaged"))?;
+        let store = Box::new(RedbStore::open(folder)?);
+        let writer = StoreWriter::start(store).map_err(AppError::io("the store cannot start"))?;
+        let runner = Arc::new(Runner::new(wallet.clone()));
+        let machine = Box::new(SwapMachine::default());
+        let node = Node::builder(writer)
+            .method(machine, runner)
+            .build()
+            .await?;
+        Ok(Self {
+            wallet,
+            node,
+            identity,
+        })
+    }
+}
+
+impl core::fmt::Debug for Home {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Home").finish_non_exhaustive()
+    }
+}
+
+/// The folder to use: what `--data` says, or `name` in the user's data folder.
+#[must_use]
+pub fn folder(data: Option<PathBuf>, name: &str) -> PathBuf {
+    let base = || {
+        let share = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        share
+            .or_else(home)
+            .unwrap_or_else(|| PathBuf::from("."))
+            .join("streampay")
+            .join(name)
+    };
+    data.unwrap_or_else(base)
+}

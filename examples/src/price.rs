@@ -1,0 +1,93 @@
+//! Amounts and prices as people write them: `100sat`, `2sat/10s`.
+
+use std::str::FromStr;
+
+use streampay_core::meter::{Rate, Tariff};
+use streampay_core::units::Msat;
+
+/// A text is no amount or price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an amount like 100sat, or a price like 2sat/10s")]
+pub struct BadPrice;
+
+/// Whole satoshi, written `100sat` or `100`.
+///
+/// # Errors
+/// [`BadPrice`] for anything else, and for nothing at all.
+pub fn amount(text: &str) -> Result<Msat, BadPrice> {
+    let digits = text.trim().strip_suffix("sat").unwrap_or(text.trim());
+    let sat: u64 = digits.trim().parse().map_err(|_| BadPrice)?;
+    match Msat::from_sat(sat) {
+        Ok(amount) if sat > 0 => Ok(amount),
+        _ => Err(BadPrice),
+    }
+}
+
+/// So much for so many seconds: one tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// One payment.
+    pub tick: Msat,
+    /// What it buys, in milliseconds of media.
+    pub per_ms: u64,
+}
+
+impl Price {
+    /// The shortest and the longest tick, in seconds. Source: DESIGN, defaults.
+    pub const SECONDS: core::ops::RangeInclusive<u64> = 1..=60;
+
+    /// As a tariff of time.
+    #[must_use]
+    pub fn tariff(self) -> Tariff {
+        Tariff {
+            time: Rate::new(self.tick, self.per_ms).ok(),
+            bytes: None,
+        }
+    }
+}
+
+impl FromStr for Price {
+    type Err = BadPrice;
+
+    fn from_str(text: &str) -> Result<Self, BadPrice> {
+        let (tick, seconds) = text.split_once('/').ok_or(BadPrice)?;
+        let seconds = seconds.trim().strip_suffix('s').ok_or(BadPrice)?;
+        let seconds = if seconds.is_empty() {
+            1
+        } else {
+            seconds.parse().map_err(|_| BadPrice)?
+        };
+        if !Self::SECONDS.contains(&seconds) {
+            return Err(BadPrice);
+        }
+        Ok(Self {
+            tick: amount(tick)?,
+            per_ms: seconds.saturating_mul(1000),
+        })
+    }
+}
+
+impl core::fmt::Display for Price {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} for {} s", self.tick, self.per_ms / 1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_read_as_people_write_them() {
+        let price: Price = "2sat/10s".parse().unwrap();
+        assert_eq!((price.tick.msat(), price.per_ms), (2000, 10_000));
+        assert_eq!("1sat/s".parse::<Price>().unwrap().per_ms, 1000);
+        for bad in [
+            "", "2sat", "0sat/10s", "2sat/0s", "2sat/61s", "x/10s", "-1sat/1s", "2sat/10",
+        ] {
+            assert_eq!(bad.parse::<Price>(), Err(BadPrice), "{bad}");
+        }
+        assert_eq!(amount("100sat"), amount("100"));
+        assert!(amount("99999999999999999999sat").is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! Mint, streamer and viewer in one process: the whole thing, with nothing to install.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use streampay_core::session::CloseCode;
+use streampay_core::units::Msat;
+use streampay_media::peer::PeerConfig;
+use tokio::sync::mpsc;
+
+use super::serve::{Offer, serve};
+use crate::error::AppError;
+use crate::home::Home;
+use crate::mint::{EmbeddedMint, Storage};
+use crate::price::Price;
+use crate::report::Report;
+use crate::viewer::watch::{Target, Watch, watch};
+
+/// The shipped clip, and its sound.
+const CLIP: [(&str, &[u8]); 2] = [
+    ("clip.ivf", include_bytes!("../../assets/clip.ivf")),
+    ("clip.ogg", include_bytes!("../../assets/clip.ogg")),
+];
+/// What a tick of the demo buys, in milliseconds: short, so that many are seen.
+const TICK_MS: u64 = 2_000;
+
+/// How the demo runs.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// How long to watch, in seconds.
+    pub seconds: u64,
+    /// The recording; none takes a numbered file in the current folder.
+    pub record: Option<PathBuf>,
+    /// Who is told.
+    pub report: Report,
+}
+
+/// Runs it in `folder`, which is empty, and checks its sums.
+///
+/// # Errors
+/// [`AppError`]: what failed, or [`AppError::Unbalanced`].
+pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
+    let report = demo.report;
+    let loopback = ([127, 0, 0, 1], 0).into();
+    let mint = EmbeddedMint::start(loopback, Storage::Memory, EmbeddedMint::INPUT_FEE_PPK).await?;
+    report.tell(&format!(
+        "a mint runs at {} (100 ppk input fee)",
+        mint.url()
+    ));
+    let payee = Home::open(&folder.join("streamer")).await?;
+    let payer = Home::open(&folder.join("viewer")).await?;
+    let price = Price {
+        tick: sat(2),
+        per_ms: TICK_MS,
+    };
+    let offer = Offer {
+        media: unpack_clip(folder)?,
+        price,
+        mint: mint.url(),
+        listen: loopback,
+        public_url: None,
+        report: Report { json: false },
+    };
+    let ticks = demo.seconds.saturating_mul(1000).div_ceil(TICK_MS);
+    // Each tick is 2 sat and 1 sat of fee; and more than is needed.
+    let budget = sat(ticks.saturating_mul(3).saturating_add(30));
+    let funds = budget.saturating_plus(sat(50));
+    payer.wallet.deposit(&mint.url(), funds).await?;
+    report.tell(&format!(
+        "the viewer's wallet holds {funds}; its budget is {budget}"
+    ));
+    let serving = serve(&payee, offer).await?;
+    report.tell(&format!("the stream is at {}", serving.link));
+    let before = Sums::now(&mint, &payer, &payee).await?;
+    let (_commands, from_user) = mpsc::channel(1);
+    let watched = watch(
+        &payer,
+        &Watch {
+            link: serving.link.clone(),
+            budget,
+            max_tariff: price.tariff(),
+            max_tick: price.tick,
+            record: demo.record.map_or(Target::Numbered, Target::File),
+            stop_after_ms: Some(demo.seconds.saturating_mul(1000)),
+            peer: PeerConfig::loopback(),
+            report,
+        },
+        from_user,
+    )
+    .await?;
+    let after = Sums::now(&mint, &payer, &payee).await?;
+    let settled = after.payee.saturating_minus(before.payee);
+    let fees = after.fees.saturating_minus(before.fees);
+    let recording = watched
+        .recording
+        .as_ref()
+        .map(|path| path.display().to_string());
+    report.say("summary", json!({
+        "paid_msat": watched.paid.msat(), "settled_msat": settled.msat(), "fees_msat": fees.msat(),
+        "refunded_msat": watched.refunded.msat(), "ticks": watched.ticks,
+        "media_ms": watched.media_ms, "recording": recording, "packets": watched.packets,
+    }));
+    report.tell(&format!(
+        "{} paid = {settled} to the streamer + {fees} to the mint + {} back\nwatch it again: {}",
+        watched.paid,
+        watched.refunded,
+        recording.unwrap_or_default(),
+    ));
+    let parts = settled
+        .saturating_plus(fees)
+        .saturating_plus(watched.refunded);
+    let out = before.payer.saturating_minus(after.payer);
+    let balanced = watched.paid == parts
+        && out == watched.paid.saturating_minus(watched.refunded)
+        && watched.settled;
+    mint.stop().await;
+    match (balanced, watched.code) {
+        (false, _) => Err(AppError::Unbalanced),
+        (true, Some(CloseCode::Done)) => Ok(()),
+        (true, code) => Err(AppError::Closed(code.unwrap_or(CloseCode::Other))),
+    }
+}
+
+/// Each from its own books.
+struct Sums {
+    payer: Msat,
+    payee: Msat,
+    fees: Msat,
+}
+
+impl Sums {
+    async fn now(mint: &EmbeddedMint, payer: &Home, payee: &Home) -> Result<Self, AppError> {
+        Ok(Self {
+            payer: spendable(payer).await?,
+            payee: spendable(payee).await?,
+            fees: mint.ledger().await?.fees,
+        })
+    }
+}
+
+async fn spendable(home: &Home) -> Result<Msat, AppError> {
+    let balances = home.wallet.balance().await?;
+    Ok(balances.iter().fold(Msat::ZERO, |sum, balance| {
+        sum.saturating_plus(balance.spendable)
+    }))
+}
+
+fn unpack_clip(folder: &Path) -> Result<PathBuf, AppError> {
+    for (name, bytes) in CLIP {
+        std::fs::write(folder.join(name), bytes).map_err(AppError::io("cannot write the clip"))?;
+    }
+    Ok(folder.join("clip.ivf"))
+}
+
+fn sat(sat: u64) -> Msat {
+    Msat::from_sat(sat).unwrap_or(Msat::MAX)
+}

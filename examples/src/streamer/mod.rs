@@ -1,0 +1,5 @@
+//! The streamer's work: offering a stream, and one session for every viewer.
+
+pub mod demo;
+mod page;
+pub mod serve;
