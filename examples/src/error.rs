@@ -71,7 +71,6 @@ impl AppError {
     }
 
     /// Wraps what the system says.
-    #[must_use]
     pub fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what, source }
     }

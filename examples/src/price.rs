@@ -15,7 +15,8 @@ pub struct BadPrice;
 /// # Errors
 /// [`BadPrice`] for anything else, and for nothing at all.
 pub fn amount(text: &str) -> Result<Msat, BadPrice> {
-    let digits = text.trim().strip_suffix("sat").unwrap_or(text.trim());
+    let text = text.trim();
+    let digits = text.strip_suffix("sat").unwrap_or(text);
     let sat: u64 = digits.trim().parse().map_err(|_| BadPrice)?;
     match Msat::from_sat(sat) {
         Ok(amount) if sat > 0 => Ok(amount),
