@@ -112,7 +112,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
                     ));
                 }
             };
-            let price = max_price.unwrap_or(Price {
+            let price = max_price.unwrap_or_else(|| Price {
                 tick: sat(60),
                 per_ms: 60_000,
             });

@@ -49,7 +49,7 @@ fn configs() -> (PayerConfig, PayeeConfig) {
     let key = |byte| SecretKey::derive(&Entropy([byte; 32]), "test").unwrap();
     let payee = key(1);
     let tariff = Tariff {
-        time: Rate::new(sat(2), 1_000).ok(),
+        time: Rate::new(sat(2), 200).ok(),
         bytes: None,
     };
     let terms = Terms {
@@ -112,7 +112,8 @@ async fn media(
     }
 }
 
-#[tokio::test(start_paused = true)]
+/// In real time, for the store's thread knows no other: five ticks of 200 ms.
+#[tokio::test]
 async fn a_session_over_the_driver_pays_settles_and_returns_the_rest() {
     let mint = Arc::new(Mutex::new(FakeMint::new(sat(100))));
     let (payer_config, payee_config) = configs();
