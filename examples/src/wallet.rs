@@ -254,6 +254,10 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError`] of the first mint that does not answer; what is done stays done.
     pub async fn recover(&self) -> Result<Vec<Recovered>, WalletError> {
+        // cdk-redb 0.18 makes its table of sagas with the first change to one, and cannot read it
+        // before: a wallet that only ever received has none.
+        let first = self.store.delete_saga(&uuid::Uuid::nil()).await;
+        first.map_err(WalletError::Store)?;
         let mut recovered = Vec::new();
         for mint in self.mints().await? {
             let wallet = self.wallet_at(&mint.to_string()).await?;

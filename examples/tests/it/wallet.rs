@@ -120,3 +120,11 @@ async fn recover_accounts_for_every_sat_of_a_killed_viewer() {
     pair.payer.restart().await;
     pair.settles_conserved(100, 2).await;
 }
+
+/// A streamer's wallet has only ever received: it has never begun an operation of its own.
+#[tokio::test]
+async fn a_wallet_without_operations_recovers_nothing_and_fails_at_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    assert!(wallet.recover().await.unwrap().is_empty());
+}
