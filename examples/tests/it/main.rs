@@ -9,4 +9,5 @@
 mod cashu;
 mod cashu_faults;
 mod cashu_node;
+mod stream;
 mod wallet;

@@ -1,0 +1,203 @@
+//! Whole sessions: real WebRTC, a real mint, the applications' own streamer and viewer.
+
+use std::path::{Path, PathBuf};
+
+use streampay_core::session::{CloseCode, Command};
+use streampay_core::units::Msat;
+use streampay_examples::home::Home;
+use streampay_examples::mint::EmbeddedMint;
+use streampay_examples::mint::faults_for_testing::Fault;
+use streampay_examples::price::Price;
+use streampay_examples::report::Report;
+use streampay_examples::streamer::serve::{Offer, Serving, serve};
+use streampay_examples::viewer::watch::{Target, Watch, Watched, watch};
+use streampay_media::peer::PeerConfig;
+use tokio::sync::mpsc;
+
+use crate::cashu_node::{mint, sat};
+
+const QUIET: Report = Report { json: false };
+
+struct Stage {
+    mint: EmbeddedMint,
+    streamer: Home,
+    viewer: Home,
+    serving: Serving,
+    folder: tempfile::TempDir,
+}
+
+/// A stream of 2 sat a second, and a viewer who holds `funds`.
+async fn stage(funds: u64) -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = mint(100).await;
+    let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    if funds > 0 {
+        viewer
+            .wallet
+            .deposit(&mint.url(), sat(funds))
+            .await
+            .unwrap();
+    }
+    let offer = Offer {
+        media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")),
+        price: "2sat/1s".parse().unwrap(),
+        mint: mint.url(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        public_url: None,
+        report: QUIET,
+    };
+    let serving = serve(&streamer, offer).await.unwrap();
+    Stage {
+        mint,
+        streamer,
+        viewer,
+        serving,
+        folder,
+    }
+}
+
+impl Stage {
+    fn order(&self, budget: u64, max_price: &str, record: &Path) -> Watch {
+        let price: Price = max_price.parse().unwrap();
+        Watch {
+            link: self.serving.link.clone(),
+            budget: sat(budget),
+            max_tariff: price.tariff(),
+            max_tick: sat(100),
+            record: Target::File(record.to_owned()),
+            stop_after_ms: None,
+            peer: PeerConfig::loopback(),
+            report: QUIET,
+        }
+    }
+
+    async fn watch(&self, budget: u64, max_price: &str) -> Watched {
+        let (_commands, from_user) = mpsc::channel::<Command>(1);
+        let record = self.folder.path().join("recording.webm");
+        watch(
+            &self.viewer,
+            &self.order(budget, max_price, &record),
+            from_user,
+        )
+        .await
+        .unwrap()
+    }
+
+    async fn balances(&self) -> (Msat, Msat) {
+        (
+            spendable(&self.viewer).await,
+            spendable(&self.streamer).await,
+        )
+    }
+
+    /// Everything that the mint ever issued is in one of the two wallets, or was its fee.
+    async fn assert_conserved(&self) {
+        let (viewer, streamer) = self.balances().await;
+        let ledger = self.mint.ledger().await.unwrap();
+        assert_eq!(viewer.plus(streamer).unwrap(), ledger.outstanding());
+    }
+}
+
+async fn spendable(home: &Home) -> Msat {
+    let balances = home.wallet.balance().await.unwrap();
+    balances.iter().fold(Msat::ZERO, |sum, balance| {
+        sum.plus(balance.spendable).unwrap()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_without_money_receives_no_packet() {
+    let stage = stage(0).await;
+    let watched = stage.watch(50, "2sat/1s").await;
+    assert_eq!(watched.packets, 0);
+    assert_eq!(watched.code, Some(CloseCode::InsufficientFunds));
+    assert_eq!(stage.balances().await, (Msat::ZERO, Msat::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_above_the_viewers_limit_is_refused_before_money_moves() {
+    let stage = stage(50).await;
+    let watched = stage.watch(50, "1sat/1s").await;
+    assert_eq!(
+        (watched.packets, watched.code),
+        (0, Some(CloseCode::OverPolicy))
+    );
+    assert_eq!(stage.balances().await, (sat(50), Msat::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_with_all_fees_is_never_exceeded_and_buys_what_it_can() {
+    let stage = stage(100).await;
+    let watched = stage.watch(14, "2sat/1s").await;
+    assert_eq!(watched.code, Some(CloseCode::BudgetSpent));
+    assert!(watched.settled && watched.paid <= sat(14), "{watched:?}");
+    let (viewer, streamer) = stage.balances().await;
+    assert_eq!(
+        viewer,
+        sat(100)
+            .minus(watched.paid)
+            .unwrap()
+            .plus(watched.refunded)
+            .unwrap()
+    );
+    // Tokens of 2 sat and 1 sat of fee each, and the fee of splitting.
+    assert_eq!((streamer, watched.ticks), (sat(8), 4));
+    let allowed = 4 * 1000;
+    assert!((3_500..=allowed).contains(&watched.media_ms), "{watched:?}");
+    assert!(watched.packets > 100 && watched.recording.is_some());
+    stage.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_with_another_key_gets_no_money() {
+    let stage = stage(50).await;
+    let record = stage.folder.path().join("recording.webm");
+    let mut order = stage.order(50, "2sat/1s", &record);
+    order.link.key = stage.viewer.identity.public();
+    let (_commands, from_user) = mpsc::channel::<Command>(1);
+    let watched = watch(&stage.viewer, &order, from_user).await.unwrap();
+    assert_eq!(
+        (watched.packets, watched.code),
+        (0, Some(CloseCode::Misbehaved))
+    );
+    assert_eq!(stage.balances().await, (sat(50), Msat::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mint_that_refuses_for_a_while_delays_the_stream_and_loses_nothing() {
+    let stage = stage(100).await;
+    stage
+        .mint
+        .faults_for_testing()
+        .set("/v1/swap", Fault::Refuse, 2);
+    let (_commands, from_user) = mpsc::channel::<Command>(1);
+    let record = stage.folder.path().join("recording.webm");
+    let mut order = stage.order(60, "2sat/1s", &record);
+    order.stop_after_ms = Some(1_500);
+    let watched = watch(&stage.viewer, &order, from_user).await.unwrap();
+    assert_eq!(watched.code, Some(CloseCode::Done));
+    assert!(
+        watched.settled && watched.ticks > 0 && watched.packets > 0,
+        "{watched:?}"
+    );
+    stage.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mint_whose_answers_are_lost_is_asked_again_and_paid_once() {
+    let stage = stage(100).await;
+    stage
+        .mint
+        .faults_for_testing()
+        .set("/v1/swap", Fault::LoseAnswer, 2);
+    let (_commands, from_user) = mpsc::channel::<Command>(1);
+    let record = stage.folder.path().join("recording.webm");
+    let mut order = stage.order(60, "2sat/1s", &record);
+    order.stop_after_ms = Some(1_500);
+    let watched = watch(&stage.viewer, &order, from_user).await.unwrap();
+    assert!(watched.settled && watched.ticks > 0, "{watched:?}");
+    let (_, streamer) = stage.balances().await;
+    assert_eq!(streamer, sat(2).times(watched.ticks).unwrap());
+    stage.assert_conserved().await;
+}
