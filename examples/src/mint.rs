@@ -109,13 +109,13 @@ impl EmbeddedMint {
         let methods = vec!["bolt11".to_owned()];
         let router = create_mint_router_with_custom_cache(mint.clone(), forgetful, methods, false);
         let router = router.await;
-        let router =
-            router
-                .map_err(|_| MintError::Http)?
-                .layer(axum::middleware::from_fn_with_state(
-                    faults.clone(),
-                    faults_for_testing::inject,
-                ));
+        let router = router
+            .map_err(|_| MintError::Http)?
+            .layer(axum::middleware::from_fn(to_the_end))
+            .layer(axum::middleware::from_fn_with_state(
+                faults.clone(),
+                faults_for_testing::inject,
+            ));
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|error| MintError::Listen(listen, error))?;
         let address = listener
@@ -290,4 +290,15 @@ fn total(amounts: impl Iterator<Item = Amount>) -> Result<Msat, MintError> {
     let overflow = || MintError::Mint(cdk::Error::AmountOverflow);
     let sum = Amount::try_sum(amounts).map_err(|_| overflow())?;
     Msat::from_sat(sum.to_u64()).map_err(|_| overflow())
+}
+
+/// Finishes a request whose caller hung up: a swap that stops half-way would leave its proofs
+/// pending until the mint is started again.
+async fn to_the_end(
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    let done = tokio::spawn(next.run(request)).await;
+    done.unwrap_or_else(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
