@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod backend;
+mod codes;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod meter;

@@ -43,7 +43,7 @@ pub struct Offer {
     pub listen: SocketAddr,
     /// Where viewers reach this, if not where it listens.
     pub public_url: Option<String>,
-    /// Log packet counts of each viewer at its end.
+    /// Who is told of viewers and payments.
     pub report: Report,
 }
 

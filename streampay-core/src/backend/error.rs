@@ -76,40 +76,9 @@ impl Consumed {
     }
 }
 
-macro_rules! refusal_codes {
-    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
-        /// Why a payment or a purse is refused. Spec: registry, refusal codes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-        #[non_exhaustive]
-        pub enum RefusalCode { $($(#[doc = $doc])* $name,)* }
-
-        impl RefusalCode {
-            /// All codes.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The number on the wire.
-            #[must_use]
-            pub const fn code(self) -> u16 {
-                match self { $(Self::$name => $code,)* }
-            }
-
-            /// From the number on the wire; a number this version does not know is
-            /// [`RefusalCode::Other`].
-            #[must_use]
-            pub const fn from_code(code: u16) -> Self {
-                match code { $($code => Self::$name,)* _ => Self::Other }
-            }
-        }
-
-        impl core::fmt::Display for RefusalCode {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.write_str(match self { $(Self::$name => $text,)* })
-            }
-        }
-    };
-}
-
-refusal_codes! {
+crate::codes::coded! {
+    /// Why a payment or a purse is refused. Spec: registry, refusal codes.
+    RefusalCode;
     /// Nothing more exact is known.
     Other = 0, "no reason given";
     /// The bytes do not decode.

@@ -1,37 +1,6 @@
-macro_rules! close_codes {
-    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
-        /// Why a session ends. Spec: registry, close codes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-        #[non_exhaustive]
-        pub enum CloseCode { $($(#[doc = $doc])* $name,)* }
-
-        impl CloseCode {
-            /// All codes.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The number on the wire.
-            #[must_use]
-            pub const fn code(self) -> u16 {
-                match self { $(Self::$name => $code,)* }
-            }
-
-            /// From the number on the wire; a number this version does not know is
-            /// [`CloseCode::Other`].
-            #[must_use]
-            pub const fn from_code(code: u16) -> Self {
-                match code { $($code => Self::$name,)* _ => Self::Other }
-            }
-        }
-
-        impl core::fmt::Display for CloseCode {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.write_str(match self { $(Self::$name => $text,)* })
-            }
-        }
-    };
-}
-
-close_codes! {
+crate::codes::coded! {
+    /// Why a session ends. Spec: registry, close codes.
+    CloseCode;
     /// Nothing more exact is known.
     Other = 0, "for a reason this version does not know";
     /// Somebody asked for it.
