@@ -29,6 +29,9 @@ pub enum AppError {
     /// Connecting.
     #[error("cannot connect: {0}; is the streamer running, and is the link whole?")]
     Connect(#[from] streampay_media::peer::PeerError),
+    /// Asking what a stream costs.
+    #[error("cannot ask the streamer for its price: {0}")]
+    Signalling(#[from] streampay_media::whep::ClientError),
     /// Writing the recording.
     #[error("the recording cannot be written: {0}")]
     Record(#[from] streampay_media::record::RecordError),
@@ -61,7 +64,7 @@ impl AppError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Closed(CloseCode::BudgetSpent) => 3,
-            Self::Connect(_) => 4,
+            Self::Connect(_) | Self::Signalling(_) => 4,
             Self::Unsettled => 5,
             Self::Closed(CloseCode::OverPolicy) | Self::Declined => 6,
             Self::Unbalanced => 7,

@@ -7,6 +7,7 @@ pub mod link;
 pub mod mint;
 pub mod price;
 pub mod purses;
+pub mod quote;
 pub mod report;
 mod seed_file;
 pub mod streamer;

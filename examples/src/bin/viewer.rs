@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use streampay_core::meter::PauseReason;
-use streampay_core::session::{CloseCode, Command as Order};
+use streampay_core::meter::{Reading, Tariff};
+use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::link::StreamLink;
 use streampay_examples::price::{Price, amount};
+use streampay_examples::quote;
 use streampay_examples::report::Report;
+use streampay_examples::viewer::keys::listen;
 use streampay_examples::viewer::recover::recover;
 use streampay_examples::viewer::watch::{Target, Watch, watch};
 use streampay_media::peer::PeerConfig;
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 /// Watch a stream and pay only for what reaches you.
@@ -32,7 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Watch a stream. Ctrl-C settles; on a terminal, `p` and Enter pauses and goes on.
+    /// Watch a stream. Ctrl-C settles; on a terminal, `p` pauses and goes on.
     Watch {
         /// What the streamer gave you.
         #[arg(value_name = "LINK")]
@@ -40,8 +41,7 @@ enum Command {
         /// The most that may leave your wallet, fees included.
         #[arg(long, value_name = "100sat", value_parser = amount)]
         budget: Msat,
-        /// The highest price you pay; without it you are asked to agree to any within 60 sat a
-        /// minute.
+        /// The highest price you pay. Without it you are shown the stream's price, and asked.
         #[arg(long, value_name = "2sat/10s")]
         max_price: Option<Price>,
         /// The recording's file.
@@ -53,7 +53,7 @@ enum Command {
         /// One event a line on stdout, the last one the summary.
         #[arg(long)]
         json: bool,
-        /// Agree without being asked.
+        /// Agree to the stream's price without being asked; the budget holds all the same.
         #[arg(long)]
         yes: bool,
     },
@@ -112,21 +112,12 @@ async fn run(cli: Cli) -> Result<(), AppError> {
                     ));
                 }
             };
-            let price = max_price.unwrap_or_else(|| Price {
-                tick: sat(60),
-                per_ms: 60_000,
-            });
-            if max_price.is_none() && !yes {
-                agree(price, budget)?;
-            }
+            let (max_tariff, max_tick) = agree(&link, budget, max_price, yes).await?;
             let order = Watch {
                 link,
                 budget,
-                max_tariff: price.tariff(),
-                max_tick: price.tariff().price(streampay_core::meter::Reading {
-                    media_ms: 60_000,
-                    bytes: 0,
-                }),
+                max_tariff,
+                max_tick,
                 record: target,
                 stop_after_ms: None,
                 peer: PeerConfig::default(),
@@ -195,55 +186,40 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
     }
 }
 
-/// Ctrl-C settles; `p` on a terminal pauses and goes on.
-async fn listen(commands: mpsc::Sender<Order>) {
-    let mut paused = false;
-    let mut input = tokio::io::stdin();
-    let mut terminal = std::io::stdin().is_terminal();
-    let mut byte = [0];
-    loop {
-        let key = async {
-            if terminal {
-                input.read(&mut byte).await
-            } else {
-                std::future::pending().await
-            }
+/// What the user agrees to pay: what `--max-price` allows, else the stream's own price, shown
+/// and asked for.
+async fn agree(
+    link: &StreamLink,
+    budget: Msat,
+    max_price: Option<Price>,
+    yes: bool,
+) -> Result<(Tariff, Msat), AppError> {
+    if let Some(price) = max_price {
+        let minute = Reading {
+            media_ms: 60_000,
+            bytes: 0,
         };
-        let order = tokio::select! {
-            _ = tokio::signal::ctrl_c() => Order::Close(CloseCode::Done),
-            read = key => match read {
-                Ok(1) if byte == *b"p" => {
-                    paused = !paused;
-                    if paused { Order::Pause(PauseReason::ByPayer) } else { Order::Resume }
-                }
-                Ok(1) => continue,
-                _ => {
-                    terminal = false;
-                    continue;
-                }
-            },
-        };
-        if commands.send(order).await.is_err() {
-            return;
-        }
+        return Ok((price.tariff(), price.tariff().price(minute)));
     }
+    let terms = quote::ask(link).await?;
+    if !yes {
+        ask_the_user(&quote::sentence(&terms), budget)?;
+    }
+    Ok((terms.tariff, terms.tick))
 }
 
-fn agree(price: Price, budget: Msat) -> Result<(), AppError> {
+fn ask_the_user(offer: &str, budget: Msat) -> Result<(), AppError> {
     if !std::io::stdin().is_terminal() {
         return Err(AppError::Usage(
-            "say --max-price 2sat/10s, or --yes to agree to up to 60 sat a minute",
+            "nobody can be asked here: say --max-price 2sat/10s, or --yes to agree to the \
+             stream's price",
         ));
     }
-    eprint!("Pay up to {price}, at most {budget} in all? [y/N] ");
+    eprint!("{offer}. Pay, and never more than {budget} in all? [y/N] ");
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     match read {
         Ok(_) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
         _ => Err(AppError::Declined),
     }
-}
-
-fn sat(sat: u64) -> Msat {
-    Msat::from_sat(sat).unwrap_or(Msat::MAX)
 }

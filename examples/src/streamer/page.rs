@@ -1,8 +1,12 @@
-//! What the link shows in a browser.
+//! What the link shows: a page to a browser, the signed terms to a viewer's program.
 
 use axum::Router;
-use axum::response::Html;
+use axum::http::{HeaderMap, header};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+
+use crate::quote::QUOTE_TYPE;
 
 /// What the page says.
 #[derive(Clone, Debug)]
@@ -10,15 +14,17 @@ pub(crate) struct Page {
     pub(crate) title: String,
     pub(crate) price: String,
     pub(crate) mint: String,
+    /// See [`crate::quote::seal`].
+    pub(crate) quote: Bytes,
 }
 
 impl Page {
     /// `GET` of the stream's address and of the root.
     pub(crate) fn router(self) -> Router {
-        let html = self.html();
-        let show = get(move || {
-            let html = html.clone();
-            async move { Html(html) }
+        let (html, quote) = (Bytes::from(self.html()), self.quote);
+        let show = get(move |headers: HeaderMap| {
+            let shown = show(&headers, &html, &quote);
+            async move { shown }
         });
         Router::new().route("/", show.clone()).route("/whep", show)
     }
@@ -40,6 +46,18 @@ impl Page {
              <p>Press Ctrl-C to stop: what was not used comes back to you.</p>\
              <script>document.getElementById('link').textContent=location.href</script></html>"
         )
+    }
+}
+
+fn show(headers: &HeaderMap, html: &Bytes, quote: &Bytes) -> Response {
+    let wants_quote = headers
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept == QUOTE_TYPE);
+    let vary = [(header::VARY, "Accept")];
+    if wants_quote {
+        (vary, [(header::CONTENT_TYPE, QUOTE_TYPE)], quote.clone()).into_response()
+    } else {
+        (vary, Html(html.clone())).into_response()
     }
 }
 

@@ -88,6 +88,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         title: terms.title.clone(),
         price: offer.price.to_string(),
         mint: offer.mint.clone(),
+        quote: crate::quote::seal(&terms, &home.identity).into(),
     };
     let app = server.router().merge(page.router());
     let service = app.into_make_service_with_connect_info::<SocketAddr>();

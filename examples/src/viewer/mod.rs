@@ -1,5 +1,6 @@
 //! The viewer's work: watching, paying, recording, and bringing money home.
 
+pub mod keys;
 mod recording;
 pub mod recover;
 pub mod watch;

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 
 use streampay_core::session::{CloseCode, Command};
 use streampay_core::units::Msat;
+use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::price::Price;
+use streampay_examples::quote;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
 use streampay_examples::viewer::watch::{Target, Watch, Watched, watch};
 use streampay_media::peer::PeerConfig;
+use streampay_media::whep::Client;
 use tokio::sync::mpsc;
 
 use crate::cashu_node::{mint, sat};
@@ -162,6 +165,24 @@ async fn a_link_with_another_key_gets_no_money() {
         (0, Some(CloseCode::Misbehaved))
     );
     assert_eq!(stage.balances().await, (sat(50), Msat::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_price_asked_beforehand_is_signed_by_the_owner_of_the_link() {
+    let stage = stage(0).await;
+    let terms = quote::ask(&stage.serving.link).await.unwrap();
+    let price: Price = "2sat/1s".parse().unwrap();
+    assert_eq!((terms.tariff, terms.tick), (price.tariff(), price.tick));
+    assert_eq!(quote::mints(&terms), [stage.mint.url()]);
+
+    let mut other = stage.serving.link.clone();
+    other.key = stage.viewer.identity.public();
+    let refused = quote::ask(&other).await.unwrap_err();
+    assert!(matches!(refused, AppError::Usage(_)), "{refused}");
+
+    let page = Client.get(&stage.serving.link.url, "text/html; charset=utf-8");
+    let page = String::from_utf8(page.await.unwrap()).unwrap();
+    assert!(page.contains("2 sat") && page.contains(&stage.mint.url()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,6 +125,37 @@ fn refused(code: RefusalCode) -> Option<Outcome> {
 }
 
 #[test]
+fn bad_openings_are_refused_offline() {
+    let opening =
+        |mint: &str, unit: &str, count| Opening::new(KEY, mint.to_owned(), unit.to_owned(), count);
+    let mut other_purse = KEY;
+    other_purse.purse = PurseId(4);
+    let elsewhere = Opening::new(other_purse, MINT.to_owned(), "sat".to_owned(), 5);
+    let cases = [
+        (opening(MINT, "usd", 5), RefusalCode::WrongUnit),
+        (opening(MINT, "msat", 5), RefusalCode::WrongUnit),
+        (opening(MINT, "", 5), RefusalCode::WrongUnit),
+        (
+            opening("https://other.example", "sat", 5),
+            RefusalCode::WrongMint,
+        ),
+        (elsewhere, RefusalCode::WrongSession),
+        (opening(MINT, "sat", 0), RefusalCode::Malformed),
+        (opening(MINT, "sat", 65), RefusalCode::Malformed),
+    ];
+    for (opening, code) in cases {
+        let mut machine = SwapMachine::new(SwapPolicy::default());
+        let request = Request::Accept {
+            offer: offer(),
+            opening: codec::encode(&opening).into(),
+        };
+        let answer = ask(&mut machine, request);
+        assert_eq!(answer.outcome, refused(code), "{code}");
+        assert!(answer.effects.is_empty() && answer.delta.is_empty());
+    }
+}
+
+#[test]
 fn bad_payments_are_refused_offline() {
     let good = || vec![coin(2, keyset(9), 1), coin(1, keyset(9), 2)];
     let many = |count: u8| (0..count).map(|n| coin(1, keyset(9), n)).collect();

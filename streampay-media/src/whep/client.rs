@@ -104,6 +104,29 @@ impl Client {
         })
     }
 
+    /// Gets what the streamer shows at `url` as media type `kind`, at most [`SDP_MAX`] bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::NotWhep`] where the answer is of another type.
+    pub async fn get(&self, url: &str, kind: &str) -> Result<Vec<u8>, ClientError> {
+        let request = Self::request(bitreq::Method::Get, url)?.with_header("Accept", kind);
+        let response = Self::send(request, url).await?;
+        match response.status_code {
+            200 => {}
+            404 => return Err(ClientError::NoStream { host: host(url) }),
+            status => {
+                return Err(ClientError::Refused {
+                    status: status.try_into().unwrap_or(0),
+                });
+            }
+        }
+        let found = response.headers.get("content-type");
+        if found.is_none_or(|found| found != kind) {
+            return Err(ClientError::NotWhep { host: host(url) });
+        }
+        Ok(response.into_bytes())
+    }
+
     /// Ends the connection that `session_url` stands for.
     ///
     /// # Errors
