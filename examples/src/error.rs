@@ -2,6 +2,7 @@
 
 use streampay_core::session::CloseCode;
 use streampay_core::store::StoreError;
+use streampay_core::units::Msat;
 
 use crate::wallet::WalletError;
 
@@ -23,11 +24,22 @@ pub enum AppError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}; choose another with --listen")]
+    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// A file that the user named.
+    #[error("{}: {why}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
     /// Reading the media.
     #[error("the media cannot be used: {0}")]
     Media(#[from] streampay_media::source::SourceError),
     /// Connecting.
-    #[error("cannot connect: {0}; is the streamer running, and is the link whole?")]
+    #[error("cannot connect: {0}")]
     Connect(#[from] streampay_media::peer::PeerError),
     /// Asking what a stream costs.
     #[error("cannot ask the streamer for its price: {0}")]
@@ -44,14 +56,39 @@ pub enum AppError {
     /// The user's own input.
     #[error("{0}")]
     Usage(&'static str),
+    /// Something of our own.
+    #[error("{0}")]
+    Failed(&'static str),
+    /// The streamer is not who the link says.
+    #[error(
+        "what answers is not the streamer of this link: its terms are not signed with the \
+         link's key; get the link again from the streamer, and pay nothing here"
+    )]
+    WrongSigner,
     /// The price was not agreed to.
     #[error("not agreed; nothing was paid")]
     Declined,
+    /// No payment fits into the budget.
+    #[error("a budget of {budget} is too small: one payment with its fees takes {needs}")]
+    SmallBudget {
+        /// The user's budget.
+        budget: Msat,
+        /// What one payment takes.
+        needs: Msat,
+    },
+    /// The stream costs more than the user allows.
+    #[error("the stream costs {asks} a minute, and --max-price allows {allows}; nothing was paid")]
+    TooDear {
+        /// The stream's price.
+        asks: Msat,
+        /// The user's.
+        allows: Msat,
+    },
     /// The session ended in another way than asked.
-    #[error("the session ended: {0}")]
+    #[error("the session ended: {code}{why}", code = .0, why = advice(*.0))]
     Closed(CloseCode),
     /// Money is not home yet.
-    #[error("some money is not home yet; run `viewer recover`")]
+    #[error("some money is not home yet; run `viewer recover` once the mint answers")]
     Unsettled,
     /// The sums of a demo do not fit together.
     #[error("the sums do not balance")]
@@ -64,12 +101,27 @@ impl AppError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Closed(CloseCode::BudgetSpent) => 3,
-            Self::Connect(_) | Self::Signalling(_) => 4,
+            Self::Connect(_) | Self::Signalling(_) | Self::Wallet(WalletError::Unreachable(..)) => {
+                4
+            }
             Self::Unsettled => 5,
-            Self::Closed(CloseCode::OverPolicy) | Self::Declined => 6,
+            Self::Closed(CloseCode::OverPolicy) | Self::Declined | Self::TooDear { .. } => 6,
             Self::Unbalanced => 7,
-            Self::Usage(_) => 2,
+            Self::Usage(_)
+            | Self::File { .. }
+            | Self::SmallBudget { .. }
+            | Self::Params(_)
+            | Self::Wallet(WalletError::MintUrl(_) | WalletError::Token | WalletError::Amount) => 2,
             _ => 1,
+        }
+    }
+
+    /// About a file that the user named.
+    #[must_use]
+    pub fn file(path: &std::path::Path, why: &str) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            why: why.to_owned(),
         }
     }
 
@@ -79,5 +131,21 @@ impl AppError {
     }
 }
 
+/// What to do after a session that ended so.
+const fn advice(code: CloseCode) -> &'static str {
+    match code {
+        CloseCode::BudgetSpent => "; all else is home. Watch on with another --budget",
+        CloseCode::InsufficientFunds => "; deposit more, at a mint that the stream takes",
+        CloseCode::OverPolicy => "; nothing more was paid. Allow more with --max-price",
+        CloseCode::NoCommonMethod => "; is the streamer's program another version?",
+        CloseCode::TimedOut => "; is the streamer still there? Watch again to go on",
+        CloseCode::MediaStalled => "; the stream may have ended. Watch again to try",
+        CloseCode::Misbehaved => "; do not pay this streamer again",
+        CloseCode::StoreFailed => "; check the disk's space, then run `viewer recover`",
+        CloseCode::Drift | CloseCode::PaymentLost => "; all else is home",
+        _ => "",
+    }
+}
+
 /// The table of exit codes, for `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command was not understood\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `viewer recover`\n  6  the price was refused; nothing was paid\n  7  the demo's sums do not balance";
+pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command, or something named in it, cannot be used\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `recover`\n  6  the price was refused; nothing was paid\n  7  the demo's sums do not balance";

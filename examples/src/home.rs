@@ -1,5 +1,6 @@
 //! One folder with everything a user owns: identity, wallet, sessions. One process at a time.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use streampay_core::store::RedbStore;
 
 use crate::error::AppError;
 use crate::seed_file;
-use crate::wallet::WalletFolder;
+use crate::wallet::{WalletError, WalletFolder};
 
 /// An opened folder.
 pub struct Home {
@@ -36,7 +37,7 @@ impl Home {
             *to = *from;
         }
         let identity = SecretKey::derive(&entropy, "identity")
-            .map_err(|_| AppError::Usage("the identity file is damaged"))?;
+            .map_err(|_| AppError::Failed("the identity file is damaged"))?;
         let store = Box::new(RedbStore::open(folder)?);
         let writer = StoreWriter::start(store).map_err(AppError::io("the store cannot start"))?;
         let runner = Arc::new(Runner::new(wallet.clone()));
@@ -59,11 +60,28 @@ impl core::fmt::Debug for Home {
     }
 }
 
+/// The right to use `folder`, for as long as the file lives.
+///
+/// # Errors
+/// [`WalletError::InUse`], [`WalletError::Folder`].
+pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, WalletError> {
+    let failed = |error| WalletError::Folder(folder.to_owned(), error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::create(folder.join(name)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(WalletError::InUse(folder.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 /// The folder to use: what `--data` says, or `name` in the user's data folder.
 #[must_use]
 pub fn folder(data: Option<PathBuf>, name: &str) -> PathBuf {
     let base = || {
+        // The XDG base directory specification: empty or relative is unset.
         let share = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        let share = share.filter(|share| share.is_absolute());
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
         share
             .or_else(home)

@@ -1,6 +1,7 @@
 //! What both applications share, and each one's work: the embedded mint, the wallet folder, the
 //! home folder, links and prices, serving and watching.
 
+pub mod accounting;
 pub mod error;
 pub mod home;
 pub mod link;
@@ -10,6 +11,7 @@ pub mod purses;
 pub mod quote;
 pub mod report;
 mod seed_file;
+pub mod signals;
 pub mod streamer;
 pub mod viewer;
 pub mod wallet;

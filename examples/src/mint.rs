@@ -3,6 +3,7 @@
 pub mod faults_for_testing;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::faults_for_testing::FaultSwitch;
+use crate::home::lock;
 use crate::seed_file;
 
 /// Why the embedded mint does not run.
@@ -36,6 +38,9 @@ pub enum MintError {
     /// The folder cannot be written.
     #[error("cannot use the mint's folder: check that it can be written")]
     Folder(#[source] std::io::Error),
+    /// Another process has the folder.
+    #[error(transparent)]
+    InUse(#[from] crate::wallet::WalletError),
     /// The mint's database failed.
     #[error("the mint's database failed: check the disk's space, then start again")]
     Database(#[source] cdk_common::database::Error),
@@ -82,6 +87,7 @@ pub struct EmbeddedMint {
     faults: FaultSwitch,
     shutdown: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
+    _lock: Option<File>,
 }
 
 impl EmbeddedMint {
@@ -98,6 +104,10 @@ impl EmbeddedMint {
         storage: Storage,
         input_fee_ppk: u64,
     ) -> Result<Self, MintError> {
+        let lock = match &storage {
+            Storage::Memory => None,
+            Storage::Folder(folder) => Some(lock(folder, "mint.lock")?),
+        };
         let (database, seed) = open(&storage).await?;
         let mint = build(database, &*seed, input_fee_ppk).await?;
         let mint = Arc::new(mint);
@@ -140,6 +150,7 @@ impl EmbeddedMint {
             faults,
             shutdown,
             server: Some(server),
+            _lock: lock,
         })
     }
 

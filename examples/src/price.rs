@@ -5,10 +5,20 @@ use std::str::FromStr;
 use streampay_core::meter::{Rate, Tariff};
 use streampay_core::units::Msat;
 
-/// A text is no amount or price.
+/// Why a text is no amount or price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected an amount like 100sat, or a price like 2sat/10s")]
-pub struct BadPrice;
+#[non_exhaustive]
+pub enum BadPrice {
+    /// Not written as amounts are.
+    #[error("expected whole satoshi, at least 1, like 100sat")]
+    Amount,
+    /// Not written as prices are.
+    #[error("expected a price like 2sat/10s: satoshi for each payment, and the seconds it buys")]
+    Price,
+    /// Seconds out of range.
+    #[error("one payment buys {} to {} s, whole seconds", Price::SECONDS.start(), Price::SECONDS.end())]
+    Seconds,
+}
 
 /// Whole satoshi, written `100sat` or `100`.
 ///
@@ -17,10 +27,10 @@ pub struct BadPrice;
 pub fn amount(text: &str) -> Result<Msat, BadPrice> {
     let text = text.trim();
     let digits = text.strip_suffix("sat").unwrap_or(text);
-    let sat: u64 = digits.trim().parse().map_err(|_| BadPrice)?;
+    let sat: u64 = digits.trim().parse().map_err(|_| BadPrice::Amount)?;
     match Msat::from_sat(sat) {
         Ok(amount) if sat > 0 => Ok(amount),
-        _ => Err(BadPrice),
+        _ => Err(BadPrice::Amount),
     }
 }
 
@@ -51,15 +61,15 @@ impl FromStr for Price {
     type Err = BadPrice;
 
     fn from_str(text: &str) -> Result<Self, BadPrice> {
-        let (tick, seconds) = text.split_once('/').ok_or(BadPrice)?;
-        let seconds = seconds.trim().strip_suffix('s').ok_or(BadPrice)?;
+        let (tick, seconds) = text.split_once('/').ok_or(BadPrice::Price)?;
+        let seconds = seconds.trim().strip_suffix('s').ok_or(BadPrice::Price)?;
         let seconds = if seconds.is_empty() {
             1
         } else {
-            seconds.parse().map_err(|_| BadPrice)?
+            seconds.parse().map_err(|_| BadPrice::Seconds)?
         };
         if !Self::SECONDS.contains(&seconds) {
-            return Err(BadPrice);
+            return Err(BadPrice::Seconds);
         }
         Ok(Self {
             tick: amount(tick)?,
@@ -83,10 +93,20 @@ mod tests {
         let price: Price = "2sat/10s".parse().unwrap();
         assert_eq!((price.tick.msat(), price.per_ms), (2000, 10_000));
         assert_eq!("1sat/s".parse::<Price>().unwrap().per_ms, 1000);
-        for bad in [
-            "", "2sat", "0sat/10s", "2sat/0s", "2sat/61s", "x/10s", "-1sat/1s", "2sat/10",
+        for (bad, why) in [
+            ("", BadPrice::Price),
+            ("2sat", BadPrice::Price),
+            ("2sat/10", BadPrice::Price),
+            ("2sat/10m", BadPrice::Price),
+            ("0sat/10s", BadPrice::Amount),
+            ("x/10s", BadPrice::Amount),
+            ("-1sat/1s", BadPrice::Amount),
+            ("1.5sat/1s", BadPrice::Amount),
+            ("2sat/0s", BadPrice::Seconds),
+            ("2sat/61s", BadPrice::Seconds),
+            ("2sat/1.5s", BadPrice::Seconds),
         ] {
-            assert_eq!(bad.parse::<Price>(), Err(BadPrice), "{bad}");
+            assert_eq!(bad.parse::<Price>(), Err(why), "{bad}");
         }
         assert_eq!(amount("100sat"), amount("100"));
         assert!(amount("99999999999999999999sat").is_err());

@@ -3,7 +3,11 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
+use streampay_core::meter::PauseReason;
 use streampay_core::session::Event;
+use streampay_core::units::SessionId;
+
+use crate::wallet::MintBalance;
 
 /// Where events go.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +35,23 @@ impl Report {
         let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
 
-    /// A session's event, both ways.
-    pub fn event(self, who: &str, event: &Event) {
-        let (name, fields, line) = describe(event);
-        let mut fields = fields;
+    /// A session's event, both ways: `side` is `viewer` or `streamer`.
+    pub fn of_session(self, side: &str, session: SessionId, event: &Event) {
+        let session = session.to_string();
+        let short = session.get(..8).unwrap_or_default();
+        self.event(side, &session, &format!("{side} [{short}]"), event);
+    }
+
+    /// The same of the only session that there is.
+    pub fn of_the_session(self, side: &str, session: SessionId, event: &Event) {
+        self.event(side, &session.to_string(), side, event);
+    }
+
+    fn event(self, side: &str, session: &str, who: &str, event: &Event) {
+        let (name, mut fields, line) = describe(event);
         if let Some(object) = fields.as_object_mut() {
-            object.insert("side".into(), who.into());
+            object.insert("side".into(), side.into());
+            object.insert("session".into(), session.into());
         }
         self.say(name, fields);
         if let Some(line) = line {
@@ -45,18 +60,20 @@ impl Report {
     }
 }
 
+/// Text of somebody else, fit for a terminal: one line, no control characters, at most 200
+/// characters.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    visible.take(200).collect()
+}
+
 fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
     let text = |line: String| Some(line);
     match event {
-        Event::Bound {
-            session, resumed, ..
-        } => {
+        Event::Bound { resumed, .. } => {
             let how = if *resumed { "resumed" } else { "connected" };
-            (
-                "bound",
-                json!({"session": session.to_string(), "resumed": resumed}),
-                text(how.into()),
-            )
+            ("bound", json!({"resumed": resumed}), text(how.into()))
         }
         Event::PurseOpen { capacity, .. } => {
             let line = format!("a purse of {capacity} is open");
@@ -76,17 +93,17 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             total,
             reading,
         } => (
-            "tick",
+            "tick_paid",
             json!({"seq": seq.0, "total_msat": total.msat(), "media_ms": reading.media_ms}),
             text(format!(
-                "paid {total} for {:.1} s",
+                "{:.1} s seen, {total} paid so far",
                 seconds(reading.media_ms)
             )),
         ),
         Event::TickReceived { seq, total } => (
-            "tick",
+            "tick_received",
             json!({"seq": seq.0, "total_msat": total.msat()}),
-            text(format!("received {total}")),
+            text(format!("{total} received so far")),
         ),
         Event::TickRefused { code, .. } => (
             "refused",
@@ -101,7 +118,10 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::Paused { by_peer, reason } => (
             "paused",
             json!({"by_peer": by_peer, "why": reason.to_string()}),
-            text(format!("paused: {reason}")),
+            text(match (by_peer, reason) {
+                (false, PauseReason::ByPayer | PauseReason::ByPayee) => "you paused".into(),
+                _ => format!("paused: {reason}"),
+            }),
         ),
         Event::Resumed => ("resumed", json!({}), text("goes on".into())),
         Event::Stalled { ms } => ("stalled", json!({"ms": ms}), text("no media comes".into())),
@@ -124,7 +144,7 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::Closed { code, by_peer } => (
             "closed",
             json!({"why": code.to_string(), "by_peer": by_peer}),
-            text(format!("closed {code}")),
+            text(format!("the session ends: {code}")),
         ),
         Event::Settled { total, returned } => (
             "settled",
@@ -149,11 +169,11 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// Logs to stderr: warnings, or what `RUST_LOG` says. The media stack's driver logs whole packets
-/// as errors and is left out.
+/// Logs to stderr what `RUST_LOG` says; nothing without it, for what a user must know is told
+/// otherwise. The media stack's driver logs whole packets as errors and is left out.
 pub fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     let filter = match "webrtc::peer_connection::driver=off".parse() {
         Ok(quiet) => filter.add_directive(quiet),
         Err(_) => filter,
@@ -164,9 +184,12 @@ pub fn log_to_stderr() {
         .init();
 }
 
-/// The link on stdout, with a QR code on a terminal.
-pub fn show_link(link: &str) {
+/// The link on stdout, with a QR code on a terminal. With JSON, stdout is for that alone.
+pub fn show_link(report: Report, link: &str) {
     use std::io::IsTerminal;
+    if report.json {
+        return report.tell(link);
+    }
     println!("{link}");
     if std::io::stdout().is_terminal()
         && let Ok(code) = qrcode::QrCode::new(link)
@@ -178,15 +201,23 @@ pub fn show_link(link: &str) {
     }
 }
 
-/// A wallet's balance, for a person.
-pub fn show_balance(balances: &[crate::wallet::MintBalance]) {
-    if balances.is_empty() {
-        println!("0 sat");
-    }
-    for balance in balances {
-        println!(
+/// A wallet's balance on stdout.
+pub fn show_balance(balances: &[MintBalance]) {
+    lines(balances).for_each(|line| println!("{line}"));
+}
+
+/// A wallet's balance for a person, beside what else is told.
+pub fn show_balance_of(report: Report, balances: &[MintBalance]) {
+    lines(balances).for_each(|line| report.tell(&line));
+}
+
+fn lines(balances: &[MintBalance]) -> impl Iterator<Item = String> {
+    let nothing = balances.is_empty().then(|| "0 sat".to_owned());
+    let each = balances.iter().map(|balance| {
+        format!(
             "{} spendable, {} pending at {}",
             balance.spendable, balance.pending, balance.mint
-        );
-    }
+        )
+    });
+    nothing.into_iter().chain(each)
 }

@@ -40,4 +40,4 @@ mod wire;
 pub use figures::{PurseFigures, purse_figures};
 pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
-pub use runner::{Runner, Wallets};
+pub use runner::{Runner, Wallets, redeeming_fee};

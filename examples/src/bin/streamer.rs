@@ -1,24 +1,27 @@
 //! The streamer: offers media for money, tick by tick.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use streampay_core::units::Msat;
+use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::price::{Price, amount};
-use streampay_examples::report::Report;
+use streampay_examples::report::{Report, show_balance, show_balance_of, show_link};
+use streampay_examples::signals::asked_to_end;
 use streampay_examples::streamer::demo::{Demo, demo};
-use streampay_examples::streamer::serve::{Offer, close_all, serve};
+use streampay_examples::streamer::serve::{Offer, recover, serve};
 
 /// Offer a stream and be paid while it flows.
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "streamer", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// The folder with everything you own. One process at a time.
+    /// The folder with everything you own: ecash, identity, sessions. One process at a time.
+    /// Without it ~/.local/share/streampay/streamer (`mint`: .../mint; `demo` keeps nothing).
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -29,55 +32,68 @@ struct Cli {
 enum Command {
     /// Mint, streamer and viewer in one process: see it work, with play money.
     Demo {
-        /// How long to watch.
+        /// How long to watch, 2 to 3600 s.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=3600))]
         seconds: u64,
         /// One event a line on stdout, the last one the summary.
         #[arg(long)]
         json: bool,
-        /// The recording's file.
+        /// The recording's file. Without it, a numbered one in this folder.
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
     },
-    /// Stream a file, looped, to everybody who pays.
-    Serve {
-        /// IVF (VP8, VP9), H.264 Annex B or Ogg Opus; sound or picture of the same name beside it
-        /// goes along.
-        #[arg(long, value_name = "FILE")]
-        media: PathBuf,
-        /// What a tick costs and how long it lasts, 1 to 60 s.
-        #[arg(long, value_name = "2sat/10s")]
-        price: Price,
-        /// The mint whose ecash you take: you trust it with what you earn until you take it out.
-        #[arg(long, value_name = "URL")]
-        mint: String,
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-        /// Where viewers reach you, if not there.
-        #[arg(long, value_name = "URL")]
-        public_url: Option<String>,
-        /// One event a line on stdout.
-        #[arg(long)]
-        json: bool,
-    },
-    /// What you have earned.
+    /// Stream a file, looped, to everybody who pays. Ctrl-C closes every session and ends.
+    #[command(after_help = EXIT_CODES)]
+    Serve(ServeArgs),
+    /// What you have earned and hold. While `serve` runs, it says so itself.
     Balance,
     /// Take money out, as a token.
     Send {
-        /// How much.
-        #[arg(value_name = "100sat", value_parser = amount)]
+        /// How much, such as 100sat.
+        #[arg(value_name = "AMOUNT", value_parser = amount)]
         amount: Msat,
         /// From which mint, if you have money at several.
         #[arg(long, value_name = "URL")]
         mint: Option<String>,
     },
+    /// While `serve` does not run: close every session, settle it, and account for the money.
+    Recover {
+        /// Also take back sent tokens that nobody has redeemed: they become worthless.
+        #[arg(long)]
+        take_back: bool,
+        /// One event a line on stdout.
+        #[arg(long)]
+        json: bool,
+    },
     /// A mint with play money alone, for trying things out.
     Mint {
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:3338")]
+        /// Where to listen, such as 127.0.0.1:3338.
+        #[arg(long, default_value = "127.0.0.1:3338", value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
     },
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// IVF (VP8, VP9), H.264 Annex B or Ogg Opus; sound or picture of the same name beside it
+    /// goes along.
+    #[arg(long, value_name = "FILE")]
+    media: PathBuf,
+    /// What a payment is and how long it lasts, 1 to 60 s, such as 2sat/10s.
+    #[arg(long, value_name = "PRICE")]
+    price: Price,
+    /// The mint whose ecash you take: you trust it with what you earn until you take it out.
+    #[arg(long, value_name = "URL")]
+    mint: String,
+    /// Where to listen, such as 127.0.0.1:8080.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Where viewers reach you, if not there.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// One event a line on stdout.
+    #[arg(long)]
+    json: bool,
 }
 
 #[tokio::main]
@@ -93,76 +109,84 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), AppError> {
-    let data = folder(cli.data, "streamer");
+    let data = || folder(cli.data.clone(), "streamer");
     match cli.command {
         Command::Demo {
             seconds,
             json,
             record,
         } => {
-            let folder = tempfile::tempdir().map_err(AppError::io("no temporary folder"))?;
-            demo(
-                folder.path(),
-                Demo {
-                    seconds,
-                    record,
-                    report: Report { json },
-                },
-            )
+            let report = Report { json };
+            run_demo(Demo {
+                seconds,
+                record,
+                report,
+            })
             .await
         }
-        Command::Serve {
-            media,
-            price,
-            mint,
-            listen,
-            public_url,
-            json,
-        } => {
-            let report = Report { json };
-            let home = Home::open(&data).await?;
-            let offer = Offer {
-                media,
-                price,
-                mint,
-                listen,
-                public_url,
-                report,
-            };
-            let mut serving = serve(&home, offer).await?;
-            streampay_examples::report::show_link(&serving.link.to_string());
-            report.say(
-                "serving",
-                serde_json::json!({"link": serving.link.to_string()}),
-            );
-            tokio::select! {
-                () = serving.wait() => Err(AppError::Usage("the server stopped")),
-                _ = tokio::signal::ctrl_c() => Ok(()),
-            }
-        }
+        Command::Serve(args) => run_serve(&Home::open(&data()).await?, args).await,
         Command::Balance => {
-            let home = Home::open(&data).await?;
-            close_all(&home, Report { json: false }).await?;
-            home.wallet.recover().await?;
-            streampay_examples::report::show_balance(&home.wallet.balance().await?);
+            let home = Home::open(&data()).await?;
+            show_balance(&home.wallet.balance().await?);
             Ok(())
         }
         Command::Send { amount, mint } => {
-            let home = Home::open(&data).await?;
+            let home = Home::open(&data()).await?;
             println!("{}", home.wallet.send(amount, mint.as_deref()).await?);
             Ok(())
         }
-        Command::Mint { listen } => {
-            std::fs::create_dir_all(&data).map_err(AppError::io("the folder cannot be made"))?;
-            let storage = Storage::Folder(data.join("mint"));
-            let mint = EmbeddedMint::start(listen, storage, EmbeddedMint::INPUT_FEE_PPK).await?;
-            eprintln!(
-                "a mint with play money runs at {}; stop it with Ctrl-C",
-                mint.url()
-            );
-            let _ = tokio::signal::ctrl_c().await;
-            mint.stop().await;
-            Ok(())
+        Command::Recover { take_back, json } => {
+            let (home, report) = (Home::open(&data()).await?, Report { json });
+            let settled = recover(&home, report).await?;
+            account_for(&home, report, take_back, settled).await
         }
+        Command::Mint { listen } => run_mint(&folder(cli.data, "mint"), listen).await,
     }
+}
+
+async fn run_demo(order: Demo) -> Result<(), AppError> {
+    let folder = tempfile::tempdir().map_err(AppError::io("no temporary folder"))?;
+    demo(folder.path(), order).await
+}
+
+async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
+    let report = Report { json: args.json };
+    let offer = Offer {
+        media: args.media,
+        price: args.price,
+        mint: args.mint,
+        listen: args.listen,
+        public_url: args.public_url,
+        report,
+    };
+    report.tell(&format!(
+        "serving {} at {}, in ecash of {}; Ctrl-C ends",
+        offer.media.display(),
+        offer.price,
+        offer.mint
+    ));
+    if let Err(error) = home.wallet.check_mint(&offer.mint).await {
+        report.tell(&format!("{error}. Until it answers, nobody can pay"));
+    }
+    let mut serving = serve(home, offer).await?;
+    let link = serving.link.to_string();
+    show_link(report, &link);
+    report.say("serving", serde_json::json!({"link": link}));
+    tokio::select! {
+        () = serving.wait() => return Err(AppError::Failed("the server stopped; start it again")),
+        () = asked_to_end() => {}
+    }
+    report.tell("closing the sessions");
+    serving.stop().await;
+    show_balance_of(report, &home.wallet.balance().await?);
+    Ok(())
+}
+
+async fn run_mint(folder: &Path, listen: SocketAddr) -> Result<(), AppError> {
+    let storage = Storage::Folder(folder.to_owned());
+    let mint = EmbeddedMint::start(listen, storage, EmbeddedMint::INPUT_FEE_PPK).await?;
+    eprintln!("a mint with play money runs at {}; Ctrl-C ends", mint.url());
+    asked_to_end().await;
+    mint.stop().await;
+    Ok(())
 }

@@ -4,17 +4,18 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use streampay_core::meter::{Reading, Tariff};
+use clap::{Args, Parser, Subcommand};
+use streampay_core::meter::Tariff;
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
+use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::link::StreamLink;
 use streampay_examples::price::{Price, amount};
-use streampay_examples::quote;
+use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::Report;
-use streampay_examples::viewer::keys::listen;
+use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::recover::recover;
 use streampay_examples::viewer::watch::{Target, Watch, watch};
 use streampay_media::peer::PeerConfig;
@@ -22,9 +23,10 @@ use tokio::sync::mpsc;
 
 /// Watch a stream and pay only for what reaches you.
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "viewer", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// The folder with everything you own. One process at a time.
+    /// The folder with everything you own: ecash, identity, sessions. One process at a time.
+    /// Without it ~/.local/share/streampay/viewer.
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,47 +36,68 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Watch a stream. Ctrl-C settles; on a terminal, `p` pauses and goes on.
-    Watch {
-        /// What the streamer gave you.
-        #[arg(value_name = "LINK")]
-        link: StreamLink,
-        /// The most that may leave your wallet, fees included.
-        #[arg(long, value_name = "100sat", value_parser = amount)]
-        budget: Msat,
-        /// The highest price you pay. Without it you are shown the stream's price, and asked.
-        #[arg(long, value_name = "2sat/10s")]
-        max_price: Option<Price>,
-        /// The recording's file.
-        #[arg(long, value_name = "FILE")]
-        record: Option<PathBuf>,
-        /// `-` writes the recording to stdout, for a player.
-        #[arg(long, value_name = "-")]
-        out: Option<String>,
-        /// One event a line on stdout, the last one the summary.
-        #[arg(long)]
-        json: bool,
-        /// Agree to the stream's price without being asked; the budget holds all the same.
-        #[arg(long)]
-        yes: bool,
-    },
+    #[command(after_help = EXIT_CODES)]
+    Watch(WatchArgs),
     /// Get ecash from a mint for a Lightning payment.
     Deposit {
-        /// How much.
-        #[arg(value_name = "100sat", value_parser = amount)]
+        /// How much, such as 100sat.
+        #[arg(value_name = "AMOUNT", value_parser = amount)]
         amount: Msat,
-        /// Where.
+        /// The mint: one that the stream takes. You trust it with this money.
         #[arg(long, value_name = "URL")]
         mint: String,
     },
     /// Put a token into your wallet.
     Receive {
-        /// The token.
+        /// The token: cashuA... or cashuB...
         token: String,
+    },
+    /// Take money out, as a token.
+    Send {
+        /// How much, such as 100sat.
+        #[arg(value_name = "AMOUNT", value_parser = amount)]
+        amount: Msat,
+        /// From which mint, if you have money at several.
+        #[arg(long, value_name = "URL")]
+        mint: Option<String>,
     },
     /// What you have.
     Balance,
-    /// After a crash: close every session and bring its money home.
-    Recover,
+    /// After a crash: close every session, bring its money home, and account for it.
+    Recover {
+        /// Also take back sent tokens that nobody has redeemed: they become worthless.
+        #[arg(long)]
+        take_back: bool,
+        /// One event a line on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct WatchArgs {
+    /// What the streamer gave you, in quotes.
+    #[arg(value_name = "LINK")]
+    link: StreamLink,
+    /// The most that may leave your wallet, fees included, such as 100sat.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    budget: Msat,
+    /// The highest price you pay, such as 2sat/10s. Without it you are shown the stream's price,
+    /// and asked.
+    #[arg(long, value_name = "PRICE")]
+    max_price: Option<Price>,
+    /// The recording's file, WebM or Matroska. Without it, a numbered one in this folder.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// `--out -` writes the recording to stdout, for a player.
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    out: Option<String>,
+    /// One event a line on stdout, the last one the summary.
+    #[arg(long)]
+    json: bool,
+    /// Agree to the stream's price without being asked; the budget holds all the same.
+    #[arg(long)]
+    yes: bool,
 }
 
 #[tokio::main]
@@ -93,38 +116,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
     let data = folder(cli.data, "viewer");
     let home = Home::open(&data).await?;
     match cli.command {
-        Command::Watch {
-            link,
-            budget,
-            max_price,
-            record,
-            out,
-            json,
-            yes,
-        } => {
-            let target = match (out.as_deref(), record) {
-                (Some("-"), None) if !json => Target::Stdout,
-                (None, Some(file)) => Target::File(file),
-                (None, None) => Target::Numbered,
-                _ => {
-                    return Err(AppError::Usage(
-                        "use one of --record FILE and --out -, and --out - without --json",
-                    ));
-                }
-            };
-            let (max_tariff, max_tick) = agree(&link, budget, max_price, yes).await?;
-            let order = Watch {
-                link,
-                budget,
-                max_tariff,
-                max_tick,
-                record: target,
-                stop_after_ms: None,
-                peer: PeerConfig::default(),
-                report: Report { json },
-            };
-            watch_and_tell(&home, order).await
-        }
+        Command::Watch(args) => run_watch(&home, args).await,
         Command::Deposit { amount, mint } => {
             let got = home.wallet.deposit(&mint, amount).await?;
             println!("{got} deposited at {mint}");
@@ -134,78 +126,101 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             println!("{} received", home.wallet.receive(&token).await?);
             Ok(())
         }
+        Command::Send { amount, mint } => {
+            println!("{}", home.wallet.send(amount, mint.as_deref()).await?);
+            Ok(())
+        }
         Command::Balance => {
             streampay_examples::report::show_balance(&home.wallet.balance().await?);
             Ok(())
         }
-        Command::Recover => {
-            let settled = recover(&home, Report { json: false }).await?;
-            for found in home.wallet.recover().await? {
-                println!(
-                    "{}: {} spendable, {} pending; {} taken back, {} deposited",
-                    found.balance.mint,
-                    found.balance.spendable,
-                    found.balance.pending,
-                    found.taken_back,
-                    found.deposited,
-                );
-            }
-            if settled {
-                Ok(())
-            } else {
-                Err(AppError::Unsettled)
-            }
+        Command::Recover { take_back, json } => {
+            let report = Report { json };
+            let settled = recover(&home, report).await?;
+            account_for(&home, report, take_back, settled).await
         }
     }
 }
 
+async fn run_watch(home: &Home, args: WatchArgs) -> Result<(), AppError> {
+    let record = match (&args.out, args.record.clone()) {
+        (Some(_), None) if !args.json => Target::Stdout,
+        (None, Some(file)) => Target::File(file),
+        (None, None) => Target::Numbered,
+        _ => {
+            return Err(AppError::Usage(
+                "use one of --record FILE and --out -, and --out - without --json",
+            ));
+        }
+    };
+    record.check()?;
+    let (max_tariff, max_tick) = agree(home, &args).await?;
+    let order = Watch {
+        link: args.link,
+        budget: args.budget,
+        max_tariff,
+        max_tick,
+        record,
+        stop_after_ms: None,
+        interactive: interactive(),
+        peer: PeerConfig::default(),
+        report: Report { json: args.json },
+    };
+    watch_and_tell(home, order).await
+}
+
 async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
-    let (commands, from_user) = mpsc::channel(8);
-    tokio::spawn(listen(commands));
+    let (wishes, from_user) = mpsc::channel(8);
+    tokio::spawn(listen(wishes));
+    if order.interactive {
+        order
+            .report
+            .tell("p pauses and goes on, Ctrl-C settles and ends");
+    }
     let watched = watch(home, &order, from_user).await?;
     let recording = watched.recording.map(|path| path.display().to_string());
+    let account = watched.account;
     order.report.say(
         "summary",
         serde_json::json!({
-            "paid_msat": watched.paid.msat(), "refunded_msat": watched.refunded.msat(),
+            "paid_msat": account.paid.msat(), "acknowledged_msat": account.acknowledged.msat(),
+            "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
             "ticks": watched.ticks, "media_ms": watched.media_ms, "recording": recording,
             "packets": watched.packets,
         }),
     );
     order.report.tell(&format!(
-        "{} left the wallet, {} came back; {} payments; recording: {}",
-        watched.paid,
-        watched.refunded,
+        "{account}; {} payments{}",
         watched.ticks,
-        recording.unwrap_or_else(|| "none".into()),
+        recording.map_or(String::new(), |path| format!("; recorded in {path}")),
     ));
-    match (watched.settled, watched.code) {
-        (false, _) => Err(AppError::Unsettled),
-        (true, None | Some(CloseCode::Done)) => Ok(()),
-        (true, Some(code)) => Err(AppError::Closed(code)),
+    match (watched.settled, watched.record_failed, watched.code) {
+        (false, ..) => Err(AppError::Unsettled),
+        (true, Some(failed), _) => Err(failed),
+        (true, None, None | Some(CloseCode::Done)) => Ok(()),
+        (true, None, Some(code)) => Err(AppError::Closed(code)),
     }
 }
 
-/// What the user agrees to pay: what `--max-price` allows, else the stream's own price, shown
-/// and asked for.
-async fn agree(
-    link: &StreamLink,
-    budget: Msat,
-    max_price: Option<Price>,
-    yes: bool,
-) -> Result<(Tariff, Msat), AppError> {
-    if let Some(price) = max_price {
-        let minute = Reading {
-            media_ms: 60_000,
-            bytes: 0,
-        };
-        return Ok((price.tariff(), price.tariff().price(minute)));
+/// What the user agrees to pay: the stream's own price, within what `--max-price` allows, or
+/// shown and asked for.
+async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat), AppError> {
+    let terms = quote::ask(&args.link).await?;
+    let fees = quote::fees(home, &terms).await;
+    if let Some(allowed) = args.max_price {
+        let (asks, allows) = (a_minute(terms.tariff), a_minute(allowed.tariff()));
+        if terms.tariff.bytes.is_some() || asks > allows {
+            return Err(AppError::TooDear { asks, allows });
+        }
     }
-    let terms = quote::ask(link).await?;
-    if !yes {
-        ask_the_user(&quote::sentence(&terms), budget)?;
+    let offer = quote::sentence(&terms, fees);
+    if args.max_price.is_some() || args.yes {
+        Report { json: args.json }.tell(&offer);
+    } else {
+        ask_the_user(&offer, args.budget)?;
     }
-    Ok((terms.tariff, terms.tick))
+    quote::within(&terms, fees, args.budget)?;
+    Ok((terms.tariff, quote::payment(&terms)))
 }
 
 fn ask_the_user(offer: &str, budget: Msat) -> Result<(), AppError> {

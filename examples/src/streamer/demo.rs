@@ -72,7 +72,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
     let serving = serve(&payee, offer).await?;
     report.tell(&format!("the stream is at {}", serving.link));
     let before = Sums::now(&mint, &payer, &payee).await?;
-    let (_commands, from_user) = mpsc::channel(1);
+    let (_wishes, from_user) = mpsc::channel(1);
     let watched = watch(
         &payer,
         &Watch {
@@ -82,6 +82,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
             max_tick: price.tick,
             record: demo.record.map_or(Target::Numbered, Target::File),
             stop_after_ms: Some(demo.seconds.saturating_mul(1000)),
+            interactive: false,
             peer: PeerConfig::loopback(),
             report,
         },
@@ -96,22 +97,26 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         .as_ref()
         .map(|path| path.display().to_string());
     report.say("summary", json!({
-        "paid_msat": watched.paid.msat(), "settled_msat": settled.msat(), "fees_msat": fees.msat(),
-        "refunded_msat": watched.refunded.msat(), "ticks": watched.ticks,
+        "paid_msat": watched.account.paid.msat(), "settled_msat": settled.msat(), "fees_msat": fees.msat(),
+        "refunded_msat": watched.account.refunded.msat(), "ticks": watched.ticks,
         "media_ms": watched.media_ms, "recording": recording, "packets": watched.packets,
     }));
     report.tell(&format!(
         "{} paid = {settled} to the streamer + {fees} to the mint + {} back\nwatch it again: {}",
-        watched.paid,
-        watched.refunded,
+        watched.account.paid,
+        watched.account.refunded,
         recording.unwrap_or_default(),
     ));
     let parts = settled
         .saturating_plus(fees)
-        .saturating_plus(watched.refunded);
+        .saturating_plus(watched.account.refunded);
     let out = before.payer.saturating_minus(after.payer);
-    let balanced = watched.paid == parts
-        && out == watched.paid.saturating_minus(watched.refunded)
+    let balanced = watched.account.paid == parts
+        && out
+            == watched
+                .account
+                .paid
+                .saturating_minus(watched.account.refunded)
         && watched.settled;
     mint.stop().await;
     match (balanced, watched.code) {

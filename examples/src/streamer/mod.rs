@@ -3,3 +3,4 @@
 pub mod demo;
 mod page;
 pub mod serve;
+mod sessions;

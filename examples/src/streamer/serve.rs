@@ -1,34 +1,25 @@
-//! Serving one stream to many viewers, each with its own session and its own money.
+//! Serving one stream to many viewers: the offer, the address, the page.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use streampay_cashu::{AcceptedMint, SwapMachine, SwapParams};
-use streampay_core::driver::{
-    Connected, Link, LinkEnd, Node, Ports, SessionTask, Stopped, UserPorts, entropy,
-};
-use streampay_core::session::{CloseCode, Command, Event, PayeeConfig, PayeeSession};
-use streampay_core::units::{Msat, SessionId, Unix};
-use streampay_core::wire::{Method, Terms, peek_session};
+use streampay_core::session::{CloseCode, PayeeConfig};
+use streampay_core::units::{Msat, Unix};
+use streampay_core::wire::{Method, Terms};
 use streampay_media::source::{FileOptions, Source};
-use streampay_media::whep::{Arrival, Server, ServerConfig};
+use streampay_media::whep::{Server, ServerConfig};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::page::Page;
+use super::sessions::{Sessions, UNPAID_MS};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
 use crate::price::Price;
 use crate::report::Report;
-
-/// How long a fresh connection has to say what it wants.
-const HELLO_WAIT: Duration = Duration::from_secs(15);
-/// How long a bound viewer may stay without paying, in milliseconds.
-const UNPAID_MS: u64 = 30_000;
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -48,17 +39,30 @@ pub struct Offer {
 }
 
 /// A running stream.
-#[derive(Debug)]
 pub struct Serving {
     /// What viewers open.
     pub link: StreamLink,
-    tasks: tokio::task::JoinSet<()>,
+    sessions: Arc<Sessions>,
+    tasks: JoinSet<()>,
 }
 
 impl Serving {
     /// Runs until the server fails.
     pub async fn wait(&mut self) {
         self.tasks.join_next().await;
+    }
+
+    /// Closes every viewer's session, tells each what is due, and ends.
+    pub async fn stop(self) {
+        self.sessions.goodbye().await;
+    }
+}
+
+impl core::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Serving")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,15 +74,9 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let source = Source::open(&offer.media, FileOptions::default()).await?;
     let terms = terms(home, &offer)?;
     let listener = TcpListener::bind(offer.listen).await;
-    let listener = listener.map_err(AppError::io("cannot listen; choose another with --listen"))?;
-    let local = listener
-        .local_addr()
-        .map_err(AppError::io("cannot listen"))?;
-    let base = offer
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{local}"));
-    let base = base.trim_end_matches('/').to_owned();
+    let in_use = |source| AppError::Listen(offer.listen, source);
+    let listener = listener.map_err(in_use)?;
+    let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
     let config = ServerConfig {
         public_url: Some(base.clone()),
         ..ServerConfig::default()
@@ -101,26 +99,43 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         terms,
         unpaid_ms: UNPAID_MS,
     };
-    let shared = Arc::new(Shared {
-        node: home.node.clone(),
-        payee,
-        live: Mutex::default(),
-        report: offer.report,
-    });
-    finish_sessions(&shared).await?;
-    let mut tasks = tokio::task::JoinSet::new();
+    let sessions = Sessions::new(home, offer.report);
+    let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let _ = axum::serve(listener, service).await;
     });
-    tasks.spawn(accept(shared, arrivals));
-    Ok(Serving { link, tasks })
+    tasks.spawn(sessions.clone().accept(payee, arrivals));
+    tokio::spawn(sessions.clone().finish(None));
+    Ok(Serving {
+        link,
+        sessions,
+        tasks,
+    })
 }
 
-struct Shared {
-    node: Arc<Node>,
-    payee: PayeeConfig,
-    live: Mutex<HashSet<SessionId>>,
-    report: Report,
+/// Where viewers reach this.
+fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
+    let url = match &offer.public_url {
+        Some(url) => url.clone(),
+        None if local.ip().is_unspecified() => {
+            return Err(AppError::Usage(
+                "viewers cannot reach an address of zeros: say with --public-url where they \
+                 reach you, such as --public-url http://192.168.1.2:8080",
+            ));
+        }
+        None => format!("http://{local}"),
+    };
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// Closes every session that is not over and settles it, while the streamer does not serve. True
+/// where nothing is left to do.
+///
+/// # Errors
+/// [`AppError`] where the store cannot be read.
+pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
+    let sessions = Sessions::new(home, report);
+    Ok(sessions.finish(Some(CloseCode::Done)).await?)
 }
 
 fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
@@ -150,206 +165,4 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),
         payee: home.identity.public(),
     })
-}
-
-/// What a crash interrupted is finished first: a payment whose swap had begun is redeemed.
-async fn finish_sessions(shared: &Arc<Shared>) -> Result<(), AppError> {
-    for id in shared.node.sessions().await? {
-        let Some((mut task, _user)) = restore(shared, id).await? else {
-            continue;
-        };
-        tokio::time::timeout(Duration::from_secs(20), task.run(None))
-            .await
-            .ok();
-    }
-    Ok(())
-}
-
-type Restored = Option<(SessionTask<PayeeSession>, UserPorts)>;
-
-async fn restore(shared: &Shared, id: SessionId) -> Result<Restored, AppError> {
-    let records = shared.node.records_of(id).await?;
-    if records.is_empty() {
-        return Ok(None);
-    }
-    let now = shared.node.clock().now();
-    let restored = PayeeSession::restore(shared.payee.clone(), now, id, &records);
-    let Ok(session) = restored else {
-        return Ok(None);
-    };
-    if session.is_settled() && session.is_ended() {
-        return Ok(None);
-    }
-    let (ports, user) = Ports::pair();
-    Ok(Some((
-        SessionTask::restored(shared.node.clone(), id, session, &records, ports),
-        user,
-    )))
-}
-
-async fn accept(shared: Arc<Shared>, mut arrivals: mpsc::Receiver<Arrival>) {
-    while let Some(arrival) = arrivals.recv().await {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            if let Err(error) = welcome(&shared, arrival).await {
-                shared
-                    .report
-                    .tell(&format!("a viewer could not be served: {error}"));
-            }
-        });
-    }
-}
-
-/// One viewer, from its first message to the end of its connection.
-async fn welcome(shared: &Arc<Shared>, arrival: Arrival) -> Result<(), AppError> {
-    let Arrival {
-        mut link,
-        mut connection,
-        place,
-        ..
-    } = arrival;
-    let hello = tokio::time::timeout(HELLO_WAIT, link.end.incoming.recv()).await;
-    let Ok(Some(hello)) = hello else {
-        return Ok(());
-    };
-    let Ok(id) = peek_session(&hello) else {
-        return Ok(());
-    };
-    // While the session's last connection is still there, another one has to wait: it comes
-    // again, and a stranger cannot push the real viewer out.
-    let Some(_live) = Live::claim(shared, id) else {
-        return Ok(());
-    };
-    let (mut task, mut user) = match restore(shared, id).await? {
-        Some(restored) => restored,
-        None => {
-            let entropy = entropy().map_err(AppError::io("no randomness"))?;
-            let session = PayeeSession::new(shared.payee.clone(), &entropy);
-            let session = session.map_err(|_| AppError::Usage("try again"))?;
-            let (ports, user) = Ports::pair();
-            (SessionTask::new(shared.node.clone(), session, ports), user)
-        }
-    };
-    let initial = task.session().reading();
-    let usage = connection.start(user.gate.clone(), initial)?;
-    let link = with_first(link, hello).await;
-    let name = format!("viewer {}", &id.to_string().get(..8).unwrap_or_default());
-    let report = shared.report;
-    let watcher = tokio::spawn(async move {
-        let mut place = Some(place);
-        while let Some(event) = user.events.recv().await {
-            if let (Event::Bound { .. }, Some(place)) = (&event, place.take()) {
-                place.bound();
-            }
-            report.event(&name, &event);
-        }
-        drop(user.commands);
-    });
-    if task.run(Some(Connected { link, usage })).await == Stopped::StoreFailed {
-        report.tell("the store failed; nothing more is accepted from this viewer");
-    }
-    let sent = *connection.sent().borrow();
-    report.say(
-        "viewer_gone",
-        serde_json::json!({
-            "session": id.to_string(), "video_packets": sent.video, "audio_packets": sent.audio,
-        }),
-    );
-    connection.closer().close().await;
-    drop(task);
-    let _ = watcher.await;
-    Ok(())
-}
-
-/// The link again, its first message still to come.
-async fn with_first(link: Link, first: bytes::Bytes) -> Link {
-    let Link {
-        identity,
-        end: LinkEnd {
-            outgoing,
-            mut incoming,
-        },
-    } = link;
-    let (to, from) = mpsc::channel(LinkEnd::QUEUE);
-    let _ = to.send(first).await;
-    tokio::spawn(async move {
-        while let Some(bytes) = incoming.recv().await {
-            if to.send(bytes).await.is_err() {
-                return;
-            }
-        }
-    });
-    Link {
-        identity,
-        end: LinkEnd {
-            outgoing,
-            incoming: from,
-        },
-    }
-}
-
-/// The right to run a session; given back when dropped.
-struct Live<'a> {
-    shared: &'a Shared,
-    id: SessionId,
-}
-
-impl<'a> Live<'a> {
-    fn claim(shared: &'a Shared, id: SessionId) -> Option<Self> {
-        let mut live = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.insert(id).then_some(Self { shared, id })
-    }
-}
-
-impl Drop for Live<'_> {
-    fn drop(&mut self) {
-        self.shared
-            .live
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.id);
-    }
-}
-
-/// Ends every session that is not over, and settles it. For `recover`-like commands, while the
-/// streamer does not serve.
-///
-/// # Errors
-/// [`AppError`] where the store cannot be read.
-pub async fn close_all(home: &Home, report: Report) -> Result<(), AppError> {
-    let terms = Terms {
-        title: String::new(),
-        tariff: streampay_core::meter::Tariff::default(),
-        tick: Msat::from_sat(1).unwrap_or_default(),
-        preview: Msat::ZERO,
-        window: Msat::ZERO,
-        tolerance_permille: 0,
-        tolerance_ms: 0,
-        live_ms: 0,
-        methods: Vec::new(),
-        resumable_s: 0,
-        expires: Unix(0),
-        payee: home.identity.public(),
-    };
-    let payee = PayeeConfig {
-        identity: home.identity.clone(),
-        terms,
-        unpaid_ms: UNPAID_MS,
-    };
-    let shared = Shared {
-        node: home.node.clone(),
-        payee,
-        live: Mutex::default(),
-        report,
-    };
-    for id in home.node.sessions().await? {
-        let Some((mut task, _user)) = restore(&shared, id).await? else {
-            continue;
-        };
-        task.tell(Command::Close(CloseCode::Done)).await?;
-        tokio::time::timeout(Duration::from_secs(30), task.run(None))
-            .await
-            .ok();
-    }
-    Ok(())
 }

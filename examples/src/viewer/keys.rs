@@ -2,34 +2,37 @@
 
 use std::io::{IsTerminal, Read};
 
-use streampay_core::meter::PauseReason;
-use streampay_core::session::{CloseCode, Command};
 use tokio::sync::mpsc;
 
-/// Ctrl-C (and SIGTERM) settles; `p` on a terminal pauses and goes on. Runs until nobody listens.
-pub async fn listen(commands: mpsc::Sender<Command>) {
+use super::watch::Wish;
+use crate::signals::asked_to_end;
+
+/// Ctrl-C (and SIGTERM, and `q`) settles; `p` on a terminal pauses and goes on, `y` agrees to what
+/// the session waits for. Runs until nobody listens.
+pub async fn listen(wishes: mpsc::Sender<Wish>) {
     let restored_at_the_end = SingleKeys::begin();
     let mut keys = Keys::new(restored_at_the_end.is_some());
-    let mut paused = false;
-    let mut terminated = Terminated::new();
     loop {
-        let order = tokio::select! {
-            () = commands.closed() => return,
-            _ = tokio::signal::ctrl_c() => Command::Close(CloseCode::Done),
-            () = terminated.wait() => Command::Close(CloseCode::Done),
+        let wish = tokio::select! {
+            () = wishes.closed() => return,
+            () = asked_to_end() => Wish::Leave,
             key = keys.next() => match key {
-                b'p' | b'P' => {
-                    paused = !paused;
-                    if paused { Command::Pause(PauseReason::ByPayer) } else { Command::Resume }
-                }
-                b'q' | b'Q' => Command::Close(CloseCode::Done),
+                b'p' | b'P' => Wish::TogglePause,
+                b'y' | b'Y' => Wish::Consent,
+                b'q' | b'Q' => Wish::Leave,
                 _ => continue,
             },
         };
-        if commands.send(order).await.is_err() {
+        if wishes.send(wish).await.is_err() {
             return;
         }
     }
+}
+
+/// True where a user at a terminal can be asked.
+#[must_use]
+pub fn interactive() -> bool {
+    std::io::stdin().is_terminal()
 }
 
 /// Keys of the terminal; none ever where stdin is none, or somebody else's.
@@ -106,41 +109,5 @@ struct SingleKeys;
 impl SingleKeys {
     fn begin() -> Option<Self> {
         std::io::stdin().is_terminal().then_some(Self)
-    }
-}
-
-/// SIGTERM, where there is such a thing.
-struct Terminated {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
-}
-
-impl Terminated {
-    #[cfg(unix)]
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self {
-            signal: signal(SignalKind::terminate()).ok(),
-        }
-    }
-
-    #[cfg(unix)]
-    async fn wait(&mut self) {
-        match &mut self.signal {
-            Some(signal) => {
-                signal.recv().await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Self {
-        Self {}
-    }
-
-    #[cfg(not(unix))]
-    async fn wait(&mut self) {
-        std::future::pending().await
     }
 }

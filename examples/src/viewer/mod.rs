@@ -1,5 +1,7 @@
 //! The viewer's work: watching, paying, recording, and bringing money home.
 
+pub mod account;
+mod attend;
 pub mod keys;
 mod recording;
 pub mod recover;

@@ -1,12 +1,13 @@
 //! Writes what is received into one playable file, or to stdout.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use streampay_core::session::{CloseCode, Command};
 use streampay_media::packet::Codec;
 use streampay_media::peer::ReceivedPacket;
-use streampay_media::record::{Recorded, Recorder, file_ending};
+use streampay_media::record::{RecordError, Recorder, file_ending};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -15,7 +16,7 @@ use crate::error::AppError;
 /// Where the recording goes.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// Exactly this file; a later connection of the same session adds a number.
+    /// Exactly this file.
     File(PathBuf),
     /// `streampay-recording.webm` or `.mkv` in the current folder, numbered so that none is
     /// overwritten.
@@ -24,55 +25,150 @@ pub enum Target {
     Stdout,
 }
 
-/// A recording under way.
+impl Target {
+    const fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+
+    /// Says early what would fail late: before a session is opened.
+    ///
+    /// # Errors
+    /// [`AppError::File`]: the folder is missing, or the file is somebody's and no recording.
+    pub fn check(&self) -> Result<(), AppError> {
+        let Self::File(path) = self else {
+            return Ok(());
+        };
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(AppError::file(
+                path,
+                "its folder does not exist; make it first",
+            ));
+        }
+        if path.is_dir() {
+            return Err(AppError::file(path, "is a folder; name a file in it"));
+        }
+        match File::open(path).map(is_recording) {
+            Ok(false) => Err(AppError::file(
+                path,
+                "exists and is no recording: it is left alone; name another file",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file, just made; none for stdout.
+    fn make(&self, codecs: &[Codec]) -> Result<Made, AppError> {
+        let failed = |path: &Path, error: std::io::Error| AppError::file(path, &error.to_string());
+        match self {
+            Self::Stdout => Ok((Box::new(std::io::stdout()), None)),
+            Self::File(path) => {
+                let file = File::create(path).map_err(|error| failed(path, error))?;
+                Ok((Box::new(file), Some(path.clone())))
+            }
+            Self::Numbered => {
+                let base = PathBuf::from(format!("streampay-recording.{}", file_ending(codecs)));
+                let (file, path) = create_new(&base).map_err(|error| failed(&base, error))?;
+                Ok((Box::new(file), Some(path)))
+            }
+        }
+    }
+}
+
+type Made = (Box<dyn Write + Send>, Option<PathBuf>);
+
+/// Empty, or begins as Matroska does (EBML, RFC 8794).
+fn is_recording(mut file: File) -> bool {
+    let mut head = [0; 4];
+    match file.read_exact(&mut head) {
+        Ok(()) => head == [0x1a, 0x45, 0xdf, 0xa3],
+        Err(_) => file.metadata().is_ok_and(|meta| meta.len() == 0),
+    }
+}
+
+/// What comes over one connection.
+struct Received {
+    codecs: Vec<Codec>,
+    packets: mpsc::Receiver<ReceivedPacket>,
+}
+
+/// A recording under way, over all connections of a session. Its file is made with the first
+/// packet: nothing received, no file.
 pub(crate) struct Recording {
-    pub(crate) path: Option<PathBuf>,
-    task: JoinHandle<Result<Recorded, AppError>>,
+    connections: mpsc::Sender<Received>,
+    task: JoinHandle<Result<Option<PathBuf>, AppError>>,
 }
 
 impl Recording {
-    /// Starts to record, on a thread that may block.
-    pub(crate) fn start(
-        target: &Target,
-        connection: u32,
-        codecs: &[Codec],
-        mut packets: mpsc::Receiver<ReceivedPacket>,
-    ) -> Result<Self, AppError> {
-        let failed = || AppError::io("the recording cannot be made");
-        let (out, path): (Box<dyn Write + Send>, _) = match target {
-            Target::Stdout => (Box::new(std::io::stdout()), None),
-            Target::File(path) => {
-                let path = if connection == 0 {
-                    path.clone()
-                } else {
-                    numbered(path, connection)
-                };
-                (Box::new(File::create(&path).map_err(failed())?), Some(path))
-            }
-            Target::Numbered => {
-                let base = PathBuf::from(format!("streampay-recording.{}", file_ending(codecs)));
-                let (file, path) = create_new(&base).map_err(failed())?;
-                (Box::new(file), Some(path))
-            }
-        };
-        let codecs = codecs.to_vec();
+    /// Starts to record, on a thread that may block. Where it cannot write any more, it asks for
+    /// the session's end: nobody pays for what is lost.
+    pub(crate) fn start(target: &Target, session: mpsc::Sender<Command>) -> Self {
+        let target = target.clone();
+        let (connections, from) = mpsc::channel(1);
         let task = tokio::task::spawn_blocking(move || {
-            let mut recorder = Recorder::new(out, &codecs)?;
-            while let Some(packet) = packets.blocking_recv() {
-                recorder.push(&packet)?;
+            let written = write(&target, from);
+            if written.is_err() {
+                let _ = session.blocking_send(Command::Close(CloseCode::Done));
             }
-            Ok(recorder.finish()?)
+            match written {
+                // A player that was closed: that is how its user stops.
+                Err(AppError::Record(RecordError::Write(error)))
+                    if target.is_stdout() && error.kind() == ErrorKind::BrokenPipe =>
+                {
+                    Ok(None)
+                }
+                other => other,
+            }
         });
-        Ok(Self { path, task })
+        Self { connections, task }
     }
 
-    /// Waits until everything is written: after the connection is closed.
-    pub(crate) async fn finish(self) -> Result<Recorded, AppError> {
+    /// Goes on with what comes over this connection.
+    pub(crate) async fn connected(
+        &self,
+        codecs: &[Codec],
+        packets: mpsc::Receiver<ReceivedPacket>,
+    ) {
+        let codecs = codecs.to_vec();
+        // An error means that it has failed before, and says so at the end.
+        let _ = self.connections.send(Received { codecs, packets }).await;
+    }
+
+    /// Waits until everything is written: after the last connection is closed. The file, if any.
+    pub(crate) async fn finish(self) -> Result<Option<PathBuf>, AppError> {
+        drop(self.connections);
         match self.task.await {
-            Ok(recorded) => recorded,
-            Err(_) => Err(AppError::Usage("the recording stopped early")),
+            Ok(written) => written,
+            Err(_) => Err(AppError::Failed("the recording stopped early")),
         }
     }
+}
+
+fn write(
+    target: &Target,
+    mut connections: mpsc::Receiver<Received>,
+) -> Result<Option<PathBuf>, AppError> {
+    let mut recording: Option<(Recorder<_>, Option<PathBuf>)> = None;
+    while let Some(mut received) = connections.blocking_recv() {
+        if let Some((recorder, _)) = &mut recording {
+            recorder.reconnected()?;
+        }
+        while let Some(packet) = received.packets.blocking_recv() {
+            let (recorder, _) = match &mut recording {
+                Some(recording) => recording,
+                none => {
+                    let (out, path) = target.make(&received.codecs)?;
+                    none.insert((Recorder::new(out, &received.codecs)?, path))
+                }
+            };
+            recorder.push(&packet)?;
+        }
+    }
+    let Some((recorder, path)) = recording else {
+        return Ok(None);
+    };
+    recorder.finish()?;
+    Ok(path)
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {
@@ -101,7 +197,7 @@ fn create_new(base: &Path) -> std::io::Result<(File, PathBuf)> {
         };
         match File::create_new(&path) {
             Ok(file) => return Ok((file, path)),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && number < 10_000 => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 10_000 => {
                 number = number.saturating_add(1);
             }
             Err(error) => return Err(error),

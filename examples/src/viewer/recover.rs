@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use streampay_core::driver::{Ports, SessionTask};
-use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
-use streampay_core::units::{Msat, XOnlyKey};
+use streampay_core::session::{CloseCode, Command, PayerSession, Policy};
+use streampay_core::store::StoreError;
+use streampay_core::units::SessionId;
 
+use super::account::Account;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
@@ -18,50 +20,58 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
-    let mut all_settled = true;
+    let (mut all_settled, mut found) = (true, false);
     for id in home.node.sessions().await? {
         let records = home.node.records_of(id).await?;
         let now = home.node.clock().now();
-        let Ok(session) = PayerSession::restore(config(home), now, id, &records) else {
-            // A payee's session: this folder was a streamer's too.
-            continue;
+        let identity = home.identity.clone();
+        let restored = PayerSession::restore(identity, Policy::nothing(), now, id, &records);
+        let session = match restored {
+            Ok(session) => session,
+            // This folder was a streamer's too.
+            Err(StoreError::OtherRole) => continue,
+            Err(error) => {
+                report.tell(&format!("session {id}: {error}; its money cannot be found"));
+                all_settled = false;
+                continue;
+            }
         };
         if session.is_settled() {
             continue;
         }
+        found = true;
         let (ports, _user) = Ports::pair();
         let mut task = SessionTask::restored(home.node.clone(), id, session, &records, ports);
         task.tell(Command::Close(CloseCode::Done)).await?;
         tokio::time::timeout(LIMIT, task.run(None)).await.ok();
         let settled = task.session().is_settled();
         all_settled &= settled;
-        let state = if settled {
-            "settled"
-        } else {
-            "not settled yet"
-        };
-        let acknowledged = task.session().acknowledged();
-        report.tell(&format!(
-            "session {id}: {state}; {acknowledged} went to the streamer"
-        ));
-        report.say("recovered", serde_json::json!({
-            "session": id.to_string(), "settled": settled, "acknowledged_msat": acknowledged.msat(),
-        }));
+        tell(
+            report,
+            id,
+            settled,
+            &Account::of(home, task.session()).await?,
+        );
+    }
+    if !found {
+        report.tell("no session is open");
     }
     Ok(all_settled)
 }
 
-/// A session that only closes needs no limits.
-fn config(home: &Home) -> PayerConfig {
-    PayerConfig {
-        identity: home.identity.clone(),
-        payee: XOnlyKey([0; 32]),
-        policy: Policy {
-            budget: Msat::ZERO,
-            max_tariff: streampay_core::meter::Tariff::default(),
-            max_tick: Msat::ZERO,
-            methods: Vec::new(),
-            stall_close_ms: u64::MAX,
-        },
-    }
+fn tell(report: Report, id: SessionId, settled: bool, account: &Account) {
+    let state = if settled {
+        "settled"
+    } else {
+        "not settled yet; try again when the mint answers"
+    };
+    report.tell(&format!("session {id}: {state}; {account}"));
+    report.say(
+        "recovered",
+        serde_json::json!({
+            "session": id.to_string(), "settled": settled,
+            "paid_msat": account.paid.msat(), "acknowledged_msat": account.acknowledged.msat(),
+            "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
+        }),
+    );
 }

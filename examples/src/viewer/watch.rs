@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use streampay_cashu::{SwapMachine, purse_figures};
+use streampay_cashu::SwapMachine;
 use streampay_core::driver::{Connected, Ports, SessionTask, Stopped, UserPorts, entropy};
 use streampay_core::meter::Tariff;
-use streampay_core::session::{CloseCode, Command, Event, PayerConfig, PayerSession, Policy};
-use streampay_core::units::{Msat, PurseKey};
+use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
+use streampay_core::units::Msat;
 use streampay_media::peer::{PeerConfig, ViewerPeer, ViewerStream};
 use streampay_media::whep::Client;
 use tokio::sync::mpsc;
 
+use super::account::Account;
+pub use super::attend::Wish;
+use super::attend::{Attendant, Standing};
 use super::recording::Recording;
 pub use super::recording::Target;
 use crate::error::AppError;
@@ -21,7 +24,7 @@ use crate::report::Report;
 
 /// How long paid media may stay away before the session ends, in milliseconds.
 const STALL_CLOSE_MS: u64 = 60_000;
-/// How often, a second apart, a lost connection is tried again.
+/// How often, a second apart, a lost connection is tried again until the session is bound.
 const RECONNECTS: u32 = 30;
 
 /// What to watch, and how far to go.
@@ -37,8 +40,10 @@ pub struct Watch {
     pub max_tick: Msat,
     /// Where the recording goes.
     pub record: Target,
-    /// Stop after so much media, in milliseconds.
+    /// Settle so many milliseconds after the first payment.
     pub stop_after_ms: Option<u64>,
+    /// Somebody can be asked what to do; else a session that waits for consent settles.
+    pub interactive: bool,
     /// How connections are made.
     pub peer: PeerConfig,
     /// Who is told.
@@ -46,17 +51,15 @@ pub struct Watch {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Watched {
-    /// Left the wallet for the session, by the wallet's ledger.
-    pub paid: Msat,
-    /// Came back, by the wallet's ledger.
-    pub refunded: Msat,
+    /// Where the money went.
+    pub account: Account,
     /// Payments acknowledged.
     pub ticks: u64,
     /// Media received, in milliseconds.
     pub media_ms: u64,
-    /// The file, of the last connection where there were several.
+    /// The file.
     pub recording: Option<PathBuf>,
     /// RTP packets received, by the receiver's own count.
     pub packets: u64,
@@ -64,9 +67,11 @@ pub struct Watched {
     pub code: Option<CloseCode>,
     /// All money is where it belongs.
     pub settled: bool,
+    /// Why the recording stopped early, and the session with it.
+    pub record_failed: Option<AppError>,
 }
 
-/// Watches until the session ends. `commands` are the user's.
+/// Watches until the session ends. `wishes` are the user's.
 ///
 /// # Errors
 /// [`AppError`]: the streamer cannot be reached, or the disk fails. A session that ended is no
@@ -74,30 +79,54 @@ pub struct Watched {
 pub async fn watch(
     home: &Home,
     watch: &Watch,
-    commands: mpsc::Receiver<Command>,
+    wishes: mpsc::Receiver<Wish>,
 ) -> Result<Watched, AppError> {
+    watch.record.check()?;
     let entropy = entropy().map_err(AppError::io("no randomness"))?;
     let session = PayerSession::new(config(home, watch), &entropy);
-    let session = session.map_err(|_| AppError::Usage("try again"))?;
+    let session = session.map_err(|_| AppError::Failed("a one in 2^128 chance; try again"))?;
     let first = connect(watch, &session).await?;
     let (ports, user) = Ports::pair();
     let UserPorts {
-        commands: to_session,
+        commands,
         events,
         gate: _gate,
     } = user;
-    let mut task = SessionTask::new(home.node.clone(), session, ports);
-    let forwarder = tokio::spawn(forward(commands, to_session.clone()));
-    let teller = tokio::spawn(tell(watch.clone(), events, to_session));
-    let mut watched = Watched::default();
-    run(&mut task, watch, first, &mut watched).await?;
+    let (standing, stands) = tokio::sync::watch::channel(Standing::default());
+    let attendant = Attendant {
+        report: watch.report,
+        id: session.session(),
+        interactive: watch.interactive,
+        stop_after: watch.stop_after_ms.map(Duration::from_millis),
+        session: commands.clone(),
+        standing,
+    };
+    let attending = tokio::spawn(attendant.attend(events, wishes));
+    let mut watching = Watching {
+        task: SessionTask::new(home.node.clone(), session, ports),
+        watch,
+        recording: Recording::start(&watch.record, commands),
+        stands,
+        watched: Watched::default(),
+    };
+    let ran = watching.run(first).await;
+    let Watching {
+        task,
+        recording,
+        mut watched,
+        ..
+    } = watching;
+    match recording.finish().await {
+        Ok(path) => watched.recording = path,
+        Err(error) => watched.record_failed = Some(error),
+    }
+    ran?;
     watched.settled = task.session().is_settled();
     watched.media_ms = task.session().reading().media_ms;
-    sums(home, task.session(), &mut watched).await?;
+    watched.account = Account::of(home, task.session()).await?;
     drop(task);
-    forwarder.abort();
-    if let Ok((ticks, code)) = teller.await {
-        (watched.ticks, watched.code) = (ticks, code);
+    if let Ok(attended) = attending.await {
+        (watched.ticks, watched.code) = (attended.ticks, attended.code);
     }
     Ok(watched)
 }
@@ -121,138 +150,82 @@ async fn connect(watch: &Watch, session: &PayerSession) -> Result<ViewerStream, 
     Ok(ViewerPeer::connect(&Client, &watch.link.url, &watch.peer, initial).await?)
 }
 
-/// One connection after another, until the session ends.
-async fn run(
-    task: &mut SessionTask<PayerSession>,
-    watch: &Watch,
-    first: ViewerStream,
-    watched: &mut Watched,
-) -> Result<(), AppError> {
-    let mut next = Some(first);
-    let mut count = 0;
-    while let Some(stream) = next.take() {
-        let stopped = over(task, watch, stream, count, watched).await?;
-        count = count.saturating_add(1);
-        match stopped {
-            Stopped::Ended => return Ok(()),
-            Stopped::LinkDown => next = reconnect(task, watch).await,
-            _ => return Err(streampay_core::store::StoreError::Failed.into()),
-        }
-    }
-    // No connection any more: take home what is not acknowledged.
-    task.tell(Command::Close(CloseCode::TimedOut)).await?;
-    task.run(None).await;
-    Ok(())
+/// A session over its connections.
+struct Watching<'a> {
+    task: SessionTask<PayerSession>,
+    watch: &'a Watch,
+    recording: Recording,
+    stands: tokio::sync::watch::Receiver<Standing>,
+    watched: Watched,
 }
 
-async fn reconnect(task: &SessionTask<PayerSession>, watch: &Watch) -> Option<ViewerStream> {
-    for _ in 0..RECONNECTS {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if let Ok(stream) = connect(watch, task.session()).await {
-            return Some(stream);
+impl Watching<'_> {
+    /// One connection after another, until the session ends.
+    async fn run(&mut self, first: ViewerStream) -> Result<(), AppError> {
+        let (mut next, mut tries) = (Some(first), 0);
+        while let Some(stream) = next.take() {
+            let bound = self.stands.borrow().bound;
+            match self.over(stream).await? {
+                Stopped::Ended => return Ok(()),
+                Stopped::LinkDown => {
+                    if self.stands.borrow().bound != bound {
+                        tries = 0;
+                    }
+                    next = self.reconnect(&mut tries).await;
+                }
+                _ => return Err(streampay_core::store::StoreError::Failed.into()),
+            }
         }
+        // No connection any more: take home what is not acknowledged.
+        if !self.stands.borrow().leaving {
+            let order = Command::Close(CloseCode::TimedOut);
+            self.task.tell(order).await?;
+        }
+        self.task.run(None).await;
+        Ok(())
     }
-    None
-}
 
-/// One connection.
-async fn over(
-    task: &mut SessionTask<PayerSession>,
-    watch: &Watch,
-    stream: ViewerStream,
-    count: u32,
-    watched: &mut Watched,
-) -> Result<Stopped, AppError> {
-    let ViewerStream {
-        link,
-        packets,
-        reading,
-        receiving,
-        codecs,
-        connection,
-    } = stream;
-    let recording = Recording::start(&watch.record, count, &codecs, packets)?;
-    let stopped = task
-        .run(Some(Connected {
+    /// Another connection, within so many tries since the session was last bound, and unless the
+    /// user wants to leave.
+    async fn reconnect(&self, tries: &mut u32) -> Option<ViewerStream> {
+        while *tries < RECONNECTS {
+            *tries = tries.saturating_add(1);
+            let mut stands = self.stands.clone();
+            let left = stands.wait_for(|standing| standing.leaving);
+            let again = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                connect(self.watch, self.task.session()).await
+            };
+            tokio::select! {
+                _ = left => return None,
+                stream = again => if let Ok(stream) = stream {
+                    return Some(stream);
+                },
+            }
+        }
+        None
+    }
+
+    async fn over(&mut self, stream: ViewerStream) -> Result<Stopped, AppError> {
+        let ViewerStream {
+            link,
+            packets,
+            reading,
+            receiving,
+            codecs,
+            connection,
+        } = stream;
+        self.recording.connected(&codecs, packets).await;
+        let connected = Connected {
             link,
             usage: reading,
-        }))
-        .await;
-    // A streamer that is gone cannot be told: that is no failure of ours.
-    let _ = connection.close().await;
-    let received = receiving.borrow().packets;
-    let packets = received.video.saturating_add(received.audio);
-    watched.packets = watched.packets.saturating_add(packets);
-    watched.recording = recording.path.clone();
-    recording.finish().await?;
-    Ok(stopped)
-}
-
-async fn forward(mut commands: mpsc::Receiver<Command>, to: mpsc::Sender<Command>) {
-    while let Some(command) = commands.recv().await {
-        if to.send(command).await.is_err() {
-            return;
-        }
-    }
-    // Keeps the session's ear open.
-    to.closed().await;
-}
-
-/// Tells the user, counts ticks, and ends the session when enough was seen.
-async fn tell(
-    watch: Watch,
-    mut events: mpsc::Receiver<Event>,
-    commands: mpsc::Sender<Command>,
-) -> (u64, Option<CloseCode>) {
-    let (mut ticks, mut why) = (0_u64, None);
-    let mut stop = watch.stop_after_ms.map(Duration::from_millis);
-    let mut deadline = None;
-    loop {
-        let timeout = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
         };
-        let event = tokio::select! {
-            event = events.recv() => event,
-            () = timeout => {
-                deadline = None;
-                let _ = commands.send(Command::Close(CloseCode::Done)).await;
-                continue;
-            }
-        };
-        let Some(event) = event else {
-            return (ticks, why);
-        };
-        match &event {
-            Event::TickPaid { .. } => {
-                ticks = ticks.saturating_add(1);
-                if let Some(stop) = stop.take() {
-                    deadline = Some(tokio::time::Instant::now() + stop);
-                }
-            }
-            Event::Closed { code, .. } => why = Some(*code),
-            _ => {}
-        }
-        watch.report.event("viewer", &event);
+        let stopped = self.task.run(Some(connected)).await;
+        // A streamer that is gone cannot be told: that is no failure of ours.
+        let _ = connection.close().await;
+        let received = receiving.borrow().packets;
+        let packets = received.video.saturating_add(received.audio);
+        self.watched.packets = self.watched.packets.saturating_add(packets);
+        Ok(stopped)
     }
-}
-
-/// What left the wallet and what came back, by the wallet's own ledger.
-async fn sums(home: &Home, session: &PayerSession, watched: &mut Watched) -> Result<(), AppError> {
-    for balance in home.wallet.balance().await? {
-        let wallet = home.wallet.wallet_at(&balance.mint.to_string()).await?;
-        for (purse, _) in session.purses() {
-            let key = PurseKey {
-                session: session.session(),
-                purse,
-            };
-            let figures = purse_figures(&wallet, key).await;
-            let figures = figures.map_err(|_| AppError::Usage("the wallet cannot be read"))?;
-            watched.paid = watched.paid.saturating_plus(figures.left);
-            watched.refunded = watched.refunded.saturating_plus(figures.returned);
-        }
-    }
-    Ok(())
 }

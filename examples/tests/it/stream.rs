@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use streampay_core::session::{CloseCode, Command};
+use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
@@ -70,13 +70,14 @@ impl Stage {
             max_tick: sat(100),
             record: Target::File(record.to_owned()),
             stop_after_ms: None,
+            interactive: false,
             peer: PeerConfig::loopback(),
             report: QUIET,
         }
     }
 
     async fn watch(&self, budget: u64, max_price: &str) -> Watched {
-        let (_commands, from_user) = mpsc::channel::<Command>(1);
+        let (_wishes, from_user) = mpsc::channel(1);
         let record = self.folder.path().join("recording.webm");
         watch(
             &self.viewer,
@@ -134,14 +135,17 @@ async fn the_budget_with_all_fees_is_never_exceeded_and_buys_what_it_can() {
     let stage = stage(100).await;
     let watched = stage.watch(14, "2sat/1s").await;
     assert_eq!(watched.code, Some(CloseCode::BudgetSpent));
-    assert!(watched.settled && watched.paid <= sat(14), "{watched:?}");
+    assert!(
+        watched.settled && watched.account.paid <= sat(14),
+        "{watched:?}"
+    );
     let (viewer, streamer) = stage.balances().await;
     assert_eq!(
         viewer,
         sat(100)
-            .minus(watched.paid)
+            .minus(watched.account.paid)
             .unwrap()
-            .plus(watched.refunded)
+            .plus(watched.account.refunded)
             .unwrap()
     );
     // Tokens of 2 sat and 1 sat of fee each, and the fee of splitting.
@@ -158,7 +162,7 @@ async fn a_link_with_another_key_gets_no_money() {
     let record = stage.folder.path().join("recording.webm");
     let mut order = stage.order(50, "2sat/1s", &record);
     order.link.key = stage.viewer.identity.public();
-    let (_commands, from_user) = mpsc::channel::<Command>(1);
+    let (_wishes, from_user) = mpsc::channel(1);
     let watched = watch(&stage.viewer, &order, from_user).await.unwrap();
     assert_eq!(
         (watched.packets, watched.code),
@@ -178,7 +182,7 @@ async fn the_price_asked_beforehand_is_signed_by_the_owner_of_the_link() {
     let mut other = stage.serving.link.clone();
     other.key = stage.viewer.identity.public();
     let refused = quote::ask(&other).await.unwrap_err();
-    assert!(matches!(refused, AppError::Usage(_)), "{refused}");
+    assert!(matches!(refused, AppError::WrongSigner), "{refused}");
 
     let page = Client.get(&stage.serving.link.url, "text/html; charset=utf-8");
     let page = String::from_utf8(page.await.unwrap()).unwrap();
@@ -192,7 +196,7 @@ async fn a_mint_that_refuses_for_a_while_delays_the_stream_and_loses_nothing() {
         .mint
         .faults_for_testing()
         .set("/v1/swap", Fault::Refuse, 2);
-    let (_commands, from_user) = mpsc::channel::<Command>(1);
+    let (_wishes, from_user) = mpsc::channel(1);
     let record = stage.folder.path().join("recording.webm");
     let mut order = stage.order(60, "2sat/1s", &record);
     order.stop_after_ms = Some(1_500);
@@ -212,7 +216,7 @@ async fn a_mint_whose_answers_are_lost_is_asked_again_and_paid_once() {
         .mint
         .faults_for_testing()
         .set("/v1/swap", Fault::LoseAnswer, 2);
-    let (_commands, from_user) = mpsc::channel::<Command>(1);
+    let (_wishes, from_user) = mpsc::channel(1);
     let record = stage.folder.path().join("recording.webm");
     let mut order = stage.order(60, "2sat/1s", &record);
     order.stop_after_ms = Some(1_500);

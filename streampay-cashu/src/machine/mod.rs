@@ -187,6 +187,10 @@ impl BackendMachine for SwapMachine {
         self.purses.insert(purse, restored);
         answer
     }
+
+    fn forget(&mut self, purse: PurseKey) {
+        self.purses.remove(&purse);
+    }
 }
 
 impl core::fmt::Debug for SwapMachine {
@@ -232,7 +236,7 @@ fn msat(sat: u64) -> Msat {
 }
 
 /// A tick as whole satoshi.
-fn whole_sat(amount: Msat) -> Option<u64> {
+pub(crate) fn whole_sat(amount: Msat) -> Option<u64> {
     let whole = amount.sat_floor();
     (!amount.is_zero() && amount.sat_ceil() == whole).then_some(whole)
 }

@@ -9,6 +9,7 @@ use cdk::nuts::{KeySet, Proof, ProofsMethods, PublicKey, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, RefusalCode};
+use streampay_core::units::Msat;
 
 use super::outputs::Outputs;
 use super::swap::{Swapped, swap};
@@ -17,6 +18,7 @@ use crate::coin::Coin;
 use crate::fee::{fee_of, split, token_amounts};
 use crate::figures::{self, LEFT};
 use crate::job::{Done, Place, Plan};
+use crate::machine::whole_sat;
 
 /// The most outputs of one swap; mints refuse more than 1000.
 const OUTPUTS_MAX: usize = 768;
@@ -108,6 +110,21 @@ async fn select(wallet: &Wallet, tick: u64, limit: Limit) -> Result<Vec<Proof>, 
         tokens = tokens.saturating_sub(1);
     }
     Err(POOR)
+}
+
+/// What a tick of `tick` costs the payer beyond itself, at the wallet's mint with the keys that it
+/// has now: the fee of redeeming one token. Splitting the wallet's ecash into tokens costs a fee
+/// of its own, once a purse. Source: NUT-02.
+///
+/// # Errors
+/// [`BackendError::Transient`] where the mint does not answer, [`BackendError::Fatal`] where the
+/// tick is no whole unit or its fee would be more than itself.
+pub async fn redeeming_fee(wallet: &Wallet, tick: Msat) -> Result<Msat, BackendError> {
+    const SIZE: BackendError = BackendError::Fatal(RefusalCode::WrongAmount);
+    let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
+    let tick = whole_sat(tick).ok_or(SIZE)?;
+    let face: u64 = token_of(&set, tick)?.iter().sum();
+    Msat::from_sat(face.saturating_sub(tick)).map_err(|_| SIZE)
 }
 
 fn token_of(set: &KeySet, tick: u64) -> Result<Vec<u64>, BackendError> {

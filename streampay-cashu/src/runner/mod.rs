@@ -7,6 +7,8 @@ mod outputs;
 mod swap;
 mod swap_in;
 
+pub use self::fund::redeeming_fee;
+
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -33,4 +33,8 @@ pub trait BackendMachine: Send {
 
     /// Takes a purse's records as found on disk. The answer holds the effects to run again.
     fn restore(&mut self, now: Now, purse: PurseKey, records: RestoredPurse) -> Answer;
+
+    /// Drops what it has of a purse in memory: its session is over, all its money is where it
+    /// belongs, and durably so. Its records stay.
+    fn forget(&mut self, purse: PurseKey);
 }

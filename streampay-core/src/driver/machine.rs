@@ -2,7 +2,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::session::{ApiMisuse, Input, Output, PayeeSession, PayerSession};
-use crate::units::{Mono, Now, PurseId};
+use crate::units::{Mono, Now, PurseId, SessionId};
 
 /// Either side's machine, as the driver sees it.
 pub trait SessionMachine: Send {
@@ -17,6 +17,10 @@ pub trait SessionMachine: Send {
     fn poll_timeout(&self) -> Option<Mono>;
     /// True once the session is over.
     fn is_ended(&self) -> bool;
+    /// True once all money is where it belongs.
+    fn is_settled(&self) -> bool;
+    /// The session's name; none before its first hello.
+    fn id(&self) -> Option<SessionId>;
     /// The session's purses and their methods.
     fn purses(&self) -> Vec<(PurseId, String)>;
 }
@@ -38,6 +42,14 @@ macro_rules! session_machine {
 
             fn is_ended(&self) -> bool {
                 self.is_ended()
+            }
+
+            fn is_settled(&self) -> bool {
+                self.is_settled()
+            }
+
+            fn id(&self) -> Option<SessionId> {
+                self.session().into()
             }
 
             fn purses(&self) -> Vec<(PurseId, String)> {

@@ -148,6 +148,21 @@ impl Node {
         effects
     }
 
+    /// The machines need not know these purses any more: all their money is where it belongs, and
+    /// durably so.
+    pub(super) fn forget(&self, session: SessionId, purses: &[(PurseId, String)]) {
+        for (purse, method) in purses {
+            let key = PurseKey {
+                session,
+                purse: *purse,
+            };
+            if let Some(found) = self.methods.get(method) {
+                let mut machine = found.machine.lock().unwrap_or_else(PoisonError::into_inner);
+                machine.forget(key);
+            }
+        }
+    }
+
     pub(super) fn request(
         &self,
         method: &str,

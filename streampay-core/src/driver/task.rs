@@ -177,6 +177,7 @@ impl<S: SessionMachine> SessionTask<S> {
                 Err(_) => return Stopped::StoreFailed,
             }
             if self.session.is_ended() {
+                self.forget();
                 return Stopped::Ended;
             }
             if link.is_none() && self.under_way == 0 && self.session.poll_timeout().is_none() {
@@ -188,6 +189,12 @@ impl<S: SessionMachine> SessionTask<S> {
                 Wake::LinkGone => self.drop_link(&mut link, &mut usage),
                 Wake::CommandsGone => self.commands_gone = true,
             }
+        }
+    }
+
+    fn forget(&self) {
+        if let (true, Some(id)) = (self.session.is_settled(), self.session.id()) {
+            self.node.forget(id, &self.session.purses());
         }
     }
 

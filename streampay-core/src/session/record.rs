@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use super::crypto::SecretKey;
 use super::{CloseCode, Receipt};
 use crate::meter::Reading;
-use crate::store::StoreError;
+use crate::store::{Key, StoreError, session_key};
 use crate::units::{Msat, PurseId, RequestId, Seq, SessionId, XOnlyKey};
 use crate::wire::{Evidence, Message, Ready, Terms, decode, encode};
 
@@ -50,6 +50,9 @@ pub(super) struct Common {
     /// Set once all money is where it belongs.
     #[n(11)]
     pub(super) settled: bool,
+    /// True in a payer's record.
+    #[n(12)]
+    pub(super) payer: bool,
 }
 
 impl Common {
@@ -268,6 +271,33 @@ pub(super) fn to_bytes<T: Encode<()>>(record: &T) -> Vec<u8> {
 /// A record from its bytes.
 pub(super) fn from_bytes<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StoreError> {
     minicbor::decode(bytes).map_err(|_| StoreError::Corrupt)
+}
+
+/// What a record of either role begins with.
+#[derive(Decode)]
+#[cbor(map)]
+struct Head {
+    #[n(0)]
+    common: Common,
+}
+
+/// The record of `session` among its prefix's, if it is of this role.
+pub(super) fn find<'b, T: Decode<'b, ()>>(
+    records: &'b [(Key, Vec<u8>)],
+    session: SessionId,
+    payer: bool,
+) -> Result<T, StoreError> {
+    let key = session_key(session);
+    let found = records.iter().find(|(found, _)| *found == key);
+    let (_, bytes) = found.ok_or(StoreError::Corrupt)?;
+    let Head { common } = from_bytes(bytes)?;
+    if common.session != session {
+        return Err(StoreError::Corrupt);
+    }
+    if common.payer != payer {
+        return Err(StoreError::OtherRole);
+    }
+    from_bytes(bytes)
 }
 
 /// A secret key as it is stored.

@@ -161,6 +161,10 @@ impl BackendMachine for FakeBackend {
 
     fn restore_node(&mut self, _: RestoredPurse) {}
 
+    fn forget(&mut self, purse: PurseKey) {
+        self.calls.retain(|(of, _), _| *of != purse);
+    }
+
     fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
         let mut answer = Answer::default();
         for (key, body) in records {

@@ -168,12 +168,24 @@ impl Side {
             wants.effects = self.restore_purses(now, id);
         }
         let restored = self.id.and_then(|id| match &self.config {
-            Config::Payer(config) => PayerSession::restore(config.clone(), now, id, &records)
-                .ok()
-                .map(|payer| Session::Payer(Box::new(payer))),
-            Config::Payee(config) => PayeeSession::restore(config.clone(), now, id, &records)
-                .ok()
-                .map(|payee| Session::Payee(Box::new(payee))),
+            Config::Payer(config) => {
+                let PayerConfig {
+                    identity, policy, ..
+                } = config.clone();
+                PayerSession::restore(identity, policy, now, id, &records)
+            }
+            .ok()
+            .map(|payer| Session::Payer(Box::new(payer))),
+            Config::Payee(config) => {
+                let PayeeConfig {
+                    identity,
+                    unpaid_ms,
+                    ..
+                } = config.clone();
+                PayeeSession::restore(identity, unpaid_ms, now, id, &records)
+            }
+            .ok()
+            .map(|payee| Session::Payee(Box::new(payee))),
         });
         // What is settled needs no machine; a fresh one tells a peer that comes all the same.
         let over = |session: &Session| match session {

@@ -31,7 +31,7 @@ mod traits;
 #[non_exhaustive]
 pub enum StoreError {
     /// Another process holds the lock file.
-    #[error("another process uses this folder; stop it, or choose another with --data")]
+    #[error("another process uses this folder")]
     Locked,
     /// Reading or writing failed.
     #[error("the store failed: check the disk's space and health, then start again")]
@@ -42,6 +42,9 @@ pub enum StoreError {
     /// What was read is not what this version wrote.
     #[error("the store holds a record that this version cannot read")]
     Corrupt,
+    /// A payer's session was asked for and it is a payee's, or the other way round.
+    #[error("the session is one of the other role")]
+    OtherRole,
 }
 
 #[cfg(test)]

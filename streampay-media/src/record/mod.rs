@@ -77,8 +77,10 @@ pub struct Recorder<W: Write> {
     video: Option<Stream>,
     audio: Option<Stream>,
     timeline: Timeline,
-    /// Where the file begins on the time line; none until then.
+    /// Where this connection's part begins on the time line; none until then.
     origin_us: Option<u64>,
+    /// Where it begins in the file; none before the file's head.
+    base_ms: Option<u64>,
     /// Sound that waits for the first picture.
     early: VecDeque<(u64, Bytes)>,
     recorded: Recorded,
@@ -105,6 +107,8 @@ impl Stream {
 impl<W: Write> Recorder<W> {
     /// Sound packets that wait for the first picture: ten seconds.
     const EARLY_MAX: usize = 500;
+    /// Between the last frame of a connection and the first of the next: a frame at 25 a second.
+    const JOIN_MS: u64 = 40;
 
     /// Records `codecs`, as [`ViewerStream::codecs`](crate::peer::ViewerStream) names them, at
     /// most one of each kind. Nothing is written before the first key frame.
@@ -118,6 +122,7 @@ impl<W: Write> Recorder<W> {
             audio: Stream::of(codecs, Kind::Audio),
             timeline: Timeline::default(),
             origin_us: None,
+            base_ms: None,
             early: VecDeque::new(),
             recorded: Recorded::default(),
         };
@@ -148,18 +153,42 @@ impl<W: Write> Recorder<W> {
         self.drain(kind)
     }
 
+    /// What comes now is of another connection to the same stream, with the same codecs: the
+    /// recording goes on where it was, from the next key frame.
+    ///
+    /// # Errors
+    /// [`RecordError::Write`].
+    pub fn reconnected(&mut self) -> Result<(), RecordError> {
+        self.flush()?;
+        for stream in [&mut self.video, &mut self.audio].into_iter().flatten() {
+            stream.reorder = Reorder::default();
+            stream.assembler = FrameAssembler::new(stream.codec);
+        }
+        self.timeline = Timeline::default();
+        self.origin_us = None;
+        self.early.clear();
+        let end = self.recorded.duration_ms.saturating_add(Self::JOIN_MS);
+        self.base_ms = self.base_ms.map(|_| end);
+        Ok(())
+    }
+
     /// Writes what still waits for missing packets, and ends.
     ///
     /// # Errors
     /// [`RecordError::Write`].
     pub fn finish(mut self) -> Result<Recorded, RecordError> {
+        self.flush()?;
+        Ok(self.recorded())
+    }
+
+    fn flush(&mut self) -> Result<(), RecordError> {
         for kind in [Kind::Video, Kind::Audio] {
             if let Some(stream) = self.stream(kind) {
                 stream.reorder.end();
             }
             self.drain(kind)?;
         }
-        Ok(self.recorded())
+        Ok(())
     }
 
     /// What is written so far.
@@ -217,7 +246,7 @@ impl<W: Write> Recorder<W> {
         self.write(kind, us, &data)
     }
 
-    /// Begins the file where it can begin with this frame.
+    /// Begins the file, or this connection's part of it, where it can begin with this frame.
     fn begin(&mut self, kind: Kind, us: u64, data: &Bytes) -> Result<bool, RecordError> {
         let tracks = Tracks {
             video: self.video.as_ref().map(|stream| stream.codec),
@@ -228,22 +257,30 @@ impl<W: Write> Recorder<W> {
         } else {
             Kind::Audio
         };
-        let begun = kind == first && self.muxer.begin(tracks, data)?;
-        if begun {
+        let key = tracks.video.is_none_or(|codec| is_key_frame(codec, data));
+        let begins = kind == first
+            && match self.base_ms {
+                Some(_) => key,
+                None => self.muxer.begin(tracks, data)?,
+            };
+        if begins {
             self.origin_us = Some(us);
+            self.base_ms = self.base_ms.or(Some(0));
         }
-        Ok(begun)
+        Ok(begins)
     }
 
     fn write(&mut self, kind: Kind, us: u64, data: &Bytes) -> Result<(), RecordError> {
-        let Some(at_us) = self.origin_us.and_then(|origin| us.checked_sub(origin)) else {
+        let since_us = self.origin_us.and_then(|origin| us.checked_sub(origin));
+        let (Some(since_us), Some(base_ms)) = (since_us, self.base_ms) else {
             return Ok(());
         };
+        let at_ms = base_ms.saturating_add(since_us / 1000);
         let codec = self.stream(kind).map(|stream| stream.codec);
         let key = codec.is_some_and(|codec| is_key_frame(codec, data));
         let block = Block {
             kind,
-            at_ms: at_us / 1000,
+            at_ms,
             key,
             data,
         };
@@ -252,7 +289,7 @@ impl<W: Write> Recorder<W> {
                 Kind::Video => self.recorded.video_frames += 1,
                 Kind::Audio => self.recorded.audio_frames += 1,
             }
-            self.recorded.duration_ms = self.recorded.duration_ms.max(at_us / 1000);
+            self.recorded.duration_ms = self.recorded.duration_ms.max(at_ms);
         }
         Ok(())
     }

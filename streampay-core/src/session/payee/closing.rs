@@ -268,7 +268,11 @@ impl PayeeSession {
     pub(super) fn take_up_again(&mut self) {
         let Some(record) = &self.record else { return };
         if record.common.settled {
-            self.phase = Phase::Ended;
+            // Nothing is left to do but to tell a payer who comes back. It must not begin anew:
+            // its old payments would be taken for new ones.
+            let code = record.common.close_code().unwrap_or(CloseCode::Done);
+            let until = self.now.mono.after_ms(LINGER_MS);
+            self.phase = Phase::Lingering(Lingering { code, until });
             return;
         }
         if let Some(code) = record.common.close_code() {

@@ -61,6 +61,11 @@ impl PayeeSession {
                 self.out.push_back(Output::Send(welcome));
             }
             Phase::Settling(_) if self.is_ours(hello) => self.say_closing(),
+            Phase::Lingering(_) if self.is_ours(hello) => self.say_closed_again(),
+            // A session that is over is nobody's any more.
+            Phase::Lingering(_) => self.send(&Message::Close(Close {
+                code: CloseCode::UnknownSession,
+            })),
             // A repetition that was overtaken by its own answer.
             Phase::Live(_) | Phase::Settling(_) => {}
             _ => self.misbehaved(Misbehaviour::Unexpected(0)),
@@ -262,6 +267,7 @@ impl PayeeSession {
                 next_request: 0,
                 closing: None,
                 settled: false,
+                payer: false,
             },
             purses: [].into(),
         }

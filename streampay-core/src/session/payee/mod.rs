@@ -46,13 +46,13 @@ use self::flow::Live;
 use self::handshake::Greeted;
 use super::flow::Flow;
 use super::pace::Backoff;
-use super::record::{PayeePurse, PayeeRecord, from_bytes};
+use super::record::{PayeePurse, PayeeRecord, find};
 use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     Misbehaviour, Output, SecretKey, Signature,
 };
 use crate::meter::{Grant, Reading, Schedule};
-use crate::store::{Key, StoreError, session_key};
+use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, SessionId};
 use crate::wire::{Message, Terms, decode};
 
@@ -128,25 +128,20 @@ impl PayeeSession {
     /// machine must have been restored before.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where the record is missing or unreadable.
+    /// [`StoreError::Corrupt`] where the record is missing or unreadable,
+    /// [`StoreError::OtherRole`] where it is a payer's.
     pub fn restore(
-        config: PayeeConfig,
+        identity: SecretKey,
+        unpaid_ms: u64,
         now: Now,
         session: SessionId,
         records: &[(Key, Vec<u8>)],
     ) -> Result<Self, StoreError> {
-        let key = session_key(session);
-        let found = records
-            .iter()
-            .find(|(found, _)| *found == key)
-            .ok_or(StoreError::Corrupt)?;
-        let record: PayeeRecord = from_bytes(&found.1)?;
-        if record.common.session != session {
-            return Err(StoreError::Corrupt);
-        }
+        let record: PayeeRecord = find(records, session, false)?;
         let config = PayeeConfig {
+            identity,
             terms: record.common.terms.0.clone(),
-            ..config
+            unpaid_ms,
         };
         let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
         let mut restored = Self {

@@ -12,12 +12,26 @@ pub struct Policy {
     pub budget: Msat,
     /// The highest rate of each meter; a meter without one must be free.
     pub max_tariff: Tariff,
-    /// The largest tick: the most that is ever at stake.
+    /// The largest single payment. At stake are one, the lead, and drift of up to one more.
     pub max_tick: Msat,
     /// Payment methods that there are backends for, the favourite first.
     pub methods: Vec<String>,
     /// How long paid media may stay away before the session ends, in milliseconds.
     pub stall_close_ms: u64,
+}
+
+impl Policy {
+    /// Pays nothing: for a session that is only to be closed.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            budget: Msat::ZERO,
+            max_tariff: Tariff::default(),
+            max_tick: Msat::ZERO,
+            methods: Vec::new(),
+            stall_close_ms: u64::MAX,
+        }
+    }
 }
 
 /// Who the payer is, whom it pays, and how far it goes.

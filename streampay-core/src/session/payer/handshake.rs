@@ -279,6 +279,7 @@ impl PayerSession {
                 next_request: 0,
                 closing: None,
                 settled: false,
+                payer: true,
             },
             purses: [].into(),
             written_off: Msat::ZERO,

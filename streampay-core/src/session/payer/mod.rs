@@ -47,13 +47,13 @@ use self::flow::Live;
 use self::handshake::{Binding, Greeting};
 use super::flow::Flow;
 use super::pace::Backoff;
-use super::record::{PayerRecord, from_bytes};
+use super::record::{PayerRecord, find};
 use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     Misbehaviour, Output, SecretKey,
 };
 use crate::meter::{Reading, Schedule};
-use crate::store::{Key, StoreError, session_key};
+use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
 use crate::wire::{Message, Terms, decode};
 
@@ -111,25 +111,25 @@ impl PayerSession {
     }
 
     /// A session from the records of its prefix in the store. Its backend machine must have been
-    /// restored before. Outputs that it finds undone are asked for again.
+    /// restored before. Outputs that it finds undone are asked for again. Whom it pays stands in
+    /// the record.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where the record is missing or unreadable.
+    /// [`StoreError::Corrupt`] where the record is missing or unreadable,
+    /// [`StoreError::OtherRole`] where it is a payee's.
     pub fn restore(
-        config: PayerConfig,
+        identity: SecretKey,
+        policy: Policy,
         now: Now,
         session: SessionId,
         records: &[(Key, Vec<u8>)],
     ) -> Result<Self, StoreError> {
-        let key = session_key(session);
-        let found = records
-            .iter()
-            .find(|(found, _)| *found == key)
-            .ok_or(StoreError::Corrupt)?;
-        let record: PayerRecord = from_bytes(&found.1)?;
-        if record.common.session != session {
-            return Err(StoreError::Corrupt);
-        }
+        let record: PayerRecord = find(records, session, true)?;
+        let config = PayerConfig {
+            identity,
+            payee: record.common.peer,
+            policy,
+        };
         let key = record.common.key.0.clone();
         let mut restored = Self::from_parts(config, session, key, Some(record));
         restored.now = now;

@@ -1,0 +1,69 @@
+//! What `recover` tells after it has looked at everything.
+
+use serde_json::json;
+use streampay_core::units::Msat;
+
+use crate::error::AppError;
+use crate::home::Home;
+use crate::report::Report;
+use crate::wallet::Recovered;
+
+/// Recovers the wallet and accounts for it. With `take_back`, sent tokens that nobody has
+/// redeemed come home first.
+///
+/// # Errors
+/// [`AppError::Unsettled`] where something waits for a mint, or `sessions_settled` is false.
+pub async fn account_for(
+    home: &Home,
+    report: Report,
+    take_back: bool,
+    sessions_settled: bool,
+) -> Result<(), AppError> {
+    if take_back {
+        let back = home.wallet.take_back().await?;
+        report.tell(&format!("{back} taken back from sent tokens"));
+    }
+    let found = home.wallet.recover().await?;
+    if found.is_empty() {
+        report.tell("the wallet is empty");
+    }
+    for at in &found {
+        tell(report, at);
+    }
+    let waits = |at: &Recovered| at.waiting > 0 || !at.in_purses.is_zero();
+    if found.iter().any(waits) || !sessions_settled {
+        return Err(AppError::Unsettled);
+    }
+    Ok(())
+}
+
+fn tell(report: Report, at: &Recovered) {
+    let balance = &at.balance;
+    report.tell(&format!(
+        "{}: {} spendable, {} pending",
+        balance.mint, balance.spendable, balance.pending
+    ));
+    let parts: [(Msat, &str); 3] = [
+        (at.deposited, "of paid deposits collected"),
+        (
+            at.sent,
+            "in sent tokens that nobody has redeemed yet; --take-back makes them worthless",
+        ),
+        (at.in_purses, "in purses of sessions that are not settled"),
+    ];
+    for (amount, what) in parts.iter().filter(|(amount, _)| !amount.is_zero()) {
+        report.tell(&format!("  {amount} {what}"));
+    }
+    if at.waiting > 0 {
+        report.tell(&format!("  {} operations wait for the mint", at.waiting));
+    }
+    report.say(
+        "wallet",
+        json!({
+            "mint": balance.mint.to_string(), "spendable_msat": balance.spendable.msat(),
+            "pending_msat": balance.pending.msat(), "sent_msat": at.sent.msat(),
+            "deposited_msat": at.deposited.msat(), "in_purses_msat": at.in_purses.msat(),
+            "waiting": at.waiting,
+        }),
+    );
+}

@@ -1,0 +1,68 @@
+//! Where a session's money went, by the wallet's own ledger.
+
+use streampay_cashu::purse_figures;
+use streampay_core::session::PayerSession;
+use streampay_core::units::{Msat, PurseKey};
+
+use crate::error::AppError;
+use crate::home::Home;
+
+/// Sums of one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Left the wallet.
+    pub paid: Msat,
+    /// Came back.
+    pub refunded: Msat,
+    /// Acknowledged by the streamer, with its signature.
+    pub acknowledged: Msat,
+}
+
+impl Account {
+    /// Reads the wallet's ledger.
+    ///
+    /// # Errors
+    /// [`AppError`] where it cannot be read.
+    pub async fn of(home: &Home, session: &PayerSession) -> Result<Self, AppError> {
+        let mut account = Self {
+            acknowledged: session.acknowledged(),
+            ..Self::default()
+        };
+        for balance in home.wallet.balance().await? {
+            let wallet = home.wallet.wallet_at(&balance.mint.to_string()).await?;
+            for (purse, _) in session.purses() {
+                let key = PurseKey {
+                    session: session.session(),
+                    purse,
+                };
+                let figures = purse_figures(&wallet, key).await;
+                let figures = figures.map_err(|_| AppError::Failed("the wallet cannot be read"))?;
+                account.paid = account.paid.saturating_plus(figures.left);
+                account.refunded = account.refunded.saturating_plus(figures.returned);
+            }
+        }
+        Ok(account)
+    }
+
+    /// What neither the streamer nor the viewer has: the mint's fees, on the viewer's side and
+    /// for redeeming; and, until the session is settled, what is still under way.
+    #[must_use]
+    pub const fn fees(&self) -> Msat {
+        self.paid
+            .saturating_minus(self.refunded)
+            .saturating_minus(self.acknowledged)
+    }
+}
+
+impl core::fmt::Display for Account {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "{} left the wallet = {} to the streamer + {} of the mint's fees + {} back",
+            self.paid,
+            self.acknowledged,
+            self.fees(),
+            self.refunded
+        )
+    }
+}

@@ -1,0 +1,256 @@
+//! Between the user and a session: what happens is told, what is wished for is passed on.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use streampay_core::meter::PauseReason;
+use streampay_core::session::{CloseCode, Command, Event};
+use streampay_core::units::SessionId;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::report::Report;
+
+/// What the user can wish for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Pause, or go on.
+    TogglePause,
+    /// Agree to what the session waits for: drift is booked, a lost payment written off.
+    Consent,
+    /// Settle and end.
+    Leave,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attended {
+    /// Payments acknowledged.
+    pub(crate) ticks: u64,
+    /// Why the session ended.
+    pub(crate) code: Option<CloseCode>,
+}
+
+/// What those who reconnect must know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// How often the session was bound.
+    pub(crate) bound: u64,
+    /// The session is to end.
+    pub(crate) leaving: bool,
+}
+
+/// One session's user.
+pub(crate) struct Attendant {
+    pub(crate) report: Report,
+    pub(crate) id: SessionId,
+    /// Somebody can be asked.
+    pub(crate) interactive: bool,
+    /// The session ends by itself, so long after the first payment.
+    pub(crate) stop_after: Option<Duration>,
+    pub(crate) session: mpsc::Sender<Command>,
+    pub(crate) standing: watch::Sender<Standing>,
+}
+
+impl Attendant {
+    /// Runs until the session is gone.
+    pub(crate) async fn attend(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut wishes: mpsc::Receiver<Wish>,
+    ) -> Attended {
+        let mut attended = Attended::default();
+        let mut waits = Waits::default();
+        let mut deadline: Option<Instant> = None;
+        let mut heard = true;
+        loop {
+            let timeout = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.recv() => {
+                    let Some(event) = event else { return attended };
+                    attended.note(&event);
+                    if matches!(event, Event::TickPaid { .. })
+                        && let Some(stop) = self.stop_after.take()
+                    {
+                        deadline = Some(Instant::now() + stop);
+                    }
+                    self.happened(&event, &mut waits).await;
+                }
+                wish = wishes.recv(), if heard => match wish {
+                    Some(wish) => self.pass_on(wish, &mut waits).await,
+                    None => heard = false,
+                },
+                () = timeout => {
+                    deadline = None;
+                    self.leave(CloseCode::Done).await;
+                }
+            }
+        }
+    }
+
+    async fn happened(&self, event: &Event, waits: &mut Waits) {
+        self.report.of_the_session("viewer", self.id, event);
+        waits.note(event);
+        match event {
+            Event::Bound { .. } => self.standing.send_modify(|standing| {
+                standing.bound = standing.bound.saturating_add(1);
+            }),
+            Event::Closed { .. } => self
+                .standing
+                .send_modify(|standing| standing.leaving = true),
+            _ => {}
+        }
+        if let Some((question, code)) = waits.question(event) {
+            if self.interactive {
+                self.report.tell(question);
+            } else {
+                // Nobody can be asked: settle.
+                self.leave(code).await;
+            }
+        }
+    }
+
+    async fn pass_on(&self, wish: Wish, waits: &mut Waits) {
+        for order in waits.orders(wish) {
+            let _ = self.session.send(order).await;
+        }
+        if wish == Wish::Leave {
+            self.standing
+                .send_modify(|standing| standing.leaving = true);
+        }
+    }
+
+    async fn leave(&self, code: CloseCode) {
+        self.standing
+            .send_modify(|standing| standing.leaving = true);
+        let _ = self.session.send(Command::Close(code)).await;
+    }
+}
+
+impl Attended {
+    const fn note(&mut self, event: &Event) {
+        match event {
+            Event::TickPaid { .. } => self.ticks = self.ticks.saturating_add(1),
+            Event::Closed { code, .. } => self.code = Some(*code),
+            _ => {}
+        }
+    }
+}
+
+/// What the session waits for on this side.
+#[derive(Debug, Default)]
+struct Waits {
+    pauses: HashSet<u8>,
+    lost: bool,
+}
+
+const USER: u8 = 0;
+const DRIFT: u8 = 1;
+
+impl Waits {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Paused {
+                by_peer: false,
+                reason: PauseReason::ByPayer,
+            } => {
+                self.pauses.insert(USER);
+            }
+            Event::Paused {
+                by_peer: false,
+                reason: PauseReason::Drift,
+            } => {
+                self.pauses.insert(DRIFT);
+            }
+            Event::Resumed => self.pauses.clear(),
+            Event::TickLost { .. } => self.lost = true,
+            _ => {}
+        }
+    }
+
+    /// What to ask because of this event, and how the session ends where nobody can be asked.
+    fn question(&self, event: &Event) -> Option<(&'static str, CloseCode)> {
+        match event {
+            Event::Paused {
+                by_peer: false,
+                reason: PauseReason::Drift,
+            } => Some((
+                "the streamer says it has sent more than arrived here; press y to accept that \
+                 and go on, or Ctrl-C to settle",
+                CloseCode::Drift,
+            )),
+            Event::TickLost { .. } => Some((
+                "press y to write this payment off and go on, or Ctrl-C to settle",
+                CloseCode::PaymentLost,
+            )),
+            _ => None,
+        }
+    }
+
+    fn orders(&mut self, wish: Wish) -> Vec<Command> {
+        match wish {
+            Wish::Leave => vec![Command::Close(CloseCode::Done)],
+            Wish::TogglePause if self.pauses.remove(&USER) => vec![Command::Resume],
+            Wish::TogglePause => vec![Command::Pause(PauseReason::ByPayer)],
+            Wish::Consent => self.consents(),
+        }
+    }
+
+    /// A session resumes its user's own pause first, and books drift by the next resume.
+    fn consents(&mut self) -> Vec<Command> {
+        let mut orders = Vec::new();
+        if self.pauses.remove(&DRIFT) {
+            if self.pauses.remove(&USER) {
+                orders.push(Command::Resume);
+            }
+            orders.push(Command::Resume);
+        }
+        if core::mem::take(&mut self.lost) {
+            orders.push(Command::WriteOff);
+        }
+        orders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streampay_core::units::{Msat, Seq};
+
+    fn paused(reason: PauseReason) -> Event {
+        Event::Paused {
+            by_peer: false,
+            reason,
+        }
+    }
+
+    #[test]
+    fn consent_reaches_what_waits_for_it_and_nothing_else() {
+        let mut waits = Waits::default();
+        assert_eq!(waits.orders(Wish::Consent), []);
+        waits.note(&paused(PauseReason::BackendAway));
+        assert_eq!(waits.orders(Wish::Consent), []);
+        waits.note(&paused(PauseReason::Drift));
+        assert_eq!(waits.orders(Wish::Consent), [Command::Resume]);
+        assert_eq!(waits.orders(Wish::Consent), []);
+        let (seq, amount) = (Seq(1), Msat::ZERO);
+        waits.note(&Event::TickLost { seq, amount });
+        assert_eq!(waits.orders(Wish::Consent), [Command::WriteOff]);
+    }
+
+    #[test]
+    fn one_key_pauses_and_goes_on_by_what_the_session_says() {
+        let mut waits = Waits::default();
+        let pause = Command::Pause(PauseReason::ByPayer);
+        assert_eq!(waits.orders(Wish::TogglePause), [pause]);
+        waits.note(&paused(PauseReason::ByPayer));
+        assert_eq!(waits.orders(Wish::TogglePause), [Command::Resume]);
+        waits.note(&Event::Resumed);
+        assert_eq!(waits.orders(Wish::TogglePause), [pause]);
+    }
+}

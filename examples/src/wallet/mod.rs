@@ -1,0 +1,183 @@
+//! One folder a user: a seed, the ecash, and the wallets over it.
+
+mod error;
+mod pay;
+mod recover;
+
+pub use self::error::{AtMint, WalletError};
+pub use self::recover::Recovered;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cdk::Amount;
+use cdk::mint_url::MintUrl;
+use cdk::nuts::{CurrencyUnit, State};
+use cdk::wallet::types::ProofInfo;
+use cdk::wallet::{Wallet, WalletBuilder};
+use cdk_common::database::{Error as DatabaseError, WalletDatabase};
+use cdk_redb::WalletRedbDatabase;
+use streampay_cashu::{Wallets, check_mint_url};
+use streampay_core::units::Msat;
+use zeroize::Zeroizing;
+
+use crate::home::lock;
+use crate::seed_file;
+
+/// What a user has at one mint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MintBalance {
+    /// Whose ecash it is.
+    pub mint: MintUrl,
+    /// Can be spent now.
+    pub spendable: Msat,
+    /// In purses, sent tokens and unfinished operations: comes back, or is spent by now.
+    pub pending: Msat,
+}
+
+impl MintBalance {
+    const fn empty(mint: MintUrl) -> Self {
+        Self {
+            mint,
+            spendable: Msat::ZERO,
+            pending: Msat::ZERO,
+        }
+    }
+}
+
+/// A user's wallet folder. One process at a time.
+pub struct WalletFolder {
+    seed: Zeroizing<[u8; 64]>,
+    store: Arc<WalletRedbDatabase>,
+    wallets: tokio::sync::Mutex<HashMap<MintUrl, Arc<Wallet>>>,
+    _lock: File,
+}
+
+impl WalletFolder {
+    /// How long a deposit waits for its payment.
+    pub const DEPOSIT_WAIT: Duration = Duration::from_secs(20);
+    /// How often the mint is asked for it.
+    const DEPOSIT_POLL: Duration = Duration::from_millis(50);
+    /// The most proofs of a token that is received. NUT-07 answers for that many at once.
+    const TOKEN_PROOFS_MAX: usize = 1_000;
+    /// How many proofs a mint is asked for at once.
+    const CHECKED_AT_ONCE: usize = 100;
+
+    /// Opens the wallet in `folder`, which is made on the first call: a seed drawn and stored for
+    /// its owner's eyes only, an empty store.
+    ///
+    /// # Errors
+    /// [`WalletError::InUse`], [`WalletError::Folder`], [`WalletError::Store`].
+    pub fn open(folder: &Path) -> Result<Self, WalletError> {
+        let failed = |error| WalletError::Folder(folder.to_owned(), error);
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let lock = lock(folder, "wallet.lock")?;
+        let seed = seed_file::load_or_create(folder, "wallet.seed").map_err(failed)?;
+        let store = WalletRedbDatabase::new(&folder.join("wallet.redb"));
+        Ok(Self {
+            seed,
+            store: Arc::new(store.map_err(|error| WalletError::Store(error.into()))?),
+            wallets: tokio::sync::Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// The wallet for satoshi at `mint`. Its requests are not paced: sessions pace themselves.
+    ///
+    /// # Errors
+    /// [`WalletError::MintUrl`] for a URL that will not do.
+    pub async fn wallet_at(&self, mint: &str) -> Result<Arc<Wallet>, WalletError> {
+        let mint = check_mint_url(mint)?;
+        let mut wallets = self.wallets.lock().await;
+        if let Some(wallet) = wallets.get(&mint) {
+            return Ok(wallet.clone());
+        }
+        let store: Arc<dyn WalletDatabase<DatabaseError> + Send + Sync> = self.store.clone();
+        let wallet = WalletBuilder::new()
+            .mint_url(mint.clone())
+            .unit(CurrencyUnit::Sat)
+            .localstore(store)
+            .seed(*self.seed)
+            .without_rate_limiting()
+            .use_http_subscription()
+            .build();
+        let wallet = Arc::new(wallet.map_err(|error| WalletError::Mint(mint.clone(), error))?);
+        wallets.insert(mint, wallet.clone());
+        Ok(wallet)
+    }
+
+    /// Asks whether there is a mint that answers.
+    ///
+    /// # Errors
+    /// [`WalletError::Unreachable`], or the mint's.
+    pub async fn check_mint(&self, mint: &str) -> Result<(), WalletError> {
+        let wallet = self.wallet_at(mint).await?;
+        let asked = wallet.mint_connector().get_mint_info().await;
+        let answer = asked.map_err(|error| WalletError::of_mint(&wallet.mint_url, error));
+        answer.map(|_| ())
+    }
+
+    /// What there is, mint by mint, from the store alone.
+    ///
+    /// # Errors
+    /// [`WalletError::Store`].
+    pub async fn balance(&self) -> Result<Vec<MintBalance>, WalletError> {
+        let mut of_mint: BTreeMap<MintUrl, (Vec<Amount>, Vec<Amount>)> = BTreeMap::new();
+        for info in self.proofs(None).await? {
+            let (spendable, pending) = of_mint.entry(info.mint_url).or_default();
+            match info.state {
+                State::Unspent => spendable.push(info.proof.amount),
+                State::Pending | State::Reserved | State::PendingSpent => {
+                    pending.push(info.proof.amount);
+                }
+                State::Spent => {}
+            }
+        }
+        let balances = of_mint.into_iter().map(|(mint, (spendable, pending))| {
+            Ok(MintBalance {
+                mint,
+                spendable: sum(spendable)?,
+                pending: sum(pending)?,
+            })
+        });
+        balances.collect()
+    }
+
+    async fn proofs(&self, mint: Option<MintUrl>) -> Result<Vec<ProofInfo>, WalletError> {
+        let unit = Some(CurrencyUnit::Sat);
+        let proofs = self.store.get_proofs(mint, unit, None, None).await;
+        proofs.map_err(WalletError::Store)
+    }
+}
+
+#[async_trait]
+impl Wallets for WalletFolder {
+    async fn wallet(&self, mint: &MintUrl, unit: &CurrencyUnit) -> Option<Arc<Wallet>> {
+        if *unit != CurrencyUnit::Sat {
+            return None;
+        }
+        self.wallet_at(&mint.to_string()).await.ok()
+    }
+}
+
+impl core::fmt::Debug for WalletFolder {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("WalletFolder").finish_non_exhaustive()
+    }
+}
+
+fn whole_sat(amount: Msat) -> Result<u64, WalletError> {
+    if amount.is_zero() || amount.sat_ceil() != amount.sat_floor() {
+        return Err(WalletError::Amount);
+    }
+    Ok(amount.sat_floor())
+}
+
+fn sum<I: IntoIterator<Item = Amount>>(amounts: I) -> Result<Msat, WalletError> {
+    let total = Amount::try_sum(amounts).map_err(|_| WalletError::Amount)?;
+    Msat::from_sat(total.to_u64()).map_err(|_| WalletError::Amount)
+}

@@ -1,0 +1,128 @@
+//! Money in and out: deposits, tokens received, tokens sent.
+
+use std::str::FromStr;
+
+use cdk::Amount;
+use cdk::amount::SplitTarget;
+use cdk::dhke::hash_to_curve;
+use cdk::mint_url::MintUrl;
+use cdk::nuts::nut00::KnownMethod;
+use cdk::nuts::{CheckStateRequest, CurrencyUnit, MintQuoteState, PaymentMethod, State, Token};
+use cdk::wallet::{ReceiveOptions, SendOptions, Wallet};
+use streampay_core::units::Msat;
+
+use super::{AtMint, WalletError, WalletFolder, sum, whole_sat};
+
+impl WalletFolder {
+    /// Buys `amount` of ecash at `mint` and waits for it; in all what arrived.
+    ///
+    /// # Errors
+    /// [`WalletError::DepositPending`] with the invoice where it is not paid within
+    /// [`Self::DEPOSIT_WAIT`]; a restart or `recover` takes it up again.
+    pub async fn deposit(&self, mint: &str, amount: Msat) -> Result<Msat, WalletError> {
+        let sat = whole_sat(amount)?;
+        let wallet = self.wallet_at(mint).await?;
+        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
+        let method = PaymentMethod::Known(KnownMethod::Bolt11);
+        let quote = wallet.mint_quote(method, Some(Amount::from(sat)), None, None);
+        let quote = quote.await.map_err(failed)?;
+        let deadline = tokio::time::Instant::now() + Self::DEPOSIT_WAIT;
+        loop {
+            let state = wallet.check_mint_quote_status(&quote.id).await;
+            if state.map_err(failed)?.state == MintQuoteState::Paid {
+                break;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(WalletError::DepositPending(quote.request));
+            }
+            tokio::time::sleep(Self::DEPOSIT_POLL).await;
+        }
+        let minted = wallet.mint(&quote.id, SplitTarget::default(), None).await;
+        sum(minted.map_err(failed)?.iter().map(|proof| proof.amount))
+    }
+
+    /// Takes a token: what arrived, net of fees.
+    ///
+    /// # Errors
+    /// [`WalletError::Token`], [`WalletError::MintUrl`], [`WalletError::Spent`], or a mint's.
+    pub async fn receive(&self, token: &str) -> Result<Msat, WalletError> {
+        let parsed = Token::from_str(token.trim()).map_err(|_| WalletError::Token)?;
+        if parsed.unit() != Some(CurrencyUnit::Sat) {
+            return Err(WalletError::Token);
+        }
+        let mint = parsed.mint_url().map_err(|_| WalletError::Token)?;
+        let wallet = self.wallet_at(&mint.to_string()).await?;
+        Self::check_unspent(&wallet, &parsed).await?;
+        let received = wallet
+            .receive(token.trim(), ReceiveOptions::default())
+            .await;
+        let received = received.map_err(|error| WalletError::of_mint(&mint, error))?;
+        sum(core::iter::once(received))
+    }
+
+    /// cdk keeps a spent token as pending, since its own answer might be lost: so it is not given
+    /// one that is spent before it begins. Source: NUT-07.
+    async fn check_unspent(wallet: &Wallet, token: &Token) -> Result<(), WalletError> {
+        let secrets = token.token_secrets();
+        if secrets.is_empty() || secrets.len() > Self::TOKEN_PROOFS_MAX {
+            return Err(WalletError::Token);
+        }
+        let ys = secrets
+            .iter()
+            .map(|secret| hash_to_curve(secret.as_bytes()));
+        let ys = ys.collect::<Result<_, _>>();
+        let request = CheckStateRequest {
+            ys: ys.map_err(|_| WalletError::Token)?,
+        };
+        let states = wallet.mint_connector().post_check_state(request).await;
+        let states = states.map_err(|error| WalletError::of_mint(&wallet.mint_url, error))?;
+        let spent = |state: &cdk::nuts::ProofState| state.state == State::Spent;
+        if states.states.iter().any(spent) {
+            return Err(WalletError::Spent);
+        }
+        Ok(())
+    }
+
+    /// A token of which its receiver nets `amount`, from `mint` or from where there is most.
+    ///
+    /// # Errors
+    /// [`WalletError::InsufficientFunds`], or a mint's.
+    pub async fn send(&self, amount: Msat, mint: Option<&str>) -> Result<String, WalletError> {
+        let sat = whole_sat(amount)?;
+        let mint = self.source(mint).await?;
+        let wallet = self.wallet_at(&mint).await?;
+        let spendable = self.spendable_at(&wallet.mint_url).await?;
+        let too_little =
+            || WalletError::InsufficientFunds(spendable, AtMint(Some(mint.to_string())));
+        if spendable < amount {
+            return Err(too_little());
+        }
+        let failed = |error| match error {
+            cdk::Error::InsufficientFunds => too_little(),
+            error => WalletError::of_mint(&wallet.mint_url, error),
+        };
+        let options = SendOptions {
+            include_fee: true,
+            ..SendOptions::default()
+        };
+        let prepared = wallet.prepare_send(Amount::from(sat), options).await;
+        let token = prepared.map_err(failed)?.confirm(None).await;
+        Ok(token.map_err(failed)?.to_string())
+    }
+
+    async fn source(&self, mint: Option<&str>) -> Result<String, WalletError> {
+        if let Some(mint) = mint {
+            return Ok(mint.to_owned());
+        }
+        let balances = self.balance().await?.into_iter();
+        let most = balances.max_by_key(|balance| balance.spendable);
+        let nothing = WalletError::InsufficientFunds(Msat::ZERO, AtMint(None));
+        Ok(most.ok_or(nothing)?.mint.to_string())
+    }
+
+    async fn spendable_at(&self, mint: &MintUrl) -> Result<Msat, WalletError> {
+        let mut balances = self.balance().await?.into_iter();
+        let at = balances.find(|balance| balance.mint == *mint);
+        Ok(at.map(|balance| balance.spendable).unwrap_or_default())
+    }
+}
