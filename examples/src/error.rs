@@ -76,6 +76,17 @@ pub enum AppError {
         /// What one payment takes.
         needs: Msat,
     },
+    /// One payment buys more than a minute.
+    #[error(
+        "the streamer wants {tick} at once, and a minute costs {minute}: more than a minute \
+         would be at stake; nothing was paid"
+    )]
+    LongTick {
+        /// One payment.
+        tick: Msat,
+        /// The price of a minute.
+        minute: Msat,
+    },
     /// The stream costs more than the user allows.
     #[error("the stream costs {asks} a minute, and --max-price allows {allows}; nothing was paid")]
     TooDear {
@@ -105,7 +116,10 @@ impl AppError {
                 4
             }
             Self::Unsettled => 5,
-            Self::Closed(CloseCode::OverPolicy) | Self::Declined | Self::TooDear { .. } => 6,
+            Self::Closed(CloseCode::OverPolicy)
+            | Self::Declined
+            | Self::TooDear { .. }
+            | Self::LongTick { .. } => 6,
             Self::Unbalanced => 7,
             Self::Usage(_)
             | Self::File { .. }

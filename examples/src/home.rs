@@ -66,13 +66,32 @@ impl core::fmt::Debug for Home {
 /// [`WalletError::InUse`], [`WalletError::Folder`].
 pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, WalletError> {
     let failed = |error| WalletError::Folder(folder.to_owned(), error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let file = File::create(folder.join(name)).map_err(failed)?;
+    let mut maker = std::fs::DirBuilder::new();
+    maker.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut maker, 0o700);
+    maker.create(folder).map_err(failed)?;
+    let file = private_file(&folder.join(name)).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(WalletError::InUse(folder.to_owned())),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// A file that only its owner can read or write, as it is or empty: whoever reads ecash has it.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// The folder to use: what `--data` says, or `name` in the user's data folder.

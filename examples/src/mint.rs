@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::faults_for_testing::FaultSwitch;
-use crate::home::lock;
+use crate::home::{lock, private_file};
 use crate::seed_file;
 
 /// Why the embedded mint does not run.
@@ -242,7 +242,9 @@ async fn open(storage: &Storage) -> Result<Opened, MintError> {
         }
         Storage::Folder(folder) => {
             let seed = seed_in(folder).map_err(MintError::Folder)?;
-            let database = MintSqliteDatabase::new(folder.join("mint.sqlite")).await;
+            let path = folder.join("mint.sqlite");
+            private_file(&path).map_err(MintError::Folder)?;
+            let database = MintSqliteDatabase::new(path).await;
             Ok((Arc::new(database.map_err(MintError::Database)?), seed))
         }
     }

@@ -105,6 +105,22 @@ pub fn within(terms: &Terms, fee: Option<Msat>, budget: Msat) -> Result<(), AppE
     Ok(())
 }
 
+/// Refuses payments that buy more than a minute: that much is at stake at any moment.
+///
+/// # Errors
+/// [`AppError::LongTick`].
+pub fn check_tick(terms: &Terms) -> Result<(), AppError> {
+    let minute = a_minute(terms.tariff);
+    let most = Msat::from_sat(minute.sat_ceil()).unwrap_or(Msat::MAX);
+    if terms.tariff.time.is_some() && payment(terms) > most {
+        return Err(AppError::LongTick {
+            tick: payment(terms),
+            minute,
+        });
+    }
+    Ok(())
+}
+
 fn per_megabyte(tariff: Tariff) -> Msat {
     tariff.price(Reading {
         media_ms: 0,

@@ -60,12 +60,12 @@ impl Report {
     }
 }
 
-/// Text of somebody else, fit for a terminal: one line, no control characters, at most 200
+/// Text of somebody else, fit for a terminal: one line, no control characters, at most 1 000
 /// characters.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    visible.take(200).collect()
+    visible.take(1_000).collect()
 }
 
 fn describe(event: &Event) -> (&'static str, Value, Option<String>) {

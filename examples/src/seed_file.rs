@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use streampay_core::driver::entropy;
 use zeroize::Zeroizing;
 
 /// The seed in `folder/name`, drawn and made durable on the first call. Never printed.
@@ -28,9 +29,9 @@ fn read(file: &mut File) -> io::Result<Zeroizing<[u8; 64]>> {
 
 fn create(folder: &Path, name: &str) -> io::Result<Zeroizing<[u8; 64]>> {
     let mut seed = Zeroizing::new([0; 64]);
-    File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut *seed))
-        .or_else(|_| from_library(&mut seed))?;
+    for half in seed.chunks_exact_mut(32) {
+        half.copy_from_slice(&entropy()?.0);
+    }
     let draft = folder.join(format!("{name}.new"));
     // A draft of a run that was cut short holds a seed that nothing was ever made with.
     match fs::remove_file(&draft) {
@@ -48,12 +49,4 @@ fn create(folder: &Path, name: &str) -> io::Result<Zeroizing<[u8; 64]>> {
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
     Ok(seed)
-}
-
-/// Where there is no such file: the generator that the ecash secrets come from.
-fn from_library(seed: &mut [u8; 64]) -> io::Result<()> {
-    for half in seed.chunks_exact_mut(32) {
-        half.copy_from_slice(&cdk::nuts::SecretKey::generate().to_secret_bytes());
-    }
-    Ok(())
 }

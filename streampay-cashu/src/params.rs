@@ -150,7 +150,8 @@ impl SwapParams {
 /// # Errors
 /// [`ParamsError::Url`] or [`ParamsError::NotHttps`].
 pub fn check_mint_url(url: &str) -> Result<MintUrl, ParamsError> {
-    if url.len() > SwapParams::URL_MAX || url.contains(char::is_whitespace) {
+    // It is shown to people: nothing that a terminal would act on.
+    if url.len() > SwapParams::URL_MAX || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ParamsError::Url);
     }
     let mint = MintUrl::from_str(url).map_err(|_| ParamsError::Url)?;
@@ -197,6 +198,8 @@ mod tests {
             ("https://a:b@mint.example", Err(ParamsError::Url)),
             ("https://mint.example/?x", Err(ParamsError::Url)),
             ("mint.example", Err(ParamsError::Url)),
+            ("https://mint.example/\u{1b}[2K", Err(ParamsError::Url)),
+            ("https://mint.example/\u{202e}x", Err(ParamsError::Url)),
             ("", Err(ParamsError::Url)),
         ];
         for (url, expect) in cases {

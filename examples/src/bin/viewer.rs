@@ -220,6 +220,7 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat), AppError
         ask_the_user(&offer, args.budget)?;
     }
     quote::within(&terms, fees, args.budget)?;
+    quote::check_tick(&terms)?;
     Ok((terms.tariff, quote::payment(&terms)))
 }
 

@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 pub enum Fault {
     /// 503 before the mint sees it.
     Refuse,
+    /// 403 before the mint sees it, as a firewall answers.
+    Forbid,
     /// The mint never sees it and no answer comes.
     Hang,
     /// The mint does it and no answer comes.
@@ -81,6 +83,7 @@ pub(super) async fn inject(
     match switch.take(request.uri().path()) {
         None => next.run(request).await,
         Some(Fault::Refuse) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Fault::Forbid) => StatusCode::FORBIDDEN.into_response(),
         Some(Fault::Hang) => core::future::pending().await,
         Some(Fault::LoseAnswer) => {
             next.run(request).await;

@@ -38,7 +38,7 @@ pub enum WalletError {
     #[error("the wallet holds {0} that can be spent{1}, and fees come on top; ask for less")]
     InsufficientFunds(Msat, AtMint),
     /// The deposit was not paid in time. It is kept, and `recover` takes it up again.
-    #[error("the deposit is not paid yet; pay the invoice, then run recover: {0}")]
+    #[error("the deposit is not paid yet; pay the invoice, then run recover: {}", plain(.0))]
     DepositPending(String),
     /// The mint cannot be reached.
     #[error("the mint at {0} cannot be reached: is it running, and is the address right?")]

@@ -25,7 +25,7 @@ use streampay_cashu::{Wallets, check_mint_url};
 use streampay_core::units::Msat;
 use zeroize::Zeroizing;
 
-use crate::home::lock;
+use crate::home::{lock, private_file};
 use crate::seed_file;
 
 /// What a user has at one mint.
@@ -74,10 +74,11 @@ impl WalletFolder {
     /// [`WalletError::InUse`], [`WalletError::Folder`], [`WalletError::Store`].
     pub fn open(folder: &Path) -> Result<Self, WalletError> {
         let failed = |error| WalletError::Folder(folder.to_owned(), error);
-        std::fs::create_dir_all(folder).map_err(failed)?;
         let lock = lock(folder, "wallet.lock")?;
         let seed = seed_file::load_or_create(folder, "wallet.seed").map_err(failed)?;
-        let store = WalletRedbDatabase::new(&folder.join("wallet.redb"));
+        let path = folder.join("wallet.redb");
+        private_file(&path).map_err(failed)?;
+        let store = WalletRedbDatabase::new(&path);
         Ok(Self {
             seed,
             store: Arc::new(store.map_err(|error| WalletError::Store(error.into()))?),

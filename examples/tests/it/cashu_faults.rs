@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streampay_core::backend::{BackendError, Outcome, Request};
+use streampay_core::backend::{BackendError, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 use streampay_examples::mint::faults_for_testing::Fault;
 
@@ -188,4 +188,31 @@ async fn dying_between_any_two_steps_loses_nothing() {
         at += 1;
     }
     assert!(at > 30, "only {at} boundaries");
+}
+
+#[tokio::test]
+async fn a_split_that_is_refused_for_good_leaves_all_money_spendable() {
+    for restart in [false, true] {
+        let mut pair = Pair::new(100, 50, 2).await;
+        let faults = pair.mint.faults_for_testing().clone();
+        faults.set(SWAP, Fault::Forbid, 1);
+        let request = Request::Open {
+            offer: offer(&pair.mint.url(), pair.tick),
+            capacity: sat(10),
+            budget: streampay_core::units::Msat::MAX,
+        };
+        let opened = pair.payer.ask(pair.key, request).await;
+        let refused = matches!(
+            opened,
+            Some(Outcome::Failed(BackendError::Fatal(RefusalCode::Other)))
+        );
+        assert!(refused, "{opened:?}");
+        assert_eq!(pair.payer.balance().await, (sat(50), sat(0)));
+        if restart {
+            pair.payer.restart().await;
+        }
+        pair.release().await;
+        assert_eq!(pair.payer.balance().await, (sat(50), sat(0)));
+        pair.settles_conserved(50, 0).await;
+    }
 }

@@ -1,8 +1,11 @@
 //! The wallet folder and the embedded mint on disk.
 
+use std::path::Path;
+
 use streampay_cashu::SwapMachine;
 use streampay_core::backend::Outcome;
 use streampay_core::units::Msat;
+use streampay_examples::home::Home;
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::purses;
 use streampay_examples::wallet::{WalletError, WalletFolder};
@@ -15,15 +18,30 @@ async fn a_wallet_belongs_to_one_process_and_its_seed_to_its_owner() {
     let wallet = WalletFolder::open(folder.path()).unwrap();
     let second = WalletFolder::open(folder.path());
     assert!(matches!(second, Err(WalletError::InUse(_))));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let seed = std::fs::metadata(folder.path().join("wallet.seed")).unwrap();
-        assert_eq!(seed.permissions().mode() & 0o777, 0o600);
-        assert_eq!(seed.len(), 64);
-    }
     drop(wallet);
     WalletFolder::open(folder.path()).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_worth_money_is_readable_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (home, mint) = (folder.path().join("home"), folder.path().join("mint"));
+    Home::open(&home).await.unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let running = EmbeddedMint::start(any, Storage::Folder(mint.clone()), 100).await;
+    running.unwrap().stop().await;
+    for folder in [home, mint] {
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        let files: Vec<_> = folder.read_dir().unwrap().collect();
+        assert!(files.len() >= 3);
+        for file in files {
+            let path = file.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
 }
 
 #[tokio::test]

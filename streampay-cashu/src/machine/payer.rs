@@ -1,12 +1,13 @@
 //! A payer's purse: a run of tokens of one tick each.
 
 mod steps;
+mod ticks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use streampay_core::backend::{Answer, BackendError, Outcome, PurseOffer, RefusalCode, Request};
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, PurseKey, Seq};
+use streampay_core::units::{Msat, PurseKey};
 
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
 use super::{OUT_OF_ORDER, Running, msat, whole_sat};
@@ -14,7 +15,7 @@ use crate::codec;
 use crate::coin::Coin;
 use crate::job::{Done, Place};
 use crate::params::SwapParams;
-use crate::wire::{Expected, Opening, Payload};
+use crate::wire::Opening;
 
 const PLAN: u64 = 1;
 const FUND: u64 = 2;
@@ -60,6 +61,7 @@ impl PayerPurse {
                 budget: budget.sat_floor(),
                 stage: PayerStage::Planning,
                 closing: false,
+                failed: None,
             },
             tokens: BTreeMap::new(),
             running: Running::default(),
@@ -108,7 +110,9 @@ impl PayerPurse {
 
     pub(crate) fn request(&mut self, request: Request) -> Answer {
         match request {
-            Request::Open { .. } if self.meta.closing => Answer::failed(OUT_OF_ORDER),
+            Request::Open { .. } if self.meta.closing && self.meta.failed.is_none() => {
+                Answer::failed(OUT_OF_ORDER)
+            }
             Request::Open { .. } => match self.opened() {
                 Some(outcome) => Answer::outcome(outcome),
                 None => self.go_on(true),
@@ -125,100 +129,15 @@ impl PayerPurse {
         }
     }
 
-    fn pay(&mut self, seq: Seq, amount: Msat, cumulative: Msat) -> Answer {
-        if let Some(token) = self.of_tick(seq) {
-            return match token.state {
-                TokenState::Sent(_) | TokenState::Acked(_) => {
-                    let coins = token.coins.clone();
-                    self.paid(seq, coins)
-                }
-                _ => Answer::failed(OUT_OF_ORDER),
-            };
-        }
-        let tick = msat(self.meta.tick);
-        // Fewer ticks than numbers, where some were refused and taken back.
-        let most = tick.times(seq.0);
-        let whole = cumulative.round_up_to(tick) == Ok(cumulative) && !cumulative.is_zero();
-        let in_turn = seq.0 > 0 && whole && most.is_ok_and(|most| cumulative <= most);
-        if self.meta.closing || !in_turn {
-            return Answer::failed(OUT_OF_ORDER);
-        }
-        if amount != tick {
-            return Answer::failed(BackendError::Fatal(RefusalCode::WrongAmount));
-        }
-        let fresh = self.tokens.iter_mut();
-        let fresh = fresh
-            .filter(|(_, token)| token.state == TokenState::Fresh)
-            .min_by_key(|(index, _)| **index);
-        let Some((index, token)) = fresh else {
-            return Answer::failed(BackendError::Fatal(RefusalCode::PurseEmpty));
-        };
-        token.state = TokenState::Sent(seq.0);
-        let mut delta = ChangeSet::new();
-        record::put_token(&mut delta, *index, token);
-        let coins = token.coins.clone();
-        let mut answer = self.paid(seq, coins);
-        answer.delta = delta;
-        answer
-    }
-
-    fn paid(&self, seq: Seq, coins: Vec<Coin>) -> Answer {
-        let PayerStage::Open(tokens) = &self.meta.stage else {
-            return Answer::failed(OUT_OF_ORDER);
-        };
-        let expected = Expected {
-            key: self.key,
-            seq,
-            mint: &tokens.place.mint,
-            unit: &tokens.place.unit,
-        };
-        let payload = Payload::new(expected, coins);
-        Answer::outcome(Outcome::Paid {
-            payload: codec::encode(&payload).into(),
-        })
-    }
-
-    fn acked(&mut self, seq: Seq) -> Answer {
-        let mut answer = Answer::default();
-        let sent = self.tokens.iter_mut().find(|(_, token)| {
-            matches!(token.state, TokenState::Sent(of) | TokenState::Reclaiming(of) if of == seq.0)
-        });
-        if let Some((index, token)) = sent {
-            token.state = TokenState::Acked(seq.0);
-            record::put_token(&mut answer.delta, *index, token);
-        }
-        answer
-    }
-
-    fn reclaim(&mut self, seq: Seq) -> Answer {
-        let newest = self.tokens.iter().rev();
-        let newest = newest
-            .clone()
-            .find(|(_, token)| token.state.seq() == Some(seq.0));
-        let Some((&index, token)) = newest else {
-            return Answer::failed(OUT_OF_ORDER);
-        };
-        match token.state {
-            TokenState::Back(_) => Answer::outcome(Outcome::Reclaimed),
-            TokenState::Spent(_) | TokenState::Acked(_) => Answer::outcome(Outcome::Spent),
-            TokenState::Fresh => Answer::failed(OUT_OF_ORDER),
-            TokenState::Sent(_) | TokenState::Reclaiming(_) => {
-                let mut answer = Answer::default();
-                self.asked.insert(index);
-                self.start_reclaim(&mut answer, index, seq.0);
-                answer
-            }
-        }
-    }
-
     fn release(&mut self) -> Answer {
         if let PayerStage::Released(refunded) = self.meta.stage {
             return released(refunded);
         }
         let mut answer = Answer::default();
         self.asked.clear();
-        if !self.meta.closing {
+        if !self.meta.closing || self.meta.failed.is_some() {
             self.meta.closing = true;
+            self.meta.failed = None;
             self.put_meta(&mut answer.delta);
         }
         let next = self.go_on(true);
@@ -245,7 +164,7 @@ impl PayerPurse {
                 self.meta.stage = PayerStage::Planning;
                 self.advance(false)
             }
-            (ABANDON, Ok(Done::Sum(_))) => self.finished(0),
+            (ABANDON, Ok(Done::Sum(_))) => self.abandoned(),
             (FINISH, Ok(Done::Sum(refunded))) => self.finished(refunded),
             (PLAN | FUND, Err(error)) => self.not_opened(error),
             (id, done) => match id.checked_sub(RECLAIM) {
@@ -287,48 +206,24 @@ impl PayerPurse {
         if !final_failure || matches!(self.meta.stage, PayerStage::Open(_)) {
             return Answer::failed(error);
         }
-        if self.meta.closing {
-            // Nothing was split: what is reserved goes back, and the purse ends.
-            self.meta.stage = PayerStage::Planning;
-            return self.advance(false);
+        // Nothing was split: what is reserved goes back, and the purse ends.
+        if let (false, BackendError::Fatal(code) | BackendError::Rejected(code, _)) =
+            (self.meta.closing, error)
+        {
+            self.meta.failed = Some(code.code());
+            self.meta.closing = true;
         }
-        self.gone = true;
-        let mut answer = Answer::failed(error);
-        record::remove_meta(&mut answer.delta);
-        answer
+        self.meta.stage = PayerStage::Planning;
+        self.advance(false)
     }
 
-    fn reclaimed(&mut self, index: u64, done: Result<Done, BackendError>) -> Answer {
-        let Some(TokenState::Reclaiming(seq)) = self.tokens.get(&index).map(|token| token.state)
-        else {
-            // The ack came while we asked; or a repeated result.
-            return self.settled_answer();
+    fn abandoned(&mut self) -> Answer {
+        let Some(code) = self.meta.failed else {
+            return self.finished(0);
         };
-        let mut answer = Answer::default();
-        let (state, outcome) = match done {
-            Ok(Done::Swapped) => (TokenState::Back(seq), Outcome::Reclaimed),
-            Ok(Done::SpentElsewhere) => (TokenState::Spent(seq), Outcome::Spent),
-            Ok(Done::OtherKeysets(keysets)) => {
-                let old = self.tokens.get_mut(&index);
-                if old.and_then(|token| token.outputs.take()) == keysets.active() {
-                    return Answer::failed(BackendError::Transient);
-                }
-                if let PayerStage::Open(tokens) = &mut self.meta.stage {
-                    tokens.keysets = keysets;
-                }
-                self.put_meta(&mut answer.delta);
-                self.start_reclaim(&mut answer, index, seq);
-                return answer;
-            }
-            Ok(_) => return Answer::failed(BackendError::Unknown),
-            Err(error) => return Answer::failed(error),
-        };
-        self.set_state(&mut answer.delta, index, state);
-        if self.meta.closing && !self.asked.remove(&index) {
-            let next = self.go_on(true);
-            return merge(answer, next);
-        }
-        answer.outcome = Some(outcome);
+        self.gone = true;
+        let mut answer = Answer::failed(BackendError::Fatal(RefusalCode::from_code(code)));
+        record::remove_meta(&mut answer.delta);
         answer
     }
 
@@ -370,12 +265,6 @@ impl PayerPurse {
             _ if self.meta.closing => Answer::default(),
             _ => self.opened().map(Answer::outcome).unwrap_or_default(),
         }
-    }
-
-    fn of_tick(&self, seq: Seq) -> Option<&Token> {
-        self.tokens.values().find(|token| {
-            !matches!(token.state, TokenState::Back(_)) && token.state.seq() == Some(seq.0)
-        })
     }
 
     fn set_state(&mut self, delta: &mut ChangeSet, index: u64, state: TokenState) {

@@ -39,6 +39,9 @@ pub(crate) struct PayerMeta {
     /// What may leave the wallet in all, in the unit.
     #[n(5)]
     pub(crate) budget: u64,
+    /// Why opening failed for good; what was reserved goes back first.
+    #[n(6)]
+    pub(crate) failed: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -16,6 +16,18 @@ pub struct RedbStore {
     _lock: std::fs::File,
 }
 
+/// A file for its owner alone: what is stored is as secret as money.
+fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
+}
+
 impl RedbStore {
     /// Opens the store in `folder`, which must exist; creates it where there is none.
     ///
@@ -23,19 +35,16 @@ impl RedbStore {
     /// [`StoreError::Locked`] while another process has it open; [`StoreError::Failed`] where the
     /// files cannot be opened.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join("streampay.lock"))
-            .map_err(|_| StoreError::Failed)?;
+        let private = |name| private_file(&folder.join(name)).map_err(|_| StoreError::Failed);
+        let lock = private("streampay.lock")?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::Locked),
             Err(std::fs::TryLockError::Error(_)) => return Err(StoreError::Failed),
         }
-        let database =
-            Database::create(folder.join("streampay.redb")).map_err(|_| StoreError::Failed)?;
+        let file = private("streampay.redb")?;
+        let database = Database::builder().create_file(file);
+        let database = database.map_err(|_| StoreError::Failed)?;
         let mut store = Self {
             database,
             poisoned: false,
