@@ -7,7 +7,6 @@ pub mod home;
 pub mod link;
 pub mod mint;
 pub mod price;
-pub mod purses;
 pub mod quote;
 pub mod report;
 mod seed_file;

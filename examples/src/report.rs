@@ -1,6 +1,7 @@
 //! What a session says, for a person on stderr and for a program on stdout.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use streampay_core::meter::PauseReason;
@@ -8,6 +9,9 @@ use streampay_core::session::Event;
 use streampay_core::units::SessionId;
 
 use crate::wallet::MintBalance;
+
+/// The terminal's last line is a live one, not ended yet.
+static LIVE: AtomicBool = AtomicBool::new(false);
 
 /// Where events go.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,23 @@ impl Report {
 
     /// A line for a person.
     pub fn tell(self, line: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let end = if LIVE.swap(false, Ordering::Relaxed) {
+            "\n"
+        } else {
+            ""
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{end}{line}");
+    }
+
+    /// A line for a person that the next of its kind takes the place of, on a terminal.
+    fn live(self, line: &str) {
+        let mut out = std::io::stderr().lock();
+        if !out.is_terminal() {
+            drop(out);
+            return self.tell(line);
+        }
+        LIVE.store(true, Ordering::Relaxed);
+        let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
     }
 
     /// A session's event, both ways: `side` is `viewer` or `streamer`.
@@ -54,8 +74,11 @@ impl Report {
             object.insert("session".into(), session.into());
         }
         self.say(name, fields);
-        if let Some(line) = line {
-            self.tell(&format!("{who}: {line}"));
+        let Some(line) = line else { return };
+        let line = format!("{who}: {line}");
+        match event {
+            Event::TickPaid { .. } | Event::TickReceived { .. } => self.live(&line),
+            _ => self.tell(&line),
         }
     }
 }
@@ -186,7 +209,6 @@ pub fn log_to_stderr() {
 
 /// The link on stdout, with a QR code on a terminal. With JSON, stdout is for that alone.
 pub fn show_link(report: Report, link: &str) {
-    use std::io::IsTerminal;
     if report.json {
         return report.tell(link);
     }

@@ -127,15 +127,16 @@ impl Sessions {
         claim.listens(user.commands.clone());
         let initial = task.session().reading();
         let usage = connection.start(user.gate.clone(), initial)?;
+        let meter = usage.clone();
         let link = with_first(link, hello).await;
         let watcher = tokio::spawn(tell(user, place, id, self.report));
         if task.run(Some(Connected { link, usage })).await == Stopped::StoreFailed {
             let line = "the store failed; nothing more is accepted from this viewer";
             self.report.tell(line);
         }
-        let sent = *connection.sent().borrow();
+        let (sent, total) = (*connection.sent().borrow(), *meter.borrow());
         let fields = serde_json::json!({
-            "side": "streamer", "session": id.to_string(),
+            "side": "streamer", "session": id.to_string(), "media_ms": total.media_ms,
             "video_packets": sent.video, "audio_packets": sent.audio,
         });
         self.report.say("viewer_gone", fields);

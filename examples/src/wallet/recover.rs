@@ -32,8 +32,7 @@ pub struct Recovered {
 
 impl WalletFolder {
     /// Finishes what a crash interrupted, collects paid deposits, and accounts for the rest. Sent
-    /// tokens stay good. Purses are released with their sessions, by
-    /// [`recover_purses`](crate::purses::recover_purses), not here.
+    /// tokens stay good. Purses are released with their sessions, not here.
     ///
     /// # Errors
     /// [`WalletError`] of the first mint that does not answer; what is done stays done.

@@ -1,10 +1,10 @@
 //! `cashu-swap` against a real cdk mint.
 
+use crate::purses;
 use bytes::Bytes;
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::{Msat, Seq};
 use streampay_examples::mint::faults_for_testing::Fault;
-use streampay_examples::purses;
 
 use crate::cashu_node::{Crash, Node, Pair, mint, offer, purse, sat};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::purses::{self, records_of};
 use streampay_cashu::{AcceptedMint, PurseFigures, Runner, SwapMachine, SwapParams, SwapPolicy};
 use streampay_core::backend::{
     Answer, BackendMachine, Effect, EffectResult, Outcome, PurseOffer, Request,
@@ -11,7 +12,6 @@ use streampay_core::driver::EffectRunner;
 use streampay_core::store::{MemoryStore, Store};
 use streampay_core::units::{Msat, Now, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
 use streampay_examples::mint::{EmbeddedMint, Storage};
-use streampay_examples::purses::{self, records_of};
 use streampay_examples::wallet::WalletFolder;
 use tempfile::TempDir;
 

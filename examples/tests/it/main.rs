@@ -9,5 +9,7 @@
 mod cashu;
 mod cashu_faults;
 mod cashu_node;
+mod processes;
+mod purses;
 mod stream;
 mod wallet;

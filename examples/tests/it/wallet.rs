@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use crate::purses;
 use streampay_cashu::SwapMachine;
 use streampay_core::backend::Outcome;
 use streampay_core::units::Msat;
 use streampay_examples::home::Home;
 use streampay_examples::mint::{EmbeddedMint, Storage};
-use streampay_examples::purses;
 use streampay_examples::wallet::{WalletError, WalletFolder};
 
 use crate::cashu_node::{Pair, mint, sat};

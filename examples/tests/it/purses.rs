@@ -1,4 +1,4 @@
-//! Purses on disk, worked on without a session: for `recover`, and for tests.
+//! Purses on disk, worked on without a session.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use streampay_core::units::{Now, PurseId, PurseKey, RequestId};
 ///
 /// # Errors
 /// [`StoreError`] where it cannot be read.
-pub fn purses_in(store: &dyn Store) -> Result<BTreeSet<PurseKey>, StoreError> {
+pub(crate) fn purses_in(store: &dyn Store) -> Result<BTreeSet<PurseKey>, StoreError> {
     let mut purses = BTreeSet::new();
     for (key, _) in store.scan(b"s")? {
         let Some(session) = session_of(&key) else {
@@ -38,7 +38,7 @@ pub fn purses_in(store: &dyn Store) -> Result<BTreeSet<PurseKey>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] where they cannot be read.
-pub fn records_of(store: &dyn Store, purse: PurseKey) -> Result<RestoredPurse, StoreError> {
+pub(crate) fn records_of(store: &dyn Store, purse: PurseKey) -> Result<RestoredPurse, StoreError> {
     let prefix = purse_prefix(purse);
     let found = store.scan(&prefix)?.into_iter();
     Ok(found
@@ -51,7 +51,7 @@ pub fn records_of(store: &dyn Store, purse: PurseKey) -> Result<RestoredPurse, S
 ///
 /// # Errors
 /// [`StoreError`] where the store fails; nothing was acted on then.
-pub async fn run_to_outcome(
+pub(crate) async fn run_to_outcome(
     machine: &mut dyn BackendMachine,
     runner: &dyn EffectRunner,
     store: &mut dyn Store,
@@ -66,7 +66,7 @@ pub async fn run_to_outcome(
 ///
 /// # Errors
 /// [`StoreError`] where the store fails.
-pub async fn finish(
+pub(crate) async fn finish(
     machine: &mut dyn BackendMachine,
     runner: &dyn EffectRunner,
     store: &mut dyn Store,
@@ -100,7 +100,7 @@ pub async fn finish(
 ///
 /// # Errors
 /// [`StoreError`] where the store fails.
-pub async fn recover_purses(
+pub(crate) async fn recover_purses(
     machine: &mut dyn BackendMachine,
     runner: &dyn EffectRunner,
     store: &mut dyn Store,

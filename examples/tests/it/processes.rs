@@ -1,0 +1,323 @@
+//! The programs as processes: two viewers at once, each process killed in turn, every sat found.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const STREAMER: &str = env!("CARGO_BIN_EXE_streamer");
+const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
+const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
+/// Nothing here takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process with its JSON events, or its lines; killed when dropped.
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(program: &str, data: &Path, args: &[&str], from_stderr: bool) -> Self {
+        let mut command = Command::new(program);
+        command.arg("--data").arg(data).args(args);
+        command.stdin(Stdio::null());
+        let (out, err) = if from_stderr {
+            (Stdio::null(), Stdio::piped())
+        } else {
+            (Stdio::piped(), Stdio::null())
+        };
+        let mut child = command.stdout(out).stderr(err).spawn().unwrap();
+        let (to, lines) = channel();
+        let read: Box<dyn std::io::Read + Send> = if from_stderr {
+            Box::new(child.stderr.take().unwrap())
+        } else {
+            Box::new(child.stdout.take().unwrap())
+        };
+        std::thread::spawn(move || {
+            for line in BufReader::new(read).lines().map_while(Result::ok) {
+                if to.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn line(&self, mut wanted: impl FnMut(&str) -> bool) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap();
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    fn event(&self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        let is_wanted = |line: &str| wanted(&serde_json::from_str(line).unwrap());
+        serde_json::from_str(&self.line(is_wanted)).unwrap()
+    }
+
+    fn named(&self, name: &str) -> Value {
+        self.event(|event| event["event"] == name)
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(program: &str, data: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.arg("--data").arg(data).args(args);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// An event of the last recovery.
+fn recovered(output: &Output, name: &str) -> Value {
+    let lines = stdout(output);
+    let mut events = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    events
+        .find(|event: &Value| event["event"] == name)
+        .unwrap_or_default()
+}
+
+struct Stage {
+    folder: tempfile::TempDir,
+    mint: Process,
+    mint_url: String,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let args = ["mint", "--listen", "127.0.0.1:0"];
+        let mint = Process::start(STREAMER, &folder.path().join("mint"), &args, true);
+        let line = mint.line(|line| line.contains("http://"));
+        let at = line.find("http://").unwrap();
+        let url = line[at..].split([';', ' ']).next().unwrap();
+        Self {
+            mint_url: url.to_owned(),
+            folder,
+            mint,
+        }
+    }
+
+    fn serve(&self, listen: &str) -> (Process, String) {
+        let args = [
+            "serve",
+            "--json",
+            "--media",
+            CLIP,
+            "--price",
+            "1sat/1s",
+            "--mint",
+            &self.mint_url,
+            "--listen",
+            listen,
+        ];
+        let streamer = Process::start(STREAMER, &self.folder.path().join("streamer"), &args, false);
+        let link = streamer.named("serving")["link"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        (streamer, link)
+    }
+
+    fn viewer(&self, name: &str, link: &str, budget: &str) -> Process {
+        let data = self.folder.path().join(name);
+        let deposit = ["deposit", "100sat", "--mint", &self.mint_url];
+        assert!(run(VIEWER, &data, &deposit).status.success());
+        let record = self.folder.path().join(format!("{name}.webm"));
+        let record = record.to_str().unwrap();
+        let args = [
+            "watch", link, "--budget", budget, "--yes", "--json", "--record", record,
+        ];
+        Process::start(VIEWER, &data, &args, false)
+    }
+
+    fn recover(&self, program: &str, name: &str) -> Output {
+        run(
+            program,
+            &self.folder.path().join(name),
+            &["recover", "--json"],
+        )
+    }
+}
+
+fn msat(event: &Value, field: &str) -> u64 {
+    event[field].as_u64().unwrap()
+}
+
+fn ticks(process: &Process, count: u64) -> Value {
+    process.event(|event| {
+        event["event"] == "tick_paid" && event["total_msat"].as_u64() >= Some(count * 1000)
+    })
+}
+
+#[test]
+fn a_killed_viewer_costs_the_streamer_a_tick_at_most_and_finds_every_sat() {
+    let stage = Stage::new();
+    let (streamer, link) = stage.serve("127.0.0.1:0");
+    let (mut killed, mut other) = (
+        stage.viewer("killed", &link, "60sat"),
+        stage.viewer("other", &link, "12sat"),
+    );
+    let session = ticks(&killed, 3)["session"].clone();
+    killed.kill();
+    // The other never notices: it goes on until its budget is used up.
+    let summary = other.named("summary");
+    assert_eq!(other.exit_code(), Some(3), "{summary}");
+    assert!(msat(&summary, "paid_msat") <= 12_000);
+    assert!(msat(&summary, "acknowledged_msat") >= 4_000, "{summary}");
+    // What was sent to the killed one is no more than it had paid for.
+    let mut received = 0;
+    let gone = streamer.event(|event| {
+        let its = event["session"] == session;
+        if its && event["event"] == "tick_received" {
+            received = msat(event, "total_msat");
+        }
+        its && event["event"] == "viewer_gone"
+    });
+    assert!(
+        msat(&gone, "media_ms") <= received,
+        "a msat buys a ms: {gone}"
+    );
+    assert!(msat(&gone, "video_packets") > 0);
+    drop(streamer);
+
+    let account = stage.recover(VIEWER, "killed");
+    assert_eq!(account.status.code(), Some(0), "{account:?}");
+    let (session, wallet) = (
+        recovered(&account, "recovered"),
+        recovered(&account, "wallet"),
+    );
+    let [paid, acknowledged, fees, refunded] = [
+        "paid_msat",
+        "acknowledged_msat",
+        "fees_msat",
+        "refunded_msat",
+    ]
+    .map(|field| msat(&session, field));
+    assert_eq!(paid, acknowledged + fees + refunded);
+    assert_eq!(msat(&wallet, "pending_msat"), 0);
+    assert_eq!(
+        msat(&wallet, "spendable_msat"),
+        100_000 - acknowledged - fees
+    );
+
+    // The streamer has redeemed what it acknowledged to both; nothing is left open.
+    let account = stage.recover(STREAMER, "streamer");
+    assert_eq!(account.status.code(), Some(0), "{account:?}");
+    let earned = msat(&recovered(&account, "wallet"), "spendable_msat");
+    let of_other = msat(&summary, "acknowledged_msat");
+    assert!(earned >= acknowledged + of_other);
+    assert!(
+        earned <= acknowledged + of_other + 1_000,
+        "one tick more, if its ack was lost"
+    );
+}
+
+#[test]
+fn a_streamer_that_is_killed_and_restarted_goes_on_with_its_viewer() {
+    let stage = Stage::new();
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "60sat");
+    let session = viewer.named("bound")["session"].clone();
+    ticks(&viewer, 2);
+    streamer.kill();
+    viewer.named("link_down");
+    let listen = link["http://".len()..].split('/').next().unwrap();
+    let (_streamer, again) = stage.serve(listen);
+    assert_eq!(again, link);
+    let bound = viewer.named("bound");
+    assert_eq!(
+        (&bound["session"], &bound["resumed"]),
+        (&session, &Value::Bool(true))
+    );
+    let total = msat(&ticks(&viewer, 3), "total_msat");
+    assert!(total >= 3_000);
+    // As a service manager ends it: it settles.
+    let pid = viewer.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let summary = viewer.named("summary");
+    assert_eq!(viewer.exit_code(), Some(0), "{summary}");
+    let parts = ["acknowledged_msat", "fees_msat", "refunded_msat"];
+    let sum: u64 = parts.iter().map(|part| msat(&summary, part)).sum();
+    assert_eq!(msat(&summary, "paid_msat"), sum);
+    assert!(
+        stage
+            .folder
+            .path()
+            .join("viewer.webm")
+            .metadata()
+            .unwrap()
+            .len()
+            > 10_000
+    );
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let mut stage = Stage::new();
+    let (_streamer, link) = stage.serve("127.0.0.1:0");
+    let data = stage.folder.path().join("poor");
+    let watch = |link: &str, rest: &[&str]| {
+        let args = [&["watch", link, "--budget", "50sat"], rest].concat();
+        run(VIEWER, &data, &args).status.code()
+    };
+    let nowhere = format!(
+        "http://127.0.0.1:9/whep{}",
+        &link[link.find('#').unwrap()..]
+    );
+    let other_key = format!("{}{}", &link[..link.len() - 64], "ab".repeat(32));
+    for (expect, link, rest) in [
+        (2, link.as_str(), [].as_slice()),
+        (2, "nonsense", &["--yes"]),
+        (4, &nowhere, &["--yes"]),
+        (1, &other_key, &["--yes"]),
+        (6, &link, &["--max-price", "1sat/2s"]),
+        (1, &link, &["--yes"]),
+    ] {
+        assert_eq!(watch(link, rest), Some(expect), "{link} {rest:?}");
+    }
+    let small = ["watch", &link, "--budget", "1sat", "--yes"];
+    assert_eq!(run(VIEWER, &data, &small).status.code(), Some(2));
+    stage.mint.kill();
+    let deposit = ["deposit", "10sat", "--mint", &stage.mint_url];
+    assert_eq!(run(VIEWER, &data, &deposit).status.code(), Some(4));
+    assert_eq!(
+        run(VIEWER, &data, &["receive", "cashuX"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(run(VIEWER, &data, &["recover"]).status.code(), Some(0));
+}
