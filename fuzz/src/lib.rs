@@ -14,7 +14,7 @@
 
 use streampay_core::backend::RefusalCode;
 use streampay_core::session::CloseCode;
-use streampay_core::wire::{self, MESSAGE_MAX, Message, Terms, WireError};
+use streampay_core::wire::{self, MESSAGE_MAX, Message, RoomCode, Terms, WireError};
 
 /// A target: takes any bytes, panics where something does not hold.
 pub type Target = fn(&[u8]);
@@ -49,8 +49,10 @@ pub fn wire(bytes: &[u8]) {
     if !has_unknown_code(&message) && again != bytes {
         assert!(again.len() < bytes.len(), "two encodings of one message");
     }
-    if let Message::Welcome(welcome) = &message {
-        terms(&welcome.terms.to_bytes());
+    match &message {
+        Message::Welcome(welcome) => terms(&welcome.terms.to_bytes()),
+        Message::OfferTerms(offer) => terms(&offer.terms.to_bytes()),
+        _ => {}
     }
 }
 
@@ -77,6 +79,7 @@ fn has_unknown_code(message: &Message) -> bool {
         Message::Nack(nack) => nack.code == RefusalCode::Other,
         Message::Close(close) => close.code == CloseCode::Other,
         Message::Closed(closed) => closed.code == CloseCode::Other,
+        Message::RoomRefused(refused) => refused.code == RoomCode::Other,
         _ => false,
     }
 }

@@ -11,6 +11,7 @@ use streampay_core::wire::*;
 pub(crate) fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let messages = messages()
         .into_iter()
+        .chain(later_messages())
         .map(|(name, message)| ("wire", name, encode(&message).to_vec()));
     let refused = refused()
         .into_iter()
@@ -179,6 +180,53 @@ fn messages() -> Vec<(&'static str, Message)> {
     ]
 }
 
+/// Offers of other terms, receipts on request, rooms.
+fn later_messages() -> Vec<(&'static str, Message)> {
+    let offered = OfferTerms {
+        terms: terms(),
+        from: msat(20_000),
+        signature: key("payee").sign(terms().hash(), &[0; 32]),
+    };
+    let offer = offered.hash(SessionId([7; 32]));
+    let name = || "alice".into();
+    vec![
+        ("offer-terms", Message::OfferTerms(offered)),
+        ("agree", Message::Agree(Agree { offer })),
+        ("decline", Message::Decline(Decline { offer })),
+        ("agreed", Message::Agreed(Agreed { offer })),
+        ("receipt-request", Message::ReceiptRequest),
+        (
+            "join",
+            Message::Join(Join {
+                name: name(),
+                invitation: Some(Bytes::from_static(b"invitation")),
+            }),
+        ),
+        ("joined", Message::Joined(Joined { name: name() })),
+        (
+            "room-refused",
+            Message::RoomRefused(RoomRefused {
+                code: RoomCode::Full,
+            }),
+        ),
+        (
+            "presence",
+            Message::Presence(Presence {
+                epoch: 3,
+                viewers: 21,
+            }),
+        ),
+        (
+            "chat",
+            Message::Chat(Chat {
+                id: 1,
+                sender: Some(name()),
+                text: "hello".into(),
+            }),
+        ),
+    ]
+}
+
 fn refused() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("refused-01-empty", vec![]),
@@ -193,7 +241,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         ("refused-10-unsupported", vec![0xa1, 0, 0xf6]),
         ("refused-11-not-utf8", vec![0xa1, 1, 0x61, 0xc3]),
         ("refused-12-no-type", vec![0xa0]),
-        ("refused-13-unknown-type", vec![0xa1, 0, 0x18, 28]),
+        ("refused-13-unknown-type", vec![0xa1, 0, 0x18, 38]),
         ("refused-14-unknown-key", vec![0xa3, 0, 0x16, 2, 1, 4, 0]),
         ("refused-15-missing", vec![0xa1, 0, 0x16]),
         ("refused-16-wrong-kind", vec![0xa2, 0, 0x16, 2, 0x60]),

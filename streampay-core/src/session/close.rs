@@ -35,4 +35,10 @@ crate::codes::coded! {
     PaymentLost = 15, "a payment was refused and could not be taken back";
     /// The meters went apart too far.
     Drift = 16, "the two meters disagree";
+    /// Other terms were offered and not agreed to.
+    TermsChanged = 17, "the price changed and nobody agreed to it";
+    /// The payee sent this payer out; it may come back.
+    Removed = 18, "the streamer ended it for this viewer";
+    /// The payee sent this payer out for good.
+    Banned = 19, "the streamer does not let this viewer in";
 }

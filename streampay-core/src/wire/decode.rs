@@ -7,10 +7,14 @@ use super::message::{
     Ack, Bind, Close, Closed, Evidence, Hello, Message, Nack, Pause, Purse, PurseOk, PurseRefused,
     Ready, Resume, Tick, Welcome,
 };
-use super::{GRANT_MAX, MESSAGE_MAX, PARTS_MAX, PAYLOAD_MAX, Terms, VERSIONS_MAX, WireError};
+use super::{
+    Agree, Agreed, CHAT_MAX, Chat, Decline, GRANT_MAX, INVITATION_MAX, Join, Joined, MESSAGE_MAX,
+    NAME_MAX, OfferTerms, PARTS_MAX, PAYLOAD_MAX, Presence, RoomCode, RoomRefused, Terms,
+    VERSIONS_MAX, WireError,
+};
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::{PauseReason, Reading};
-use crate::session::{CloseCode, Receipt, Signature};
+use crate::session::{CloseCode, Hash, Receipt, Signature};
 use crate::units::{PurseId, Seq, SessionId, XOnlyKey};
 
 type Map<'d, 'b> = MapReader<'d, 'b>;
@@ -58,6 +62,36 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         number::READING => Message::Reading(Reading {
             media_ms: map.u64(2)?,
             bytes: map.u64(4)?,
+        }),
+        number::OFFER_TERMS => Message::OfferTerms(offer_terms(&mut map)?),
+        number::AGREE => Message::Agree(Agree {
+            offer: Hash(map.array(2)?),
+        }),
+        number::DECLINE => Message::Decline(Decline {
+            offer: Hash(map.array(2)?),
+        }),
+        number::AGREED => Message::Agreed(Agreed {
+            offer: Hash(map.array(2)?),
+        }),
+        number::RECEIPT_REQUEST => Message::ReceiptRequest,
+        number::JOIN => Message::Join(Join {
+            name: map.line(2, NAME_MAX)?,
+            invitation: (map.opt_bytes(4, INVITATION_MAX)?).map(Bytes::copy_from_slice),
+        }),
+        number::JOINED => Message::Joined(Joined {
+            name: map.line(2, NAME_MAX)?,
+        }),
+        number::ROOM_REFUSED => Message::RoomRefused(RoomRefused {
+            code: RoomCode::from_code(map.small(2)?),
+        }),
+        number::PRESENCE => Message::Presence(Presence {
+            epoch: map.u64(2)?,
+            viewers: map.small(4)?,
+        }),
+        number::CHAT => Message::Chat(Chat {
+            id: map.u64(2)?,
+            sender: map.opt_line(4, NAME_MAX)?,
+            text: map.line(6, CHAT_MAX)?,
         }),
         odd if !odd.is_multiple_of(2) => return Ok(None),
         even => return Err(WireError::UnknownType(even)),
@@ -109,6 +143,15 @@ fn welcome(map: &mut Map<'_, '_>) -> Result<Welcome, WireError> {
         terms: map.opt_map(12, Terms::read)?.ok_or(missing)?,
         terms_signature: Signature(map.array(14)?),
         binding: Signature(map.array(16)?),
+    })
+}
+
+fn offer_terms(map: &mut Map<'_, '_>) -> Result<OfferTerms, WireError> {
+    let missing = WireError::Missing(map.field(2));
+    Ok(OfferTerms {
+        terms: map.opt_map(2, Terms::read)?.ok_or(missing)?,
+        from: map.msat(4)?,
+        signature: Signature(map.array(6)?),
     })
 }
 

@@ -39,6 +39,26 @@ pub fn encode(message: &Message) -> Bytes {
             .u64(2, u64::from(closed.code.code()))
             .opt_map(4, closed.evidence.as_ref().map(evidence)),
         Message::Reading(reading) => map.u64(2, reading.media_ms).u64(4, reading.bytes),
+        Message::OfferTerms(offer) => map
+            .opt_map(2, Some(offer.terms.writer()))
+            .u64(4, offer.from.msat())
+            .bytes(6, &offer.signature.0),
+        Message::Agree(agree) => map.bytes(2, &agree.offer.0),
+        Message::Decline(decline) => map.bytes(2, &decline.offer.0),
+        Message::Agreed(agreed) => map.bytes(2, &agreed.offer.0),
+        Message::ReceiptRequest => map,
+        Message::Join(join) => map
+            .text(2, &join.name)
+            .opt_bytes(4, join.invitation.as_deref()),
+        Message::Joined(joined) => map.text(2, &joined.name),
+        Message::RoomRefused(refused) => map.u64(2, u64::from(refused.code.code())),
+        Message::Presence(presence) => map
+            .u64(2, presence.epoch)
+            .u64(4, u64::from(presence.viewers)),
+        Message::Chat(chat) => map
+            .u64(2, chat.id)
+            .opt_text(4, chat.sender.as_deref())
+            .text(6, &chat.text),
     };
     map.finish().into()
 }

@@ -101,6 +101,22 @@ impl<'d, 'b> MapReader<'d, 'b> {
         }
     }
 
+    /// A text of one line: not empty, no control characters.
+    pub(super) fn line(&mut self, key: u64, max: usize) -> Result<String, WireError> {
+        self.required(key, |reader, key| reader.opt_line(key, max))
+    }
+
+    pub(super) fn opt_line(&mut self, key: u64, max: usize) -> Result<Option<String>, WireError> {
+        let out_of_range = WireError::OutOfRange(self.field(key));
+        let fits = |text: &str| {
+            !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control)
+        };
+        match self.value(key, |decoder| decoder.str())? {
+            Some(text) if !fits(text) => Err(out_of_range),
+            text => Ok(text.map(Into::into)),
+        }
+    }
+
     /// An array of at most `max` items, each read by `item`.
     pub(super) fn list<T>(
         &mut self,
@@ -238,6 +254,13 @@ impl MapWriter {
 
     pub(super) fn text(self, key: u64, value: &str) -> Self {
         self.pair(key, |body| infallible(body.str(value)))
+    }
+
+    pub(super) fn opt_text(self, key: u64, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(key, value),
+            None => self,
+        }
     }
 
     pub(super) fn list(self, key: u64, items: impl ExactSizeIterator<Item = Vec<u8>>) -> Self {

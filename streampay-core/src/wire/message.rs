@@ -1,7 +1,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::Terms;
+use super::{Agree, Agreed, Chat, Decline, Join, Joined, OfferTerms, Presence, RoomRefused, Terms};
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::{PauseReason, Reading};
 use crate::session::{CloseCode, Receipt, Signature};
@@ -41,6 +41,26 @@ pub enum Message {
     Closed(Closed),
     /// Payee: what it has delivered. A hint; may be ignored.
     Reading(Reading),
+    /// Payee: offers other terms from an amount on that is not yet paid.
+    OfferTerms(OfferTerms),
+    /// Payer: consents to them; repeated until [`Message::Agreed`].
+    Agree(Agree),
+    /// Payer: does not; the session ends where they would begin.
+    Decline(Decline),
+    /// Payee: the consent is durable.
+    Agreed(Agreed),
+    /// Payer: wants a receipt; an [`Message::Ack`] answers.
+    ReceiptRequest,
+    /// Payer: wants to be seen and heard in the room.
+    Join(Join),
+    /// Payee: it is.
+    Joined(Joined),
+    /// Payee: it may not.
+    RoomRefused(RoomRefused),
+    /// Payee: how many watch.
+    Presence(Presence),
+    /// Either: says something to all.
+    Chat(Chat),
 }
 
 /// See [`Message::Hello`].
@@ -221,6 +241,16 @@ pub(super) const PAUSE: u64 = 20;
 pub(super) const RESUME: u64 = 22;
 pub(super) const CLOSE: u64 = 24;
 pub(super) const CLOSED: u64 = 26;
+pub(super) const OFFER_TERMS: u64 = 28;
+pub(super) const AGREE: u64 = 30;
+pub(super) const DECLINE: u64 = 32;
+pub(super) const AGREED: u64 = 34;
+pub(super) const RECEIPT_REQUEST: u64 = 36;
+pub(super) const JOIN: u64 = 40;
+pub(super) const JOINED: u64 = 42;
+pub(super) const ROOM_REFUSED: u64 = 44;
+pub(super) const PRESENCE: u64 = 46;
+pub(super) const CHAT: u64 = 48;
 /// Terms by themselves are no message; errors name them so.
 pub(super) const TERMS: u64 = 1000;
 
@@ -244,6 +274,16 @@ impl Message {
             Self::Close(_) => CLOSE,
             Self::Closed(_) => CLOSED,
             Self::Reading(_) => READING,
+            Self::OfferTerms(_) => OFFER_TERMS,
+            Self::Agree(_) => AGREE,
+            Self::Decline(_) => DECLINE,
+            Self::Agreed(_) => AGREED,
+            Self::ReceiptRequest => RECEIPT_REQUEST,
+            Self::Join(_) => JOIN,
+            Self::Joined(_) => JOINED,
+            Self::RoomRefused(_) => ROOM_REFUSED,
+            Self::Presence(_) => PRESENCE,
+            Self::Chat(_) => CHAT,
         }
     }
 }

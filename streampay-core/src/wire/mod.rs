@@ -10,6 +10,8 @@ mod encode;
 mod error;
 mod map;
 mod message;
+mod offer;
+mod room;
 mod scan;
 mod terms;
 
@@ -20,6 +22,8 @@ pub use message::{
     Ack, Bind, Close, Closed, Evidence, Hello, Message, Nack, Pause, Purse, PurseOk, PurseRefused,
     Ready, Resume, Tick, Welcome,
 };
+pub use offer::{Agree, Agreed, Decline, OfferTerms};
+pub use room::{Chat, Join, Joined, Presence, RoomCode, RoomRefused};
 pub use scan::scan;
 pub use terms::{Method, Terms};
 
@@ -45,6 +49,12 @@ pub const TITLE_MAX: usize = 128;
 pub const METHOD_NAME_MAX: usize = 16;
 /// The longest grant on an ack, in bytes.
 pub const GRANT_MAX: usize = 64;
+/// The longest name in a room, in bytes of UTF-8.
+pub const NAME_MAX: usize = 32;
+/// The longest invitation to a room, in bytes.
+pub const INVITATION_MAX: usize = 64;
+/// The longest text of a chat, in bytes of UTF-8.
+pub const CHAT_MAX: usize = 500;
 /// The protocol version that this library speaks.
 pub const VERSION: u16 = 1;
 

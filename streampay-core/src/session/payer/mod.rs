@@ -313,7 +313,17 @@ impl PayerSession {
             other @ (Message::Hello(_)
             | Message::Bind(_)
             | Message::Purse(_)
-            | Message::Tick(_)) => {
+            | Message::Tick(_)
+            | Message::OfferTerms(_)
+            | Message::Agree(_)
+            | Message::Decline(_)
+            | Message::Agreed(_)
+            | Message::ReceiptRequest
+            | Message::Join(_)
+            | Message::Joined(_)
+            | Message::RoomRefused(_)
+            | Message::Presence(_)
+            | Message::Chat(_)) => {
                 self.misbehaved(Misbehaviour::Unexpected(other.number()));
             }
         }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::samples::{evidence, hello, terms};
+use super::samples::{chat, evidence, hello, join, terms};
 use crate::units::{Msat, PurseId};
 use crate::wire::*;
 
@@ -135,9 +135,34 @@ fn refused_bytes_say_why() {
             WireError::NoType,
         ),
         (
-            "type 28",
+            "type 38",
+            vec![0xa1, 0, 0x18, 38],
+            WireError::UnknownType(38),
+        ),
+        (
+            "offer of nothing",
             vec![0xa1, 0, 0x18, 28],
-            WireError::UnknownType(28),
+            WireError::Missing(field(28, 2)),
+        ),
+        (
+            "number as terms",
+            vec![0xa2, 0, 0x18, 28, 2, 1],
+            WireError::WrongKind(field(28, 2)),
+        ),
+        (
+            "short offer hash",
+            vec![0xa2, 0, 0x18, 30, 2, 0x41, 0],
+            WireError::OutOfRange(field(30, 2)),
+        ),
+        (
+            "receipt request with a key",
+            vec![0xa2, 0, 0x18, 36, 2, 0],
+            WireError::UnknownKey(field(36, 2)),
+        ),
+        (
+            "2^32 viewers",
+            vec![0xa3, 0, 0x18, 46, 2, 1, 4, 0x1b, 0, 0, 0, 1, 0, 0, 0, 0],
+            WireError::OutOfRange(field(46, 4)),
         ),
         (
             "even key behind",
@@ -237,6 +262,37 @@ fn values_out_of_range_are_refused() {
         }),
         4,
     );
+}
+
+#[test]
+fn texts_of_a_room_are_one_short_line() {
+    let join = |name: &str| {
+        let name = name.into();
+        Message::Join(Join { name, ..join() })
+    };
+    let chat = |text: &str| {
+        let text = text.into();
+        Message::Chat(Chat { text, ..chat() })
+    };
+    let cases = [
+        (join(""), 2),
+        (join(&"x".repeat(NAME_MAX + 1)), 2),
+        (join("a\nb"), 2),
+        (join("a\u{9b}b"), 2),
+        (chat(""), 6),
+        (chat(&"x".repeat(CHAT_MAX + 1)), 6),
+        (chat("\u{1b}[2J"), 6),
+        (chat("a\0"), 6),
+    ];
+    for (message, key) in cases {
+        let error = WireError::OutOfRange(field(message.number(), key));
+        assert!(decode(&encode(&message)) == Err(error), "{message:?}");
+    }
+    let long = Message::Join(Join {
+        name: "a".into(),
+        invitation: Some(vec![0; INVITATION_MAX + 1].into()),
+    });
+    assert!(decode(&encode(&long)) == Err(WireError::OutOfRange(field(40, 4))));
 }
 
 #[test]

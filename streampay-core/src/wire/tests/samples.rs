@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::{PauseReason, Rate, Reading, Tariff};
-use crate::session::{CloseCode, Receipt, Signature};
+use crate::session::{CloseCode, Hash, Receipt, Signature};
 use crate::units::{Msat, PurseId, Seq, SessionId, Unix, XOnlyKey};
 use crate::wire::*;
 
@@ -73,6 +73,29 @@ pub(super) fn tick() -> Tick {
         seq: Seq(24),
         cumulative: msat(48_000),
         payload: Bytes::from_static(b"money"),
+    }
+}
+
+pub(super) fn offer_terms() -> OfferTerms {
+    OfferTerms {
+        terms: terms(),
+        from: msat(200_000),
+        signature: Signature([11; 64]),
+    }
+}
+
+pub(super) fn join() -> Join {
+    Join {
+        name: "alice".into(),
+        invitation: Some(Bytes::from_static(b"invitation")),
+    }
+}
+
+pub(super) fn chat() -> Chat {
+    Chat {
+        id: 7,
+        sender: Some("älice".into()),
+        text: "hello, alle".into(),
     }
 }
 
@@ -149,6 +172,38 @@ pub(super) fn messages() -> Vec<Message> {
         Message::Reading(Reading {
             media_ms: 1 << 33,
             bytes: u64::MAX,
+        }),
+        Message::OfferTerms(offer_terms()),
+        Message::Agree(Agree {
+            offer: Hash([12; 32]),
+        }),
+        Message::Decline(Decline {
+            offer: Hash([13; 32]),
+        }),
+        Message::Agreed(Agreed {
+            offer: Hash([14; 32]),
+        }),
+        Message::ReceiptRequest,
+        Message::Join(join()),
+        Message::Join(Join {
+            invitation: None,
+            ..join()
+        }),
+        Message::Joined(Joined {
+            name: "alice 2".into(),
+        }),
+        Message::RoomRefused(RoomRefused {
+            code: RoomCode::NotInvited,
+        }),
+        Message::Presence(Presence {
+            epoch: 1 << 40,
+            viewers: u32::MAX,
+        }),
+        Message::Chat(chat()),
+        Message::Chat(Chat {
+            sender: None,
+            text: "x".repeat(CHAT_MAX),
+            ..chat()
         }),
     ]
 }
