@@ -1,13 +1,15 @@
 //! What is counted, what it costs, and what may flow: pure arithmetic, no state machine.
 //!
 //! A [`Reading`] says what was delivered; a [`Tariff`] prices it; a [`Schedule`] says from where
-//! the tariff holds; a [`Grant`] is what a gate needs to decide alone.
+//! the tariff holds and what follows it; a [`Grant`] is what a gate needs to decide alone.
 
 mod grant;
+mod schedule;
 mod tariff;
 
 pub use grant::{Grant, PauseReason};
-pub use tariff::{Rate, Reading, Schedule, Tariff};
+pub use schedule::{NextTariff, Schedule};
+pub use tariff::{Rate, Reading, Tariff};
 
 #[cfg(test)]
 mod tests;

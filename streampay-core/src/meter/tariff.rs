@@ -57,9 +57,22 @@ impl Reading {
 }
 
 /// So many millisatoshi for so much of a meter: an exact rational, `msat / per`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 pub struct Rate {
+    #[n(0)]
     msat: Msat,
+    #[n(1)]
     per: NonZeroU64,
 }
 
@@ -95,12 +108,24 @@ impl Rate {
 ///
 /// Spec: metering 3.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
 pub struct Tariff {
     /// For milliseconds of media delivered.
+    #[n(0)]
     pub time: Option<Rate>,
     /// For bytes of media delivered.
+    #[n(1)]
     pub bytes: Option<Rate>,
 }
 
@@ -157,27 +182,4 @@ fn parts(rate: Option<Rate>, quantity: u64) -> (u128, u128) {
             u128::from(rate.per()),
         )
     })
-}
-
-/// A tariff and the point from which it holds. Prices any later reading by itself, so a gate can
-/// decide without asking anybody.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub struct Schedule {
-    /// What was used up to `base`, in millisatoshi.
-    pub base_msat: Msat,
-    /// The reading at which the tariff began.
-    pub base: Reading,
-    /// What holds since.
-    pub tariff: Tariff,
-}
-
-impl Schedule {
-    /// What is used at `reading`, rounded up. Never decreases as the reading grows.
-    #[must_use]
-    pub fn used(&self, reading: Reading) -> Msat {
-        self.base_msat
-            .saturating_plus(self.tariff.price(reading.since(self.base)))
-    }
 }

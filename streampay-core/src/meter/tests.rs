@@ -98,7 +98,122 @@ fn pause_codes_are_unique_and_round_trip() {
     assert_eq!(PauseReason::from_code(999), None);
 }
 
+fn doubled_from(from: u64, known: Reading) -> Schedule {
+    Schedule {
+        next: Some(NextTariff {
+            from: msat(from),
+            tariff: per_10_s(4000),
+        }),
+        known,
+        ..Schedule::new(per_10_s(2000))
+    }
+}
+
+#[test]
+fn next_tariff_prices_what_comes_after_its_amount() {
+    let schedule = doubled_from(2000, ms(0));
+    for (reading, used) in [
+        (0, 0),
+        (9_995, 1_999),
+        (9_996, 2_000),
+        (9_997, 2_001),
+        (19_996, 6_000),
+    ] {
+        assert_eq!(schedule.used(ms(reading)), msat(used), "at {reading} ms");
+        let mut told = schedule;
+        assert_eq!(told.advance(ms(reading)), reading >= 9_996);
+        assert_eq!(told.used(ms(reading)), msat(used), "told {reading} ms");
+    }
+}
+
+#[test]
+fn gate_prices_a_change_that_it_passes_on_its_own() {
+    let grant = Grant::Open {
+        limit: msat(3_000),
+        schedule: doubled_from(2_000, ms(5_000)),
+    };
+    assert!(grant.admits(ms(12_496)));
+    assert!(!grant.admits(ms(12_497)));
+}
+
+#[test]
+fn next_tariff_of_another_meter_prices_what_came_since() {
+    let bytes = |amount| Tariff {
+        time: None,
+        bytes: Rate::new(msat(amount), 1_000).ok(),
+    };
+    let mut schedule = Schedule {
+        next: Some(NextTariff {
+            from: msat(2_000),
+            tariff: bytes(1_000),
+        }),
+        ..Schedule::new(per_10_s(2000))
+    };
+    let at = |media_ms, bytes| Reading { media_ms, bytes };
+    schedule.advance(at(9_000, 50_000));
+    // Half of the way to the next reading is before the change, and half of its bytes.
+    assert_eq!(schedule.used(at(10_992, 51_992)), msat(2_000 + 996));
+    assert!(schedule.advance(at(10_992, 51_992)));
+    assert_eq!(schedule.used(at(99_000, 52_992)), msat(2_000 + 1_996));
+}
+
 proptest! {
+    /// One rounding for each tariff, whatever readings were told on the way.
+    #[test]
+    fn a_change_of_price_is_rounded_once_and_never_decreases(
+        rates in (1_u64..1 << 20, 1_u64..1 << 20),
+        pers in (1_u64..1 << 16, 1_u64..1 << 16),
+        from in 1_u64..1 << 24,
+        mut told in proptest::collection::vec(0_u64..1 << 30, 1..6),
+    ) {
+        let tariff = |rate, per| Tariff { time: Rate::new(msat(rate), per).ok(), bytes: None };
+        let next = NextTariff { from: msat(from), tariff: tariff(rates.1, pers.1) };
+        let whole = Schedule { next: Some(next), ..Schedule::new(tariff(rates.0, pers.0)) };
+        let mut step = whole;
+        told.sort_unstable();
+        let mut last = Msat::ZERO;
+        for media_ms in told {
+            let used = whole.used(ms(media_ms));
+            prop_assert_eq!(step.used(ms(media_ms)), used);
+            step.advance(ms(media_ms));
+            prop_assert_eq!(step.used(ms(media_ms)), used);
+            prop_assert!(last <= used);
+            last = used;
+            let begin = ((u128::from(from) - 1) * u128::from(pers.0) / u128::from(rates.0)) + 1;
+            let exact = match u128::from(media_ms).checked_sub(begin) {
+                Some(since) => u128::from(from)
+                    + (since * u128::from(rates.1)).div_ceil(u128::from(pers.1)),
+                None => (u128::from(media_ms) * u128::from(rates.0)).div_ceil(u128::from(pers.0)),
+            };
+            prop_assert_eq!(u128::from(used.msat()), exact);
+        }
+    }
+
+    /// With two meters it depends on the way, but never decreases along it.
+    #[test]
+    fn two_meters_never_decrease_over_a_change(
+        rates in (0_u64..1 << 20, 0_u64..1 << 20, 0_u64..1 << 20, 0_u64..1 << 20),
+        from in 1_u64..1 << 24,
+        steps in proptest::collection::vec((0_u64..1 << 16, 0_u64..1 << 16), 1..12),
+    ) {
+        let tariff = |time, bytes| Tariff {
+            time: Rate::new(msat(time), 1_000).ok(),
+            bytes: Rate::new(msat(bytes), 777).ok(),
+        };
+        let next = NextTariff { from: msat(from), tariff: tariff(rates.2, rates.3) };
+        let mut schedule = Schedule { next: Some(next), ..Schedule::new(tariff(rates.0, rates.1)) };
+        let (mut reading, mut last) = (Reading::default(), Msat::ZERO);
+        for (media_ms, bytes) in steps {
+            reading.media_ms += media_ms;
+            reading.bytes += bytes;
+            let used = schedule.used(reading);
+            prop_assert!(last <= used);
+            schedule.advance(reading);
+            prop_assert_eq!(schedule.used(reading), used);
+            last = used;
+        }
+    }
+
     #[test]
     fn used_never_decreases(a in 0_u64..1 << 50, b in 0_u64..1 << 50, rate in 0_u64..1 << 40, per in 1_u64..1 << 31) {
         let tariff = Tariff { time: Some(Rate::new(msat(rate), per).unwrap()), bytes: None };

@@ -81,6 +81,34 @@ pub enum Event {
         /// For how long, in milliseconds.
         ms: u64,
     },
+    /// Payer: the payee offers dearer terms, within the policy: [`Command::Agree`] or
+    /// [`Command::Decline`] answers. Without an answer the session ends at `from`.
+    ///
+    /// [`Command::Agree`]: super::Command::Agree
+    /// [`Command::Decline`]: super::Command::Decline
+    TermsOffered {
+        /// What is offered.
+        terms: Terms,
+        /// The amount from which they would hold.
+        from: Msat,
+    },
+    /// Both sides agreed to other terms.
+    TermsAgreed {
+        /// What is agreed.
+        terms: Terms,
+        /// The amount from which they hold.
+        from: Msat,
+    },
+    /// Other terms were offered, and the payer does not agree: the session ends at `from`.
+    TermsDeclined {
+        /// The amount from which they would have held.
+        from: Msat,
+    },
+    /// What was agreed holds from here on.
+    TermsBegan {
+        /// What holds.
+        terms: Terms,
+    },
     /// The backend could not do something; the session goes on as the error's kind says.
     BackendTrouble {
         /// What.
@@ -169,6 +197,12 @@ pub enum ApiMisuse {
     /// The monotonic clock went backwards.
     #[error("the monotonic clock went backwards")]
     TimeWentBack,
+    /// An offer that is agreed to has not begun.
+    #[error("an offer that is agreed to has not begun")]
+    OfferPending,
+    /// Terms to follow differ in more than title, tariff and expiry.
+    #[error("the terms differ in more than title, tariff and expiry")]
+    TermsDiffer,
     /// An answer for a purse of another session.
     #[error("an answer for another session")]
     WrongSession,

@@ -1,5 +1,6 @@
 //! What goes into a session and what comes out.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::backend::{Answer, Effect, Request};
 use crate::meter::{Grant, PauseReason, Reading};
 use crate::store::ChangeSet;
 use crate::units::{PurseKey, RequestId};
+use crate::wire::Terms;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -30,7 +32,7 @@ pub enum Input {
 }
 
 /// What the user can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Command {
     /// Let nothing flow until [`Command::Resume`].
     Pause(PauseReason),
@@ -40,6 +42,19 @@ pub enum Command {
     Close(CloseCode),
     /// Payer: the payment that was refused and is gone counts as lost, and the session goes on.
     WriteOff,
+    /// Payee: offer other terms from at least so many ticks on. The payer's consent makes them
+    /// hold; without it the session ends there. Misuse where there is no bound connection, where
+    /// an agreed offer has not begun, or where more differs than title, tariff and expiry.
+    OfferTerms {
+        /// What shall hold.
+        terms: Box<Terms>,
+        /// How many ticks from now; at least 2.
+        in_ticks: u32,
+    },
+    /// Payer: consent to the terms of [`Event::TermsOffered`].
+    Agree,
+    /// Payer: do not; the session ends where they would begin.
+    Decline,
 }
 
 /// A connection came or went.

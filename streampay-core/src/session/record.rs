@@ -8,8 +8,9 @@ use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
 use super::crypto::SecretKey;
+use super::offer::StoredOffer;
 use super::{CloseCode, Receipt};
-use crate::meter::Reading;
+use crate::meter::{Reading, Schedule};
 use crate::store::{Key, StoreError, session_key};
 use crate::units::{Msat, PurseId, RequestId, Seq, SessionId, XOnlyKey};
 use crate::wire::{Evidence, Message, Ready, Terms, decode, encode};
@@ -31,6 +32,7 @@ pub(super) struct Common {
     /// This side's key of the session.
     #[n(4)]
     pub(super) key: StoredKey,
+    /// The terms that the session was bound with.
     #[n(5)]
     pub(super) terms: StoredTerms,
     /// The first binding.
@@ -50,8 +52,20 @@ pub(super) struct Common {
     /// Set once all money is where it belongs.
     #[n(11)]
     pub(super) settled: bool,
-    /// True in a payer's record.
+    /// What holds, and what follows it where that is agreed.
     #[n(12)]
+    pub(super) schedule: Schedule,
+    /// The newest offer of other terms, until it begins.
+    #[n(13)]
+    pub(super) offer: Option<StoredOffer>,
+    /// The highest amount from which terms were ever offered.
+    #[n(14)]
+    pub(super) offered: Msat,
+    /// The hash of the newest offer that was agreed to.
+    #[n(15)]
+    pub(super) agreed: Option<ByteArray<32>>,
+    /// True in a payer's record.
+    #[n(16)]
     pub(super) payer: bool,
 }
 

@@ -10,6 +10,8 @@ use crate::session::{Policy, SecretKey};
 use crate::units::{Msat, Unix};
 use crate::wire::{Method, Terms};
 
+/// The dearest tariff that the payer's policy allows, in percent of the first one.
+pub(super) const PERCENT_MAX: u16 = 300;
 /// The least tolerance of the two meters in the terms, in milliseconds.
 pub(super) const TOLERANCE_MS: u32 = 200;
 
@@ -40,6 +42,19 @@ pub enum Fault {
     LoseAnswers(u8),
     /// The payer pauses for so many milliseconds.
     PausePayer(u64),
+    /// The payee offers a tariff of so many percent of the first one, in two ticks.
+    OfferTariff(u16),
+}
+
+/// What the payer's user says to a dearer tariff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Agrees.
+    Agree,
+    /// Declines.
+    Decline,
+    /// Nothing.
+    Silence,
 }
 
 /// What two sides agreed on before the run.
@@ -61,6 +76,8 @@ pub struct PairConfig {
     pub mitm: bool,
     /// The user consents to drift half a second after it paused the session.
     pub consents: bool,
+    /// What the user says to a dearer tariff.
+    pub reply: Reply,
 }
 
 impl Default for PairConfig {
@@ -75,13 +92,20 @@ impl Default for PairConfig {
             preview: Msat::ZERO,
             mitm: false,
             consents: true,
+            reply: Reply::Agree,
         }
     }
 }
 
 pub(super) fn tariff(config: &PairConfig) -> Tariff {
+    tariff_of(config, 100)
+}
+
+/// So many percent of the first tariff.
+pub(super) fn tariff_of(config: &PairConfig, percent: u16) -> Tariff {
+    let msat = config.tick.times(percent.into()).unwrap_or_default();
     Tariff {
-        time: Rate::new(config.tick, 1_000).ok(),
+        time: Rate::new(msat, 100_000).ok(),
         bytes: None,
     }
 }
@@ -106,10 +130,10 @@ pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
     }
 }
 
-pub(super) fn policy(config: &PairConfig, terms: &Terms) -> Policy {
+pub(super) fn policy(config: &PairConfig) -> Policy {
     Policy {
         budget: config.budget,
-        max_tariff: terms.tariff,
+        max_tariff: tariff_of(config, PERCENT_MAX),
         max_tick: config.tick,
         methods: vec![FakeBackend::METHOD.into()],
         stall_close_ms: 600_000,

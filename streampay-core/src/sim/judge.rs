@@ -2,7 +2,7 @@
 
 use super::Pair;
 use super::config::{TOLERANCE_MS, tariff};
-use crate::meter::Reading;
+use crate::meter::{Reading, Schedule};
 use crate::session::Event;
 use crate::units::{Mono, Msat};
 
@@ -73,10 +73,31 @@ pub enum Violation {
 
 impl Pair {
     pub(super) fn judge(&mut self) -> Result<(), Violation> {
+        self.note_changes();
         self.judge_timers()?;
         self.judge_money()?;
         self.judge_payee()?;
         self.judge_payer()
+    }
+
+    /// What both sides have agreed to, durably.
+    fn note_changes(&mut self) {
+        let next = self.payee().and_then(|payee| payee.schedule().next);
+        self.changes
+            .extend(next.filter(|next| self.changes.last() != Some(next)));
+    }
+
+    /// What is used at `reading`, by the true course of the price.
+    fn price(&self, reading: Reading) -> Msat {
+        let mut schedule = Schedule::new(tariff(&self.config));
+        for change in &self.changes {
+            schedule.next = Some(*change);
+            if !schedule.advance(reading) {
+                break;
+            }
+            schedule.known = schedule.base;
+        }
+        schedule.used(reading)
     }
 
     /// Every deadline that a machine names is moved or cleared by the timeout at it.
@@ -124,7 +145,7 @@ impl Pair {
         let reach = credited
             .saturating_plus(self.config.preview)
             .saturating_plus(self.config.window);
-        let used = tariff(&self.config).price(self.delivered);
+        let used = self.price(self.delivered);
         if used > reach {
             let at_ms = self.now.mono.0;
             return Err(Violation::PayeeBound { used, reach, at_ms });
@@ -163,7 +184,7 @@ impl Pair {
             media_ms: self.received.media_ms.saturating_add(booked.media_ms),
             bytes: 0,
         };
-        let used = tariff(&self.config).price(reading);
+        let used = self.price(reading);
         let most = self.stake(reading).saturating_plus(used);
         if paid.saturating_minus(written_off) > most {
             let at_ms = self.now.mono.0;
@@ -178,10 +199,12 @@ impl Pair {
         let tick = self.config.tick;
         let lead = Msat::new(tick.msat() / 5).unwrap_or_default();
         let part = used.media_ms.saturating_mul(20) / 1_000;
-        let drift = tariff(&self.config).price(Reading {
-            media_ms: part.max(TOLERANCE_MS.into()),
+        let ms = part.max(TOLERANCE_MS.into());
+        let claimed = Reading {
+            media_ms: used.media_ms.saturating_add(ms),
             bytes: 0,
-        });
+        };
+        let drift = self.price(claimed).saturating_minus(self.price(used));
         tick.saturating_plus(lead).saturating_plus(drift.min(tick))
     }
 }

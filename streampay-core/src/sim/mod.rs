@@ -14,7 +14,7 @@ mod side;
 mod strategy;
 mod world;
 
-pub use config::{Fault, PairConfig};
+pub use config::{Fault, PairConfig, Reply};
 pub use fake::FakeBackend;
 pub use judge::Violation;
 pub use link::{Direction, Weather};
@@ -55,6 +55,8 @@ impl Rng {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_change;
 #[cfg(test)]
 mod tests_evil;
 #[cfg(test)]

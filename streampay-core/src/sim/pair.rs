@@ -7,13 +7,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Rng;
-use super::config::{Fault, PairConfig, policy, terms};
+use super::config::{Fault, PairConfig, policy, tariff_of, terms};
 use super::judge::Violation;
 use super::link::{Direction, SimLink, Weather};
 use super::mint::FakeMint;
 use super::side::{Config, Session, Side};
 use crate::backend::Effect;
-use crate::meter::{PauseReason, Reading};
+use crate::meter::{NextTariff, PauseReason, Reading};
 use crate::session::{
     CloseCode, Command, Entropy, Event, Input, PayeeConfig, PayeeSession, PayerConfig,
     PayerSession, SecretKey,
@@ -62,6 +62,8 @@ pub struct Pair {
     pub(super) received: Reading,
     /// Milliseconds that the payee's meter reads more than it should, each second.
     pub(super) overcount_ms: u64,
+    /// What was agreed on besides the first tariff.
+    pub(super) changes: Vec<NextTariff>,
     pub(super) total: Msat,
     pub(super) credited: Msat,
     pub(super) acked: Msat,
@@ -85,7 +87,7 @@ impl Pair {
         let payer_config = PayerConfig {
             identity: identity(&mut rng),
             payee: payee_key.public(),
-            policy: policy(&config, &terms),
+            policy: policy(&config),
         };
         let payee_config = PayeeConfig {
             identity: payee_key,
@@ -146,6 +148,7 @@ impl Pair {
             delivered: Reading::default(),
             received: Reading::default(),
             overcount_ms: 0,
+            changes: Vec::new(),
             credited: Msat::ZERO,
             acked: Msat::ZERO,
         }
@@ -290,12 +293,30 @@ impl Pair {
         self.tamper = Some(Box::new(tamper));
     }
 
+    pub(super) fn payee(&self) -> Option<&PayeeSession> {
+        match self.payee.session.as_ref()? {
+            Session::Payee(payee) => Some(payee),
+            Session::Payer(_) => None,
+        }
+    }
+
     /// How long the process of a side that just crashed stays away, in milliseconds.
     pub(super) const fn away_ms(&self, side: Direction) -> u64 {
         match side {
             Direction::ToPayer => self.payer_away_ms,
             Direction::ToPayee => self.payee_away_ms,
         }
+    }
+
+    /// The payee offers a tariff of so many percent of the first one, in two ticks.
+    pub fn offer_tariff(&mut self, percent: u16) {
+        let Config::Payee(config) = &self.payee.config else {
+            return;
+        };
+        let mut terms = Box::new(config.terms.clone());
+        terms.tariff = tariff_of(&self.config, percent);
+        let in_ticks = 2;
+        self.command(Direction::ToPayee, Command::OfferTerms { terms, in_ticks });
     }
 
     fn strike(&mut self, fault: Fault) {
@@ -313,6 +334,7 @@ impl Pair {
             }
             Fault::MintAway(ms) => self.mint_back = now.after_ms(ms),
             Fault::LoseAnswers(count) => self.lose_answers = count,
+            Fault::OfferTariff(percent) => self.offer_tariff(percent),
             Fault::PausePayer(ms) => {
                 self.resume_at = Some(now.after_ms(ms));
                 self.command(Direction::ToPayer, Command::Pause(PauseReason::ByPayer));

@@ -91,7 +91,10 @@ impl Side {
         };
         // The simulator is a careless caller: it may still talk to a session that has ended, or
         // whose link has just gone.
-        if matches!(handled, Err(ApiMisuse::Ended | ApiMisuse::NoLink)) {
+        if matches!(
+            handled,
+            Err(ApiMisuse::Ended | ApiMisuse::NoLink | ApiMisuse::OfferPending)
+        ) {
             return wants;
         }
         self.drain(now, &mut wants);

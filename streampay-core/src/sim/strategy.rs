@@ -23,6 +23,7 @@ pub fn fault() -> impl Strategy<Value = Fault> {
         (100_u64..25_000).prop_map(Fault::MintAway),
         (1_u8..3).prop_map(Fault::LoseAnswers),
         (100_u64..3_000).prop_map(Fault::PausePayer),
+        (50_u16..200).prop_map(Fault::OfferTariff),
     ]
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use super::Pair;
+use super::config::Reply;
 use super::link::Direction;
 use super::side::{Config, Session, Side, Wants};
 use crate::backend::{BackendError, EffectResult};
@@ -102,8 +103,14 @@ impl Pair {
                 }
             )
         };
-        if self.config.consents && self.payer.unread().iter().any(asked) {
+        let offered = |event: &Event| matches!(event, Event::TermsOffered { .. });
+        let unread = self.payer.unread();
+        let (drifted, offered) = (unread.iter().any(asked), unread.iter().any(offered));
+        if self.config.consents && drifted {
             self.consent_at = Some(now.after_ms(500));
+        }
+        if offered {
+            self.reply();
         }
         if self.consent_at.is_some_and(|at| at <= now) {
             self.consent_at = None;
@@ -112,6 +119,15 @@ impl Pair {
                 Some(at) => self.consent_at = Some(at.after_ms(1)),
                 None => self.command(Direction::ToPayer, Command::Resume),
             }
+        }
+    }
+
+    /// What a user says who is asked for a dearer tariff.
+    fn reply(&mut self) {
+        match self.config.reply {
+            Reply::Agree => self.command(Direction::ToPayer, Command::Agree),
+            Reply::Decline => self.command(Direction::ToPayer, Command::Decline),
+            Reply::Silence => {}
         }
     }
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use streampay_core::{
-    meter::{PauseReason, Rate, Schedule, Tariff},
+    meter::{NextTariff, PauseReason, Rate, Schedule, Tariff},
     units::Msat,
 };
 
@@ -99,6 +99,30 @@ fn goes_on_from_the_reading_of_earlier_connections() {
     grants.send_replace(open(120));
     assert_eq!(gate.offer(&packet(Kind::Audio, 0, true)), Verdict::Pass);
     assert_eq!(gate.reading().media_ms, 120);
+}
+
+#[test]
+fn price_that_changes_on_the_way_holds_from_its_amount() {
+    let (grants, mut gate) = gate();
+    let Grant::Open { limit, schedule } = open(200) else {
+        panic!("it is open");
+    };
+    let tariff = Tariff {
+        time: Rate::new(Msat::new(2).unwrap(), 1).ok(),
+        bytes: None,
+    };
+    let from = Msat::new(100).unwrap();
+    let schedule = Schedule {
+        next: Some(NextTariff { from, tariff }),
+        ..schedule
+    };
+    grants.send_replace(Grant::Open { limit, schedule });
+    // 100 ms at 1, then 50 ms at 2.
+    for at in [0, 40, 80] {
+        assert_eq!(gate.offer(&packet(Kind::Audio, at, true)), Verdict::Pass);
+    }
+    assert_eq!(gate.offer(&packet(Kind::Audio, 120, true)), Verdict::Hold);
+    assert_eq!(schedule.used(gate.reading()).msat(), 140);
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Live: what stops the media, and what lets it flow again.
 
 use super::{PayeeSession, Phase};
-use crate::meter::PauseReason;
+use crate::meter::{PauseReason, Reading};
 use crate::session::pace::Backoff;
 use crate::session::record::PurseState;
 use crate::session::{CloseCode, Event};
@@ -21,6 +21,12 @@ pub(super) struct Live {
     since: Mono,
     /// When the backend got the payment that it is checking.
     receiving_since: Option<Mono>,
+    /// When to say an offer again.
+    pub(super) offer_retry: Option<Backoff>,
+    /// How often an offer moved on.
+    pub(super) renewals: u8,
+    /// The reading at the last beat, where an offer that is not agreed to holds it up.
+    pub(super) stood_at: Option<(Reading, Mono)>,
     /// The purse whose parts are being collected.
     pub(super) parts: Option<super::purses::Parts>,
 }
@@ -31,6 +37,9 @@ impl Live {
             heartbeat: None,
             since: now,
             receiving_since: receiving.then_some(now),
+            offer_retry: None,
+            renewals: 0,
+            stood_at: None,
             parts: None,
         }
     }
@@ -52,10 +61,9 @@ impl PayeeSession {
     }
 
     pub(super) fn live_timeout(&self, live: &Live) -> Option<Mono> {
-        [self.unpaid_at(live), self.slow_at(live), live.heartbeat]
-            .into_iter()
-            .flatten()
-            .min()
+        let offer = live.offer_retry.map(|retry| retry.at());
+        let times = [self.unpaid_at(live), self.slow_at(live), live.heartbeat];
+        times.into_iter().flatten().chain(offer).min()
     }
 
     /// When a payer that has not paid anything is sent away.
@@ -83,7 +91,9 @@ impl PayeeSession {
         if slow {
             self.pause_for(PauseReason::BackendAway);
         }
+        self.repeat_offer();
         if beat {
+            self.close_at_offer();
             self.beat();
         }
     }

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use minicbor::bytes::ByteArray;
 
 use super::{Live, PayeeSession, Phase, Up};
-use crate::meter::{PauseReason, Reading};
+use crate::meter::{PauseReason, Reading, Schedule};
 use crate::session::binding::{Binding, role_hash, sign_binding};
 use crate::session::record::{Common, PayeeRecord, StoredEvidence, StoredKey, StoredTerms};
 use crate::session::{
     ChannelIdentity, CloseCode, Entropy, Event, Hash, Misbehaviour, Output, Role,
 };
-use crate::units::Mono;
+use crate::units::{Mono, Msat};
 use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, VERSION, Welcome, encode};
 
 /// How long a fresh connection has to say hello, and again to bind, in milliseconds. Source:
@@ -207,6 +207,7 @@ impl PayeeSession {
             resumed,
         });
         self.grant();
+        self.take_up_offer();
         self.beat();
     }
 
@@ -249,10 +250,12 @@ impl PayeeSession {
         record.common.evidence = Some(StoredEvidence(*evidence));
         record.common.reading = record.common.reading.max(receipt.reading);
         self.metered = self.metered.max(receipt.reading);
+        self.advance_schedule(receipt.reading);
         self.persist();
     }
 
     fn first_record(&self, hello: &Hello, root: [u8; 32]) -> PayeeRecord {
+        let schedule = Schedule::new(self.config.terms.tariff);
         PayeeRecord {
             common: Common {
                 version: VERSION,
@@ -268,6 +271,10 @@ impl PayeeSession {
                 closing: None,
                 settled: false,
                 payer: false,
+                schedule,
+                offer: None,
+                offered: Msat::ZERO,
+                agreed: None,
             },
             purses: [].into(),
         }

@@ -9,12 +9,17 @@ const LEASE_MS: u64 = 1_000;
 /// What a lease adds to the reading, in bytes: a second at 2 Mbit/s.
 const LEASE_BYTES: u64 = 256 * 1024;
 impl PayeeSession {
-    /// Everything that may be used: preview, credit and window.
+    /// Everything that may be used: preview, credit and window, and nothing of what is only
+    /// offered.
     pub(super) fn reach(&self) -> Msat {
         let terms = &self.config.terms;
-        self.credited()
+        let reach = self
+            .credited()
             .saturating_plus(terms.preview)
-            .saturating_plus(terms.window)
+            .saturating_plus(terms.window);
+        let common = self.record.as_ref().map(|record| &record.common);
+        let ceiling = common.and_then(|common| common.ceiling());
+        ceiling.map_or(reach, |ceiling| reach.min(ceiling))
     }
 
     pub(super) fn on_usage(&mut self, reading: Reading) {
@@ -23,6 +28,7 @@ impl PayeeSession {
             return;
         }
         self.metered = grown;
+        self.advance_schedule(grown);
         self.extend_lease();
         if self.is_near_end() && self.live().is_some_and(|live| live.heartbeat.is_none()) {
             self.beat();

@@ -24,6 +24,7 @@
 //! Order rules: an acceptance is durable before it is acked; the lease is durable before the gate
 //! may pass it; from closing on no tick is credited. Spec: session.
 
+mod change;
 mod closing;
 mod config;
 mod flow;
@@ -259,6 +260,7 @@ impl PayeeSession {
             Input::Backend(event) if Some(event.purse.session) != self.session => {
                 Err(ApiMisuse::WrongSession)
             }
+            Input::Command(Command::OfferTerms { terms, .. }) => self.check_offer(terms),
             _ => Ok(()),
         }
     }
@@ -286,6 +288,8 @@ impl PayeeSession {
             Message::Pause(pause) => self.on_peer_flow(pause.epoch, Some(pause.reason)),
             Message::Resume(resume) => self.on_peer_flow(resume.epoch, None),
             Message::Close(close) => self.close(close.code, true),
+            Message::Agree(agree) => self.on_agree(agree.offer),
+            Message::Decline(decline) => self.on_decline(decline.offer),
             other => self.misbehaved(Misbehaviour::Unexpected(other.number())),
         }
     }
@@ -295,7 +299,8 @@ impl PayeeSession {
             Command::Pause(reason) => self.pause_for(reason),
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
-            Command::WriteOff => {}
+            Command::OfferTerms { terms, in_ticks } => self.offer_terms(*terms, in_ticks),
+            Command::WriteOff | Command::Agree | Command::Decline => {}
         }
     }
 
@@ -346,11 +351,17 @@ impl PayeeSession {
         }
     }
 
-    fn schedule(&self) -> Schedule {
-        Schedule {
-            tariff: self.config.terms.tariff,
-            ..Schedule::default()
-        }
+    /// How what is delivered is priced.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        let first = || Schedule::new(self.config.terms.tariff);
+        let record = self.record.as_ref();
+        record.map_or_else(first, |record| record.common.schedule)
+    }
+
+    /// One payment.
+    fn step(&self) -> Msat {
+        Self::offered_tick(&self.config.terms)
     }
 
     fn sum(&self, part: impl Fn(&PayeePurse) -> Msat) -> Msat {

@@ -137,6 +137,7 @@ impl PayeeSession {
             grant: None,
         }));
         self.event(Event::TickReceived { seq, total });
+        self.renew_offer();
         self.backend_is_back();
         self.grant();
         self.settle_if_closing();

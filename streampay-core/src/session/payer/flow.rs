@@ -2,12 +2,11 @@
 
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
-use crate::meter::{PauseReason, Reading};
+use crate::meter::{PauseReason, Reading, Tariff};
 use crate::session::Event;
 use crate::session::pace::Backoff;
 use crate::session::record::{Fate, PurseState};
 use crate::units::{Mono, Msat};
-use crate::wire::Terms;
 
 /// The least lead, in milliseconds. Source: DESIGN 1.
 const LEAD_MIN_MS: u64 = 100;
@@ -36,6 +35,8 @@ pub(super) struct Live {
     ack_ms: Option<u64>,
     ack_retry: Option<Backoff>,
     purse_retry: Option<Backoff>,
+    /// When to say again that an offer is agreed to.
+    pub(super) agree_retry: Option<Backoff>,
     refusals: u8,
 }
 
@@ -54,31 +55,28 @@ impl Live {
             ack_ms: None,
             ack_retry: None,
             purse_retry: None,
+            agree_retry: None,
             refusals: 0,
         }
     }
 
     pub(super) fn timeout(&self, flows: bool) -> Option<Mono> {
-        let retries = [self.ack_retry, self.purse_retry];
+        let retries = [self.ack_retry, self.purse_retry, self.agree_retry];
         let retries = retries.into_iter().flatten().map(|retry| retry.at());
         let watch = flows.then_some(self.watch);
         retries.chain(self.heartbeat).chain(watch).min()
     }
 
     /// How much may be left when the next tick is paid, in millisatoshi.
-    pub(super) fn lead(&self, terms: Option<&Terms>) -> Msat {
-        let Some(terms) = terms else {
-            return Msat::ZERO;
-        };
-        let most = Msat::new(terms.tick.msat() / LEAD_MAX_PART).unwrap_or_default();
+    pub(super) fn lead(&self, tick: Msat, tariff: &Tariff) -> Msat {
+        let most = Msat::new(tick.msat() / LEAD_MAX_PART).unwrap_or_default();
         let ms = self
             .ack_ms
             .unwrap_or_default()
             .saturating_mul(2)
             .max(LEAD_MIN_MS);
-        match (terms.tariff.time, terms.tariff.bytes) {
-            (Some(_), None) => terms
-                .tariff
+        match (tariff.time, tariff.bytes) {
+            (Some(_), None) => tariff
                 .price(Reading {
                     media_ms: ms,
                     bytes: 0,
@@ -154,6 +152,7 @@ impl PayerSession {
     pub(super) fn advance_live(&mut self) {
         self.watch_drift();
         self.repeat();
+        self.repeat_agree();
         self.heartbeat();
         self.watch_stall();
         self.provide_purse();

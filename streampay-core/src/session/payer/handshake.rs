@@ -3,7 +3,7 @@
 use minicbor::bytes::ByteArray;
 
 use super::{Live, PayerSession, Phase, Up};
-use crate::meter::Reading;
+use crate::meter::{Reading, Schedule};
 use crate::session::binding::{Binding as Bound, role_hash, sign_binding};
 use crate::session::pace::Backoff;
 use crate::session::record::{Common, PayerRecord, StoredKey, StoredTerms};
@@ -115,11 +115,15 @@ impl PayerSession {
         let resumed = self.record.is_some();
         let hash = bound.hash();
         match &mut self.record {
-            None => self.record = Some(self.first_record(welcome, hash.0)),
+            Some(record) if record.common.terms.0 == welcome.terms => {
+                record.common.peer_key = welcome.session_key;
+            }
             Some(record) => {
                 record.common.peer_key = welcome.session_key;
+                record.common.schedule = Schedule::new(welcome.terms.tariff);
                 record.common.terms = StoredTerms(welcome.terms);
             }
+            None => self.record = Some(self.first_record(welcome, hash.0)),
         }
         let aux = up.entropy.derive("bind");
         let signature = sign_binding(&self.config.identity, hash, Role::Payer, &aux);
@@ -160,6 +164,7 @@ impl PayerSession {
         }
         self.restored = false;
         self.say_flow();
+        self.take_up_offer();
         self.show_again();
     }
 
@@ -265,6 +270,7 @@ impl PayerSession {
     }
 
     fn first_record(&self, welcome: Welcome, root: [u8; 32]) -> PayerRecord {
+        let schedule = Schedule::new(welcome.terms.tariff);
         PayerRecord {
             common: Common {
                 version: VERSION,
@@ -280,6 +286,10 @@ impl PayerSession {
                 closing: None,
                 settled: false,
                 payer: true,
+                schedule,
+                offer: None,
+                offered: Msat::ZERO,
+                agreed: None,
             },
             purses: [].into(),
             written_off: Msat::ZERO,

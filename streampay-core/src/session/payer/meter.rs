@@ -1,7 +1,7 @@
 //! The payer's meter against the payee's word: what counts as used, drift, stalls.
 
 use super::PayerSession;
-use crate::meter::{PauseReason, Reading};
+use crate::meter::{PauseReason, Reading, Tariff};
 use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
@@ -36,7 +36,7 @@ impl PayerSession {
     }
 
     /// The own meter, with the drift that was consented to.
-    fn own_reading(&self) -> Reading {
+    pub(super) fn own_reading(&self) -> Reading {
         let booked = self.booked();
         Reading {
             media_ms: self.metered.media_ms.saturating_add(booked.media_ms),
@@ -62,6 +62,7 @@ impl PayerSession {
             live.progress = now;
             live.stalled = false;
         }
+        self.advance_schedule();
         let Some(record) = &mut self.record else {
             return;
         };
@@ -76,10 +77,15 @@ impl PayerSession {
     pub(super) fn on_hint(&mut self, hint: Reading) {
         let Some(terms) = self.terms() else { return };
         // A payee that restarted counts a lease of a second as used, beyond its credit.
-        let lease = terms.tariff.price(Reading {
-            media_ms: CHECKPOINT_MS,
-            bytes: 0,
-        });
+        let lease = |tariff: Tariff| {
+            tariff.price(Reading {
+                media_ms: CHECKPOINT_MS,
+                bytes: 0,
+            })
+        };
+        let schedule = self.schedule();
+        let next = schedule.next.map(|next| lease(next.tariff));
+        let lease = lease(schedule.tariff).max(next.unwrap_or_default());
         let most = [terms.preview, terms.window, terms.tick, lease]
             .into_iter()
             .fold(self.paid(), Msat::saturating_plus);
@@ -114,6 +120,8 @@ impl PayerSession {
         let stall_close_ms = self.config.policy.stall_close_ms;
         let (ahead, now) = (self.ahead(), self.now.mono);
         let flows = self.flow.flows();
+        let waits = (self.terms().map(super::pay::tick_amount))
+            .is_some_and(|tick| self.is_beyond_offer(tick));
         let Some(live_ms) = self.terms().map(|terms| u64::from(terms.live_ms)) else {
             return;
         };
@@ -122,7 +130,7 @@ impl PayerSession {
             live.watch = now.after_ms(WATCH_MS);
         }
         let quiet = now.since_ms(live.progress);
-        if !flows || ahead.is_zero() || quiet < live_ms {
+        if !flows || waits || ahead.is_zero() || quiet < live_ms {
             return;
         }
         if quiet >= stall_close_ms {
@@ -139,7 +147,7 @@ impl PayerSession {
     /// more than is tolerated: going on takes consent.
     fn pause_if_they_differ(&mut self) {
         let Some(live) = self.live() else { return };
-        let (hint, lead) = (self.schedule().used(live.hint), live.lead(self.terms()));
+        let (hint, lead) = (self.schedule().used(live.hint), self.lead());
         if hint > self.used() && hint.saturating_plus(lead) >= self.paid() {
             self.pause_for(PauseReason::Drift);
         }
@@ -147,12 +155,27 @@ impl PayerSession {
 
     /// Ends the session once nothing is left to pay with and what was paid is used.
     pub(super) fn close_when_used_up(&mut self) {
-        let (ahead, now) = (self.ahead(), self.now.mono);
-        let Some(live) = self.live() else { return };
-        let quiet = now.since_ms(live.progress) >= WATCH_MS;
-        if live.dry && (ahead.is_zero() || quiet) {
+        if self.live().is_some_and(|live| live.dry) && self.is_used_up() {
             self.close(CloseCode::BudgetSpent, false);
         }
+    }
+
+    /// True where what is paid is used, but for less than a packet.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.ahead().is_zero() || self.quiet_ms() >= WATCH_MS
+    }
+
+    /// How long no media has come, in milliseconds.
+    pub(super) fn quiet_ms(&self) -> u64 {
+        let progress = self.live().map(|live| live.progress);
+        self.now.mono.since_ms(progress.unwrap_or(self.now.mono))
+    }
+
+    /// How much may be left when the next tick is paid.
+    pub(super) fn lead(&self) -> Msat {
+        let terms = self.live().zip(self.terms());
+        let tariff = self.schedule().tariff;
+        terms.map_or(Msat::ZERO, |(live, terms)| live.lead(terms.tick, &tariff))
     }
 
     /// The payer consents to the drift: it counts as used from here on.

@@ -25,6 +25,7 @@
 //! ever; one payment is under way at a time; a refused payment counts as paid until it is back.
 //! Spec: session.
 
+mod change;
 mod closing;
 mod config;
 mod flow;
@@ -223,7 +224,7 @@ impl PayerSession {
         self.metered
     }
 
-    /// What was agreed; none before the first binding.
+    /// What the session was bound with; none before the first binding.
     #[must_use]
     pub fn terms(&self) -> Option<&Terms> {
         self.record.as_ref().map(|record| &record.common.terms.0)
@@ -310,14 +311,14 @@ impl PayerSession {
             Message::Close(close) => self.on_close(close.code),
             Message::Closed(closed) => self.on_closed(&closed),
             Message::Reading(reading) => self.on_reading(reading),
+            Message::OfferTerms(offer) => self.on_offer(offer),
+            Message::Agreed(agreed) => self.on_agreed(agreed.offer),
             other @ (Message::Hello(_)
             | Message::Bind(_)
             | Message::Purse(_)
             | Message::Tick(_)
-            | Message::OfferTerms(_)
             | Message::Agree(_)
             | Message::Decline(_)
-            | Message::Agreed(_)
             | Message::ReceiptRequest
             | Message::Join(_)
             | Message::Joined(_)
@@ -335,6 +336,9 @@ impl PayerSession {
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::WriteOff => self.write_off(),
+            Command::Agree => self.agree_by_user(),
+            Command::Decline => self.decline_offer(),
+            Command::OfferTerms { .. } => {}
         }
     }
 
@@ -359,12 +363,13 @@ impl PayerSession {
         }
     }
 
-    fn schedule(&self) -> Schedule {
-        let tariff = self.terms().map(|terms| terms.tariff).unwrap_or_default();
-        Schedule {
-            tariff,
-            ..Schedule::default()
-        }
+    /// How what is delivered is priced.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        let record = self.record.as_ref();
+        record
+            .map(|record| record.common.schedule)
+            .unwrap_or_default()
     }
 
     fn purse_key(&self, purse: PurseId) -> PurseKey {

@@ -26,14 +26,19 @@ pub(in crate::session) fn tick_amount(terms: &Terms) -> Msat {
 impl PayerSession {
     /// Pays the next tick when what is ahead has fallen to the lead.
     pub(super) fn maybe_pay(&mut self) {
-        let Some(live) = self.live() else { return };
-        let (lead, flows) = (live.lead(self.terms()), self.flow.flows());
+        if self.live().is_none() {
+            return;
+        }
+        let (lead, flows) = (self.lead(), self.flow.flows());
         let Some(record) = &self.record else { return };
         let under_way = record.purses.iter().any(|purse| purse.pending.is_some());
         if !flows || under_way || self.ahead() > lead {
             return;
         }
         let tick = tick_amount(&record.common.terms.0);
+        if self.is_beyond_offer(tick) {
+            return self.close_at_offer();
+        }
         let can_pay = |purse: &&PayerPurse| {
             purse.state == PurseState::Open && purse.capacity.saturating_minus(purse.paid) >= tick
         };
@@ -384,10 +389,11 @@ impl PayerSession {
 
     /// What is paid and not used yet, by the own meter and as far as drift is tolerated.
     pub(super) fn ahead(&self) -> Msat {
-        let written_off = self.record.as_ref().map(|record| record.written_off);
-        let credit = self
-            .paid()
-            .saturating_minus(written_off.unwrap_or_default());
-        credit.saturating_minus(self.used())
+        self.credit().saturating_minus(self.used())
+    }
+
+    /// What is paid, less what was written off.
+    pub(super) fn credit(&self) -> Msat {
+        self.paid().saturating_minus(self.written_off())
     }
 }

@@ -1,0 +1,137 @@
+use super::{Reading, Tariff};
+use crate::units::Msat;
+
+/// The tariff that holds, from where it holds, and the one that follows it. Prices any later
+/// reading by itself, so that a gate can decide without asking anybody.
+///
+/// Spec: metering 3.2.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
+pub struct Schedule {
+    /// What was used up to `base`, in millisatoshi.
+    #[n(0)]
+    pub base_msat: Msat,
+    /// The reading at which the tariff began.
+    #[n(1)]
+    pub base: Reading,
+    /// What holds since.
+    #[n(2)]
+    pub tariff: Tariff,
+    /// What holds after it, where that is agreed.
+    #[n(3)]
+    pub next: Option<NextTariff>,
+    /// The last reading that was told: the next tariff begins after it. With one meter the
+    /// reading at which it begins follows from the amount alone; with several it lies on the
+    /// straight line from here.
+    #[n(4)]
+    pub known: Reading,
+}
+
+/// A tariff that is agreed and has not begun.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
+pub struct NextTariff {
+    /// It holds for what is used beyond this amount, in millisatoshi since the session began.
+    #[n(0)]
+    pub from: Msat,
+    /// What holds then.
+    #[n(1)]
+    pub tariff: Tariff,
+}
+
+impl Schedule {
+    /// A session's first: `tariff` from nothing used on.
+    #[must_use]
+    pub fn new(tariff: Tariff) -> Self {
+        Self {
+            tariff,
+            ..Self::default()
+        }
+    }
+
+    /// What is used at `reading`, rounded up once for each tariff. Never decreases as the reading
+    /// grows.
+    #[must_use]
+    pub fn used(&self, reading: Reading) -> Msat {
+        let used = self.by_this_tariff(reading);
+        match self.next {
+            Some(next) if used >= next.from => {
+                let begin = self.begin(next.from, reading);
+                let since = next.tariff.price(reading.since(begin));
+                next.from.saturating_plus(since)
+            }
+            _ => used,
+        }
+    }
+
+    /// Takes a newer reading. True where with it the next tariff has begun.
+    pub fn advance(&mut self, reading: Reading) -> bool {
+        let begun = self
+            .next
+            .filter(|next| self.by_this_tariff(reading) >= next.from);
+        if let Some(next) = begun {
+            self.base = self.begin(next.from, reading);
+            self.base_msat = next.from;
+            self.tariff = next.tariff;
+            self.next = None;
+        }
+        self.known = self.known.max(reading);
+        begun.is_some()
+    }
+
+    fn by_this_tariff(&self, reading: Reading) -> Msat {
+        self.base_msat
+            .saturating_plus(self.tariff.price(reading.since(self.base)))
+    }
+
+    /// The first reading, on the straight line from the last known one to `reading`, at which
+    /// `from` is used. By bisection: 64 steps at most.
+    fn begin(&self, from: Msat, reading: Reading) -> Reading {
+        let way = reading.since(self.known);
+        let steps = way.media_ms.max(way.bytes);
+        let at = |step: u64| Reading {
+            media_ms: part(self.known.media_ms, way.media_ms, step, steps),
+            bytes: part(self.known.bytes, way.bytes, step, steps),
+        };
+        let (mut low, mut high) = (0, steps);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.by_this_tariff(at(middle)) >= from {
+                high = middle;
+            } else {
+                low = middle.saturating_add(1);
+            }
+        }
+        at(low)
+    }
+}
+
+/// `start + way * step / steps`, rounded down; `step` is at most `steps`.
+fn part(start: u64, way: u64, step: u64, steps: u64) -> u64 {
+    let share = u128::from(way)
+        .saturating_mul(step.into())
+        .checked_div(steps.into())
+        .unwrap_or_default();
+    start.saturating_add(u64::try_from(share).unwrap_or(way))
+}
