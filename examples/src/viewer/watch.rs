@@ -137,6 +137,7 @@ fn config(home: &Home, watch: &Watch) -> PayerConfig {
         payee: watch.link.key,
         policy: Policy {
             budget: watch.budget,
+            max_purse: watch.budget,
             max_tariff: watch.max_tariff,
             max_tick: watch.max_tick,
             methods: vec![SwapMachine::METHOD.to_owned()],

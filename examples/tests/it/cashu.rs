@@ -2,7 +2,7 @@
 
 use crate::purses;
 use bytes::Bytes;
-use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::backend::{BackendError, Consumed, Opened, Outcome, RefusalCode, Request};
 use streampay_core::units::{Msat, Seq};
 use streampay_examples::mint::faults_for_testing::Fault;
 
@@ -187,7 +187,7 @@ async fn a_unit_too_little_or_too_much_is_refused_and_reclaimed() {
             budget: Msat::MAX,
         };
         let opened = pair.payer.ask(pair.key, of_payer).await;
-        let Some(Outcome::Opened { opening, .. }) = opened else {
+        let Some(Outcome::Opened(Opened { opening, .. })) = opened else {
             panic!("{opened:?}");
         };
         let accept = Request::Accept {
@@ -219,7 +219,8 @@ async fn an_opening_at_another_mint_or_for_another_session_is_refused() {
         capacity: sat(10),
         budget: Msat::MAX,
     };
-    let Some(Outcome::Opened { opening, .. }) = pair.payer.ask(pair.key, request).await else {
+    let Some(Outcome::Opened(Opened { opening, .. })) = pair.payer.ask(pair.key, request).await
+    else {
         panic!("not opened");
     };
     let cases = [
@@ -344,9 +345,9 @@ async fn two_sessions_on_one_wallet_never_share_a_token() {
             budget: Msat::MAX,
         };
         match pair.payer.ask(key, request).await {
-            Some(Outcome::Opened {
+            Some(Outcome::Opened(Opened {
                 opening, capacity, ..
-            }) => {
+            })) => {
                 capacities.push(capacity);
                 let offer = offer.clone();
                 let accept = Request::Accept { offer, opening };

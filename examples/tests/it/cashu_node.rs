@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::purses::{self, records_of};
 use streampay_cashu::{AcceptedMint, PurseFigures, Runner, SwapMachine, SwapParams, SwapPolicy};
 use streampay_core::backend::{
-    Answer, BackendMachine, Effect, EffectResult, Outcome, PurseOffer, Request,
+    Answer, BackendMachine, Effect, EffectResult, Opened, Outcome, PurseOffer, Request,
 };
 use streampay_core::driver::EffectRunner;
 use streampay_core::store::{MemoryStore, Store};
@@ -221,15 +221,21 @@ impl Pair {
             budget: Msat::MAX,
         };
         let opened = self.payer.ask_crashing(self.key, request, crash).await;
-        let Some(Outcome::Opened {
+        let Some(Outcome::Opened(Opened {
             opening, capacity, ..
-        }) = opened
+        })) = opened
         else {
             panic!("not opened: {opened:?}");
         };
         let request = Request::Accept { offer, opening };
         let accepted = self.payee.ask_crashing(self.key, request, crash).await;
-        assert_eq!(accepted, Some(Outcome::Accepted { capacity }));
+        assert_eq!(
+            accepted,
+            Some(Outcome::Accepted {
+                capacity,
+                quantum: Msat::from_sat(1).unwrap()
+            })
+        );
         capacity
     }
 

@@ -235,8 +235,7 @@ fn msat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap_or(Msat::MAX)
 }
 
-/// A tick as whole satoshi.
+/// A tick as whole satoshi, rounded up; none for zero.
 pub(crate) fn whole_sat(amount: Msat) -> Option<u64> {
-    let whole = amount.sat_floor();
-    (!amount.is_zero() && amount.sat_ceil() == whole).then_some(whole)
+    (!amount.is_zero()).then_some(amount.sat_ceil())
 }

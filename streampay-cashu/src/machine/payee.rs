@@ -9,7 +9,7 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey, Seq};
 
 use super::record::{self, Meta, PayeeMeta, Ready, Receipt};
-use super::{OUT_OF_ORDER, Running, msat, whole_sat};
+use super::{OUT_OF_ORDER, Running, SwapMachine, msat, whole_sat};
 use crate::job::{Done, Job, Place, SwapIn};
 use crate::params::SwapParams;
 use crate::wire::{Expected, Opening, Payload, check_amount};
@@ -135,6 +135,7 @@ impl PayeePurse {
     fn accepted(&self) -> Answer {
         Answer::outcome(Outcome::Accepted {
             capacity: msat(self.meta.tick.saturating_mul(self.meta.count)),
+            quantum: SwapMachine::QUANTUM,
         })
     }
 

@@ -5,12 +5,14 @@ mod ticks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use streampay_core::backend::{Answer, BackendError, Outcome, PurseOffer, RefusalCode, Request};
+use streampay_core::backend::{
+    Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
+};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey};
 
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
-use super::{OUT_OF_ORDER, Running, msat, whole_sat};
+use super::{OUT_OF_ORDER, Running, SwapMachine, msat, whole_sat};
 use crate::codec;
 use crate::coin::Coin;
 use crate::job::{Done, Place};
@@ -251,11 +253,13 @@ impl PayerPurse {
             place.unit.clone(),
             tokens.count,
         );
-        Some(Outcome::Opened {
+        Some(Outcome::Opened(Opened {
             opening: codec::encode(&opening).into(),
             capacity: msat(self.meta.tick.saturating_mul(tokens.count)),
             cost: msat(tokens.cost),
-        })
+            quantum: SwapMachine::QUANTUM,
+            usable_until: None,
+        }))
     }
 
     /// The answer to a result that changes nothing any more.

@@ -114,7 +114,13 @@ fn payee() -> (SwapMachine, ChangeSet) {
     let keysets = Done::Keysets(keysets(100), Seed::new([4; 64]));
     let answer = done(&mut machine, id, &keysets);
     let capacity = sat(10);
-    assert_eq!(answer.outcome, Some(Outcome::Accepted { capacity }));
+    assert_eq!(
+        answer.outcome,
+        Some(Outcome::Accepted {
+            capacity,
+            quantum: sat(1)
+        })
+    );
     records.merge(answer.delta);
     (machine, records)
 }
@@ -298,7 +304,8 @@ fn records_of_another_version_are_not_guessed_at() {
 fn openings_that_cannot_be_are_refused() {
     let cases = [
         (sat(2), sat(1), RefusalCode::PurseEmpty),
-        (Msat::new(1500).unwrap(), sat(10), RefusalCode::WrongAmount),
+        // Rounded up to 2 sat.
+        (Msat::new(1500).unwrap(), sat(1), RefusalCode::PurseEmpty),
         (Msat::ZERO, sat(10), RefusalCode::WrongAmount),
     ];
     for (tick, capacity, code) in cases {

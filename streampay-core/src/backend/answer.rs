@@ -3,21 +3,14 @@ use bytes::Bytes;
 
 use super::BackendError;
 use crate::store::ChangeSet;
-use crate::units::{EffectId, Msat, PurseKey};
+use crate::units::{EffectId, Msat, PurseKey, Unix};
 
 /// How a request ended.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The purse is open.
-    Opened {
-        /// What the payee's backend must be shown.
-        opening: Bytes,
-        /// What ticks of this purse can come to; at most what was asked.
-        capacity: Msat,
-        /// What left the wallet for it, fees included; at most the budget.
-        cost: Msat,
-    },
+    Opened(Opened),
     /// A payment is ready, durable with this answer.
     Paid {
         /// What the payee's backend must be shown.
@@ -36,6 +29,8 @@ pub enum Outcome {
     Accepted {
         /// What ticks of this purse can come to.
         capacity: Msat,
+        /// What a tick is rounded up to; the same as on the payer's side.
+        quantum: Msat,
     },
     /// The tick is worth its amount and is collectable without the payer.
     Credited,
@@ -46,6 +41,21 @@ pub enum Outcome {
     },
     /// It did not work; the error says whose fault it is and what became of the money.
     Failed(BackendError),
+}
+
+/// A purse that opened, on the payer's side.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Opened {
+    /// What the payee's backend must be shown.
+    pub opening: Bytes,
+    /// What ticks of this purse can come to; at most what was asked.
+    pub capacity: Msat,
+    /// What left the wallet for it, fees included; at most the budget.
+    pub cost: Msat,
+    /// What a tick is rounded up to: the least that the method can pay, in millisatoshi.
+    pub quantum: Msat,
+    /// From then on it gives no tick any more, by the method's own margin.
+    pub usable_until: Option<Unix>,
 }
 
 /// What a machine answers.
@@ -103,16 +113,22 @@ pub struct EffectResult {
 impl core::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Opened { capacity, .. } => write!(f, "Opened({capacity})"),
+            Self::Opened(opened) => opened.fmt(f),
             Self::Paid { payload } => write!(f, "Paid({} bytes)", payload.len()),
             Self::Reclaimed => write!(f, "Reclaimed"),
             Self::Spent => write!(f, "Spent"),
             Self::Released { refunded } => write!(f, "Released({refunded})"),
-            Self::Accepted { capacity } => write!(f, "Accepted({capacity})"),
+            Self::Accepted { capacity, .. } => write!(f, "Accepted({capacity})"),
             Self::Credited => write!(f, "Credited"),
             Self::Settled { settled } => write!(f, "Settled({settled})"),
             Self::Failed(error) => write!(f, "Failed({error})"),
         }
+    }
+}
+
+impl core::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Opened({})", self.capacity)
     }
 }
 

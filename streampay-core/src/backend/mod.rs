@@ -18,7 +18,7 @@ mod error;
 mod machine;
 mod request;
 
-pub use answer::{Answer, Effect, EffectResult, Outcome};
+pub use answer::{Answer, Effect, EffectResult, Opened, Outcome};
 pub use error::{BackendError, Blame, Consumed, RefusalCode};
 pub use machine::{BackendMachine, RestoredPurse};
 pub use request::{PurseOffer, Request};

@@ -7,7 +7,7 @@ use crate::units::{Msat, Seq, XOnlyKey};
 pub struct PurseOffer {
     /// The method's own part of the signed terms: mints and units, a chain, reserves.
     pub params: Bytes,
-    /// One tick in millisatoshi, a multiple of the method's quantum.
+    /// One tick in millisatoshi, as in the terms: the method rounds it up to its quantum.
     pub tick: Msat,
     /// The payer's session key: what a lock names as the way back. Source: BIP 340.
     pub payer_key: XOnlyKey,

@@ -71,6 +71,7 @@ fn configs() -> (PayerConfig, PayeeConfig) {
     };
     let policy = Policy {
         budget: sat(11),
+        max_purse: sat(11),
         max_tariff: tariff,
         max_tick: sat(2),
         methods: vec![FakeBackend::METHOD.into()],

@@ -9,7 +9,7 @@ use super::{ChannelIdentity, CloseCode, Entropy, Event};
 use crate::backend::{Answer, Effect, Request};
 use crate::meter::{Grant, PauseReason, Reading};
 use crate::store::ChangeSet;
-use crate::units::{PurseKey, RequestId};
+use crate::units::{Msat, PurseKey, RequestId};
 use crate::wire::Terms;
 
 /// What happened.
@@ -42,6 +42,9 @@ pub enum Command {
     Close(CloseCode),
     /// Payer: the payment that was refused and is gone counts as lost, and the session goes on.
     WriteOff,
+    /// Payer: so much more than the policy's budget may leave the wallet for this session, and
+    /// methods that failed are tried again.
+    TopUp(Msat),
     /// Payee: offer other terms from at least so many ticks on. The payer's consent makes them
     /// hold; without it the session ends there. Misuse where there is no bound connection, where
     /// an agreed offer has not begun, or where more differs than title, tariff and expiry.

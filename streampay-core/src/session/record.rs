@@ -106,6 +106,9 @@ pub(super) struct PayerRecord {
     /// Drift of the two meters that the payer consented to pay.
     #[n(3)]
     pub(super) booked: Reading,
+    /// What the user allowed to spend besides the policy's budget.
+    #[n(4)]
+    pub(super) topped_up: Msat,
 }
 
 /// How far a purse has come.
@@ -166,6 +169,15 @@ pub(super) struct PayerPurse {
     /// What came back.
     #[n(11)]
     pub(super) refunded: Msat,
+    /// One payment: the tick, rounded up to the method's quantum.
+    #[n(12)]
+    pub(super) step: Msat,
+    /// When it opened, in seconds since 1970.
+    #[n(13)]
+    pub(super) opened: u64,
+    /// From when on it gives no tick any more, in seconds since 1970.
+    #[n(14)]
+    pub(super) until: Option<u64>,
 }
 
 /// A payment that is made and not acknowledged.
@@ -256,6 +268,9 @@ pub(super) struct PayeePurse {
     /// What arrived in the wallet.
     #[n(11)]
     pub(super) settled: Msat,
+    /// One payment: the tick, rounded up to the method's quantum.
+    #[n(12)]
+    pub(super) step: Msat,
 }
 
 /// A payment that came and is being checked.

@@ -42,6 +42,12 @@ pub enum Fault {
     LoseAnswers(u8),
     /// The payer pauses for so many milliseconds.
     PausePayer(u64),
+    /// The mint of the method `fake` does not answer for so many milliseconds; the other's does.
+    FirstMethodAway(u64),
+    /// So many openings of the method `fake` are refused by its mint.
+    RefuseOpenings(u8),
+    /// The payer's user allows so many satoshi more.
+    TopUp(u16),
     /// The payee offers a tariff of so many percent of the first one, in two ticks.
     OfferTariff(u16),
 }
@@ -66,6 +72,10 @@ pub struct PairConfig {
     pub tick: Msat,
     /// The payer's budget.
     pub budget: Msat,
+    /// The most that one purse may cost.
+    pub max_purse: Msat,
+    /// The payer's methods, the favourite first.
+    pub methods: Vec<&'static str>,
     /// What the payer's wallet holds.
     pub wallet: Msat,
     /// The credit window.
@@ -87,6 +97,8 @@ impl Default for PairConfig {
             seed: 1,
             tick: sat(2),
             budget: sat(200),
+            max_purse: sat(40),
+            methods: vec![FakeBackend::METHOD, FakeBackend::STEPS],
             wallet: sat(1_000),
             window: Msat::ZERO,
             preview: Msat::ZERO,
@@ -120,10 +132,12 @@ pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
         tolerance_permille: 20,
         tolerance_ms: TOLERANCE_MS,
         live_ms: 2_000,
-        methods: vec![Method {
-            name: FakeBackend::METHOD.into(),
-            params: Vec::new(),
-        }],
+        methods: [FakeBackend::STEPS, FakeBackend::METHOD]
+            .map(|name| Method {
+                name: name.into(),
+                params: Vec::new(),
+            })
+            .into(),
         resumable_s: 86_400,
         expires: Unix(u64::MAX),
         payee: payee.public(),
@@ -133,9 +147,10 @@ pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
 pub(super) fn policy(config: &PairConfig) -> Policy {
     Policy {
         budget: config.budget,
+        max_purse: config.max_purse,
         max_tariff: tariff_of(config, PERCENT_MAX),
-        max_tick: config.tick,
-        methods: vec![FakeBackend::METHOD.into()],
+        max_tick: FakeBackend::steps().step(config.tick),
+        methods: config.methods.iter().map(|name| (*name).into()).collect(),
         stall_close_ms: 600_000,
     }
 }

@@ -9,18 +9,48 @@ use bytes::Bytes;
 
 use super::mint::{Call, read_u64};
 use crate::backend::{
-    Answer, BackendError, BackendMachine, Consumed, Effect, EffectResult, Outcome, RefusalCode,
-    Request, RestoredPurse,
+    Answer, BackendError, BackendMachine, Consumed, Effect, EffectResult, Opened, Outcome,
+    RefusalCode, Request, RestoredPurse,
 };
 use crate::units::{EffectId, Msat, Now, PurseId, PurseKey, RequestId, Seq};
 
 /// Tokens a purse: few, so that runs open several.
 const TOKENS_MAX: u64 = 8;
+/// How long such a purse is usable, in seconds: with pauses, shorter than its tokens last.
+const LIFE_S: u64 = 15;
+/// Steps a purse of the other method.
+const STEPS_MAX: u64 = 12;
+/// A step of it, in millisatoshi: no whole part of a tick.
+const STEP_MSAT: u64 = 300;
 
-/// The machine of the fake method, for either side. Its name in terms is `fake`.
-#[derive(Debug, Default)]
+/// The machine of a fake method, for either side.
+#[derive(Debug)]
 pub struct FakeBackend {
+    method: &'static str,
+    /// What a tick is rounded up to.
+    quantum: Msat,
+    /// The most ticks of a purse.
+    ticks_max: u64,
+    /// How long a purse is usable, in seconds.
+    life_s: Option<u64>,
+    /// Payments and openings that need the mint first, now and then.
+    asks_mint: bool,
     calls: BTreeMap<(PurseKey, RequestId), Pending>,
+}
+
+/// The method [`FakeBackend::METHOD`]: whole satoshi, purses that grow old, and a mint that is
+/// asked for much.
+impl Default for FakeBackend {
+    fn default() -> Self {
+        Self {
+            method: Self::METHOD,
+            quantum: Msat::from_sat(1).unwrap_or_default(),
+            ticks_max: TOKENS_MAX,
+            life_s: Some(LIFE_S),
+            asks_mint: true,
+            calls: BTreeMap::new(),
+        }
+    }
 }
 
 /// A call that has no result yet.
@@ -33,6 +63,55 @@ struct Pending {
 impl FakeBackend {
     /// The method's name.
     pub const METHOD: &'static str = "fake";
+    /// The other method's name.
+    pub const STEPS: &'static str = "fake-steps";
+
+    /// The method [`FakeBackend::STEPS`]: payments in steps of 300 msat that need no mint.
+    #[must_use]
+    pub fn steps() -> Self {
+        Self {
+            method: Self::STEPS,
+            quantum: Msat::new(STEP_MSAT).unwrap_or_default(),
+            ticks_max: STEPS_MAX,
+            life_s: None,
+            asks_mint: false,
+            calls: BTreeMap::new(),
+        }
+    }
+
+    /// What one payment of this method is where the terms say `tick`.
+    pub(super) fn step(&self, tick: Msat) -> Msat {
+        tick.round_up_to(self.quantum).unwrap_or(Msat::MAX)
+    }
+
+    /// A call that failed for good is forgotten: after a restart it must not run again.
+    fn failed(&mut self, purse: PurseKey, id: RequestId, error: BackendError) -> Answer {
+        let mut answer = Answer::failed(error);
+        if matches!(error, BackendError::Fatal(_) | BackendError::Rejected(..)) {
+            self.calls.remove(&(purse, id));
+            answer.delta.remove(id.0.to_be_bytes());
+        }
+        answer
+    }
+
+    fn outcome_of(&self, now: Now, purse: PurseKey, call: Call, bytes: &[u8]) -> Outcome {
+        let quantum = self.quantum;
+        match call {
+            Call::Issue { amount: step, .. } => {
+                let issued = read_u64(bytes, 0).unwrap_or_default();
+                let capacity = step.times(issued).unwrap_or_default();
+                Outcome::Opened(Opened {
+                    opening: Bytes::copy_from_slice(&capacity.msat().to_be_bytes()),
+                    capacity,
+                    cost: capacity,
+                    quantum,
+                    usable_until: self.life_s.map(|life_s| now.unix.after_s(life_s)),
+                })
+            }
+            Call::Accept { capacity } => Outcome::Accepted { capacity, quantum },
+            call => outcome_of(purse, call, bytes),
+        }
+    }
 
     fn effect(&mut self, purse: PurseKey, id: RequestId, call: Call) -> Answer {
         let effect = Effect {
@@ -96,21 +175,19 @@ impl FakeBackend {
 
 impl BackendMachine for FakeBackend {
     fn method(&self) -> &'static str {
-        Self::METHOD
+        self.method
     }
 
     fn request(&mut self, _: Now, purse: PurseKey, id: RequestId, request: Request) -> Answer {
         match request {
             Request::Open { offer, budget, .. } => {
-                let fits = budget
-                    .msat()
-                    .checked_div(offer.tick.msat())
-                    .unwrap_or_default();
-                let (count, amount) = (fits.min(TOKENS_MAX), offer.tick);
+                let amount = self.step(offer.tick);
+                let fits = budget.msat().checked_div(amount.msat()).unwrap_or_default();
+                let count = fits.min(self.ticks_max);
                 self.effect(purse, id, Call::Issue { count, amount })
             }
             // Every third payment must be made at the mint first.
-            Request::Pay { seq, amount, .. } if seq.0 % 3 == 0 => {
+            Request::Pay { seq, amount, .. } if self.asks_mint && seq.0 % 3 == 0 => {
                 self.effect(purse, id, Call::Make { seq, amount })
             }
             Request::Pay { seq, amount, .. } => Answer::outcome(paid(purse, seq, amount)),
@@ -121,10 +198,13 @@ impl BackendMachine for FakeBackend {
                 let capacity = read_u64(&opening, 0).and_then(|msat| Msat::new(msat).ok());
                 match capacity {
                     // Every other opening must be checked at the mint.
-                    Some(capacity) if purse.purse != PurseId(0) => {
+                    Some(capacity) if self.asks_mint && purse.purse != PurseId(0) => {
                         self.effect(purse, id, Call::Accept { capacity })
                     }
-                    Some(capacity) => Answer::outcome(Outcome::Accepted { capacity }),
+                    Some(capacity) => {
+                        let quantum = self.quantum;
+                        Answer::outcome(Outcome::Accepted { capacity, quantum })
+                    }
                     None => Answer::failed(BackendError::Fatal(RefusalCode::Malformed)),
                 }
             }
@@ -140,7 +220,7 @@ impl BackendMachine for FakeBackend {
         }
     }
 
-    fn effect_done(&mut self, _: Now, result: EffectResult) -> Answer {
+    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
         let id = RequestId(result.id.0);
         let Some(pending) = self.calls.get_mut(&(result.purse, id)) else {
             return Answer::default();
@@ -151,10 +231,10 @@ impl BackendMachine for FakeBackend {
         };
         let bytes = match result.result {
             Ok(bytes) => bytes,
-            Err(error) => return Answer::failed(error),
+            Err(error) => return self.failed(result.purse, id, error),
         };
         self.calls.remove(&(result.purse, id));
-        let mut answer = Answer::outcome(outcome_of(result.purse, call, &bytes));
+        let mut answer = Answer::outcome(self.outcome_of(now, result.purse, call, &bytes));
         answer.delta.remove(id.0.to_be_bytes());
         answer
     }
@@ -205,17 +285,7 @@ fn outcome_of(purse: PurseKey, call: Call, bytes: &[u8]) -> Outcome {
         .and_then(|value| Msat::new(value).ok())
         .unwrap_or_default();
     match call {
-        Call::Issue { amount: tick, .. } => {
-            let capacity = tick.times(amount.msat()).unwrap_or_default();
-            let opening = Bytes::copy_from_slice(&capacity.msat().to_be_bytes());
-            Outcome::Opened {
-                opening,
-                capacity,
-                cost: capacity,
-            }
-        }
         Call::Make { seq, amount } => paid(purse, seq, amount),
-        Call::Accept { capacity } => Outcome::Accepted { capacity },
         Call::Redeem { .. } if yes => Outcome::Credited,
         Call::Redeem { .. } => Outcome::Failed(BackendError::Rejected(
             RefusalCode::AlreadySpent,
@@ -224,5 +294,6 @@ fn outcome_of(purse: PurseKey, call: Call, bytes: &[u8]) -> Outcome {
         Call::Reclaim { .. } if yes => Outcome::Reclaimed,
         Call::Reclaim { .. } => Outcome::Spent,
         Call::ReclaimAll => Outcome::Released { refunded: amount },
+        Call::Issue { .. } | Call::Accept { .. } => Outcome::Failed(BackendError::Unknown),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Pair;
 use super::config::{TOLERANCE_MS, tariff};
+use super::fake::FakeBackend;
 use crate::meter::{Reading, Schedule};
 use crate::session::Event;
 use crate::units::{Mono, Msat};
@@ -100,6 +101,13 @@ impl Pair {
         schedule.used(reading)
     }
 
+    /// One payment, of the method whose steps are largest.
+    fn step(&self) -> Msat {
+        let steps = [FakeBackend::default(), FakeBackend::steps()];
+        let steps = steps.map(|machine| machine.step(self.config.tick));
+        steps.into_iter().fold(Msat::ZERO, Msat::max)
+    }
+
     /// Every deadline that a machine names is moved or cleared by the timeout at it.
     fn judge_timers(&self) -> Result<(), Violation> {
         let now = self.now.mono;
@@ -139,7 +147,7 @@ impl Pair {
         self.credited = credited;
         // Nothing is credited that is not at the mint; nothing is taken twice: one payment at
         // most is there and not credited yet.
-        if credited > got || got > credited.saturating_plus(self.config.tick) {
+        if credited > got || got > credited.saturating_plus(self.step()) {
             return Err(Violation::Credit { credited, got });
         }
         let reach = credited
@@ -196,8 +204,8 @@ impl Pair {
     /// One tick, the lead of at most a fifth of it, and drift: the tolerance, and never more than
     /// a tick.
     fn stake(&self, used: Reading) -> Msat {
-        let tick = self.config.tick;
-        let lead = Msat::new(tick.msat() / 5).unwrap_or_default();
+        let tick = self.step();
+        let lead = Msat::new(self.config.tick.msat() / 5).unwrap_or_default();
         let part = used.media_ms.saturating_mul(20) / 1_000;
         let ms = part.max(TOLERANCE_MS.into());
         let claimed = Reading {

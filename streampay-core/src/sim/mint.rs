@@ -93,6 +93,10 @@ impl FakeMint {
         let _ = self.take(purse, seq, Holder::Thief);
     }
 
+    pub(super) fn has_issued(&self, purse: PurseKey) -> bool {
+        self.tokens.contains_key(&(purse, Seq(1)))
+    }
+
     fn issue(&mut self, purse: PurseKey, count: u64, amount: Msat) -> Result<Bytes, BackendError> {
         if !self.tokens.contains_key(&(purse, Seq(1))) {
             let affordable = self

@@ -62,4 +62,6 @@ mod tests_evil;
 #[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
+mod tests_purses;
+#[cfg(test)]
 mod tests_ticks;

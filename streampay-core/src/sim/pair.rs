@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -47,13 +48,16 @@ pub struct Pair {
     pub(super) payer_back: Option<Mono>,
     pub(super) payee_back: Option<Mono>,
     pub(super) mint_back: Mono,
+    /// When the mint of the method `fake` answers again.
+    pub(super) first_back: Mono,
+    pub(super) refuse_openings: u8,
     pub(super) lose_answers: u8,
     pub(super) resume_at: Option<Mono>,
     pub(super) consent_at: Option<Mono>,
     /// When the connection of a process that died goes down.
     pub(super) hang_up_at: Option<Mono>,
     /// Calls on their way to the mint: when they end, whose, which life of that side.
-    pub(super) calls: BTreeMap<(Mono, u64), (Direction, u32, Effect)>,
+    pub(super) calls: BTreeMap<(Mono, u64), (Direction, u32, String, Effect)>,
     pub(super) call_count: u64,
     pub(super) media: BTreeMap<Mono, Reading>,
     pub(super) media_at: Mono,
@@ -137,6 +141,8 @@ impl Pair {
             payer_back: None,
             payee_back: None,
             mint_back: Mono(0),
+            first_back: Mono(0),
+            refuse_openings: 0,
             lose_answers: 0,
             resume_at: None,
             consent_at: None,
@@ -212,7 +218,8 @@ impl Pair {
     fn end_faults(&mut self) {
         self.link.weather = Weather::default();
         self.mint_back = self.now.mono;
-        self.lose_answers = 0;
+        self.first_back = self.now.mono;
+        (self.lose_answers, self.refuse_openings) = (0, 0);
         (self.payer.crash_in, self.payee.crash_in) = (None, None);
     }
 
@@ -319,6 +326,13 @@ impl Pair {
         self.command(Direction::ToPayee, Command::OfferTerms { terms, in_ticks });
     }
 
+    fn top_up(&mut self, amount: Msat) {
+        if self.payer.session.is_some() && !self.payer.is_ended() {
+            self.config.budget = self.config.budget.saturating_plus(amount);
+            self.command(Direction::ToPayer, Command::TopUp(amount));
+        }
+    }
+
     fn strike(&mut self, fault: Fault) {
         let now = self.now.mono;
         match fault {
@@ -333,6 +347,9 @@ impl Pair {
                 self.payee_away_ms = away_ms;
             }
             Fault::MintAway(ms) => self.mint_back = now.after_ms(ms),
+            Fault::FirstMethodAway(ms) => self.first_back = now.after_ms(ms),
+            Fault::RefuseOpenings(count) => self.refuse_openings = count,
+            Fault::TopUp(sat) => self.top_up(Msat::from_sat(sat.into()).unwrap_or_default()),
             Fault::LoseAnswers(count) => self.lose_answers = count,
             Fault::OfferTariff(percent) => self.offer_tariff(percent),
             Fault::PausePayer(ms) => {

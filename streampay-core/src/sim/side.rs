@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -15,6 +16,10 @@ use crate::session::{
 };
 use crate::store::{ChangeSet, MemoryStore, Store, purse_prefix};
 use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
+
+fn machines() -> [FakeBackend; 2] {
+    [FakeBackend::default(), FakeBackend::steps()]
+}
 
 /// Either machine.
 pub(super) enum Session {
@@ -31,7 +36,9 @@ pub(super) enum Config {
 pub(super) struct Side {
     pub(super) config: Config,
     pub(super) session: Option<Session>,
-    machine: FakeBackend,
+    machines: [FakeBackend; 2],
+    /// Which purse is of which method.
+    methods: BTreeMap<PurseId, String>,
     pub(super) store: MemoryStore,
     /// Which session to look for in the store.
     pub(super) id: Option<SessionId>,
@@ -54,7 +61,8 @@ pub(super) struct Side {
 #[derive(Default)]
 pub(super) struct Wants {
     pub(super) sends: Vec<Bytes>,
-    pub(super) effects: Vec<Effect>,
+    /// Calls to make, and their methods.
+    pub(super) effects: Vec<(String, Effect)>,
     pub(super) crashed: bool,
     /// Which life of the process wants it.
     pub(super) life: u32,
@@ -66,7 +74,8 @@ impl Side {
             config,
             id: None,
             session: Some(session),
-            machine: FakeBackend::default(),
+            machines: machines(),
+            methods: BTreeMap::new(),
             store,
             crash_in: None,
             crashes: 0,
@@ -151,7 +160,11 @@ impl Side {
     /// Tells the machine how an effect ended, and the session what the machine says.
     pub(super) fn effect_done(&mut self, now: Now, result: EffectResult) -> Wants {
         let purse = result.purse;
-        let answer = self.machine.effect_done(now, result);
+        let method = self.methods.get(&purse.purse).cloned().unwrap_or_default();
+        let Some(machine) = self.machine(&method) else {
+            return self.wants();
+        };
+        let answer = machine.effect_done(now, result);
         self.input(now, Input::Backend(BackendEvent { purse, answer }))
     }
 
@@ -162,14 +175,11 @@ impl Side {
         fresh: impl FnOnce(&Config) -> Option<Session>,
     ) -> Wants {
         let mut wants = self.wants();
-        self.machine = FakeBackend::default();
+        self.machines = machines();
         let records = self.id.map(crate::store::session_prefix);
         let records = records
             .and_then(|prefix| self.store.scan(&prefix).ok())
             .unwrap_or_default();
-        if let Some(id) = self.id {
-            wants.effects = self.restore_purses(now, id);
-        }
         let restored = self.id.and_then(|id| match &self.config {
             Config::Payer(config) => {
                 let PayerConfig {
@@ -190,6 +200,14 @@ impl Side {
             .ok()
             .map(|payee| Session::Payee(Box::new(payee))),
         });
+        if let (Some(id), Some(session)) = (self.id, &restored) {
+            let purses = match session {
+                Session::Payer(payer) => payer.purses(),
+                Session::Payee(payee) => payee.purses(),
+            };
+            self.methods = purses.into_iter().collect();
+            wants.effects = self.restore_purses(now, id);
+        }
         // What is settled needs no machine; a fresh one tells a peer that comes all the same.
         let over = |session: &Session| match session {
             Session::Payer(_) => false,
@@ -213,7 +231,7 @@ impl Side {
         self.reading = self.reading.max(reading);
     }
 
-    fn restore_purses(&mut self, now: Now, session: SessionId) -> Vec<Effect> {
+    fn restore_purses(&mut self, now: Now, session: SessionId) -> Vec<(String, Effect)> {
         let mut purses: BTreeMap<PurseId, RestoredPurse> = BTreeMap::new();
         let all = self
             .store
@@ -235,10 +253,13 @@ impl Side {
         }
         let mut effects = Vec::new();
         for (purse, records) in purses {
-            let answer = self
-                .machine
-                .restore(now, PurseKey { session, purse }, records);
-            effects.extend(answer.effects);
+            let method = self.methods.get(&purse).cloned().unwrap_or_default();
+            let Some(machine) = self.machine(&method) else {
+                continue;
+            };
+            let answer = machine.restore(now, PurseKey { session, purse }, records);
+            let found = answer.effects.into_iter();
+            effects.extend(found.map(|effect| (method.clone(), effect)));
         }
         effects
     }
@@ -255,9 +276,15 @@ impl Side {
             Output::Persist(changes) => self.append(now, changes),
             Output::Send(bytes) => wants.sends.push(bytes),
             Output::Backend {
-                purse, id, request, ..
+                method,
+                purse,
+                id,
+                request,
             } => {
-                let answer = self.machine.request(now, purse, id, request);
+                self.methods.insert(purse.purse, method.clone());
+                let machine = self.machine(&method);
+                let answer = machine.map(|machine| machine.request(now, purse, id, request));
+                let answer = answer.unwrap_or_default();
                 let event = Input::Backend(BackendEvent { purse, answer });
                 let handled = match self.session.as_mut() {
                     Some(Session::Payer(payer)) => payer.handle(now, event),
@@ -266,7 +293,7 @@ impl Side {
                 };
                 debug_assert!(handled.is_ok() || self.is_ended(), "{handled:?}");
             }
-            Output::Effect { effect, .. } => wants.effects.push(effect),
+            Output::Effect { method, effect } => wants.effects.push((method, effect)),
             Output::Gate(grant) => self.grant = grant,
             Output::Event(event) => {
                 self.dropped |= matches!(event, Event::LinkDown);
@@ -277,6 +304,11 @@ impl Side {
                 self.events.push(event);
             }
         }
+    }
+
+    fn machine(&mut self, method: &str) -> Option<&mut FakeBackend> {
+        let mut machines = self.machines.iter_mut();
+        machines.find(|machine| machine.method() == method)
     }
 
     fn append(&mut self, now: Now, changes: ChangeSet) {

@@ -24,6 +24,9 @@ pub fn fault() -> impl Strategy<Value = Fault> {
         (1_u8..3).prop_map(Fault::LoseAnswers),
         (100_u64..3_000).prop_map(Fault::PausePayer),
         (50_u16..200).prop_map(Fault::OfferTariff),
+        (100_u64..25_000).prop_map(Fault::FirstMethodAway),
+        (1_u8..4).prop_map(Fault::RefuseOpenings),
+        (1_u16..50).prop_map(Fault::TopUp),
     ]
 }
 

@@ -177,6 +177,7 @@ fn meet(unix: u64, change: impl FnOnce(&mut Terms, &mut Policy)) -> Option<Close
     let mut terms = offer(&identity);
     let mut policy = Policy {
         budget: Msat::from_sat(10).unwrap(),
+        max_purse: Msat::from_sat(10).unwrap(),
         max_tariff: terms.tariff,
         max_tick: terms.tick,
         methods: vec![FakeBackend::METHOD.into()],

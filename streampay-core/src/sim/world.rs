@@ -5,9 +5,11 @@ use alloc::vec;
 
 use super::Pair;
 use super::config::Reply;
+use super::fake::FakeBackend;
 use super::link::Direction;
+use super::mint::Call;
 use super::side::{Config, Session, Side, Wants};
-use crate::backend::{BackendError, EffectResult};
+use crate::backend::{BackendError, Effect, EffectResult, RefusalCode};
 use crate::meter::{PauseReason, Reading};
 use crate::session::{
     ChannelIdentity, Command, Entropy, Event, Input, LinkEvent, PayeeSession, PayerSession,
@@ -246,14 +248,14 @@ impl Pair {
                 }
             }
         }
-        for effect in wants.effects {
+        for (method, effect) in wants.effects {
             self.call_count = self.call_count.saturating_add(1);
             let life = wants.life;
-            let at = now.max(self.mint_back).after_ms(MINT_MS);
+            let at = now.max(self.mint_back_for(&method)).after_ms(MINT_MS);
             // A mint that is away does not answer, and the caller gives up after 5 s.
             let at = at.min(now.after_ms(5_000));
             self.calls
-                .insert((at, self.call_count), (from, life, effect));
+                .insert((at, self.call_count), (from, life, method, effect));
         }
         if wants.crashed {
             let back = Some(now.after_ms(self.away_ms(from)));
@@ -266,6 +268,26 @@ impl Pair {
         }
     }
 
+    /// When the mint of this method answers again.
+    fn mint_back_for(&self, method: &str) -> Mono {
+        match method {
+            FakeBackend::METHOD => self.mint_back.max(self.first_back),
+            _ => self.mint_back,
+        }
+    }
+
+    /// A mint that refuses to issue: only what it has not issued yet.
+    fn refuses(&mut self, method: &str, effect: &Effect) -> bool {
+        let refused = self.refuse_openings > 0
+            && method == FakeBackend::METHOD
+            && matches!(Call::from_bytes(&effect.body), Some(Call::Issue { .. }))
+            && !self.mint.has_issued(effect.purse);
+        if refused {
+            self.refuse_openings = self.refuse_openings.saturating_sub(1);
+        }
+        refused
+    }
+
     fn end_calls(&mut self) {
         let now = self.now.mono;
         while let Some(entry) = self
@@ -273,10 +295,12 @@ impl Pair {
             .first_entry()
             .filter(|entry| entry.key().0 <= now)
         {
-            let (of, life, effect) = entry.remove();
-            let away = now < self.mint_back;
+            let (of, life, method, effect) = entry.remove();
+            let away = now < self.mint_back_for(&method);
             let result = if away {
                 Err(BackendError::Transient)
+            } else if self.refuses(&method, &effect) {
+                Err(BackendError::Fatal(RefusalCode::UnknownKeyset))
             } else {
                 self.mint.run(&effect)
             };

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use streampay_core::backend::{
-    Answer, BackendError, BackendMachine, Consumed, Effect, EffectResult, Outcome, PurseOffer,
-    RefusalCode, Request,
+    Answer, BackendError, BackendMachine, Consumed, Effect, EffectResult, Opened, Outcome,
+    PurseOffer, RefusalCode, Request,
 };
 use streampay_core::driver::{EffectRunner, Link, LinkEnd};
 use streampay_core::meter::{Grant, PauseReason, Rate, Reading, Schedule, Tariff};
@@ -58,6 +58,7 @@ fn what_goes_in_and_out_is_plain_data() {
     value::<PurseOffer>();
     value::<Answer>();
     value::<Outcome>();
+    value::<Opened>();
     value::<Effect>();
     value::<EffectResult>();
     value::<BackendError>();

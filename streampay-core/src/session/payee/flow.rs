@@ -5,8 +5,8 @@ use crate::meter::{PauseReason, Reading};
 use crate::session::pace::Backoff;
 use crate::session::record::PurseState;
 use crate::session::{CloseCode, Event};
-use crate::units::{Mono, Msat, PurseId};
-use crate::wire::{Message, Terms};
+use crate::units::{Mono, PurseId};
+use crate::wire::Message;
 
 /// How often a side that does not flow says so again, and its reading near the end of the
 /// credit, in milliseconds.
@@ -224,10 +224,6 @@ impl PayeeSession {
         if let Some(live) = self.live_mut() {
             live.receiving_since.get_or_insert(now);
         }
-    }
-
-    pub(super) fn offered_tick(terms: &Terms) -> Msat {
-        crate::session::payer::tick_amount(terms)
     }
 
     pub(super) fn is_receiving(&self) -> Option<PurseId> {

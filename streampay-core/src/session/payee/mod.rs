@@ -47,7 +47,7 @@ use self::flow::Live;
 use self::handshake::Greeted;
 use super::flow::Flow;
 use super::pace::Backoff;
-use super::record::{PayeePurse, PayeeRecord, find};
+use super::record::{PayeePurse, PayeeRecord, PurseState, find};
 use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     Misbehaviour, Output, SecretKey, Signature,
@@ -300,7 +300,7 @@ impl PayeeSession {
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::OfferTerms { terms, in_ticks } => self.offer_terms(*terms, in_ticks),
-            Command::WriteOff | Command::Agree | Command::Decline => {}
+            Command::WriteOff | Command::Agree | Command::Decline | Command::TopUp(_) => {}
         }
     }
 
@@ -359,9 +359,13 @@ impl PayeeSession {
         record.map_or_else(first, |record| record.common.schedule)
     }
 
-    /// One payment.
+    /// One payment: of the open purse whose steps are largest; the terms' tick where there is
+    /// none.
     fn step(&self) -> Msat {
-        Self::offered_tick(&self.config.terms)
+        let purses = self.record.iter().flat_map(|record| &record.purses);
+        let open = purses.filter(|purse| purse.state == PurseState::Open);
+        open.map(|purse| purse.step)
+            .fold(self.config.terms.tick, Msat::max)
     }
 
     fn sum(&self, part: impl Fn(&PayeePurse) -> Msat) -> Msat {

@@ -117,7 +117,7 @@ impl PayeeSession {
             params: params
                 .map(|method| Bytes::copy_from_slice(&method.params))
                 .unwrap_or_default(),
-            tick: Self::offered_tick(terms),
+            tick: terms.tick,
             payer_key: record.common.peer_key,
             payee_key: self.key.public(),
         };
@@ -130,8 +130,8 @@ impl PayeeSession {
         let Some(record) = &mut self.record else {
             return false;
         };
-        let next = record.purses.last().is_none_or(|last| last.id < id);
-        if !listed || !next || record.purses.len() >= PURSES_MAX {
+        let new = record.purses.iter().all(|purse| purse.id != id);
+        if !listed || !new || record.purses.len() >= PURSES_MAX {
             return false;
         }
         let request = record.common.request_id();
@@ -148,11 +148,12 @@ impl PayeeSession {
             opening: ByteArray::from(opening),
             request,
             settled: Msat::ZERO,
+            step: record.common.terms.0.tick,
         });
         true
     }
 
-    pub(super) fn on_accepted(&mut self, id: PurseId, capacity: Msat) {
+    pub(super) fn on_accepted(&mut self, id: PurseId, capacity: Msat, quantum: Msat) {
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
@@ -161,6 +162,7 @@ impl PayeeSession {
         }
         purse.state = PurseState::Open;
         purse.capacity = capacity;
+        purse.step = purse.step.round_up_to(quantum).unwrap_or(Msat::MAX);
         self.event(Event::PurseOpen {
             purse: id,
             capacity,

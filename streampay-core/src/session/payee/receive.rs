@@ -42,10 +42,10 @@ impl PayeeSession {
     }
 
     fn receive(&mut self, tick: &Tick) {
-        let amount = Self::offered_tick(&self.config.terms);
         let Some(purse) = self.purse(tick.purse) else {
             return;
         };
+        let amount = purse.step;
         let fits =
             purse.credited.plus(amount) == Ok(tick.cumulative) && tick.cumulative <= purse.capacity;
         if !fits {
@@ -92,7 +92,7 @@ impl PayeeSession {
 
     pub(super) fn on_outcome(&mut self, id: PurseId, outcome: Outcome) {
         match outcome {
-            Outcome::Accepted { capacity } => self.on_accepted(id, capacity),
+            Outcome::Accepted { capacity, quantum } => self.on_accepted(id, capacity, quantum),
             Outcome::Credited => self.on_credited(id),
             Outcome::Settled { settled } => self.on_settled(id, settled),
             Outcome::Failed(error) => self.on_failed(id, error),

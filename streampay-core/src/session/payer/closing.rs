@@ -115,7 +115,8 @@ impl PayerSession {
 
     /// The same; `again` also repeats what was asked before and has no answer.
     pub(super) fn release(&mut self, again: bool) {
-        if !matches!(self.phase, Phase::Releasing(_)) {
+        let first = !matches!(self.phase, Phase::Releasing(_));
+        if first {
             self.phase = Phase::Releasing(Releasing::default());
         }
         let Some(record) = &mut self.record else {
@@ -133,7 +134,8 @@ impl PayerSession {
                     purse.request = record.common.request_id();
                     asked.push(purse.id);
                 }
-                PurseState::Closing if again => asked.push(purse.id),
+                // Left while the session went on: it may have failed since.
+                PurseState::Closing if again || first => asked.push(purse.id),
                 _ => {}
             }
         }
@@ -216,13 +218,16 @@ impl PayerSession {
         }
     }
 
-    fn ask_to_release(&mut self, id: PurseId) {
+    pub(super) fn ask_to_release(&mut self, id: PurseId) {
         if let Some(request) = self.purse(id).map(|purse| purse.request) {
             self.ask(id, request, Request::Release);
         }
     }
 
     fn settle_if_all_home(&mut self) {
+        if !matches!(self.phase, Phase::Releasing(_)) {
+            return;
+        }
         let Some(record) = &mut self.record else {
             return;
         };

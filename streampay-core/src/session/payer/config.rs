@@ -10,6 +10,9 @@ use crate::units::{Msat, XOnlyKey};
 pub struct Policy {
     /// The most that may leave the wallet for this session, mint fees included, in millisatoshi.
     pub budget: Msat,
+    /// The most that one purse may cost: what one method's mint or one funding is trusted with at
+    /// a time, and what another method can still spend while that one is away.
+    pub max_purse: Msat,
     /// The highest rate of each meter; a meter without one must be free.
     pub max_tariff: Tariff,
     /// The largest single payment. At stake are one, the lead, and drift of up to one more.
@@ -26,6 +29,7 @@ impl Policy {
     pub fn nothing() -> Self {
         Self {
             budget: Msat::ZERO,
+            max_purse: Msat::ZERO,
             max_tariff: Tariff::default(),
             max_tick: Msat::ZERO,
             methods: Vec::new(),

@@ -1,12 +1,14 @@
 //! Live: what flows, and what stops it. Lead, pauses, repetitions, retries.
 
+use alloc::vec::Vec;
+
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
 use crate::meter::{PauseReason, Reading, Tariff};
 use crate::session::Event;
 use crate::session::pace::Backoff;
-use crate::session::record::{Fate, PurseState};
-use crate::units::{Mono, Msat};
+use crate::session::record::{Fate, PayerPurse, PurseState};
+use crate::units::{Mono, Msat, PurseId};
 
 /// The least lead, in milliseconds. Source: DESIGN 1.
 const LEAD_MIN_MS: u64 = 100;
@@ -19,8 +21,6 @@ const HEARTBEAT_MS: u64 = 2_000;
 pub(super) struct Live {
     /// When to say again how things stand; set while nothing flows.
     heartbeat: Option<Mono>,
-    /// No purse opens any more.
-    pub(super) dry: bool,
     /// What the payee says it delivered.
     pub(super) hint: Reading,
     /// When the reading last grew.
@@ -44,7 +44,6 @@ impl Live {
     pub(super) fn new(now: Mono, reading: Reading) -> Self {
         Self {
             heartbeat: None,
-            dry: false,
             hint: Reading::default(),
             progress: now,
             stalled: false,
@@ -198,12 +197,18 @@ impl PayerSession {
     /// True where there is an offer to repeat.
     fn repeat_offers(&mut self) -> bool {
         let purses = self.record.iter().flat_map(|record| &record.purses);
-        let mut offered = purses.filter(|purse| purse.state == PurseState::Offered);
-        let Some(id) = offered.next().map(|purse| purse.id) else {
-            return false;
-        };
-        self.offer_purse(id);
-        true
+        let offered = purses.filter(|purse| purse.state == PurseState::Offered);
+        let offered: Vec<PurseId> = offered.map(|purse| purse.id).collect();
+        let late = (self.live())
+            .is_some_and(|live| live.purse_retry.is_some_and(|retry| retry.is_overdue()));
+        for id in &offered {
+            self.offer_purse(*id);
+            if late {
+                // The payee does not answer: another method may do.
+                self.fail_method(*id);
+            }
+        }
+        !offered.is_empty()
     }
 
     const fn offer_nothing(&mut self) {
@@ -292,10 +297,15 @@ impl PayerSession {
 
     /// The backend is away: nothing is lost, the same again in a while.
     pub(super) fn try_later(&mut self) {
+        self.retry_later();
+        self.pause_for(PauseReason::BackendAway);
+    }
+
+    /// The same, while another purse can pay.
+    pub(super) fn retry_later(&mut self) {
         let now = self.now.mono;
         self.backend_retry
             .get_or_insert_with(|| Backoff::start(now));
-        self.pause_for(PauseReason::BackendAway);
     }
 
     /// Asks the backend again for what it could not do.
@@ -318,12 +328,23 @@ impl PayerSession {
         }
     }
 
-    /// The backend answered: it is back, unless something else is still undone.
+    /// The backend answered, or another purse opened: it goes on, unless something else is still
+    /// undone.
     pub(super) fn backend_is_back(&mut self) {
         if !self.awaits_backend() {
             self.backend_retry = None;
+        }
+        let purses = self.record.iter().flat_map(|record| &record.purses);
+        let held_up = purses.clone().any(Self::awaits_payment) || self.waits_for_purse();
+        if self.backend_retry.is_none() || !held_up {
             self.clear_pause(PauseReason::BackendAway);
         }
+    }
+
+    /// True where the fate of a payment is in the backend's hands.
+    fn awaits_payment(purse: &PayerPurse) -> bool {
+        let pending = purse.pending.as_ref();
+        pending.is_some_and(|pending| pending.payload.is_none() || pending.is_refused())
     }
 
     /// True where the backend owes an answer.
@@ -334,10 +355,7 @@ impl PayerSession {
             PurseState::Opening => true,
             PurseState::Closing => releasing,
             PurseState::Done => false,
-            PurseState::Offered | PurseState::Open => purse
-                .pending
-                .as_ref()
-                .is_some_and(|pending| pending.payload.is_none() || pending.is_refused()),
+            PurseState::Offered | PurseState::Open => Self::awaits_payment(purse),
         })
     }
 

@@ -257,7 +257,7 @@ impl PayerSession {
         if terms.expires <= self.now.unix {
             return Err(CloseCode::TermsExpired);
         }
-        let tick = super::pay::tick_amount(terms);
+        let tick = terms.tick;
         if tick > policy.max_tick || !terms.tariff.is_within(&policy.max_tariff) {
             return Err(CloseCode::OverPolicy);
         }
@@ -294,6 +294,7 @@ impl PayerSession {
             purses: [].into(),
             written_off: Msat::ZERO,
             booked: Reading::default(),
+            topped_up: Msat::ZERO,
         }
     }
 }

@@ -31,7 +31,7 @@ impl PayerSession {
             return own_used;
         };
         let claimed = own.max(live.hint.min(tolerated(own, terms)));
-        let most = own_used.saturating_plus(super::pay::tick_amount(terms));
+        let most = own_used.saturating_plus(self.step());
         self.schedule().used(claimed).min(most)
     }
 
@@ -86,7 +86,7 @@ impl PayerSession {
         let schedule = self.schedule();
         let next = schedule.next.map(|next| lease(next.tariff));
         let lease = lease(schedule.tariff).max(next.unwrap_or_default());
-        let most = [terms.preview, terms.window, terms.tick, lease]
+        let most = [terms.preview, terms.window, self.step(), lease]
             .into_iter()
             .fold(self.paid(), Msat::saturating_plus);
         if self.schedule().used(hint) > most {
@@ -107,11 +107,10 @@ impl PayerSession {
     /// Pauses where the two meters differ by more than a tick.
     pub(super) fn watch_drift(&mut self) {
         let Some(live) = self.live() else { return };
-        let Some(terms) = self.terms() else { return };
         let schedule = self.schedule();
         let own = schedule.used(self.own_reading());
         let drift = schedule.used(live.hint).saturating_minus(own);
-        if drift > super::pay::tick_amount(terms) {
+        if drift > self.step() {
             self.pause_for(PauseReason::Drift);
         }
     }
@@ -120,8 +119,7 @@ impl PayerSession {
         let stall_close_ms = self.config.policy.stall_close_ms;
         let (ahead, now) = (self.ahead(), self.now.mono);
         let flows = self.flow.flows();
-        let waits = (self.terms().map(super::pay::tick_amount))
-            .is_some_and(|tick| self.is_beyond_offer(tick));
+        let waits = self.is_beyond_offer(self.step());
         let Some(live_ms) = self.terms().map(|terms| u64::from(terms.live_ms)) else {
             return;
         };
@@ -150,13 +148,6 @@ impl PayerSession {
         let (hint, lead) = (self.schedule().used(live.hint), self.lead());
         if hint > self.used() && hint.saturating_plus(lead) >= self.paid() {
             self.pause_for(PauseReason::Drift);
-        }
-    }
-
-    /// Ends the session once nothing is left to pay with and what was paid is used.
-    pub(super) fn close_when_used_up(&mut self) {
-        if self.live().is_some_and(|live| live.dry) && self.is_used_up() {
-            self.close(CloseCode::BudgetSpent, false);
         }
     }
 

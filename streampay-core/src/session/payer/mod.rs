@@ -33,10 +33,11 @@ mod handshake;
 mod meter;
 mod output;
 mod pay;
+mod provide;
 mod purses;
+mod receipts;
 
 pub use self::config::{PayerConfig, Policy};
-pub(in crate::session) use self::pay::tick_amount;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -46,6 +47,7 @@ use bytes::Bytes;
 use self::closing::{Closing, Releasing};
 use self::flow::Live;
 use self::handshake::{Binding, Greeting};
+use self::provide::Failed;
 use super::flow::Flow;
 use super::pace::Backoff;
 use super::record::{PayerRecord, find};
@@ -76,6 +78,10 @@ pub struct PayerSession {
     metered: Reading,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,
+    /// Methods that did not work lately.
+    failed: Vec<Failed>,
+    /// Why no purse opened, the last time.
+    trouble: Option<CloseCode>,
     /// True from a restart to the first binding after it: the record may be an old backup.
     restored: bool,
     out: VecDeque<Output>,
@@ -158,6 +164,8 @@ impl PayerSession {
             phase: Phase::Offline,
             flow: Flow::default(),
             backend_retry: None,
+            failed: Vec::new(),
+            trouble: None,
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
@@ -338,6 +346,7 @@ impl PayerSession {
             Command::WriteOff => self.write_off(),
             Command::Agree => self.agree_by_user(),
             Command::Decline => self.decline_offer(),
+            Command::TopUp(amount) => self.top_up(amount),
             Command::OfferTerms { .. } => {}
         }
     }

@@ -6,22 +6,14 @@ use bytes::Bytes;
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Outcome, RefusalCode, Request};
 use crate::meter::PauseReason;
-use crate::session::record::{Fate, PayerPurse, PendingTick, PurseState, StoredEvidence};
-use crate::session::{CloseCode, Event, Misbehaviour};
+use crate::session::record::{Fate, PayerPurse, PendingTick, PurseState};
+use crate::session::{CloseCode, Event};
 use crate::units::{Msat, PurseId};
-use crate::wire::{Ack, Evidence, Message, Nack, Terms, Tick};
+use crate::wire::{Message, Nack, Tick};
 
-/// Whole satoshi: what today's methods can pay. Amounts due are rounded up to it.
-const QUANTUM: u64 = 1000;
 /// Refusals in a row, each taken back, before the payer gives up. Chosen so that one stale token
 /// or cache does not end a stream.
 const REFUSALS_MAX: u8 = 3;
-
-/// One payment under `terms`: the tick, rounded up to whole satoshi.
-pub(in crate::session) fn tick_amount(terms: &Terms) -> Msat {
-    let quantum = Msat::new(QUANTUM).unwrap_or_default();
-    terms.tick.round_up_to(quantum).unwrap_or(Msat::MAX)
-}
 
 impl PayerSession {
     /// Pays the next tick when what is ahead has fallen to the lead.
@@ -35,16 +27,10 @@ impl PayerSession {
         if !flows || under_way || self.ahead() > lead {
             return;
         }
-        let tick = tick_amount(&record.common.terms.0);
-        if self.is_beyond_offer(tick) {
-            return self.close_at_offer();
-        }
-        let can_pay = |purse: &&PayerPurse| {
-            purse.state == PurseState::Open && purse.capacity.saturating_minus(purse.paid) >= tick
-        };
-        match record.purses.iter().find(can_pay).map(|purse| purse.id) {
-            Some(id) => self.pay(id, tick),
-            None => self.close_when_used_up(),
+        match self.paying_purse() {
+            Some((_, step)) if self.is_beyond_offer(step) => self.close_at_offer(),
+            Some((id, step)) => self.pay(id, step),
+            None => self.do_without_purse(),
         }
     }
 
@@ -96,13 +82,7 @@ impl PayerSession {
             Outcome::Failed(BackendError::Transient | BackendError::Unknown)
         );
         match outcome {
-            Outcome::Opened {
-                opening,
-                capacity,
-                cost,
-            } => {
-                self.on_opened(id, &opening, capacity, cost);
-            }
+            Outcome::Opened(opened) => self.on_opened(id, &opened),
             Outcome::Paid { payload } => self.on_made(id, &payload),
             Outcome::Reclaimed => self.on_reclaimed(id),
             Outcome::Spent => self.on_spent(id),
@@ -159,82 +139,6 @@ impl PayerSession {
             live.await_ack(now);
         }
         self.send(&Message::Tick(tick));
-    }
-
-    pub(super) fn on_ack(&mut self, ack: &Ack) {
-        if self.record.is_some() && self.accept_evidence(&ack.evidence) {
-            self.on_hint(ack.evidence.receipt.reading);
-        }
-    }
-
-    /// Takes a receipt, wherever it came in. True where it verifies and fits what was paid.
-    pub(super) fn accept_evidence(&mut self, evidence: &Evidence) -> bool {
-        let Some(record) = &self.record else {
-            return false;
-        };
-        let receipt = evidence.receipt;
-        if receipt.total <= record.common.receipt().total {
-            // An older one, or the same again: it says nothing new.
-            return true;
-        }
-        if !record
-            .common
-            .peer_key
-            .verifies(receipt.hash(self.session), &evidence.signature)
-        {
-            self.misbehaved(Misbehaviour::BadSignature);
-            return false;
-        }
-        let Some(purse) = self.purse(receipt.purse) else {
-            self.misbehaved(Misbehaviour::OverAcknowledged);
-            return false;
-        };
-        let others = self.acknowledged().saturating_minus(purse.acked);
-        // After a restart the record may be an old backup: the payee's receipt brings it forward.
-        let made = receipt.cumulative <= purse.paid && receipt.seq <= purse.seq;
-        let forgotten = self.restored && receipt.cumulative <= purse.capacity;
-        let fits = (made || forgotten) && others.plus(receipt.cumulative) == Ok(receipt.total);
-        if !fits {
-            self.misbehaved(Misbehaviour::OverAcknowledged);
-            return false;
-        }
-        self.acknowledge(evidence);
-        true
-    }
-
-    fn acknowledge(&mut self, evidence: &Evidence) {
-        let receipt = evidence.receipt;
-        let Some(record) = &mut self.record else {
-            return;
-        };
-        record.common.evidence = Some(StoredEvidence(*evidence));
-        let request = record.common.request_id();
-        let Some(purse) = self.purse_mut(receipt.purse) else {
-            return;
-        };
-        purse.acked = receipt.cumulative;
-        let open = matches!(purse.state, PurseState::Offered | PurseState::Open);
-        if receipt.seq >= purse.seq {
-            purse.pending = None;
-            purse.seq = receipt.seq;
-        }
-        purse.paid = purse.paid.max(receipt.cumulative);
-        let now = self.now.mono;
-        if let Some(live) = self.live_mut() {
-            live.acknowledged(now);
-        }
-        self.persist();
-        if open {
-            self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
-        }
-        self.event(Event::TickPaid {
-            seq: receipt.seq,
-            total: receipt.total,
-            reading: receipt.reading,
-        });
-        self.clear_pause(PauseReason::AckOverdue);
-        self.clear_pause(PauseReason::PaymentRefused);
-        self.backend_is_back();
     }
 
     /// A refusal is a hint: nothing is paid in its place before its fate is known.

@@ -6,70 +6,27 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use minicbor::bytes::ByteVec;
 
-use super::{PayerSession, Phase, pay::tick_amount};
-use crate::backend::{BackendError, PurseOffer, RefusalCode, Request};
+use super::{PayerSession, Phase};
+use crate::backend::{BackendError, Opened, PurseOffer, RefusalCode, Request};
 use crate::meter::PauseReason;
 use crate::session::record::{Fate, PayerPurse, PurseState, method_name};
-use crate::session::{CloseCode, Event, Output};
+use crate::session::{Event, Output};
 use crate::units::{Msat, PurseId, RequestId, Seq};
-use crate::wire::{Message, Purse, Terms};
+use crate::wire::{Message, Purse};
 
-/// The most purses of one session. With 64 ticks a purse that is about three days of ticks of
-/// 10 s; the record stays below a few tens of KiB.
-const PURSES_MAX: usize = 400;
-/// A purse with less than so many ticks left is followed by another.
-const LOW_TICKS: u64 = 3;
 /// The largest part of an opening in one message: a message less its frame, rounded down.
 const PART: usize = 15 * 1024;
 
 impl PayerSession {
-    /// The first method of the payer's that the terms list too.
-    pub(super) fn choose_method(&self, terms: &Terms) -> Option<u8> {
-        let position = |wanted: &String| {
-            let at = terms
-                .methods
-                .iter()
-                .position(|method| method.name == *wanted)?;
-            u8::try_from(at).ok()
-        };
-        self.config.policy.methods.iter().find_map(position)
-    }
-
-    /// What the budget leaves for another purse.
-    pub(super) fn budget_left(&self) -> Msat {
-        let cost = self.sum(|purse| purse.cost);
-        self.config.policy.budget.saturating_minus(cost)
-    }
-
-    /// Opens another purse where the ones there are run low and the budget allows it.
-    pub(super) fn provide_purse(&mut self) {
-        let Some(record) = &self.record else { return };
-        let tick = tick_amount(&record.common.terms.0);
-        let Ok(low) = tick.times(LOW_TICKS) else {
-            return;
-        };
-        let usable = |purse: &PayerPurse| match purse.state {
-            PurseState::Opening | PurseState::Offered => true,
-            PurseState::Open => purse.capacity.saturating_minus(purse.paid) >= low,
-            PurseState::Closing | PurseState::Done => false,
-        };
-        let dry = self.live().is_some_and(|live| live.dry);
-        if dry || record.purses.iter().any(usable) || record.purses.len() >= PURSES_MAX {
-            return;
-        }
-        let budget = self.budget_left();
-        match self.choose_method(&record.common.terms.0) {
-            Some(method) if budget >= tick => self.open_purse(method, budget),
-            _ => self.run_dry(),
-        }
-    }
-
-    fn open_purse(&mut self, method: u8, budget: Msat) {
+    /// Opens a purse of at most `budget`.
+    pub(super) fn open_purse(&mut self, method: u8, budget: Msat) {
+        let opened = self.now.unix.0;
         let Some(record) = &mut self.record else {
             return;
         };
         let id = PurseId(u32::try_from(record.purses.len()).unwrap_or(u32::MAX));
         let request = record.common.request_id();
+        let step = record.common.terms.0.tick;
         record.purses.push(PayerPurse {
             id,
             method,
@@ -83,6 +40,9 @@ impl PayerSession {
             opening: ByteVec::from(Vec::new()),
             request,
             refunded: Msat::ZERO,
+            step,
+            opened,
+            until: None,
         });
         self.persist();
         self.ask_to_open(id);
@@ -98,7 +58,7 @@ impl PayerSession {
             params: params
                 .map(|method| Bytes::copy_from_slice(&method.params))
                 .unwrap_or_default(),
-            tick: tick_amount(terms),
+            tick: terms.tick,
             payer_key: self.key.public(),
             payee_key: record.common.peer_key,
         };
@@ -125,21 +85,37 @@ impl PayerSession {
         });
     }
 
-    pub(super) fn on_opened(&mut self, id: PurseId, opening: &Bytes, capacity: Msat, cost: Msat) {
+    pub(super) fn on_opened(&mut self, id: PurseId, opened: &Opened) {
+        let max_tick = self.config.policy.max_tick;
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
         if purse.state != PurseState::Opening {
             return;
         }
-        purse.capacity = capacity;
-        purse.cost = cost;
-        purse.opening = opening.to_vec().into();
+        purse.capacity = opened.capacity;
+        purse.cost = opened.cost;
+        purse.step = purse.step.round_up_to(opened.quantum).unwrap_or(Msat::MAX);
+        purse.until = opened.usable_until.map(|until| until.0);
+        purse.opening = opened.opening.to_vec().into();
         purse.state = PurseState::Offered;
+        let (method, too_coarse) = (purse.method, purse.step > max_tick);
         if !self.in_session() {
             return self.release_purses_if_closing();
         }
+        if too_coarse {
+            return self.leave_purse(id, RefusalCode::WrongAmount);
+        }
+        self.forgive_method(method);
         self.offer_purse(id);
+    }
+
+    /// Nothing can be paid from it: it comes home, and another method is tried.
+    fn leave_purse(&mut self, id: PurseId, code: RefusalCode) {
+        self.event(Event::PurseRefused { purse: id, code });
+        self.fail_method(id);
+        self.note_failure(code);
+        self.retire_purse(id);
     }
 
     /// Shows the payee what opens the purse, in parts.
@@ -185,6 +161,8 @@ impl PayerSession {
             purse: id,
             capacity,
         });
+        self.trouble = None;
+        self.backend_is_back();
     }
 
     pub(super) fn on_purse_refused(&mut self, id: PurseId, code: RefusalCode) {
@@ -194,40 +172,25 @@ impl PayerSession {
         if !matches!(self.phase, Phase::Live(_)) || !offered {
             return;
         }
-        self.event(Event::PurseRefused { purse: id, code });
-        self.close(CloseCode::BackendFailed, false);
+        self.leave_purse(id, code);
     }
 
     pub(super) fn open_failed(&mut self, id: PurseId, error: BackendError) {
         self.event(Event::BackendTrouble { error });
+        self.fail_method(id);
         match error {
-            BackendError::Transient | BackendError::Unknown => self.try_later(),
-            BackendError::Rejected(..) | BackendError::Fatal(_) => {
+            // It may yet open; until then another may do.
+            BackendError::Transient | BackendError::Unknown => self.retry_later(),
+            BackendError::Rejected(code, _) | BackendError::Fatal(code) => {
                 // It never opened: it holds nothing and costs nothing.
                 if let Some(purse) = self.purse_mut(id) {
                     purse.state = PurseState::Done;
                     purse.capacity = Msat::ZERO;
                     purse.cost = Msat::ZERO;
                 }
-                self.run_dry();
+                self.note_failure(code);
                 self.release_purses_if_closing();
             }
-        }
-    }
-
-    /// No purse opens any more. What is open is used up; where nothing was ever paid there is
-    /// nothing to wait for.
-    fn run_dry(&mut self) {
-        if let Some(live) = self.live_mut() {
-            live.dry = true;
-        }
-        let any_open = self
-            .record
-            .iter()
-            .flat_map(|record| &record.purses)
-            .any(|purse| matches!(purse.state, PurseState::Open | PurseState::Offered));
-        if !any_open && matches!(self.phase, Phase::Live(_)) {
-            self.close(CloseCode::InsufficientFunds, false);
         }
     }
 
@@ -257,6 +220,7 @@ impl PayerSession {
         for purse in purses {
             match (&purse.state, &purse.pending) {
                 (PurseState::Opening, _) => self.ask_to_open(purse.id),
+                (PurseState::Closing, _) => self.ask_to_release(purse.id),
                 (_, Some(pending)) if pending.payload.is_none() => self.ask_to_pay(purse.id),
                 (PurseState::Open, Some(pending)) if pending.is_refused() => {
                     self.ask_to_reclaim(purse.id);
