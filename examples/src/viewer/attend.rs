@@ -246,11 +246,11 @@ mod tests {
     #[test]
     fn one_key_pauses_and_goes_on_by_what_the_session_says() {
         let mut waits = Waits::default();
-        let pause = Command::Pause(PauseReason::ByPayer);
-        assert_eq!(waits.orders(Wish::TogglePause), [pause.clone()]);
+        let pause = [Command::Pause(PauseReason::ByPayer)];
+        assert_eq!(waits.orders(Wish::TogglePause), pause);
         waits.note(&paused(PauseReason::ByPayer));
         assert_eq!(waits.orders(Wish::TogglePause), [Command::Resume]);
         waits.note(&Event::Resumed);
-        assert_eq!(waits.orders(Wish::TogglePause), [pause]);
+        assert_eq!(waits.orders(Wish::TogglePause), pause);
     }
 }
