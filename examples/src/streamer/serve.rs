@@ -96,6 +96,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     };
     let payee = PayeeConfig {
         identity: home.identity.clone(),
+        preview_left: Msat::ZERO,
         terms,
         unpaid_ms: UNPAID_MS,
     };

@@ -86,6 +86,7 @@ fn configs() -> (PayerConfig, PayeeConfig) {
         payer,
         PayeeConfig {
             identity: payee,
+            preview_left: Msat::MAX,
             terms,
             unpaid_ms: 30_000,
         },

@@ -1,8 +1,10 @@
 //! What ties a session to one connection and one set of terms.
 
+use alloc::vec::Vec;
+
 use super::crypto::{Hash, SecretKey, Signature, TaggedHash};
 use crate::units::{SessionId, XOnlyKey};
-use crate::wire::VERSION;
+use crate::wire::{VERSION, VERSIONS_MAX};
 
 /// The SHA-256 of both sides' DTLS certificates, as presented in the handshake. Spec: session 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -22,8 +24,36 @@ pub enum Role {
     Payee,
 }
 
+/// What this library speaks, best first.
+pub(crate) const VERSIONS: &[u16] = &[VERSION];
+/// The feature bits that it understands.
+pub(crate) const FEATURES: u64 = 0;
+/// Bits that must be understood: every other one, from the lowest. Spec: registry, features.
+const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
+
+/// What a hello offers, and what the welcome chose of it. Both are bound, so that nobody on the
+/// way can take the better ones out.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    pub(crate) versions: Vec<u16>,
+    pub(crate) offered: u64,
+    pub(crate) version: u16,
+    pub(crate) features: u64,
+}
+
+/// The best version that both sides speak.
+pub(crate) fn best_version(offered: &[u16]) -> Option<u16> {
+    let mut own = VERSIONS.iter().copied();
+    own.find(|version| offered.contains(version))
+}
+
+/// True where every bit that must be understood is.
+pub(crate) const fn understands(features: u64) -> bool {
+    features & EVEN_BITS & !FEATURES == 0
+}
+
 /// Everything that both sides must agree on before money moves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Binding {
     pub(crate) session: SessionId,
     pub(crate) payer_nonce: [u8; 32],
@@ -36,13 +66,23 @@ pub(crate) struct Binding {
     pub(crate) terms: Hash,
     /// The session's first binding, or zeros in the first.
     pub(crate) root: [u8; 32],
+    pub(crate) choice: Choice,
 }
 
 impl Binding {
     /// `cb`. Spec: session 2.3.
     pub(crate) fn hash(&self) -> Hash {
-        TaggedHash::new("streampay/bind/v1")
-            .u64(u64::from(VERSION))
+        let choice = &self.choice;
+        // Eight numbers, whatever was offered: zero is no version.
+        let none = core::iter::repeat(&0);
+        let versions = choice.versions.iter().chain(none).take(VERSIONS_MAX);
+        versions
+            .fold(TaggedHash::new("streampay/bind/v1"), |hash, version| {
+                hash.u64(u64::from(*version))
+            })
+            .u64(choice.offered)
+            .u64(u64::from(choice.version))
+            .u64(choice.features)
             .bytes32(&self.session.0)
             .bytes32(&self.payer_nonce)
             .bytes32(&self.payee_nonce)

@@ -1,8 +1,8 @@
-use super::CloseCode;
+use super::{CloseCode, MediaGrant};
 use crate::backend::{BackendError, RefusalCode};
 use crate::meter::{PauseReason, Reading};
 use crate::units::{Msat, PurseId, Seq, SessionId};
-use crate::wire::{Terms, WireError};
+use crate::wire::{Evidence, Terms, WireError};
 
 /// What the user should know. Each says why, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,6 +40,11 @@ pub enum Event {
         /// What the payee says it has delivered.
         reading: Reading,
     },
+    /// Payer: something for the media came with an ack.
+    Grant(MediaGrant),
+    /// Payer: the receipt that was asked for, verified and durable. A receipt for nothing where
+    /// nothing is paid.
+    Receipt(Evidence),
     /// Payee: a tick was accepted and is durable.
     TickReceived {
         /// Which tick of its purse.
@@ -197,6 +202,9 @@ pub enum ApiMisuse {
     /// The monotonic clock went backwards.
     #[error("the monotonic clock went backwards")]
     TimeWentBack,
+    /// A grant longer than 64 bytes.
+    #[error("a grant is longer than 64 bytes")]
+    GrantTooLong,
     /// An offer that is agreed to has not begun.
     #[error("an offer that is agreed to has not begun")]
     OfferPending,

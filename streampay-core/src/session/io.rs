@@ -45,6 +45,11 @@ pub enum Command {
     /// Payer: so much more than the policy's budget may leave the wallet for this session, and
     /// methods that failed are tried again.
     TopUp(Msat),
+    /// Payee: something for the payer's media, as a key of the next epoch, that rides on every
+    /// ack from here on. Misuse above 64 bytes.
+    Grant(MediaGrant),
+    /// Payer: ask for the newest receipt; [`Event::Receipt`] follows.
+    RequestReceipt,
     /// Payee: offer other terms from at least so many ticks on. The payer's consent makes them
     /// hold; without it the session ends there. Misuse where there is no bound connection, where
     /// an agreed offer has not begun, or where more differs than title, tariff and expiry.
@@ -58,6 +63,17 @@ pub enum Command {
     Agree,
     /// Payer: do not; the session ends where they would begin.
     Decline,
+}
+
+/// What rides on an ack for the media, at most 64 bytes. A secret; never printed.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct MediaGrant(pub Bytes);
+
+impl core::fmt::Debug for MediaGrant {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "MediaGrant({} bytes)", self.0.len())
+    }
 }
 
 /// A connection came or went.

@@ -17,7 +17,7 @@ pub use binding::{ChannelIdentity, Role};
 pub use close::CloseCode;
 pub use crypto::{BadKey, Entropy, Hash, SecretKey, Signature, TaggedHash};
 pub use event::{ApiMisuse, Event, Misbehaviour};
-pub use io::{BackendEvent, Command, Input, LinkEvent, Output};
+pub use io::{BackendEvent, Command, Input, LinkEvent, MediaGrant, Output};
 pub use payee::{PayeeConfig, PayeeSession};
 pub use payer::{PayerConfig, PayerSession, Policy};
 pub use receipt::Receipt;

@@ -229,6 +229,9 @@ pub(super) struct PayeeRecord {
     pub(super) common: Common,
     #[n(1)]
     pub(super) purses: Vec<PayeePurse>,
+    /// What may be used before the first payment: the terms' preview, as far as budgets left it.
+    #[n(2)]
+    pub(super) preview: Msat,
 }
 
 /// The payee's side of a purse.

@@ -82,6 +82,10 @@ pub struct PairConfig {
     pub window: Msat,
     /// The preview.
     pub preview: Msat,
+    /// What the payee's budgets leave of the preview.
+    pub preview_left: Msat,
+    /// How long the session can be resumed, in seconds.
+    pub resumable_s: u32,
     /// Somebody in the middle ends both connections: each side sees another channel.
     pub mitm: bool,
     /// The user consents to drift half a second after it paused the session.
@@ -102,6 +106,8 @@ impl Default for PairConfig {
             wallet: sat(1_000),
             window: Msat::ZERO,
             preview: Msat::ZERO,
+            preview_left: Msat::MAX,
+            resumable_s: 86_400,
             mitm: false,
             consents: true,
             reply: Reply::Agree,
@@ -138,7 +144,7 @@ pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
                 params: Vec::new(),
             })
             .into(),
-        resumable_s: 86_400,
+        resumable_s: config.resumable_s,
         expires: Unix(u64::MAX),
         payee: payee.public(),
     }

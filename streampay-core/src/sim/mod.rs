@@ -65,3 +65,5 @@ mod tests_flow;
 mod tests_purses;
 #[cfg(test)]
 mod tests_ticks;
+#[cfg(test)]
+mod tests_words;

@@ -95,6 +95,7 @@ impl Pair {
         };
         let payee_config = PayeeConfig {
             identity: payee_key,
+            preview_left: config.preview_left,
             terms,
             unpaid_ms: 600_000,
         };

@@ -125,7 +125,7 @@ fn weather(seed: u64, faults: &[(u64, Fault)]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 900, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_weather_keeps_the_bounds_and_settles(seed: u64, faults in faults(30_000)) {

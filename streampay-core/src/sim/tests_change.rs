@@ -166,14 +166,14 @@ fn is_of_offer(bytes: &bytes::Bytes) -> bool {
 #[test]
 fn any_message_of_an_offer_may_be_lost_twice_or_late() {
     // Which messages of the offer suffer, and what from: nothing, lost, twice, after the next.
-    for pattern in 0..4_u32.pow(4) {
+    for pattern in 0..4_u32.pow(3) {
         let (mut pair, mut seen) = (replying(Reply::Agree), 0);
         let mut late = std::collections::BTreeMap::<Direction, Vec<bytes::Bytes>>::new();
         pair.tamper(move |to, bytes| {
             if !is_of_offer(bytes) {
                 return vec![bytes.clone()];
             }
-            let how = pattern / 4_u32.pow(seen.min(4)) % 4;
+            let how = pattern / 4_u32.pow(seen.min(3)) % 4;
             seen += 1;
             let held = late.remove(&to).unwrap_or_default();
             match how {

@@ -191,6 +191,7 @@ fn meet(unix: u64, change: impl FnOnce(&mut Terms, &mut Policy)) -> Option<Close
     };
     let payee = PayeeConfig {
         identity,
+        preview_left: Msat::MAX,
         terms,
         unpaid_ms: 60_000,
     };

@@ -85,7 +85,7 @@ impl PayeeSession {
 
     fn forget_connection(&mut self, code: CloseCode) {
         if self.record.is_some() {
-            self.phase = Phase::Offline;
+            self.go_offline();
             self.event(Event::LinkDown);
         } else {
             self.event(Event::Closed {
@@ -286,6 +286,7 @@ impl PayeeSession {
             self.ask_again();
             return self.settle_if_closing();
         }
+        self.go_offline();
         self.ask_again();
     }
 

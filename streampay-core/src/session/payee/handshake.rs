@@ -7,7 +7,9 @@ use minicbor::bytes::ByteArray;
 
 use super::{Live, PayeeSession, Phase, Up};
 use crate::meter::{PauseReason, Reading, Schedule};
-use crate::session::binding::{Binding, role_hash, sign_binding};
+use crate::session::binding::{
+    Binding, Choice, FEATURES, best_version, role_hash, sign_binding, understands,
+};
 use crate::session::record::{Common, PayeeRecord, StoredEvidence, StoredKey, StoredTerms};
 use crate::session::{
     ChannelIdentity, CloseCode, Entropy, Event, Hash, Misbehaviour, Output, Role,
@@ -41,7 +43,7 @@ impl PayeeSession {
         self.up = None;
         match self.phase {
             Phase::Waiting { .. } | Phase::Greeted(_) | Phase::Live(_) => {
-                self.phase = Phase::Offline;
+                self.go_offline();
                 self.shut_gate(PauseReason::LinkDown);
                 self.event(Event::LinkDown);
                 if self.record.is_none() {
@@ -73,10 +75,11 @@ impl PayeeSession {
     }
 
     fn greet(&mut self, hello: &Hello) {
-        match self.judge(hello) {
-            Ok(()) => {}
+        let choice = match self.judge(hello) {
+            Ok(choice) => choice,
             Err(code) => return self.refuse(code),
-        }
+        };
+        let (version, features) = (choice.version, choice.features);
         let Some(up) = self.up.clone() else { return };
         if let Some(evidence) = &hello.evidence {
             self.catch_up(evidence);
@@ -95,12 +98,13 @@ impl PayeeSession {
             channel: up.identity,
             terms: self.config.terms.hash(),
             root: hello.root.unwrap_or_default(),
+            choice,
         }
         .hash();
         let welcome = encode(&Message::Welcome(Welcome {
             session: hello.session,
-            version: VERSION,
-            features: 0,
+            version,
+            features,
             nonce,
             session_key: self.key.public(),
             terms: self.config.terms.clone(),
@@ -118,10 +122,14 @@ impl PayeeSession {
     }
 
     /// Whether this hello may open, or resume, this session.
-    fn judge(&self, hello: &Hello) -> Result<(), CloseCode> {
-        if !hello.versions.contains(&VERSION) || hello.features != 0 {
-            return Err(CloseCode::Incompatible);
-        }
+    fn judge(&self, hello: &Hello) -> Result<Choice, CloseCode> {
+        let version = best_version(&hello.versions).filter(|_| understands(hello.features));
+        let choice = Choice {
+            versions: hello.versions.clone(),
+            offered: hello.features,
+            version: version.ok_or(CloseCode::Incompatible)?,
+            features: hello.features & FEATURES,
+        };
         let Some(record) = &self.record else {
             // A payer that was bound and never got a receipt may have been bound before our
             // record was durable; one with a receipt was not.
@@ -132,13 +140,13 @@ impl PayeeSession {
             return if expired {
                 Err(CloseCode::TermsExpired)
             } else {
-                Ok(())
+                Ok(choice)
             };
         };
         if !self.is_ours(hello) {
             return Err(CloseCode::Misbehaved);
         }
-        record.common.close_code().map_or(Ok(()), Err)
+        record.common.close_code().map_or(Ok(choice), Err)
     }
 
     /// True where this hello names the session and the keys of our record.
@@ -163,7 +171,7 @@ impl PayeeSession {
             });
             self.phase = Phase::Ended;
         } else {
-            self.phase = Phase::Offline;
+            self.go_offline();
             self.event(Event::LinkDown);
         }
     }
@@ -197,6 +205,7 @@ impl PayeeSession {
         }
         let receiving = self.is_receiving().is_some();
         self.phase = Phase::Live(Live::new(self.now.mono, receiving));
+        self.resume_by = None;
         self.flow.reconnect();
         self.persist();
         self.say_ready();
@@ -209,6 +218,24 @@ impl PayeeSession {
         self.grant();
         self.take_up_offer();
         self.beat();
+    }
+
+    /// From here on the session can be resumed for so long as its terms say.
+    pub(super) fn go_offline(&mut self) {
+        self.phase = Phase::Offline;
+        let record = self.record.as_ref();
+        let resumable_s = record.map(|record| u64::from(record.common.terms.0.resumable_s));
+        let now = self.now.mono;
+        let by = resumable_s.map(|s| now.after_ms(s.saturating_mul(1_000)));
+        // Connections that nobody binds do not make it longer.
+        self.resume_by = self.resume_by.or(by);
+    }
+
+    pub(super) fn close_if_not_resumed(&mut self) {
+        let now = self.now.mono;
+        if self.resume_by.take_if(|by| now >= *by).is_some() {
+            self.close(CloseCode::TimedOut, false);
+        }
     }
 
     fn say_ready(&mut self) {
@@ -277,6 +304,7 @@ impl PayeeSession {
                 agreed: None,
             },
             purses: [].into(),
+            preview: self.config.terms.preview.min(self.config.preview_left),
         }
     }
 }

@@ -12,14 +12,23 @@ impl PayeeSession {
     /// Everything that may be used: preview, credit and window, and nothing of what is only
     /// offered.
     pub(super) fn reach(&self) -> Msat {
-        let terms = &self.config.terms;
+        let preview = self.record.as_ref().map(|record| record.preview);
         let reach = self
             .credited()
-            .saturating_plus(terms.preview)
-            .saturating_plus(terms.window);
+            .saturating_plus(preview.unwrap_or_default())
+            .saturating_plus(self.config.terms.window);
         let common = self.record.as_ref().map(|record| &record.common);
         let ceiling = common.and_then(|common| common.ceiling());
         ceiling.map_or(reach, |ceiling| reach.min(ceiling))
+    }
+
+    /// What was used of the free preview.
+    #[must_use]
+    pub fn preview_used(&self) -> Msat {
+        let preview = self.record.as_ref().map(|record| record.preview);
+        let used = self.schedule().used(self.metered);
+        used.saturating_minus(self.credited())
+            .min(preview.unwrap_or_default())
     }
 
     pub(super) fn on_usage(&mut self, reading: Reading) {

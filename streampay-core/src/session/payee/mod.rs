@@ -50,12 +50,12 @@ use super::pace::Backoff;
 use super::record::{PayeePurse, PayeeRecord, PurseState, find};
 use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
-    Misbehaviour, Output, SecretKey, Signature,
+    MediaGrant, Misbehaviour, Output, SecretKey, Signature,
 };
 use crate::meter::{Grant, Reading, Schedule};
 use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, SessionId};
-use crate::wire::{Message, Terms, decode};
+use crate::wire::{GRANT_MAX, Message, Terms, decode};
 
 /// Messages that make no sense before the payee gives up on its peer. Chosen arbitrarily: a
 /// sound peer sends none.
@@ -76,8 +76,12 @@ pub struct PayeeSession {
     flow: Flow,
     /// What the own meter reads; after a restart the lease, for all of it may be used.
     metered: Reading,
+    /// What rides on acks.
+    grant: Option<MediaGrant>,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,
+    /// When a session that is known and not connected ends.
+    resume_by: Option<Mono>,
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
@@ -118,7 +122,9 @@ impl PayeeSession {
             phase: Phase::Offline,
             flow: Flow::default(),
             metered: Reading::default(),
+            grant: None,
             backend_retry: None,
+            resume_by: None,
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
@@ -142,6 +148,8 @@ impl PayeeSession {
         let config = PayeeConfig {
             identity,
             terms: record.common.terms.0.clone(),
+            // What this session has of it stands in its record.
+            preview_left: Msat::ZERO,
             unpaid_ms,
         };
         let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
@@ -155,7 +163,9 @@ impl PayeeSession {
             up: None,
             phase: Phase::Offline,
             flow: Flow::default(),
+            grant: None,
             backend_retry: None,
+            resume_by: None,
             out: VecDeque::new(),
             now,
             nonsense: 0,
@@ -202,7 +212,7 @@ impl PayeeSession {
     pub fn poll_timeout(&self) -> Option<Mono> {
         let phase = match &self.phase {
             Phase::Ended => return None,
-            Phase::Offline => None,
+            Phase::Offline => self.resume_by,
             Phase::Waiting { deadline } => Some(*deadline),
             Phase::Greeted(greeted) => Some(greeted.deadline),
             Phase::Live(live) => self.live_timeout(live),
@@ -260,6 +270,9 @@ impl PayeeSession {
             Input::Backend(event) if Some(event.purse.session) != self.session => {
                 Err(ApiMisuse::WrongSession)
             }
+            Input::Command(Command::Grant(grant)) if grant.0.len() > GRANT_MAX => {
+                Err(ApiMisuse::GrantTooLong)
+            }
             Input::Command(Command::OfferTerms { terms, .. }) => self.check_offer(terms),
             _ => Ok(()),
         }
@@ -288,6 +301,7 @@ impl PayeeSession {
             Message::Pause(pause) => self.on_peer_flow(pause.epoch, Some(pause.reason)),
             Message::Resume(resume) => self.on_peer_flow(resume.epoch, None),
             Message::Close(close) => self.close(close.code, true),
+            Message::ReceiptRequest => self.say_receipt(),
             Message::Agree(agree) => self.on_agree(agree.offer),
             Message::Decline(decline) => self.on_decline(decline.offer),
             other => self.misbehaved(Misbehaviour::Unexpected(other.number())),
@@ -300,7 +314,12 @@ impl PayeeSession {
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::OfferTerms { terms, in_ticks } => self.offer_terms(*terms, in_ticks),
-            Command::WriteOff | Command::Agree | Command::Decline | Command::TopUp(_) => {}
+            Command::Grant(grant) => self.grant_media(grant),
+            Command::WriteOff
+            | Command::Agree
+            | Command::Decline
+            | Command::TopUp(_)
+            | Command::RequestReceipt => {}
         }
     }
 
@@ -320,7 +339,8 @@ impl PayeeSession {
         let now = self.now.mono;
         self.retry_backend();
         match &self.phase {
-            Phase::Offline | Phase::Ended => {}
+            Phase::Offline => self.close_if_not_resumed(),
+            Phase::Ended => {}
             Phase::Waiting { deadline } if now >= *deadline => self.give_up(),
             Phase::Greeted(greeted) if now >= greeted.deadline => self.give_up(),
             Phase::Waiting { .. } | Phase::Greeted(_) => {}

@@ -6,9 +6,9 @@ use minicbor::bytes::ByteArray;
 use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use crate::session::record::{PurseState, ReceivingTick, StoredEvidence};
-use crate::session::{CloseCode, Event, Misbehaviour, Output, Receipt, TaggedHash};
+use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Output, Receipt, TaggedHash};
 use crate::units::{PurseId, Seq};
-use crate::wire::{Ack, Message, Nack, Tick, encode};
+use crate::wire::{Ack, Evidence, Message, Nack, Tick, encode};
 
 impl PayeeSession {
     pub(super) fn on_tick(&mut self, tick: &Tick) {
@@ -132,15 +132,35 @@ impl PayeeSession {
         };
         let evidence = receipt.sign(record.common.session, &self.key);
         record.common.evidence = Some(StoredEvidence(evidence));
-        self.send_in_live(&Message::Ack(Ack {
-            evidence,
-            grant: None,
-        }));
+        self.say_ack(evidence);
         self.event(Event::TickReceived { seq, total });
         self.renew_offer();
         self.backend_is_back();
         self.grant();
         self.settle_if_closing();
+    }
+
+    fn say_ack(&mut self, evidence: Evidence) {
+        let grant = self.grant.as_ref().map(|grant| grant.0.clone());
+        self.send_in_live(&Message::Ack(Ack { evidence, grant }));
+    }
+
+    /// Something for the media rides on the last ack again, and on every one that follows.
+    pub(super) fn grant_media(&mut self, grant: MediaGrant) {
+        self.grant = Some(grant);
+        let record = self.record.as_ref();
+        if let Some(evidence) = record.and_then(|record| record.common.evidence()) {
+            self.say_ack(evidence);
+        }
+    }
+
+    /// The newest receipt; one for nothing where nothing is paid.
+    pub(super) fn say_receipt(&mut self) {
+        let Some(record) = &self.record else { return };
+        let common = &record.common;
+        let nothing = || Receipt::default().sign(common.session, &self.key);
+        let evidence = common.evidence().unwrap_or_else(nothing);
+        self.say_ack(evidence);
     }
 
     fn on_failed(&mut self, id: PurseId, error: BackendError) {
@@ -239,10 +259,7 @@ impl PayeeSession {
                 let nack = Bytes::copy_from_slice(refusal);
                 self.out.push_back(Output::Send(nack));
             }
-            (None, Some(evidence)) => self.send(&Message::Ack(Ack {
-                evidence,
-                grant: None,
-            })),
+            (None, Some(evidence)) => self.say_ack(evidence),
             (None, None) => {}
         }
     }

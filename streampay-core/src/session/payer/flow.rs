@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
 use crate::meter::{PauseReason, Reading, Tariff};
@@ -37,6 +39,9 @@ pub(super) struct Live {
     purse_retry: Option<Backoff>,
     /// When to say again that an offer is agreed to.
     pub(super) agree_retry: Option<Backoff>,
+    /// What came for the media last.
+    pub(super) grant: Option<Bytes>,
+    pub(super) wants_receipt: bool,
     refusals: u8,
 }
 
@@ -55,6 +60,8 @@ impl Live {
             ack_retry: None,
             purse_retry: None,
             agree_retry: None,
+            grant: None,
+            wants_receipt: false,
             refusals: 0,
         }
     }

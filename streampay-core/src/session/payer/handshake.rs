@@ -4,7 +4,9 @@ use minicbor::bytes::ByteArray;
 
 use super::{Live, PayerSession, Phase, Up};
 use crate::meter::{Reading, Schedule};
-use crate::session::binding::{Binding as Bound, role_hash, sign_binding};
+use crate::session::binding::{
+    Binding as Bound, Choice, FEATURES, VERSIONS, role_hash, sign_binding, understands,
+};
 use crate::session::pace::Backoff;
 use crate::session::record::{Common, PayerRecord, StoredKey, StoredTerms};
 use crate::session::{ChannelIdentity, CloseCode, Entropy, Event, Misbehaviour, Role, Signature};
@@ -62,7 +64,7 @@ impl PayerSession {
         self.up = None;
         match self.phase {
             Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {
-                self.phase = Phase::Offline;
+                self.go_offline();
                 self.event(Event::LinkDown);
                 if let Some(record) = &mut self.record {
                     record.common.reading = record.common.reading.max(self.metered);
@@ -153,6 +155,7 @@ impl PayerSession {
             return self.misbehaved(Misbehaviour::Changed);
         }
         self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
+        self.resume_by = None;
         self.flow.reconnect();
         self.event(Event::Bound {
             session: self.session,
@@ -168,12 +171,30 @@ impl PayerSession {
         self.show_again();
     }
 
+    /// From here on the session can be resumed for so long as its terms say.
+    pub(super) fn go_offline(&mut self) {
+        self.phase = Phase::Offline;
+        let record = self.record.as_ref();
+        let resumable_s = record.map(|record| u64::from(record.common.terms.0.resumable_s));
+        let now = self.now.mono;
+        let by = resumable_s.map(|s| now.after_ms(s.saturating_mul(1_000)));
+        // Connections that nobody binds do not make it longer.
+        self.resume_by = self.resume_by.or(by);
+    }
+
+    pub(super) fn close_if_not_resumed(&mut self) {
+        let now = self.now.mono;
+        if self.resume_by.take_if(|by| now >= *by).is_some() {
+            self.close(CloseCode::TimedOut, false);
+        }
+    }
+
     fn say_hello(&mut self, nonce: [u8; 32]) {
         let common = self.record.as_ref().map(|record| &record.common);
         let hello = Hello {
             session: self.session,
-            versions: [VERSION].into(),
-            features: 0,
+            versions: VERSIONS.into(),
+            features: FEATURES,
             nonce,
             identity: self.config.identity.public(),
             session_key: self.key.public(),
@@ -192,7 +213,7 @@ impl PayerSession {
 
     pub(super) fn handshake_failed(&mut self, code: CloseCode) {
         if self.record.is_some() {
-            self.phase = Phase::Offline;
+            self.go_offline();
             self.event(Event::LinkDown);
         } else {
             self.close(code, false);
@@ -215,6 +236,12 @@ impl PayerSession {
                 .as_ref()
                 .map(|record| *record.common.root)
                 .unwrap_or_default(),
+            choice: Choice {
+                versions: VERSIONS.into(),
+                offered: FEATURES,
+                version: welcome.version,
+                features: welcome.features,
+            },
         }
     }
 
@@ -222,7 +249,7 @@ impl PayerSession {
         if welcome.session != self.session {
             return Err(Verdict::Misbehaved(Misbehaviour::Changed));
         }
-        if welcome.version != VERSION || welcome.features != 0 {
+        if !VERSIONS.contains(&welcome.version) || !understands(welcome.features) {
             return Err(Verdict::Refuse(CloseCode::Incompatible));
         }
         let payee = self.config.payee;

@@ -84,6 +84,8 @@ pub struct PayerSession {
     trouble: Option<CloseCode>,
     /// True from a restart to the first binding after it: the record may be an old backup.
     restored: bool,
+    /// When a session that is known and not connected ends.
+    resume_by: Option<Mono>,
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
@@ -166,6 +168,7 @@ impl PayerSession {
             backend_retry: None,
             failed: Vec::new(),
             trouble: None,
+            resume_by: None,
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
@@ -210,7 +213,8 @@ impl PayerSession {
     pub fn poll_timeout(&self) -> Option<Mono> {
         let phase = match &self.phase {
             Phase::Ended => return None,
-            Phase::Offline | Phase::Releasing(_) => None,
+            Phase::Offline => self.resume_by,
+            Phase::Releasing(_) => None,
             Phase::Greeting(greeting) => Some(greeting.timeout()),
             Phase::Binding(binding) => Some(binding.timeout()),
             Phase::Live(live) => live.timeout(self.flow.flows()),
@@ -347,7 +351,8 @@ impl PayerSession {
             Command::Agree => self.agree_by_user(),
             Command::Decline => self.decline_offer(),
             Command::TopUp(amount) => self.top_up(amount),
-            Command::OfferTerms { .. } => {}
+            Command::RequestReceipt => self.request_receipt(),
+            Command::OfferTerms { .. } | Command::Grant(_) => {}
         }
     }
 
@@ -365,7 +370,8 @@ impl PayerSession {
     fn advance(&mut self) {
         self.retry_backend();
         match &self.phase {
-            Phase::Offline | Phase::Releasing(_) | Phase::Ended => {}
+            Phase::Offline => self.close_if_not_resumed(),
+            Phase::Releasing(_) | Phase::Ended => {}
             Phase::Greeting(_) | Phase::Binding(_) => self.advance_handshake(),
             Phase::Live(_) => self.advance_live(),
             Phase::Closing(_) => self.advance_closing(),

@@ -210,6 +210,7 @@ impl PayerSession {
         if purses.any(refused) {
             self.flow.add(PauseReason::PaymentRefused);
         }
+        self.go_offline();
         self.ask_again();
     }
 

@@ -1,17 +1,67 @@
 //! What the payee acknowledges: verified, kept, never more than was paid.
 
+use bytes::Bytes;
+
 use super::PayerSession;
 use crate::backend::Request;
 use crate::meter::PauseReason;
 use crate::session::record::{PurseState, StoredEvidence};
-use crate::session::{Event, Misbehaviour};
-use crate::wire::{Ack, Evidence};
+use crate::session::{Event, MediaGrant, Misbehaviour};
+use crate::wire::{Ack, Evidence, Message};
 
 impl PayerSession {
     pub(super) fn on_ack(&mut self, ack: &Ack) {
-        if self.record.is_some() && self.accept_evidence(&ack.evidence) {
-            self.on_hint(ack.evidence.receipt.reading);
+        if self.record.is_none() || !self.accept_evidence(&ack.evidence) {
+            return;
         }
+        self.on_hint(ack.evidence.receipt.reading);
+        self.take_receipt(&ack.evidence);
+        if let Some(grant) = &ack.grant {
+            self.take_grant(grant);
+        }
+    }
+
+    fn take_grant(&mut self, grant: &Bytes) {
+        let Some(live) = self.live_mut() else { return };
+        if live.grant.as_ref() != Some(grant) {
+            live.grant = Some(grant.clone());
+            self.event(Event::Grant(MediaGrant(grant.clone())));
+        }
+    }
+
+    pub(super) fn request_receipt(&mut self) {
+        if let Some(live) = self.live_mut() {
+            live.wants_receipt = true;
+            self.send(&Message::ReceiptRequest);
+        }
+    }
+
+    /// The receipt that was asked for: the newest one there is, signed.
+    fn take_receipt(&mut self, evidence: &Evidence) {
+        let wanted = self.live().is_some_and(|live| live.wants_receipt);
+        let Some(record) = self.record.as_mut().filter(|_| wanted) else {
+            return;
+        };
+        let common = &mut record.common;
+        if evidence.receipt.total < common.receipt().total {
+            return;
+        }
+        let hash = evidence.receipt.hash(self.session);
+        if !common.peer_key.verifies(hash, &evidence.signature) {
+            return self.misbehaved(Misbehaviour::BadSignature);
+        }
+        common.evidence = Some(StoredEvidence(*evidence));
+        self.persist();
+        if let Some(live) = self.live_mut() {
+            live.wants_receipt = false;
+        }
+        self.event(Event::Receipt(*evidence));
+    }
+
+    /// The newest receipt of the payee, signed by its key of the session.
+    #[must_use]
+    pub fn receipt(&self) -> Option<Evidence> {
+        self.record.as_ref()?.common.evidence()
     }
 
     /// Takes a receipt, wherever it came in. True where it verifies and fits what was paid.
