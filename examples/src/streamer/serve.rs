@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use streampay_cashu::{AcceptedMint, SwapMachine, SwapParams};
-use streampay_core::session::{CloseCode, PayeeConfig};
+use streampay_core::session::PayeeConfig;
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::{Method, Terms};
 use streampay_media::source::{FileOptions, Source};
@@ -106,7 +106,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         let _ = axum::serve(listener, service).await;
     });
     tasks.spawn(sessions.clone().accept(payee, arrivals));
-    tokio::spawn(sessions.clone().finish(None));
+    tokio::spawn(sessions.clone().take_up());
     Ok(Serving {
         link,
         sessions,
@@ -136,7 +136,7 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     let sessions = Sessions::new(home, report);
-    Ok(sessions.finish(Some(CloseCode::Done)).await?)
+    Ok(sessions.close_all().await?)
 }
 
 fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {

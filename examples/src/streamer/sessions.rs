@@ -1,4 +1,4 @@
-//! The streamer's sessions: one for every viewer, finished after a crash, closed at the end.
+//! The streamer's sessions: one for every viewer, taken up after a crash, closed at the end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,13 +7,14 @@ use std::time::Duration;
 use streampay_core::driver::{
     Connected, Link, LinkEnd, Node, Ports, SessionTask, Stopped, UserPorts, entropy,
 };
+use streampay_core::meter::Grant;
 use streampay_core::session::{CloseCode, Command, Event, PayeeConfig, PayeeSession, SecretKey};
-use streampay_core::store::StoreError;
+use streampay_core::store::{Key, StoreError};
 use streampay_core::units::SessionId;
 use streampay_core::wire::peek_session;
-use streampay_media::whep::Arrival;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use streampay_media::peer::ViewerConnection;
+use streampay_media::whep::{Arrival, UnboundPlace};
+use tokio::sync::{mpsc, watch};
 
 use crate::error::AppError;
 use crate::home::Home;
@@ -23,30 +24,49 @@ use crate::report::Report;
 const HELLO_WAIT: Duration = Duration::from_secs(15);
 /// How long a bound viewer may stay without paying, in milliseconds.
 pub(super) const UNPAID_MS: u64 = 30_000;
-/// How long finishing one session may take; a mint that is away longer is asked again next time.
-const FINISH: Duration = Duration::from_secs(30);
-/// How many sessions are finished at once.
-const FINISH_AT_ONCE: usize = 8;
-/// How long live sessions have to close when the streamer ends.
-const GOODBYE: Duration = Duration::from_secs(10);
 
-/// All sessions of one process.
+/// All sessions of one process. Each that is not over has a task, with a viewer or without.
 pub(super) struct Sessions {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     identity: SecretKey,
-    report: Report,
-    live: Mutex<HashMap<SessionId, mpsc::Sender<Command>>>,
+    pub(super) report: Report,
+    slots: Mutex<HashMap<SessionId, Slot>>,
+}
+
+/// How to reach a session's task.
+#[derive(Clone)]
+pub(super) struct Slot {
+    pub(super) commands: mpsc::Sender<Command>,
+    /// One may wait while the session's last connection is still there, for a stranger cannot push
+    /// the real viewer out. A viewer that does not get in comes again.
+    connections: mpsc::Sender<Connection>,
+}
+
+/// A viewer whose first message named its session.
+struct Connection {
+    link: Link,
+    media: ViewerConnection,
+    place: UnboundPlace,
+}
+
+/// A session's end of its slot.
+struct Doors {
+    connections: mpsc::Receiver<Connection>,
+    ports: Ports,
+    user: UserPorts,
 }
 
 /// What the store has of a session.
-enum Found {
+pub(super) enum Found {
     /// Nothing.
     New,
     /// This, to go on with.
-    Task(Box<(SessionTask<PayeeSession>, UserPorts)>),
+    Session(Box<PayeeSession>, Vec<(Key, Vec<u8>)>),
     /// Something that cannot be gone on with.
     Unusable(StoreError),
 }
+
+type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
     pub(super) fn new(home: &Home, report: Report) -> Arc<Self> {
@@ -54,11 +74,11 @@ impl Sessions {
             node: home.node.clone(),
             identity: home.identity.clone(),
             report,
-            live: Mutex::default(),
+            slots: Mutex::default(),
         })
     }
 
-    async fn find(&self, id: SessionId) -> Result<Found, StoreError> {
+    pub(super) async fn find(&self, id: SessionId) -> Result<Found, StoreError> {
         let records = self.node.records_of(id).await?;
         if records.is_empty() {
             return Ok(Found::New);
@@ -66,12 +86,7 @@ impl Sessions {
         let (identity, now) = (self.identity.clone(), self.node.clock().now());
         let restored = PayeeSession::restore(identity, UNPAID_MS, now, id, &records);
         Ok(match restored {
-            Ok(session) => {
-                let (ports, user) = Ports::pair();
-                let node = self.node.clone();
-                let task = SessionTask::restored(node, id, session, &records, ports);
-                Found::Task(Box::new((task, user)))
-            }
+            Ok(session) => Found::Session(Box::new(session), records),
             Err(error) => Found::Unusable(error),
         })
     }
@@ -93,11 +108,11 @@ impl Sessions {
         }
     }
 
-    /// One viewer, from its first message to the end of its connection.
+    /// Leads a viewer to its session: the one that is there, or a new one.
     async fn welcome(&self, payee: PayeeConfig, arrival: Arrival) -> Result<(), AppError> {
         let Arrival {
             mut link,
-            mut connection,
+            connection: media,
             place,
             ..
         } = arrival;
@@ -108,165 +123,197 @@ impl Sessions {
         let Ok(id) = peek_session(&hello) else {
             return Ok(());
         };
-        // While the session's last connection is still there, another one has to wait: it comes
-        // again, and a stranger cannot push the real viewer out.
-        let Some(claim) = Claim::take(self, id) else {
+        let link = with_first(link, hello).await;
+        let connection = Connection { link, media, place };
+        let Some(doors) = self.enter(id, Some(connection)) else {
             return Ok(());
         };
-        let (mut task, user) = match self.find(id).await? {
-            Found::Task(found) => *found,
+        let _leaves = Leaves(self, id);
+        let (task, doors) = match self.find(id).await? {
+            Found::Session(session, records) => self.restored(id, *session, &records, doors),
             Found::Unusable(error) => return Err(error.into()),
             Found::New => {
                 let entropy = entropy().map_err(AppError::io("no randomness"))?;
                 let session = PayeeSession::new(payee, &entropy)
                     .map_err(|_| AppError::Failed("a one in 2^128 chance; try again"))?;
-                let (ports, user) = Ports::pair();
-                (SessionTask::new(self.node.clone(), session, ports), user)
+                doors.with(|ports| SessionTask::new(self.node.clone(), session, ports))
             }
         };
-        claim.listens(user.commands.clone());
-        let initial = task.session().reading();
-        let usage = connection.start(user.gate.clone(), initial)?;
-        let meter = usage.clone();
-        let link = with_first(link, hello).await;
-        let watcher = tokio::spawn(tell(user, place, id, self.report));
-        if task.run(Some(Connected { link, usage })).await == Stopped::StoreFailed {
-            let line = "the store failed; nothing more is accepted from this viewer";
-            self.report.tell(line);
+        self.live(id, task, doors).await?;
+        Ok(())
+    }
+
+    /// Hands the connection to the session's task. Where there is none, the caller is to be it.
+    fn enter(&self, id: SessionId, connection: Option<Connection>) -> Option<Doors> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(&id) {
+            if let Some(connection) = connection {
+                let _ = slot.connections.try_send(connection);
+            }
+            return None;
         }
-        let (sent, total) = (*connection.sent().borrow(), *meter.borrow());
+        let (ports, user) = Ports::pair();
+        let (connections, from) = mpsc::channel(1);
+        if let Some(connection) = connection {
+            let _ = connections.try_send(connection);
+        }
+        let commands = user.commands.clone();
+        slots.insert(
+            id,
+            Slot {
+                commands,
+                connections,
+            },
+        );
+        drop(slots);
+        Some(Doors {
+            connections: from,
+            ports,
+            user,
+        })
+    }
+
+    fn restored(
+        &self,
+        id: SessionId,
+        session: PayeeSession,
+        records: &[(Key, Vec<u8>)],
+        doors: Doors,
+    ) -> (Task, (mpsc::Receiver<Connection>, UserPorts)) {
+        let node = self.node.clone();
+        doors.with(|ports| SessionTask::restored(node, id, session, records, ports))
+    }
+
+    /// A session over all its connections, until it is over: closed, or not resumed in time.
+    async fn live(
+        &self,
+        id: SessionId,
+        mut task: Task,
+        (mut connections, user): (mpsc::Receiver<Connection>, UserPorts),
+    ) -> Result<(), StoreError> {
+        let gate = user.gate.clone();
+        let place = Arc::new(Mutex::new(None));
+        let watcher = tokio::spawn(tell(user.events, place.clone(), id, self.report));
+        drop(user.commands);
+        let ended = loop {
+            match task.idle(connections.recv()).await {
+                Ok(Some(Some(connection))) => {
+                    match self.over(id, &mut task, connection, &gate, &place).await {
+                        Stopped::LinkDown => {}
+                        Stopped::StoreFailed => break Err(StoreError::Failed),
+                        _ => break Ok(()),
+                    }
+                }
+                Ok(_) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            // Nobody resumes what nothing was paid for: a stranger's session ends with its
+            // connection.
+            if task.session().credited().is_zero() {
+                task.tell(Command::Close(CloseCode::Done)).await?;
+                task.run(None).await;
+                break Ok(());
+            }
+        };
+        drop(task);
+        let _ = watcher.await;
+        ended
+    }
+
+    /// One connection of a session.
+    async fn over(
+        &self,
+        id: SessionId,
+        task: &mut Task,
+        connection: Connection,
+        gate: &watch::Receiver<Grant>,
+        place: &Mutex<Option<UnboundPlace>>,
+    ) -> Stopped {
+        let Connection {
+            link,
+            mut media,
+            place: of_this,
+        } = connection;
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(of_this);
+        let Ok(usage) = media.start(gate.clone(), task.session().reading()) else {
+            return Stopped::LinkDown;
+        };
+        let meter = usage.clone();
+        let stopped = task.run(Some(Connected { link, usage })).await;
+        let (sent, total) = (*media.sent().borrow(), *meter.borrow());
         let fields = serde_json::json!({
             "side": "streamer", "session": id.to_string(), "media_ms": total.media_ms,
             "video_packets": sent.video, "audio_packets": sent.audio,
         });
         self.report.say("viewer_gone", fields);
-        connection.closer().close().await;
-        drop(task);
-        let _ = watcher.await;
-        Ok(())
+        media.closer().close().await;
+        stopped
     }
 
-    /// What a crash interrupted is finished: a payment whose swap had begun is redeemed. With a
-    /// code, every session that is not over is closed with it, and settled. True where nothing
-    /// is left to do then.
-    pub(super) async fn finish(
-        self: Arc<Self>,
-        close: Option<CloseCode>,
-    ) -> Result<bool, StoreError> {
-        let mut under_way = JoinSet::new();
-        let mut all_well = true;
-        for id in self.node.sessions().await? {
-            if under_way.len() >= FINISH_AT_ONCE
-                && let Some(done) = under_way.join_next().await
-            {
-                all_well &= done.unwrap_or(false);
-            }
-            under_way.spawn(self.clone().finish_one(id, close));
+    /// Takes up every session that is not over: what a crash interrupted is finished, a payment
+    /// whose swap had begun is redeemed, and its viewer may come back.
+    pub(super) async fn take_up(self: Arc<Self>) {
+        let ids = self.node.sessions().await.unwrap_or_default();
+        for id in ids {
+            let sessions = self.clone();
+            // A viewer that is back already has done so.
+            let Some(doors) = sessions.enter(id, None) else {
+                continue;
+            };
+            let found = sessions.find(id).await;
+            tokio::spawn(async move {
+                let _leaves = Leaves(&sessions, id);
+                let gone_on = match found {
+                    Ok(Found::Session(session, records)) if !session.is_settled() => {
+                        let (task, doors) = sessions.restored(id, *session, &records, doors);
+                        sessions.live(id, task, doors).await
+                    }
+                    // This folder was a viewer's too; or it is over.
+                    Ok(Found::Session(..) | Found::New) => Ok(()),
+                    Ok(Found::Unusable(StoreError::OtherRole)) => Ok(()),
+                    Ok(Found::Unusable(error)) | Err(error) => Err(error),
+                };
+                if let Err(error) = gone_on {
+                    sessions.report.tell(&format!("session {id}: {error}"));
+                }
+            });
         }
-        while let Some(done) = under_way.join_next().await {
-            all_well &= done.unwrap_or(false);
-        }
-        Ok(all_well)
     }
 
-    async fn finish_one(self: Arc<Self>, id: SessionId, close: Option<CloseCode>) -> bool {
-        // A viewer that is back already finishes it by itself.
-        let Some(_claim) = Claim::take(&self, id) else {
-            return true;
-        };
-        let (mut task, user) = match self.find(id).await {
-            Ok(Found::Task(found)) => *found,
-            // This folder was a viewer's too.
-            Ok(Found::New | Found::Unusable(StoreError::OtherRole)) => return true,
-            Ok(Found::Unusable(error)) | Err(error) => {
-                self.report.tell(&format!("session {id}: {error}"));
-                return false;
-            }
-        };
-        if task.session().is_settled() {
-            return true;
-        }
-        let watcher = tokio::spawn(tell_events(user, id, self.report));
-        if let Some(code) = close
-            && task.tell(Command::Close(code)).await.is_err()
-        {
-            return false;
-        }
-        let ran = tokio::time::timeout(FINISH, task.run(None)).await;
-        let settled = task.session().is_settled();
-        drop(task);
-        let _ = watcher.await;
-        settled || (close.is_none() && ran.is_ok())
-    }
-
-    /// Closes every live session and waits until each has told its viewer.
-    pub(super) async fn goodbye(&self) {
-        let live: Vec<_> = self.lock().values().cloned().collect();
-        for commands in live {
-            let _ = commands.send(Command::Close(CloseCode::Done)).await;
-        }
-        let all_gone = async {
-            while !self.lock().is_empty() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let _ = tokio::time::timeout(GOODBYE, all_gone).await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<Command>>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to run a session; given back when dropped.
-struct Claim<'a> {
-    sessions: &'a Sessions,
-    id: SessionId,
-}
-
-impl<'a> Claim<'a> {
-    fn take(sessions: &'a Sessions, id: SessionId) -> Option<Self> {
-        let mut live = sessions.lock();
-        if live.contains_key(&id) {
-            return None;
-        }
-        // Deaf until it says who listens.
-        let (deaf, _) = mpsc::channel(1);
-        live.insert(id, deaf);
-        drop(live);
-        Some(Self { sessions, id })
-    }
-
-    fn listens(&self, commands: mpsc::Sender<Command>) {
-        self.sessions.lock().insert(self.id, commands);
+impl Doors {
+    fn with(
+        self,
+        task: impl FnOnce(Ports) -> Task,
+    ) -> (Task, (mpsc::Receiver<Connection>, UserPorts)) {
+        (task(self.ports), (self.connections, self.user))
     }
 }
 
-impl Drop for Claim<'_> {
+/// Frees the session's slot when dropped.
+struct Leaves<'a>(&'a Sessions, SessionId);
+
+impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.sessions.lock().remove(&self.id);
+        self.0.lock().remove(&self.1);
     }
 }
 
-async fn tell(
-    mut user: UserPorts,
-    place: streampay_media::whep::UnboundPlace,
+pub(super) async fn tell(
+    mut events: mpsc::Receiver<Event>,
+    place: Arc<Mutex<Option<UnboundPlace>>>,
     id: SessionId,
     report: Report,
 ) {
-    let mut place = Some(place);
-    while let Some(event) = user.events.recv().await {
-        if matches!(event, Event::Bound { .. })
-            && let Some(place) = place.take()
-        {
-            place.bound();
+    while let Some(event) = events.recv().await {
+        if matches!(event, Event::Bound { .. }) {
+            let place = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+            place.into_iter().for_each(UnboundPlace::bound);
         }
-        report.of_session("streamer", id, &event);
-    }
-}
-
-async fn tell_events(mut user: UserPorts, id: SessionId, report: Report) {
-    while let Some(event) = user.events.recv().await {
         report.of_session("streamer", id, &event);
     }
 }

@@ -109,7 +109,7 @@ async fn select(wallet: &Wallet, tick: u64, limit: Limit) -> Result<Vec<Proof>, 
         }
         tokens = tokens.saturating_sub(1);
     }
-    Err(POOR)
+    Err(limit.poor(total))
 }
 
 /// What a tick of `tick` costs the payer beyond itself, at the wallet's mint with the keys that it
@@ -149,6 +149,15 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// Why a wallet with so much pays for no token: it holds too little, or may not spend more.
+    const fn poor(self, total: u64) -> BackendError {
+        if total > self.budget {
+            BackendError::Fatal(RefusalCode::OverBudget)
+        } else {
+            POOR
+        }
+    }
+
     /// How many tokens of `face` the inputs pay for, after the fee of splitting them.
     async fn tokens_from(
         self,
@@ -194,7 +203,7 @@ async fn draw(
     let affordable = limit.tokens_from(wallet, &inputs, face).await?;
     let count = affordable.min(tokens_max(&token));
     if count == 0 {
-        return Err(POOR);
+        return Err(limit.poor(total));
     }
     let rest = worth.saturating_sub(count.saturating_mul(face));
     let change = split(rest, &denominations(&set)).ok_or(DEAR)?;

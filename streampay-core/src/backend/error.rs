@@ -109,4 +109,6 @@ crate::codes::coded! {
     FeeTooHigh = 13, "the mint's fee is too high for this tick";
     /// The request does not fit what the purse has done so far.
     OutOfOrder = 14, "it does not follow what came before";
+    /// What the payer may still spend does not cover a payment and its fees.
+    OverBudget = 15, "the budget does not cover another payment and its fees";
 }

@@ -17,6 +17,8 @@ pub trait SessionMachine: Send {
     fn poll_timeout(&self) -> Option<Mono>;
     /// True once the session is over.
     fn is_ended(&self) -> bool;
+    /// True where nothing happens without another connection, until it can be resumed no more.
+    fn waits_for_link(&self) -> bool;
     /// True once all money is where it belongs.
     fn is_settled(&self) -> bool;
     /// The session's name; none before its first hello.
@@ -42,6 +44,10 @@ macro_rules! session_machine {
 
             fn is_ended(&self) -> bool {
                 self.is_ended()
+            }
+
+            fn waits_for_link(&self) -> bool {
+                self.waits_for_link()
             }
 
             fn is_settled(&self) -> bool {

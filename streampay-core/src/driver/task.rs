@@ -180,15 +180,48 @@ impl<S: SessionMachine> SessionTask<S> {
                 self.forget();
                 return Stopped::Ended;
             }
-            if link.is_none() && self.under_way == 0 && self.session.poll_timeout().is_none() {
+            let nothing_due = self.session.poll_timeout().is_none();
+            let idle = self.under_way == 0 && (nothing_due || self.session.waits_for_link());
+            if link.is_none() && idle {
                 return Stopped::LinkDown;
             }
             match self.wait(link.as_mut(), usage.as_mut()).await {
-                Wake::Input(input) => self.input(input),
-                Wake::Finished(finished) => self.finished(finished),
                 Wake::LinkGone => self.drop_link(&mut link, &mut usage),
-                Wake::CommandsGone => self.commands_gone = true,
+                woken => self.woken(woken),
             }
+        }
+    }
+
+    /// Keeps the session without a connection until `wake` is ready: none once it is over, because
+    /// nobody resumed it in time or somebody closed it. Unlike a dropped [`SessionTask::run`],
+    /// which is a crash, this leaves the session as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] where an output could not be made durable.
+    pub async fn idle<T>(
+        &mut self,
+        wake: impl Future<Output = T>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut wake = core::pin::pin!(wake);
+        loop {
+            self.drain(None).await?;
+            if self.session.is_ended() {
+                self.forget();
+                return Ok(None);
+            }
+            tokio::select! {
+                value = &mut wake => return Ok(Some(value)),
+                woken = self.wait(None, None) => self.woken(woken),
+            }
+        }
+    }
+
+    fn woken(&mut self, woken: Wake) {
+        match woken {
+            Wake::Input(input) => self.input(input),
+            Wake::Finished(finished) => self.finished(finished),
+            Wake::CommandsGone => self.commands_gone = true,
+            Wake::LinkGone => {}
         }
     }
 

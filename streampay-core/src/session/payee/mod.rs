@@ -253,6 +253,12 @@ impl PayeeSession {
         matches!(self.phase, Phase::Ended)
     }
 
+    /// True where nothing happens without another connection, until it can be resumed no more.
+    #[must_use]
+    pub const fn waits_for_link(&self) -> bool {
+        matches!(self.phase, Phase::Offline) && self.backend_retry.is_none()
+    }
+
     /// True once all money is where it belongs.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -129,6 +129,7 @@ impl PayerSession {
     pub(super) const fn note_failure(&mut self, code: RefusalCode) {
         self.trouble = Some(match code {
             RefusalCode::InsufficientFunds => CloseCode::InsufficientFunds,
+            RefusalCode::OverBudget => CloseCode::BudgetSpent,
             _ => CloseCode::BackendFailed,
         });
     }

@@ -1,0 +1,79 @@
+//! Closing sessions: all that are open, when the streamer ends or recovers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use streampay_core::driver::{Ports, SessionTask};
+use streampay_core::session::{CloseCode, Command};
+use streampay_core::store::StoreError;
+use streampay_core::units::SessionId;
+use tokio::task::JoinSet;
+
+use super::sessions::{Found, Sessions, tell};
+
+/// How long closing one session may take; a mint that is away longer is asked again next time.
+const CLOSE: Duration = Duration::from_secs(30);
+/// How many sessions are closed at once.
+const CLOSE_AT_ONCE: usize = 8;
+/// How long live sessions have to close when the streamer ends.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+impl Sessions {
+    /// Closes every session that is not over, and settles it. True where nothing is left to do.
+    pub(super) async fn close_all(self: Arc<Self>) -> Result<bool, StoreError> {
+        let mut under_way = JoinSet::new();
+        let mut all_well = true;
+        for id in self.node.sessions().await? {
+            if under_way.len() >= CLOSE_AT_ONCE
+                && let Some(done) = under_way.join_next().await
+            {
+                all_well &= done.unwrap_or(false);
+            }
+            under_way.spawn(self.clone().close_one(id));
+        }
+        while let Some(done) = under_way.join_next().await {
+            all_well &= done.unwrap_or(false);
+        }
+        Ok(all_well)
+    }
+
+    async fn close_one(self: Arc<Self>, id: SessionId) -> bool {
+        let (session, records) = match self.find(id).await {
+            Ok(Found::Session(session, records)) => (session, records),
+            // This folder was a viewer's too.
+            Ok(Found::New | Found::Unusable(StoreError::OtherRole)) => return true,
+            Ok(Found::Unusable(error)) | Err(error) => {
+                self.report.tell(&format!("session {id}: {error}"));
+                return false;
+            }
+        };
+        if session.is_settled() {
+            return true;
+        }
+        let (ports, user) = Ports::pair();
+        let mut task = SessionTask::restored(self.node.clone(), id, *session, &records, ports);
+        let watcher = tokio::spawn(tell(user.events, Arc::default(), id, self.report));
+        let closing = task.tell(Command::Close(CloseCode::Done)).await;
+        if closing.is_ok() {
+            let _ = tokio::time::timeout(CLOSE, task.run(None)).await;
+        }
+        let settled = task.session().is_settled();
+        drop(task);
+        let _ = watcher.await;
+        settled
+    }
+
+    /// Closes every session that has a task, and waits until each has told its viewer.
+    pub(super) async fn goodbye(&self) {
+        let slots: Vec<_> = self.lock().values().cloned().collect();
+        for slot in slots {
+            let _ = slot.commands.send(Command::Close(CloseCode::Done)).await;
+        }
+        let all_gone = async {
+            while !self.lock().is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, all_gone).await;
+    }
+}
