@@ -6,6 +6,7 @@ mod crypto;
 mod event;
 mod flow;
 mod io;
+mod lease;
 mod offer;
 mod pace;
 mod payee;

@@ -12,6 +12,8 @@ use crate::wire::{Method, Terms};
 
 /// The dearest tariff that the payer's policy allows, in percent of the first one.
 pub(super) const PERCENT_MAX: u16 = 300;
+/// Bytes by which the two byte meters may always differ.
+pub(super) const TOLERANCE_BYTES: u64 = 64 * 1024;
 /// The least tolerance of the two meters in the terms, in milliseconds.
 pub(super) const TOLERANCE_MS: u32 = 200;
 
@@ -70,6 +72,8 @@ pub struct PairConfig {
     pub seed: u64,
     /// One tick, in millisatoshi; a second costs as much.
     pub tick: Msat,
+    /// The price of 100 000 bytes besides, in millisatoshi; a packet has up to 20 000.
+    pub bytes_msat: u64,
     /// The payer's budget.
     pub budget: Msat,
     /// The most that one purse may cost.
@@ -100,6 +104,7 @@ impl Default for PairConfig {
         Self {
             seed: 1,
             tick: sat(2),
+            bytes_msat: 0,
             budget: sat(200),
             max_purse: sat(40),
             methods: vec![FakeBackend::METHOD, FakeBackend::STEPS],
@@ -122,9 +127,11 @@ pub(super) fn tariff(config: &PairConfig) -> Tariff {
 /// So many percent of the first tariff.
 pub(super) fn tariff_of(config: &PairConfig, percent: u16) -> Tariff {
     let msat = config.tick.times(percent.into()).unwrap_or_default();
+    let bytes = config.bytes_msat.saturating_mul(percent.into());
+    let bytes = Msat::new(bytes).ok().filter(|msat| !msat.is_zero());
     Tariff {
         time: Rate::new(msat, 100_000).ok(),
-        bytes: None,
+        bytes: bytes.and_then(|msat| Rate::new(msat, 10_000_000).ok()),
     }
 }
 

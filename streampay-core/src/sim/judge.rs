@@ -1,7 +1,7 @@
 //! What must hold at each step of a run. Source: DESIGN 1.
 
 use super::Pair;
-use super::config::{TOLERANCE_MS, tariff};
+use super::config::{TOLERANCE_BYTES, TOLERANCE_MS, tariff};
 use super::fake::FakeBackend;
 use crate::meter::{Reading, Schedule};
 use crate::session::Event;
@@ -190,7 +190,7 @@ impl Pair {
         // What came, by the truth; and what the user consented to count as used or lost.
         let reading = Reading {
             media_ms: self.received.media_ms.saturating_add(booked.media_ms),
-            bytes: 0,
+            bytes: self.received.bytes.saturating_add(booked.bytes),
         };
         let used = self.price(reading);
         let most = self.stake(reading).saturating_plus(used);
@@ -207,10 +207,11 @@ impl Pair {
         let tick = self.step();
         let lead = Msat::new(self.config.tick.msat() / 5).unwrap_or_default();
         let part = used.media_ms.saturating_mul(20) / 1_000;
+        let part_bytes = used.bytes.saturating_mul(20) / 1_000;
         let ms = part.max(TOLERANCE_MS.into());
         let claimed = Reading {
             media_ms: used.media_ms.saturating_add(ms),
-            bytes: 0,
+            bytes: used.bytes.saturating_add(part_bytes.max(TOLERANCE_BYTES)),
         };
         let drift = self.price(claimed).saturating_minus(self.price(used));
         tick.saturating_plus(lead).saturating_plus(drift.min(tick))

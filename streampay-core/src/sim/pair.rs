@@ -61,6 +61,8 @@ pub struct Pair {
     pub(super) call_count: u64,
     pub(super) media: BTreeMap<Mono, Reading>,
     pub(super) media_at: Mono,
+    /// The bytes of the next packet.
+    pub(super) next_bytes: u64,
     /// What passed the gate, and what of it came to the payer.
     pub(super) delivered: Reading,
     pub(super) received: Reading,
@@ -152,6 +154,7 @@ impl Pair {
             call_count: 0,
             media: BTreeMap::new(),
             media_at: Mono(0),
+            next_bytes: 0,
             delivered: Reading::default(),
             received: Reading::default(),
             overcount_ms: 0,

@@ -338,9 +338,8 @@ impl Pair {
             if self.payer.session.is_none() {
                 continue;
             }
-            let sum = self.payer.reading.media_ms.saturating_add(grown.media_ms);
-            self.payer.reading.media_ms = sum;
-            self.received.media_ms = self.received.media_ms.saturating_add(grown.media_ms);
+            self.payer.reading = sum(self.payer.reading, grown);
+            self.received = sum(self.received, grown);
             let reading = self.payer.reading;
             self.input(Direction::ToPayer, Input::Usage(reading));
         }
@@ -351,14 +350,15 @@ impl Pair {
         let next = self.after_step();
         if self.link_up && self.payee.grant.admits(next) {
             self.payee.reading = next;
-            self.delivered.media_ms = self.delivered.media_ms.saturating_add(STEP_MS);
-            self.media.insert(
-                now.after_ms(15),
-                Reading {
-                    media_ms: STEP_MS,
-                    bytes: 0,
-                },
-            );
+            let packet = Reading {
+                media_ms: STEP_MS,
+                bytes: self.next_bytes,
+            };
+            self.delivered = sum(self.delivered, packet);
+            self.media.insert(now.after_ms(15), packet);
+            if self.config.bytes_msat > 0 {
+                self.next_bytes = self.rng.next() % 20_000;
+            }
             self.input(Direction::ToPayee, Input::Usage(next));
         }
     }
@@ -368,7 +368,14 @@ impl Pair {
         let step = STEP_MS.saturating_add(self.overcount_ms);
         Reading {
             media_ms: self.payee.reading.media_ms.saturating_add(step),
-            ..self.payee.reading
+            bytes: self.payee.reading.bytes.saturating_add(self.next_bytes),
         }
+    }
+}
+
+fn sum(a: Reading, b: Reading) -> Reading {
+    Reading {
+        media_ms: a.media_ms.saturating_add(b.media_ms),
+        bytes: a.bytes.saturating_add(b.bytes),
     }
 }

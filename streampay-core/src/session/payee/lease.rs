@@ -2,12 +2,9 @@
 
 use super::PayeeSession;
 use crate::meter::{Grant, Reading};
+use crate::session::lease::LEASE;
 use crate::units::Msat;
 
-/// What a lease adds to the reading, in milliseconds. Source: DESIGN 4.
-const LEASE_MS: u64 = 1_000;
-/// What a lease adds to the reading, in bytes: a second at 2 Mbit/s.
-const LEASE_BYTES: u64 = 256 * 1024;
 impl PayeeSession {
     /// Everything that may be used: preview, credit and window, and nothing of what is only
     /// offered.
@@ -64,12 +61,12 @@ impl PayeeSession {
         let flows = self.live().is_some() && self.flow.flows();
         let reading = self.metered;
         let half = Reading {
-            media_ms: reading.media_ms.saturating_add(LEASE_MS / 2),
-            bytes: reading.bytes.saturating_add(LEASE_BYTES / 2),
+            media_ms: reading.media_ms.saturating_add(LEASE.media_ms / 2),
+            bytes: reading.bytes.saturating_add(LEASE.bytes / 2),
         };
         let longer = Reading {
-            media_ms: reading.media_ms.saturating_add(LEASE_MS),
-            bytes: reading.bytes.saturating_add(LEASE_BYTES),
+            media_ms: reading.media_ms.saturating_add(LEASE.media_ms),
+            bytes: reading.bytes.saturating_add(LEASE.bytes),
         };
         let Some(record) = &mut self.record else {
             return false;

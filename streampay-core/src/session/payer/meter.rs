@@ -2,6 +2,7 @@
 
 use super::PayerSession;
 use crate::meter::{PauseReason, Reading, Tariff};
+use crate::session::lease::LEASE;
 use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
@@ -76,13 +77,8 @@ impl PayerSession {
     /// a payee could have delivered for what it was paid is not noted at all.
     pub(super) fn on_hint(&mut self, hint: Reading) {
         let Some(terms) = self.terms() else { return };
-        // A payee that restarted counts a lease of a second as used, beyond its credit.
-        let lease = |tariff: Tariff| {
-            tariff.price(Reading {
-                media_ms: CHECKPOINT_MS,
-                bytes: 0,
-            })
-        };
+        // A payee that restarted counts a lease as used, beyond its credit.
+        let lease = |tariff: Tariff| tariff.price(LEASE);
         let schedule = self.schedule();
         let next = schedule.next.map(|next| lease(next.tariff));
         let lease = lease(schedule.tariff).max(next.unwrap_or_default());
