@@ -15,10 +15,10 @@ pub trait SessionMachine: Send {
     fn poll_output(&mut self) -> Option<Output>;
     /// When to come back with [`Input::Timeout`].
     fn poll_timeout(&self) -> Option<Mono>;
+    /// When a session without a connection ends, if nobody resumes it.
+    fn resume_by(&self) -> Option<Mono>;
     /// True once the session is over.
     fn is_ended(&self) -> bool;
-    /// True where nothing happens without another connection, until it can be resumed no more.
-    fn waits_for_link(&self) -> bool;
     /// True once all money is where it belongs.
     fn is_settled(&self) -> bool;
     /// The session's name; none before its first hello.
@@ -42,12 +42,12 @@ macro_rules! session_machine {
                 self.poll_timeout()
             }
 
-            fn is_ended(&self) -> bool {
-                self.is_ended()
+            fn resume_by(&self) -> Option<Mono> {
+                self.resume_by()
             }
 
-            fn waits_for_link(&self) -> bool {
-                self.waits_for_link()
+            fn is_ended(&self) -> bool {
+                self.is_ended()
             }
 
             fn is_settled(&self) -> bool {

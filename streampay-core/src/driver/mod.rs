@@ -11,6 +11,8 @@ mod machine;
 mod node;
 mod runner;
 mod task;
+#[cfg(feature = "tcp")]
+mod tcp;
 mod writer;
 
 pub use clock::{Clock, entropy};
@@ -19,6 +21,8 @@ pub use machine::SessionMachine;
 pub use node::{Node, NodeBuilder};
 pub use runner::EffectRunner;
 pub use task::{Connected, Ports, SessionTask, Stopped, UserPorts};
+#[cfg(feature = "tcp")]
+pub use tcp::{TcpReach, tcp_link};
 pub use writer::StoreWriter;
 
 #[cfg(test)]

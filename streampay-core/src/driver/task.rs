@@ -75,7 +75,8 @@ pub struct Connected {
 pub enum Stopped {
     /// The session is over.
     Ended,
-    /// The connection is gone, or of no use; the session can go on with another.
+    /// The connection is gone, or of no use; the session can go on with another. Without one,
+    /// [`SessionTask::run`] it again at [`SessionMachine::resume_by`], so that it settles.
     LinkDown,
     /// The store failed. What is on disk is what counts.
     StoreFailed,
@@ -168,7 +169,10 @@ impl<S: SessionMachine> SessionTask<S> {
                 self.input(Input::Link(up));
                 (Some(link.end), Some(usage))
             }
-            None => (None, None),
+            None => {
+                self.input(Input::Timeout);
+                (None, None)
+            }
         };
         loop {
             match self.drain(link.as_ref()).await {
@@ -180,9 +184,7 @@ impl<S: SessionMachine> SessionTask<S> {
                 self.forget();
                 return Stopped::Ended;
             }
-            let nothing_due = self.session.poll_timeout().is_none();
-            let idle = self.under_way == 0 && (nothing_due || self.session.waits_for_link());
-            if link.is_none() && idle {
+            if link.is_none() && self.rests() {
                 return Stopped::LinkDown;
             }
             match self.wait(link.as_mut(), usage.as_mut()).await {
@@ -229,6 +231,11 @@ impl<S: SessionMachine> SessionTask<S> {
         if let (true, Some(id)) = (self.session.is_settled(), self.session.id()) {
             self.node.forget(id, &self.session.purses());
         }
+    }
+
+    /// True where nothing is left to do without a connection.
+    fn rests(&self) -> bool {
+        self.under_way == 0 && self.session.poll_timeout() == self.session.resume_by()
     }
 
     fn drop_link(

@@ -114,18 +114,23 @@ async fn media(
     }
 }
 
-/// In real time, for the store's thread knows no other: five ticks of 200 ms.
 #[tokio::test]
 async fn a_session_over_the_driver_pays_settles_and_returns_the_rest() {
-    let mint = Arc::new(Mutex::new(FakeMint::new(sat(100))));
-    let (payer_config, payee_config) = configs();
-    let payer = PayerSession::new(payer_config, &entropy().unwrap()).unwrap();
-    let payee = PayeeSession::new(payee_config, &entropy().unwrap()).unwrap();
     let (a, b) = LinkEnd::pair();
     let identity = ChannelIdentity {
         payer: [1; 32],
         payee: [2; 32],
     };
+    let link = |end| Link { identity, end };
+    session_over(link(a), link(b)).await;
+}
+
+/// In real time, for the store's thread knows no other: five ticks of 200 ms.
+pub(super) async fn session_over(payer_link: Link, payee_link: Link) {
+    let mint = Arc::new(Mutex::new(FakeMint::new(sat(100))));
+    let (payer_config, payee_config) = configs();
+    let payer = PayerSession::new(payer_config, &entropy().unwrap()).unwrap();
+    let payee = PayeeSession::new(payee_config, &entropy().unwrap()).unwrap();
     let (payer_ports, mut payer_user) = Ports::pair();
     let (payee_ports, payee_user) = Ports::pair();
     let (payee_meter, payee_usage) = watch::channel(Reading::default());
@@ -133,19 +138,17 @@ async fn a_session_over_the_driver_pays_settles_and_returns_the_rest() {
     tokio::spawn(media(payee_user.gate.clone(), payee_meter, payer_meter));
     let mut payee = SessionTask::new(node(&mint, MemoryStore::new()).await, payee, payee_ports);
     let mut payer = SessionTask::new(node(&mint, MemoryStore::new()).await, payer, payer_ports);
-    let link = Link { identity, end: b };
     let payee = tokio::spawn(async move {
         payee
             .run(Some(Connected {
-                link,
+                link: payee_link,
                 usage: payee_usage,
             }))
             .await
     });
-    let link = Link { identity, end: a };
     let stopped = payer
         .run(Some(Connected {
-            link,
+            link: payer_link,
             usage: payer_usage,
         }))
         .await;

@@ -223,6 +223,16 @@ impl PayeeSession {
         phase.into_iter().chain(backend).min()
     }
 
+    /// When a session without a connection ends, if nobody resumes it: its terms say after how
+    /// long. Who holds one must come back with [`Input::Timeout`] then.
+    #[must_use]
+    pub const fn resume_by(&self) -> Option<Mono> {
+        match self.phase {
+            Phase::Offline => self.resume_by,
+            _ => None,
+        }
+    }
+
     /// The session's name, once a payer said it.
     #[must_use]
     pub const fn session(&self) -> Option<SessionId> {
@@ -251,12 +261,6 @@ impl PayeeSession {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
-    }
-
-    /// True where nothing happens without another connection, until it can be resumed no more.
-    #[must_use]
-    pub const fn waits_for_link(&self) -> bool {
-        matches!(self.phase, Phase::Offline) && self.backend_retry.is_none()
     }
 
     /// True once all money is where it belongs.
