@@ -4,7 +4,8 @@
 use alloc::vec::Vec;
 
 use crate::meter::PauseReason;
-use crate::wire::{Message, Pause, Resume};
+use crate::units::Mono;
+use crate::wire::{Message, Pause, Resume, Terms};
 
 /// The pauses of both sides.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Flow {
     peer: Option<PauseReason>,
     own_epoch: u64,
     peer_epoch: u64,
+    /// Since when nothing flows, as far as it was looked at.
+    still_since: Option<Mono>,
 }
 
 impl Flow {
@@ -23,6 +26,17 @@ impl Flow {
         self.own.retain(|cause| *cause != PauseReason::AckOverdue);
         self.own_epoch = u64::from(!self.own.is_empty());
         (self.peer, self.peer_epoch) = (None, 0);
+    }
+
+    /// True where nothing has flowed for as long as the terms let a session be resumed: a pause
+    /// is no longer than an absence.
+    pub(super) fn is_still_too_long(&mut self, now: Mono, terms: &Terms) -> bool {
+        if self.flows() {
+            self.still_since = None;
+            return false;
+        }
+        let since = *self.still_since.get_or_insert(now);
+        now.since_ms(since) >= u64::from(terms.resumable_s).saturating_mul(1_000)
     }
 
     pub(super) const fn flows(&self) -> bool {

@@ -174,6 +174,21 @@ fn session_that_nobody_resumes_settles_when_its_terms_say() {
 }
 
 #[test]
+fn pause_that_nobody_ends_settles_after_as_long() {
+    let mut pair = Pair::new(PairConfig {
+        resumable_s: 60,
+        ..PairConfig::default()
+    });
+    pair.run(55_000, &[(5_000, Fault::PausePayer(40_000))])
+        .unwrap();
+    assert!(pair.delivered().media_ms > 13_000, "it goes on");
+    pair.run(90_000, &[(0, Fault::PausePayer(3_600_000))])
+        .unwrap();
+    assert!(closed(&pair, PAYER, CloseCode::TimedOut));
+    assert!(pair.payer.is_settled() && pair.payee.is_settled());
+}
+
+#[test]
 fn preview_is_no_more_than_the_budgets_left() {
     let sat = |sat| Msat::from_sat(sat).unwrap();
     for (left, delivered) in [(0, 0), (1, 500), (9, 1_500)] {

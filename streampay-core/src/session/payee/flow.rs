@@ -81,6 +81,9 @@ impl PayeeSession {
 
     pub(super) fn advance_live(&mut self) {
         let now = self.now.mono;
+        if (self.flow).is_still_too_long(now, &self.config.terms) {
+            return self.close(CloseCode::TimedOut, false);
+        }
         let Some(live) = self.live() else { return };
         let due = |at: Option<Mono>| at.is_some_and(|at| now >= at);
         let (unpaid, slow) = (due(self.unpaid_at(live)), due(self.slow_at(live)));

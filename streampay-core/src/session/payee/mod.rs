@@ -33,6 +33,7 @@ mod lease;
 mod output;
 mod purses;
 mod receive;
+mod view;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -52,10 +53,10 @@ use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     MediaGrant, Misbehaviour, Output, SecretKey, Signature,
 };
-use crate::meter::{Grant, Reading, Schedule};
+use crate::meter::{Grant, Reading};
 use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, SessionId};
-use crate::wire::{GRANT_MAX, Message, Terms, decode};
+use crate::wire::{GRANT_MAX, Message, decode};
 
 /// Messages that make no sense before the payee gives up on its peer. Chosen arbitrarily: a
 /// sound peer sends none.
@@ -223,54 +224,6 @@ impl PayeeSession {
         phase.into_iter().chain(backend).min()
     }
 
-    /// When a session without a connection ends, if nobody resumes it: its terms say after how
-    /// long. Who holds one must come back with [`Input::Timeout`] then.
-    #[must_use]
-    pub const fn resume_by(&self) -> Option<Mono> {
-        match self.phase {
-            Phase::Offline => self.resume_by,
-            _ => None,
-        }
-    }
-
-    /// The session's name, once a payer said it.
-    #[must_use]
-    pub const fn session(&self) -> Option<SessionId> {
-        self.session
-    }
-
-    /// What was delivered, after a restart what may have been: where a new meter starts.
-    #[must_use]
-    pub const fn reading(&self) -> Reading {
-        self.metered
-    }
-
-    /// What is offered.
-    #[must_use]
-    pub const fn terms(&self) -> &Terms {
-        &self.config.terms
-    }
-
-    /// All ticks accepted.
-    #[must_use]
-    pub fn credited(&self) -> Msat {
-        self.sum(|purse| purse.credited)
-    }
-
-    /// True once the session is over.
-    #[must_use]
-    pub const fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
-    }
-
-    /// True once all money is where it belongs.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_none_or(|record| record.common.settled)
-    }
-
     fn check(&self, input: &Input) -> Result<(), ApiMisuse> {
         match input {
             Input::Link(LinkEvent::Up { .. }) if self.up.is_some() => Err(ApiMisuse::LinkAlreadyUp),
@@ -381,14 +334,6 @@ impl PayeeSession {
         }
     }
 
-    /// How what is delivered is priced.
-    #[must_use]
-    pub fn schedule(&self) -> Schedule {
-        let first = || Schedule::new(self.config.terms.tariff);
-        let record = self.record.as_ref();
-        record.map_or_else(first, |record| record.common.schedule)
-    }
-
     /// One payment: of the open purse whose steps are largest; the terms' tick where there is
     /// none.
     fn step(&self) -> Msat {
@@ -417,24 +362,5 @@ impl PayeeSession {
             .purses
             .iter_mut()
             .find(|purse| purse.id == id)
-    }
-}
-
-impl core::fmt::Debug for PayeeSession {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let phase = match &self.phase {
-            Phase::Offline => "Offline",
-            Phase::Waiting { .. } => "Waiting",
-            Phase::Greeted(_) => "Greeted",
-            Phase::Live(_) => "Live",
-            Phase::Settling(_) => "Settling",
-            Phase::Lingering(_) => "Lingering",
-            Phase::Ended => "Ended",
-        };
-        f.debug_struct("PayeeSession")
-            .field("session", &self.session)
-            .field("phase", &phase)
-            .field("credited", &self.credited())
-            .finish_non_exhaustive()
     }
 }

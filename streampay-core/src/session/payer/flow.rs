@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
 use crate::meter::{PauseReason, Reading, Tariff};
-use crate::session::Event;
 use crate::session::pace::Backoff;
 use crate::session::record::{Fate, PayerPurse, PurseState};
+use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
 
 /// The least lead, in milliseconds. Source: DESIGN 1.
@@ -158,6 +158,7 @@ impl PayerSession {
     pub(super) fn advance_live(&mut self) {
         self.watch_drift();
         self.repeat();
+        self.watch_stillness();
         self.repeat_agree();
         self.heartbeat();
         self.watch_stall();
@@ -227,6 +228,14 @@ impl PayerSession {
     pub(super) const fn await_nothing(&mut self) {
         if let Some(live) = self.live_mut() {
             live.await_nothing();
+        }
+    }
+
+    /// Ends a session that stands still for too long.
+    fn watch_stillness(&mut self) {
+        let Some(record) = &self.record else { return };
+        if (self.flow).is_still_too_long(self.now.mono, &record.common.terms.0) {
+            self.close(CloseCode::TimedOut, false);
         }
     }
 

@@ -36,6 +36,7 @@ mod pay;
 mod provide;
 mod purses;
 mod receipts;
+mod view;
 
 pub use self::config::{PayerConfig, Policy};
 
@@ -55,10 +56,10 @@ use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     Misbehaviour, Output, SecretKey,
 };
-use crate::meter::{Reading, Schedule};
+use crate::meter::Reading;
 use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
-use crate::wire::{Message, Terms, decode};
+use crate::wire::{Message, decode};
 
 /// The payer's side of a session. Sans-IO: give it inputs, then take every output in order.
 ///
@@ -224,78 +225,6 @@ impl PayerSession {
         phase.into_iter().chain(backend).min()
     }
 
-    /// When a session without a connection ends, if nobody resumes it: its terms say after how
-    /// long. Who holds one must come back with [`Input::Timeout`] then.
-    #[must_use]
-    pub const fn resume_by(&self) -> Option<Mono> {
-        match self.phase {
-            Phase::Offline => self.resume_by,
-            _ => None,
-        }
-    }
-
-    /// The session's name.
-    #[must_use]
-    pub const fn session(&self) -> SessionId {
-        self.session
-    }
-
-    /// What was delivered, after a restart by the last checkpoint: where a new meter starts.
-    #[must_use]
-    pub const fn reading(&self) -> Reading {
-        self.metered
-    }
-
-    /// What the session was bound with; none before the first binding.
-    #[must_use]
-    pub fn terms(&self) -> Option<&Terms> {
-        self.record.as_ref().map(|record| &record.common.terms.0)
-    }
-
-    /// All ticks made, the one under way included, less what was taken back.
-    #[must_use]
-    pub fn paid(&self) -> Msat {
-        self.sum(|purse| purse.paid)
-    }
-
-    /// All ticks acknowledged.
-    #[must_use]
-    pub fn acknowledged(&self) -> Msat {
-        self.sum(|purse| purse.acked)
-    }
-
-    /// Ticks that were spent, never acknowledged, and written off by consent.
-    #[must_use]
-    pub fn written_off(&self) -> Msat {
-        self.record
-            .as_ref()
-            .map(|record| record.written_off)
-            .unwrap_or_default()
-    }
-
-    /// Drift of the two meters that was booked by consent.
-    #[must_use]
-    pub fn booked(&self) -> Reading {
-        self.record
-            .as_ref()
-            .map(|record| record.booked)
-            .unwrap_or_default()
-    }
-
-    /// True once the session is over and every purse was told to come home.
-    #[must_use]
-    pub const fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
-    }
-
-    /// True once all money is where it belongs.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_none_or(|record| record.common.settled)
-    }
-
     fn check(&self, input: &Input) -> Result<(), ApiMisuse> {
         match input {
             Input::Link(LinkEvent::Up { .. }) if self.up.is_some() => Err(ApiMisuse::LinkAlreadyUp),
@@ -388,15 +317,6 @@ impl PayerSession {
         }
     }
 
-    /// How what is delivered is priced.
-    #[must_use]
-    pub fn schedule(&self) -> Schedule {
-        let record = self.record.as_ref();
-        record
-            .map(|record| record.common.schedule)
-            .unwrap_or_default()
-    }
-
     fn purse_key(&self, purse: PurseId) -> PurseKey {
         PurseKey {
             session: self.session,
@@ -407,25 +327,5 @@ impl PayerSession {
     fn sum(&self, part: impl Fn(&super::record::PayerPurse) -> Msat) -> Msat {
         let purses = self.record.iter().flat_map(|record| &record.purses);
         purses.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(part(purse)))
-    }
-}
-
-impl core::fmt::Debug for PayerSession {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let phase = match &self.phase {
-            Phase::Offline => "Offline",
-            Phase::Greeting(_) => "Greeting",
-            Phase::Binding(_) => "Binding",
-            Phase::Live(_) => "Live",
-            Phase::Closing(_) => "Closing",
-            Phase::Releasing(_) => "Releasing",
-            Phase::Ended => "Ended",
-        };
-        f.debug_struct("PayerSession")
-            .field("session", &self.session)
-            .field("phase", &phase)
-            .field("paid", &self.paid())
-            .field("acknowledged", &self.acknowledged())
-            .finish_non_exhaustive()
     }
 }
