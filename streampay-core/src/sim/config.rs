@@ -78,6 +78,8 @@ pub struct PairConfig {
     pub budget: Msat,
     /// The most that one purse may cost.
     pub max_purse: Msat,
+    /// The largest payment that the payer's policy allows.
+    pub max_tick: Msat,
     /// The payer's methods, the favourite first.
     pub methods: Vec<&'static str>,
     /// What the payer's wallet holds.
@@ -107,6 +109,7 @@ impl Default for PairConfig {
             bytes_msat: 0,
             budget: sat(200),
             max_purse: sat(40),
+            max_tick: FakeBackend::steps().step(sat(2)),
             methods: vec![FakeBackend::METHOD, FakeBackend::STEPS],
             wallet: sat(1_000),
             window: Msat::ZERO,
@@ -162,7 +165,7 @@ pub(super) fn policy(config: &PairConfig) -> Policy {
         budget: config.budget,
         max_purse: config.max_purse,
         max_tariff: tariff_of(config, PERCENT_MAX),
-        max_tick: FakeBackend::steps().step(config.tick),
+        max_tick: config.max_tick,
         methods: config.methods.iter().map(|name| (*name).into()).collect(),
         stall_close_ms: 600_000,
     }

@@ -214,6 +214,20 @@ fn tick_is_rounded_up_to_the_methods_quantum_and_counts_in_full() {
 }
 
 #[test]
+fn method_whose_steps_are_larger_than_the_policy_allows_is_left() {
+    let config = PairConfig {
+        methods: vec![FakeBackend::STEPS, FakeBackend::METHOD],
+        max_tick: sat(2),
+        ..PairConfig::default()
+    };
+    let mut pair = ran(config, 6_000, &[]);
+    assert!(opened(&pair, 0).is_none());
+    assert_eq!(method(&pair, 1), FakeBackend::METHOD);
+    assert!(pair.delivered().media_ms > 5_500);
+    pair.settle().unwrap();
+}
+
+#[test]
 fn old_and_new_purse_together_are_never_two_ticks_ahead() {
     // A user who tops up, pauses, and changes the connection while two purses are open; the
     // judge checks the one bound at every step.

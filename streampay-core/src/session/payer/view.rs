@@ -7,7 +7,8 @@ use crate::wire::Terms;
 
 impl PayerSession {
     /// When a session without a connection ends, if nobody resumes it: its terms say after how
-    /// long. Who holds one must come back with [`Input::Timeout`] then.
+    /// long. Who holds one must come back with
+    /// [`Input::Timeout`](crate::session::Input::Timeout) then.
     #[must_use]
     pub const fn resume_by(&self) -> Option<Mono> {
         match self.phase {
