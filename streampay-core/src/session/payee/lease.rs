@@ -2,7 +2,7 @@
 
 use super::PayeeSession;
 use crate::meter::{Grant, Reading};
-use crate::session::lease::LEASE;
+use crate::session::lease::lease;
 use crate::units::Msat;
 
 impl PayeeSession {
@@ -59,14 +59,14 @@ impl PayeeSession {
     fn extend_lease(&mut self) -> bool {
         let (schedule, reach) = (self.schedule(), self.reach());
         let flows = self.live().is_some() && self.flow.flows();
-        let reading = self.metered;
+        let (reading, lease) = (self.metered, lease(&self.config.terms));
         let half = Reading {
-            media_ms: reading.media_ms.saturating_add(LEASE.media_ms / 2),
-            bytes: reading.bytes.saturating_add(LEASE.bytes / 2),
+            media_ms: reading.media_ms.saturating_add(lease.media_ms / 2),
+            bytes: reading.bytes.saturating_add(lease.bytes / 2),
         };
         let longer = Reading {
-            media_ms: reading.media_ms.saturating_add(LEASE.media_ms),
-            bytes: reading.bytes.saturating_add(LEASE.bytes),
+            media_ms: reading.media_ms.saturating_add(lease.media_ms),
+            bytes: reading.bytes.saturating_add(lease.bytes),
         };
         let Some(record) = &mut self.record else {
             return false;

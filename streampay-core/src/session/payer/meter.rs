@@ -2,7 +2,7 @@
 
 use super::PayerSession;
 use crate::meter::{PauseReason, Reading, Tariff};
-use crate::session::lease::LEASE;
+use crate::session::lease::lease;
 use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
@@ -78,7 +78,8 @@ impl PayerSession {
     pub(super) fn on_hint(&mut self, hint: Reading) {
         let Some(terms) = self.terms() else { return };
         // A payee that restarted counts a lease as used, beyond its credit.
-        let lease = |tariff: Tariff| tariff.price(LEASE);
+        let leased = lease(terms);
+        let lease = |tariff: Tariff| tariff.price(leased);
         let schedule = self.schedule();
         let next = schedule.next.map(|next| lease(next.tariff));
         let lease = lease(schedule.tariff).max(next.unwrap_or_default());
