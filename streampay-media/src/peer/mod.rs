@@ -40,6 +40,11 @@ pub struct PeerConfig {
     /// How long the data channel may take to open. It takes under a second; the rest is for slow
     /// networks.
     pub link_deadline: Duration,
+    /// Whether the peer may be on this very machine: then its candidates may be loopback and
+    /// link-local addresses. Without it they are left out, so that a stranger's description sends
+    /// no packet to this machine's own services. A [`Server`](crate::whep::Server) and a
+    /// [`ViewerPeer`] allow it by themselves where the HTTP connection is a local one.
+    pub local: bool,
 }
 
 impl Default for PeerConfig {
@@ -47,6 +52,7 @@ impl Default for PeerConfig {
         Self {
             bind: vec![([0, 0, 0, 0], 0).into(), ([127, 0, 0, 1], 0).into()],
             link_deadline: Duration::from_secs(10),
+            local: false,
         }
     }
 }
@@ -57,6 +63,7 @@ impl PeerConfig {
     pub fn loopback() -> Self {
         Self {
             bind: vec![([127, 0, 0, 1], 0).into()],
+            local: true,
             ..Self::default()
         }
     }

@@ -1,4 +1,9 @@
 //! What a session description must be before anything is built from it.
+//!
+//! The stack skips stray line ends and trims what it reads, so that what is counted here must be
+//! read as it reads it: a description that two readers could read differently is refused.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::packet::{Codec, Kind};
 
@@ -29,28 +34,89 @@ pub enum SdpError {
     Malformed,
 }
 
-/// A description within the limits and with a data channel.
+/// The description within the limits and with a data channel, without the candidates that nobody
+/// from elsewhere can be reached at. `local` keeps those of this machine and this link.
+///
+/// Candidates in private networks stay: viewers in the same house are the common case. So a
+/// stranger can have connectivity checks (STUN, some tens of bytes each) sent to at most
+/// [`CANDIDATES_MAX`] addresses and ports within them.
 ///
 /// # Errors
 /// [`SdpError`].
-pub(super) fn check(sdp: &str) -> Result<(), SdpError> {
+pub(super) fn admit(sdp: &str, local: bool) -> Result<String, SdpError> {
     if sdp.len() > SDP_MAX {
         return Err(SdpError::TooLong);
     }
-    if !sdp.starts_with("v=0") {
-        return Err(SdpError::Malformed);
-    }
-    let count = |prefix| sdp.lines().filter(|line| line.starts_with(prefix)).count();
-    if count("a=candidate:") > CANDIDATES_MAX || count("m=") > SECTIONS_MAX {
+    let lines = strict_lines(sdp).ok_or(SdpError::Malformed)?;
+    let count = |prefix| lines.iter().filter(|line| line.starts_with(prefix)).count();
+    if count(CANDIDATE) > CANDIDATES_MAX || count("m=") > SECTIONS_MAX {
         return Err(SdpError::TooManyParts);
     }
-    if !sdp
-        .lines()
+    if !lines
+        .iter()
         .any(|line| line.starts_with("m=application ") && line.contains("webrtc-datachannel"))
     {
         return Err(SdpError::NoDataChannel);
     }
-    Ok(())
+    let kept = lines.into_iter().filter(|line| {
+        line.strip_prefix(CANDIDATE)
+            .is_none_or(|candidate| local || is_reachable(candidate))
+    });
+    let mut admitted = String::with_capacity(sdp.len());
+    for line in kept {
+        admitted.push_str(line);
+        admitted.push_str("\r\n");
+    }
+    Ok(admitted)
+}
+
+/// A candidate as the stack finds it; any that begins so counts, also what it would not take.
+const CANDIDATE: &str = "a=candidate";
+
+/// The lines `x=value`; none where a line is of another form, is empty, holds a control
+/// character, or where white space follows its `=`, which RFC 8866 5 forbids but in `s= `.
+fn strict_lines(sdp: &str) -> Option<Vec<&str>> {
+    let whole = sdp.strip_suffix('\n').unwrap_or(sdp);
+    let line = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        let is_name = matches!(name.as_bytes(), [b'a'..=b'z']);
+        let spaced = value.starts_with(char::is_whitespace) && name != "s";
+        (is_name && !spaced && !line.contains(char::is_control)).then_some(())
+    };
+    let lines: Vec<&str> = whole
+        .split('\n')
+        .map(|text| text.strip_suffix('\r').unwrap_or(text))
+        .collect();
+    // A carriage return belongs to the line feed after it.
+    let ended = sdp.ends_with('\n') || !sdp.ends_with('\r');
+    (ended && lines.first() == Some(&"v=0") && lines.iter().all(|text| line(text).is_some()))
+        .then_some(lines)
+}
+
+/// Whether somebody on another machine could be there. Names (mDNS, RFC 8839 5.1) could.
+fn is_reachable(candidate: &str) -> bool {
+    let address = candidate.split_whitespace().nth(4);
+    match address.and_then(|address| address.parse().ok()) {
+        Some(IpAddr::V4(address)) => is_reachable_v4(address),
+        Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+            Some(mapped) => is_reachable_v4(mapped),
+            None => is_reachable_v6(address),
+        },
+        None => true,
+    }
+}
+
+const fn is_reachable_v4(address: Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    // 0.0.0.0/8 is "this network" (RFC 1122 3.2.1.3); 224 and above are multicast and reserved.
+    first != 0 && first < 224 && !address.is_loopback() && !address.is_link_local()
+}
+
+const fn is_reachable_v6(address: Ipv6Addr) -> bool {
+    !address.is_loopback()
+        && !address.is_unspecified()
+        && !address.is_multicast()
+        && !address.is_unicast_link_local()
 }
 
 /// Whether it has a media section of that kind.
@@ -109,10 +175,16 @@ mod tests {
 
     const DATA: &str = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
 
+    fn check(sdp: &str) -> Result<(), SdpError> {
+        admit(sdp, true).map(drop)
+    }
+
     #[test]
     fn descriptions_beyond_the_limits_are_refused() {
         let offer = format!("v=0\r\n{DATA}");
         assert_eq!(check(&offer), Ok(()));
+        assert_eq!(check(offer.trim_end()), Ok(()));
+        assert_eq!(check(&offer.replace('\r', "")), Ok(()));
         for (sdp, error) in [
             (String::new(), SdpError::Malformed),
             (
@@ -127,6 +199,60 @@ mod tests {
             (offer + &"x".repeat(SDP_MAX), SdpError::TooLong),
         ] {
             assert_eq!(check(&sdp), Err(error));
+        }
+    }
+
+    #[test]
+    fn stray_line_ends_hide_no_candidate_and_no_section() {
+        let offer = format!("v=0\r\n{DATA}");
+        for hidden in [
+            "\ra=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "\n\ra=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "\r\r\na=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "a=x\ra=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "\rm=video 9 UDP/TLS/RTP/SAVPF 96\r\n",
+            "\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n",
+            "a= candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "a=\u{a0}candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "a=\u{85}candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "a=\tcandidate:1 1 udp 1 10.0.0.1 9 typ host\r\n",
+            "a=x\0\r\n",
+            "a=x\r",
+            "\r\n",
+        ] {
+            assert_eq!(
+                check(&(offer.clone() + hidden)),
+                Err(SdpError::Malformed),
+                "{hidden:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_candidates_that_others_can_be_at_are_kept() {
+        let line = |address| format!("a=candidate:1 1 udp 1 {address} 9 typ host\r\n");
+        for address in ["192.168.1.2", "10.0.0.1", "8.8.8.8", "fd00::1", "a-b.local"] {
+            let offer = format!("v=0\r\n{DATA}{}", line(address));
+            assert_eq!(admit(&offer, false), Ok(offer));
+        }
+        for address in [
+            "127.0.0.1",
+            "127.8.8.8",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "224.0.0.251",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "ff02::fb",
+            "::ffff:127.0.0.1",
+        ] {
+            let bare = format!("v=0\r\n{DATA}");
+            let offer = bare.clone() + &line(address);
+            assert_eq!(admit(&offer, false), Ok(bare), "{address}");
+            assert_eq!(admit(&offer, true), Ok(offer));
         }
     }
 

@@ -47,17 +47,17 @@ impl StreamerPeer {
         source: Arc<Source>,
         config: &PeerConfig,
     ) -> Result<(String, ViewerConnection), PeerError> {
-        sdp::check(offer)?;
+        let offer = sdp::admit(offer, config.local)?;
         let wanted: Vec<Codec> = source
             .description()
             .codecs()
-            .filter(|codec| sdp::has(offer, codec.kind()))
+            .filter(|codec| sdp::has(&offer, codec.kind()))
             .collect();
         let none = || PeerError::NoCommonCodec(source.description().codecs().collect());
         if wanted.is_empty() {
             return Err(none());
         }
-        let offer = RTCSessionDescription::offer(offer.to_owned())?;
+        let offer = RTCSessionDescription::offer(offer)?;
         let (peer, events) = Peer::build(config, codecs::engine(wanted.clone())?).await?;
         let mut outgoing = Vec::new();
         for codec in wanted {

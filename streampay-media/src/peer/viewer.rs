@@ -125,9 +125,9 @@ impl ViewerPeer {
             whep: *whep,
             session_url: accepted.session_url,
         };
-        sdp::check(&accepted.answer)?;
-        let codecs = sdp::codecs_sent(&accepted.answer);
-        let answer = RTCSessionDescription::answer(accepted.answer)?;
+        let answer = sdp::admit(&accepted.answer, config.local || whep::is_local(url))?;
+        let codecs = sdp::codecs_sent(&answer);
+        let answer = RTCSessionDescription::answer(answer)?;
         let media = Media::start(peer.clone(), events, initial);
         peer.connection.set_remote_description(answer).await?;
         let link = Self::link(&peer, channel, config).await?;

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use crate::peer::SDP_MAX;
 
@@ -182,6 +182,24 @@ fn origin(url: &str) -> Option<&str> {
     url.get(..length)
 }
 
+/// Whether the server is on this machine, by its own name for itself.
+pub(crate) fn is_local(url: &str) -> bool {
+    let Some((_, host)) = origin(url).and_then(|origin| origin.split_once("://")) else {
+        return false;
+    };
+    if host.contains('@') {
+        return false;
+    }
+    let host = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.split(':').next().unwrap_or(host),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn host(url: &str) -> String {
     origin(url).unwrap_or(url).to_owned()
 }
@@ -226,6 +244,24 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(resolve(url, location).as_deref(), expect, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_known_by_its_host_alone() {
+        for (url, local) in [
+            ("http://127.0.0.1:8080/whep", true),
+            ("http://localhost/whep#key=00", true),
+            ("http://[::1]:80/", true),
+            ("http://192.168.1.2:8080/whep", false),
+            ("http://example.com/127.0.0.1", false),
+            ("http://127.0.0.1.example.com/", false),
+            ("http://localhost@example.com/", false),
+            ("http://localhost:80@example.com/", false),
+            ("http://[2001:db8::1]/", false),
+            ("", false),
+        ] {
+            assert_eq!(is_local(url), local, "{url}");
         }
     }
 

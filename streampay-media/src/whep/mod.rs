@@ -8,6 +8,7 @@ mod client;
 mod limits;
 mod server;
 
+pub(crate) use client::is_local;
 pub use client::{Accepted, Client, ClientError};
 pub use server::{Arrival, Server, ServerConfig, UnboundPlace};
 

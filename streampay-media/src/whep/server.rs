@@ -206,7 +206,9 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     })?;
     let sdp = read_body(body).await?;
     let source = shared.source.clone();
-    let (answer, connection) = StreamerPeer::answer(&sdp, source, &shared.config.peer)
+    let mut peer = shared.config.peer.clone();
+    peer.local |= address.is_loopback();
+    let (answer, connection) = StreamerPeer::answer(&sdp, source, &peer)
         .await
         .map_err(refusal)?;
     let unavailable = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no randomness");
