@@ -1,4 +1,4 @@
-//! How many strangers may hold a connection.
+//! How much of something strangers may hold.
 
 use std::{
     collections::HashMap,
@@ -6,9 +6,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Counts the connections that have not paid or proved anything yet.
+/// Places for strangers, in all and for each household: an IPv4 address or an IPv6 network of 64
+/// bits.
+///
+/// ```
+/// use streampay_media::whep::{Full, Places};
+///
+/// let places = Places::new(1, 2);
+/// let home = "192.0.2.1".parse()?;
+/// let first = places.take(home)?;
+/// assert_eq!(places.take(home).unwrap_err(), Full::Address);
+/// drop(first);
+/// assert!(places.take(home).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
-pub(super) struct Unbound {
+pub struct Places {
     counts: Arc<Mutex<Counts>>,
     per_address: usize,
     in_all: usize,
@@ -22,20 +35,26 @@ struct Counts {
 
 /// One of the places. Dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Place {
-    unbound: Unbound,
+pub struct Place {
+    places: Places,
     address: IpAddr,
 }
 
 /// Why there is no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// The caller's household has all that one may have.
+    #[error("too many from one address")]
     Address,
+    /// All are taken.
+    #[error("too many in all")]
     All,
 }
 
-impl Unbound {
-    pub(super) fn new(per_address: usize, in_all: usize) -> Self {
+impl Places {
+    /// All of them free.
+    #[must_use]
+    pub fn new(per_address: usize, in_all: usize) -> Self {
         Self {
             counts: Arc::default(),
             per_address,
@@ -43,7 +62,11 @@ impl Unbound {
         }
     }
 
-    pub(super) fn take(&self, address: IpAddr) -> Result<Place, Full> {
+    /// Takes one for a caller at `address`.
+    ///
+    /// # Errors
+    /// [`Full`] says which bound is reached.
+    pub fn take(&self, address: IpAddr) -> Result<Place, Full> {
         let address = group(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.all >= self.in_all {
@@ -57,7 +80,7 @@ impl Unbound {
         counts.all += 1;
         drop(counts);
         Ok(Place {
-            unbound: self.clone(),
+            places: self.clone(),
             address,
         })
     }
@@ -66,7 +89,7 @@ impl Unbound {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self
-            .unbound
+            .places
             .counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -97,16 +120,16 @@ mod tests {
 
     #[test]
     fn places_are_bounded_per_household_and_in_all_and_come_back() {
-        let unbound = Unbound::new(1, 2);
+        let places = Places::new(1, 2);
         let ip = |text: &str| text.parse().unwrap();
-        let first = unbound.take(ip("2001:db8::1")).unwrap();
-        assert_eq!(unbound.take(ip("2001:db8::2")).unwrap_err(), Full::Address);
-        let second = unbound.take(ip("1.2.3.4")).unwrap();
-        assert_eq!(unbound.take(ip("4.3.2.1")).unwrap_err(), Full::All);
+        let first = places.take(ip("2001:db8::1")).unwrap();
+        assert_eq!(places.take(ip("2001:db8::2")).unwrap_err(), Full::Address);
+        let second = places.take(ip("1.2.3.4")).unwrap();
+        assert_eq!(places.take(ip("4.3.2.1")).unwrap_err(), Full::All);
         drop(second);
-        assert_eq!(unbound.take(ip("2001:db8::2")).unwrap_err(), Full::Address);
+        assert_eq!(places.take(ip("2001:db8::2")).unwrap_err(), Full::Address);
         drop(first);
-        assert!(unbound.take(ip("2001:db8::2")).is_ok());
-        assert!(unbound.counts.lock().unwrap().addresses.is_empty());
+        assert!(places.take(ip("2001:db8::2")).is_ok());
+        assert!(places.counts.lock().unwrap().addresses.is_empty());
     }
 }

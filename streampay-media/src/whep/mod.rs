@@ -4,12 +4,15 @@
 //! to the embedder. [`Client`] is the viewer's side. Any bytes on HTTP give a bounded, typed
 //! outcome on both.
 
+mod address;
 mod client;
 mod limits;
 mod server;
 
+pub use address::TrustedProxy;
 pub(crate) use client::is_local;
 pub use client::{Accepted, Client, ClientError};
+pub use limits::{Full, Place, Places};
 pub use server::{Arrival, Server, ServerConfig, UnboundPlace};
 
 /// The media type of a session description.

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{ConnectInfo, Path, Request, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, post},
@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 
 use super::{
     SDP_TYPE,
-    limits::{Full, Place, Unbound},
+    address::TrustedProxy,
+    limits::{Full, Place, Places},
 };
 use crate::{
     peer::{Closer, PeerConfig, PeerError, SDP_MAX, SdpError, StreamerPeer, ViewerConnection},
@@ -35,10 +36,12 @@ pub struct ServerConfig {
     /// Connections not yet [bound](UnboundPlace::bound) from one IPv4 address or IPv6 /64. A
     /// household has a few devices.
     pub unbound_per_address: usize,
-    /// Connections not yet bound in all. Each costs 0.4 MB and two file descriptors.
+    /// Connections not yet bound, in all. Each costs 0.4 MB and two file descriptors.
     pub unbound_in_all: usize,
     /// How long a connection may stay unbound once its data channel is open.
     pub bind_deadline: Duration,
+    /// Whether a reverse proxy stands before this, and says who calls.
+    pub trusted_proxy: TrustedProxy,
     /// How connections are made.
     pub peer: PeerConfig,
 }
@@ -50,6 +53,7 @@ impl Default for ServerConfig {
             unbound_per_address: 8,
             unbound_in_all: 64,
             bind_deadline: Duration::from_secs(30),
+            trusted_proxy: TrustedProxy::None,
             peer: PeerConfig::default(),
         }
     }
@@ -64,7 +68,7 @@ pub struct Arrival {
     pub connection: ViewerConnection,
     /// Where it comes from.
     pub address: IpAddr,
-    /// Until the viewer is bound.
+    /// Until the viewer has paid.
     pub place: UnboundPlace,
 }
 
@@ -93,7 +97,7 @@ pub struct Server {
 struct Shared {
     source: Arc<Source>,
     config: ServerConfig,
-    unbound: Unbound,
+    unpaid: Places,
     arrivals: mpsc::Sender<Arrival>,
     sessions: Mutex<HashMap<String, Closer>>,
 }
@@ -106,12 +110,12 @@ impl Server {
     #[must_use]
     pub fn new(source: Arc<Source>, config: ServerConfig) -> (Self, mpsc::Receiver<Arrival>) {
         let (arrivals_to, arrivals) = mpsc::channel(Self::ARRIVALS_MAX);
-        let unbound = Unbound::new(config.unbound_per_address, config.unbound_in_all);
+        let unpaid = Places::new(config.unbound_per_address, config.unbound_in_all);
         let sessions = Mutex::default();
         let shared = Shared {
             source,
             config,
-            unbound,
+            unpaid,
             arrivals: arrivals_to,
             sessions,
         };
@@ -193,18 +197,16 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
         let text = "send the offer as application/sdp";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    let address = parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
-    let place = shared.unbound.take(address).map_err(|full| match full {
+    // Before a place is taken: who sends slowly holds none.
+    let sdp = read_body(body).await?;
+    let address = shared.config.trusted_proxy.caller(&parts);
+    let place = shared.unpaid.take(address).map_err(|full| match full {
         Full::Address => Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many connections from your address",
         ),
         Full::All => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many viewers at once"),
     })?;
-    let sdp = read_body(body).await?;
     let source = shared.source.clone();
     let mut peer = shared.config.peer.clone();
     peer.local |= address.is_loopback();
@@ -236,7 +238,7 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     ))
 }
 
-/// How long a body may take: a slow sender must not hold a place.
+/// How long a body may take.
 const BODY_MAX: Duration = Duration::from_secs(10);
 
 async fn read_body(body: Body) -> Result<String, Refusal> {

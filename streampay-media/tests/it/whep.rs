@@ -109,6 +109,21 @@ async fn strangers_beyond_the_cap_are_turned_away_until_one_is_bound() {
 }
 
 #[tokio::test]
+async fn an_offer_that_is_still_being_sent_holds_no_place() {
+    let clip = crate::rig::asset("clip.ivf");
+    let mut rig = Rig::with(&clip, 1, |config| config.unbound_in_all = 1).await;
+    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let head = "POST /whep HTTP/1.1\r\nHost: a\r\nContent-Type: application/sdp\r\n\
+        Content-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The server says so when it begins to read the body.
+    let mut begun = [0; 12];
+    slow.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100");
+    let _ = rig.connect().await;
+}
+
+#[tokio::test]
 async fn a_stranger_that_is_never_bound_is_disconnected() {
     let clip = crate::rig::asset("clip.ivf");
     let deadline = std::time::Duration::from_millis(300);
