@@ -43,6 +43,8 @@
 //!         viewer.place.bound();
 //!         let (grants, receiver) = watch::channel(Grant::default());
 //!         let reading = viewer.connection.start(receiver, Reading::default());
+//!         // After its first payment.
+//!         viewer.place.paid();
 //!         # let _ = (hello, reading, grants);
 //!     });
 //! }

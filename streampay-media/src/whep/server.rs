@@ -33,10 +33,10 @@ pub struct ServerConfig {
     /// Where viewers reach this server, such as `https://example.com/live`, without a slash at
     /// the end; none takes it from each request's `Host`.
     pub public_url: Option<String>,
-    /// Connections not yet [bound](UnboundPlace::bound) from one IPv4 address or IPv6 /64. A
+    /// Connections that have not [paid](UnboundPlace::paid) from one IPv4 address or IPv6 /64. A
     /// household has a few devices.
     pub unbound_per_address: usize,
-    /// Connections not yet bound, in all. Each costs 0.4 MB and two file descriptors.
+    /// Connections that have not paid, in all. Each costs 0.4 MB and two file descriptors.
     pub unbound_in_all: usize,
     /// How long a connection may stay unbound once its data channel is open.
     pub bind_deadline: Duration,
@@ -72,8 +72,9 @@ pub struct Arrival {
     pub place: UnboundPlace,
 }
 
-/// Counts a viewer as a stranger. One that still is at [`ServerConfig::bind_deadline`] is
-/// disconnected.
+/// Counts a viewer as a stranger, from its offer to its first payment. To be kept until then:
+/// dropped, it no longer counts, and one that is not [bound](Self::bound) is still disconnected at
+/// [`ServerConfig::bind_deadline`].
 #[derive(Debug)]
 pub struct UnboundPlace {
     _place: Place,
@@ -81,8 +82,14 @@ pub struct UnboundPlace {
 }
 
 impl UnboundPlace {
-    /// The session is bound: who this is is known, and it may stay.
-    pub fn bound(self) {
+    /// The session is bound: its deadline no longer holds. The viewer still counts, for binding
+    /// costs a stranger nothing.
+    pub fn bound(&self) {
+        self.watch.abort();
+    }
+
+    /// The viewer has paid, which costs: it does not count as a stranger any more.
+    pub fn paid(self) {
         self.watch.abort();
     }
 }

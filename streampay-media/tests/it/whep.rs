@@ -91,20 +91,26 @@ async fn deleting_the_session_ends_it_once() {
 }
 
 #[tokio::test]
-async fn strangers_beyond_the_cap_are_turned_away_until_one_is_bound() {
+async fn strangers_beyond_the_cap_are_turned_away_until_one_has_paid() {
     let clip = crate::rig::asset("clip.ivf");
     let mut rig = Rig::with(&clip, 1, |config| config.unbound_per_address = 1).await;
     let pair = rig.connect().await;
-    let config = PeerConfig::loopback();
-    let second = ViewerPeer::connect(&Client, &rig.url, &config, Reading::default()).await;
-    assert!(
-        matches!(
-            second,
-            Err(PeerError::Whep(ClientError::Busy { status: 429 }))
-        ),
-        "{second:?}"
-    );
-    pair.place.bound();
+    // Binding costs a stranger nothing, so it makes no room.
+    for bound in [false, true] {
+        if bound {
+            pair.place.bound();
+        }
+        let config = PeerConfig::loopback();
+        let second = ViewerPeer::connect(&Client, &rig.url, &config, Reading::default()).await;
+        assert!(
+            matches!(
+                second,
+                Err(PeerError::Whep(ClientError::Busy { status: 429 }))
+            ),
+            "{second:?}"
+        );
+    }
+    pair.place.paid();
     let _ = rig.connect().await;
 }
 
@@ -121,6 +127,18 @@ async fn an_offer_that_is_still_being_sent_holds_no_place() {
     slow.read_exact(&mut begun).await.unwrap();
     assert_eq!(&begun, b"HTTP/1.1 100");
     let _ = rig.connect().await;
+}
+
+#[tokio::test]
+async fn a_bound_viewer_stays_beyond_the_deadline() {
+    let clip = crate::rig::asset("clip.ivf");
+    let deadline = std::time::Duration::from_millis(300);
+    let mut rig = Rig::with(&clip, 1, |config| config.bind_deadline = deadline).await;
+    let pair = rig.connect().await;
+    pair.place.bound();
+    let closed = pair.viewer.connection.closer();
+    let waited = tokio::time::timeout(deadline * 2, closed.closed()).await;
+    assert!(waited.is_err(), "the connection was closed");
 }
 
 #[tokio::test]
