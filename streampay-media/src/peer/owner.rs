@@ -1,7 +1,10 @@
 //! The one owner of a connection of the stack: dropped, it closes it.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -39,11 +42,45 @@ pub(super) struct Events {
     pub(super) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
 }
 
+/// What the other side may open. More is misbehaviour: the stack keeps the messages of channels
+/// and logs the packets of tracks that nobody reads, so a connection with such ends at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) channels: usize,
+    pub(super) tracks: usize,
+}
+
 struct Handler {
     gathered: watch::Sender<bool>,
     closed: watch::Sender<bool>,
-    channels: mpsc::Sender<Arc<dyn DataChannel>>,
-    tracks: mpsc::Sender<Arc<dyn TrackRemote>>,
+    channels: Bounded<Arc<dyn DataChannel>>,
+    tracks: Bounded<Arc<dyn TrackRemote>>,
+}
+
+/// Takes so many in all, whether or not they are taken out again.
+struct Bounded<T> {
+    to: mpsc::Sender<T>,
+    left: AtomicUsize,
+}
+
+impl<T> Bounded<T> {
+    fn channel(most: usize) -> (Self, mpsc::Receiver<T>) {
+        let (to, from) = mpsc::channel(most.max(1));
+        let left = AtomicUsize::new(most);
+        (Self { to, left }, from)
+    }
+
+    /// False where it is one too many.
+    fn push(&self, item: T) -> bool {
+        let left = |left: usize| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        if self.left.fetch_update(order, order, left).is_err() {
+            return false;
+        }
+        // There is room for all of them; who receives may be gone, and needs none then.
+        let _ = self.to.try_send(item);
+        true
+    }
 }
 
 /// Runs on the stack's own task: nothing here may wait.
@@ -65,12 +102,23 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
-        // More than fit are not ours and stay unread.
-        let _ = self.channels.try_send(channel);
+        if !self.channels.push(channel) {
+            self.misbehaved("data channel");
+        }
     }
 
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let _ = self.tracks.try_send(track);
+        if !self.tracks.push(track) {
+            self.misbehaved("track");
+        }
+    }
+}
+
+impl Handler {
+    fn misbehaved(&self, opened: &str) {
+        if !self.closed.send_replace(true) {
+            tracing::warn!(opened, "peer opened more than it may");
+        }
     }
 }
 
@@ -91,6 +139,7 @@ impl Peer {
     pub(super) async fn build(
         config: &PeerConfig,
         mut engine: MediaEngine,
+        expected: Expected,
     ) -> Result<(Arc<Self>, Events), PeerError> {
         let provider = default_provider().map_err(|_| PeerError::NoCertificate)?;
         let names = vec!["streampay".to_owned()];
@@ -106,8 +155,8 @@ impl Peer {
         let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
         let (gathered_to, gathered) = watch::channel(false);
         let closed = watch::Sender::new(false);
-        let (channels_to, channels) = mpsc::channel(4);
-        let (tracks_to, tracks) = mpsc::channel(4);
+        let (channels_to, channels) = Bounded::channel(expected.channels);
+        let (tracks_to, tracks) = Bounded::channel(expected.tracks);
         let handler = Handler {
             gathered: gathered_to,
             closed: closed.clone(),
@@ -133,6 +182,7 @@ impl Peer {
             .build()
             .await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        tokio::spawn(close_when_told(connection.clone(), closed.subscribe()));
         let peer = Self {
             connection,
             own,
@@ -177,11 +227,6 @@ impl Peer {
     /// Closes without waiting.
     pub(super) fn close_soon(&self) {
         self.closed.send_replace(true);
-        let connection = self.connection.clone();
-        // Without a runtime its driver is gone too.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { connection.close().await });
-        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -190,9 +235,21 @@ impl Peer {
 
     pub(super) async fn close(&self) {
         self.closed.send_replace(true);
-        if let Err(error) = self.connection.close().await {
-            tracing::debug!(%error, "closing a connection");
-        }
+        close(&*self.connection).await;
+    }
+}
+
+/// Whatever ends a connection, this closes it: the peer's misbehaviour and the drop of its owner,
+/// where nothing can be waited for.
+async fn close_when_told(connection: Arc<dyn PeerConnection>, mut closed: watch::Receiver<bool>) {
+    // An error means that the owner is gone.
+    let _ = closed.wait_for(|closed| *closed).await;
+    close(&*connection).await;
+}
+
+async fn close(connection: &dyn PeerConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing a connection");
     }
 }
 

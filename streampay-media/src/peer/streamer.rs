@@ -21,7 +21,7 @@ use webrtc::{
 use super::{
     CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs,
     link::{self, Side},
-    owner::{Events, Peer},
+    owner::{Events, Expected, Peer},
     sdp,
 };
 use crate::{
@@ -58,7 +58,13 @@ impl StreamerPeer {
             return Err(none());
         }
         let offer = RTCSessionDescription::offer(offer)?;
-        let (peer, events) = Peer::build(config, codecs::engine(wanted.clone())?).await?;
+        // The session's channel, and nothing to see or hear.
+        let expected = Expected {
+            channels: 1,
+            tracks: 0,
+        };
+        let engine = codecs::engine(wanted.clone())?;
+        let (peer, events) = Peer::build(config, engine, expected).await?;
         let mut outgoing = Vec::new();
         for codec in wanted {
             outgoing.push(Outgoing::add(&peer, codec).await?);

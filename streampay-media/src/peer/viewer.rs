@@ -16,7 +16,7 @@ use webrtc::{
 use super::{
     CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs,
     link::{self, Side},
-    owner::{Events, Peer},
+    owner::{Events, Expected, Peer},
     sdp,
 };
 use crate::{
@@ -96,7 +96,13 @@ impl ViewerPeer {
         config: &PeerConfig,
         initial: Reading,
     ) -> Result<ViewerStream, PeerError> {
-        let (peer, events) = Peer::build(config, codecs::engine(Codec::ALL)?).await?;
+        // The channel is ours to open.
+        let expected = Expected {
+            channels: 0,
+            tracks: 2,
+        };
+        let engine = codecs::engine(Codec::ALL)?;
+        let (peer, events) = Peer::build(config, engine, expected).await?;
         for kind in [Kind::Video, Kind::Audio] {
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Recvonly,

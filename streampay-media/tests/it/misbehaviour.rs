@@ -2,13 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::BytesMut;
-use rtc::{data_channel::RTCDataChannelInit, rtp_transceiver::rtp_sender::RtpCodecKind};
+use bytes::{Bytes, BytesMut};
+use rtc::{
+    data_channel::RTCDataChannelInit,
+    media_stream::MediaStreamTrack,
+    rtp::{Packet, header::Header},
+    rtp_transceiver::rtp_sender::{
+        RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
+    },
+};
 use streampay_core::driver::LinkEnd;
 use streampay_media::whep::{Arrival, Client};
 use tokio::sync::watch;
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent},
+    media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
     peer_connection::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
         RTCIceGatheringState, RTCSessionDescription, SettingEngineBuilder,
@@ -32,7 +40,18 @@ async fn connect(
     label: &str,
     init: RTCDataChannelInit,
 ) -> (Arc<dyn PeerConnection>, Arc<dyn DataChannel>) {
-    let (gathered, mut done) = watch::channel(false);
+    let peer = build().await;
+    peer.0
+        .add_transceiver_from_kind(RtpCodecKind::Video, None)
+        .await
+        .unwrap();
+    open(rig, peer, label, init).await
+}
+
+type Built = (Arc<dyn PeerConnection>, watch::Receiver<bool>);
+
+async fn build() -> Built {
+    let (gathered, done) = watch::channel(false);
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().unwrap();
     let settings = SettingEngineBuilder::new()
@@ -46,10 +65,15 @@ async fn connect(
         .build()
         .await
         .unwrap();
-    let peer: Arc<dyn PeerConnection> = Arc::new(peer);
-    peer.add_transceiver_from_kind(RtpCodecKind::Video, None)
-        .await
-        .unwrap();
+    (Arc::new(peer), done)
+}
+
+async fn open(
+    rig: &Rig,
+    (peer, mut done): Built,
+    label: &str,
+    init: RTCDataChannelInit,
+) -> (Arc<dyn PeerConnection>, Arc<dyn DataChannel>) {
     let channel = peer.create_data_channel(label, Some(init)).await.unwrap();
     let offer = peer.create_offer(None).await.unwrap();
     peer.set_local_description(offer).await.unwrap();
@@ -139,4 +163,102 @@ async fn a_channel_of_another_kind_is_no_viewer() {
         assert!(rig.arrivals.try_recv().is_err(), "{label}");
         peer.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_second_channel_ends_the_connection() {
+    for (label, bound) in [("chat", false), ("streampay", false), ("chat", true)] {
+        let mut rig = Rig::new(1).await;
+        let (peer, channel) = connect(&rig, "streampay", ours()).await;
+        let Arrival {
+            mut link,
+            connection: _connection,
+            place,
+            ..
+        } = rig.arrivals.recv().await.unwrap();
+        if bound {
+            place.bound();
+        }
+        let second = peer.create_data_channel(label, Some(ours())).await.unwrap();
+        let closed_first = closed(&*channel);
+        tokio::join!(closed_first, closed(&*second));
+        assert_eq!(link.end.incoming.recv().await, None);
+        peer.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn channels_beside_the_one_are_closed_before_the_session_begins() {
+    let mut rig = Rig::new(1).await;
+    let (peer, channel) = connect(&rig, "streampay", ours()).await;
+    // Nobody takes the arrival: the connection ends all the same, and keeps no message.
+    let mut others = Vec::new();
+    for at in 0..50 {
+        let label = format!("other {at}");
+        others.push(peer.create_data_channel(&label, None).await.unwrap());
+    }
+    closed(&*channel).await;
+    let Arrival { mut link, .. } = rig.arrivals.recv().await.unwrap();
+    assert_eq!(link.end.incoming.recv().await, None);
+    peer.close().await.unwrap();
+}
+
+/// A picture track of our own, as a camera's.
+fn camera(ssrc: u32) -> Arc<TrackLocalStaticRTP> {
+    let codec = RTCRtpCodec {
+        mime_type: "video/VP8".to_owned(),
+        clock_rate: 90_000,
+        ..Default::default()
+    };
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            ..Default::default()
+        },
+        codec,
+        ..Default::default()
+    };
+    let name = || "camera".to_owned();
+    let kind = RtpCodecKind::Video;
+    let track = MediaStreamTrack::new(name(), name(), name(), kind, vec![encoding]);
+    Arc::new(TrackLocalStaticRTP::new(track))
+}
+
+#[tokio::test]
+async fn a_viewer_that_sends_media_is_disconnected() {
+    let mut rig = Rig::new(1).await;
+    let built = build().await;
+    let track = camera(7);
+    let as_track: Arc<dyn TrackLocal> = track.clone();
+    let sender = built.0.add_track(as_track).await.unwrap();
+    let (peer, channel) = open(&rig, built, "streampay", ours()).await;
+    let parameters = sender.get_parameters().await.unwrap().rtp_parameters;
+    let Arrival {
+        mut link,
+        connection: _connection,
+        ..
+    } = rig.arrivals.recv().await.unwrap();
+    let flood = async {
+        for seq in 0.. {
+            let header = Header {
+                version: 2,
+                payload_type: parameters.codecs[0].payload_type,
+                sequence_number: seq,
+                ssrc: 7,
+                ..Default::default()
+            };
+            let payload = Bytes::from_static(&[0x10, 0, 0, 0]);
+            if track.write_rtp(Packet { header, payload }).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = closed(&*channel) => {}
+        () = flood => {}
+    }
+    assert_eq!(link.end.incoming.recv().await, None);
+    peer.close().await.unwrap();
 }
