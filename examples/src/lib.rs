@@ -4,6 +4,7 @@
 pub mod accounting;
 pub mod error;
 pub mod home;
+pub mod http;
 pub mod link;
 pub mod mint;
 pub mod price;

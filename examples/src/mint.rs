@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use self::faults_for_testing::FaultSwitch;
 use crate::home::{lock, private_file};
+use crate::http::{self, Limits};
 use crate::seed_file;
 
 /// Why the embedded mint does not run.
@@ -137,12 +138,7 @@ impl EmbeddedMint {
                 // An error means that the mint was dropped.
                 let _ = wanted.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = axum::serve(listener, router)
-                .with_graceful_shutdown(stopped)
-                .await
-            {
-                tracing::warn!(%error, "the mint's server ended");
-            }
+            http::serve(listener, router, Limits::shared_address(), stopped).await;
         });
         Ok(Self {
             mint,

@@ -17,6 +17,7 @@ use super::page::Page;
 use super::sessions::{Sessions, UNPAID_MS};
 use crate::error::AppError;
 use crate::home::Home;
+use crate::http::{self, Limits};
 use crate::link::StreamLink;
 use crate::price::Price;
 use crate::report::Report;
@@ -89,7 +90,6 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         quote: crate::quote::seal(&terms, &home.identity).into(),
     };
     let app = server.router().merge(page.router());
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
     let link = StreamLink {
         url: format!("{base}/whep"),
         key: home.identity.public(),
@@ -102,9 +102,8 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     };
     let sessions = Sessions::new(home, offer.report);
     let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let _ = axum::serve(listener, service).await;
-    });
+    let never = std::future::pending();
+    tasks.spawn(http::serve(listener, app, Limits::default(), never));
     tasks.spawn(sessions.clone().accept(payee, arrivals));
     tokio::spawn(sessions.clone().take_up());
     Ok(Serving {

@@ -136,7 +136,8 @@ impl Server {
 
     /// `POST /whep` and `DELETE /whep/{secret}`. Serve it with
     /// `into_make_service_with_connect_info::<SocketAddr>()`: without addresses all viewers
-    /// count as one household.
+    /// count as one household. `axum::serve` has no deadlines: where strangers come, serve it with
+    /// a bound on connections and on how long a request's head may take.
     pub fn router(&self) -> Router {
         Router::new()
             .route(
