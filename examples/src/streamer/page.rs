@@ -1,8 +1,8 @@
 //! What the link shows: a page to a browser, the signed terms to a viewer's program.
 
 use axum::Router;
-use axum::http::{HeaderMap, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 
@@ -19,14 +19,19 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// `GET` of the stream's address and of the root.
+    /// `GET` of the stream's address and of the root, and what the page loads.
     pub(crate) fn router(self) -> Router {
         let (html, quote) = (Bytes::from(self.html()), self.quote);
         let show = get(move |headers: HeaderMap| {
             let shown = show(&headers, &html, &quote);
             async move { shown }
         });
-        Router::new().route("/", show.clone()).route("/whep", show)
+        let file = |kind, text: &'static str| get(move || async move { answer(kind, text) });
+        Router::new()
+            .route("/", show.clone())
+            .route("/whep", show)
+            .route("/page.js", file("text/javascript; charset=utf-8", SCRIPT))
+            .route("/page.css", file("text/css; charset=utf-8", STYLE))
     }
 
     fn html(&self) -> String {
@@ -34,31 +39,51 @@ impl Page {
         format!(
             "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>\
              <meta name=viewport content=\"width=device-width\">\
-             <style>body{{font:18px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem}}\
-             code{{background:#eee;padding:.2rem .4rem;border-radius:.3rem;word-break:break-all}}</style>\
+             <link rel=stylesheet href=page.css>\
              <h1>{title}</h1>\
              <p>A live stream, paid while it flows: <strong>{price}</strong>, in ecash of {mint}. \
              You pay only for what reaches you, and never more than one payment ahead.</p>\
              <h2>Watch</h2>\
              <p>1. Put a little ecash into your wallet:<br><code>viewer deposit 100sat --mint {mint}</code></p>\
-             <p>2. Watch, with a budget that is never exceeded:<br>\
-             <code>viewer watch '<span id=link>LINK</span>' --budget 100sat</code></p>\
+             <p>2. Watch, with a budget that is never exceeded:</p>\
+             <p id=whole hidden><code>viewer watch '<span id=link></span>' --budget 100sat</code></p>\
+             <p id=broken>This link is not whole, so there is no command to show: behind its \
+             <code>#key=</code> belong 64 hexadecimal digits, which say whom you pay. Get it again \
+             from the streamer.<noscript> Or it is, and this page needs JavaScript to see \
+             it.</noscript></p>\
              <p>Press Ctrl-C to stop: what was not used comes back to you.</p>\
-             <script>document.getElementById('link').textContent=location.href</script></html>"
+             <script src=page.js></script></html>"
         )
     }
 }
+
+const SCRIPT: &str = include_str!("page/page.js");
+const STYLE: &str = include_str!("page/page.css");
+
+/// Nothing runs or loads but the two files beside the page, and no page may frame it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
 
 fn show(headers: &HeaderMap, html: &Bytes, quote: &Bytes) -> Response {
     let wants_quote = headers
         .get(header::ACCEPT)
         .is_some_and(|accept| accept == QUOTE_TYPE);
-    let vary = [(header::VARY, "Accept")];
-    if wants_quote {
-        (vary, [(header::CONTENT_TYPE, QUOTE_TYPE)], quote.clone()).into_response()
+    let shown = if wants_quote {
+        answer(QUOTE_TYPE, quote.clone())
     } else {
-        (vary, Html(html.clone())).into_response()
-    }
+        answer("text/html; charset=utf-8", html.clone())
+    };
+    ([(header::VARY, "Accept")], shown).into_response()
+}
+
+fn answer(kind: &'static str, body: impl IntoResponse) -> Response {
+    let headers: [(HeaderName, &str); 4] = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, body).into_response()
 }
 
 fn escape(text: &str) -> String {
@@ -66,4 +91,63 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(title: &str) -> Page {
+        Page {
+            title: title.to_owned(),
+            price: "1 sat a second".to_owned(),
+            mint: "http://127.0.0.1:3338".to_owned(),
+            quote: Bytes::from_static(b"quote"),
+        }
+    }
+
+    #[test]
+    fn every_answer_forbids_what_the_page_does_not_need() {
+        let mut wants_quote = HeaderMap::new();
+        wants_quote.insert(header::ACCEPT, QUOTE_TYPE.parse().unwrap());
+        let (html, quote) = (Bytes::from_static(b"page"), Bytes::from_static(b"quote"));
+        for (answer, kind) in [
+            (
+                show(&HeaderMap::new(), &html, &quote),
+                "text/html; charset=utf-8",
+            ),
+            (show(&wants_quote, &html, &quote), QUOTE_TYPE),
+            (answer("text/css", STYLE), "text/css"),
+        ] {
+            let headers = answer.headers();
+            assert_eq!(headers.get(header::CONTENT_TYPE).unwrap(), kind);
+            assert_eq!(headers.get_all(header::CONTENT_TYPE).iter().count(), 1);
+            let policy = headers.get(header::CONTENT_SECURITY_POLICY).unwrap();
+            assert!(policy.to_str().unwrap().starts_with("default-src 'none';"));
+            assert_eq!(
+                headers.get(header::X_CONTENT_TYPE_OPTIONS).unwrap(),
+                "nosniff"
+            );
+            assert_eq!(headers.get(header::REFERRER_POLICY).unwrap(), "no-referrer");
+        }
+    }
+
+    #[test]
+    fn nothing_is_inline_and_a_title_is_text() {
+        let html = page("<script>x</script>'\"").html();
+        assert_eq!(html.matches("<script").count(), 1);
+        assert!(html.contains("<script src=page.js></script>"));
+        assert!(!html.contains("<style") && !html.contains("style="));
+        assert!(html.contains("<h1>&lt;script&gt;x&lt;/script&gt;&#39;&quot;</h1>"));
+    }
+
+    #[test]
+    fn the_command_is_hidden_until_the_link_is_seen_to_be_whole() {
+        let html = page("x").html();
+        assert!(html.contains("<p id=whole hidden>"));
+        assert!(html.contains("<span id=link></span>"));
+        assert!(SCRIPT.contains("/^#key=[0-9a-f]{64}$/"));
+        assert!(!SCRIPT.contains("location.href") && !SCRIPT.contains("innerHTML"));
+    }
 }
