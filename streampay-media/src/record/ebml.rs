@@ -32,6 +32,13 @@ pub(super) fn master(id: u32, parts: &[Vec<u8>]) -> Vec<u8> {
     element(id, &parts.concat())
 }
 
+/// An element of `length` bytes, at least nine, that means nothing: room for another one.
+/// Source: RFC 8794 11.3.2.
+pub(super) fn void(length: usize) -> Vec<u8> {
+    let head = 1 + size(0).len();
+    element(0xec, &vec![0; length.saturating_sub(head)])
+}
+
 fn identifier(id: u32) -> Vec<u8> {
     without_zeros(&id.to_be_bytes()).to_vec()
 }

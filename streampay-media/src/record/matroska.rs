@@ -1,8 +1,8 @@
 //! Matroska and WebM. Source: RFC 9559.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
-use super::ebml::{element, endless, float, master, text, unsigned};
+use super::ebml::{element, endless, float, master, text, unsigned, void};
 use crate::{
     codec::{Size, frame_size, is_key_frame, nal, nal_type, nal_units},
     packet::{Codec, Kind},
@@ -33,6 +33,8 @@ pub(super) struct Muxer<W> {
     h264: bool,
     /// When the cluster under way begins.
     cluster_ms: Option<u64>,
+    /// Where the room for the duration is, from the first byte written.
+    duration_at: Option<u64>,
 }
 
 /// A new cluster begins with a key frame, or where this is reached.
@@ -45,6 +47,7 @@ impl<W: Write> Muxer<W> {
             written: 0,
             h264: false,
             cluster_ms: None,
+            duration_at: None,
         }
     }
 
@@ -73,34 +76,42 @@ impl<W: Write> Muxer<W> {
         if tracks.audio {
             entries.push(audio_entry());
         }
-        let doc_type = if self.h264 { "matroska" } else { "webm" };
-        let head = [
-            master(
-                0x1a45_dfa3,
-                &[
-                    unsigned(0x4286, 1),
-                    unsigned(0x42f7, 1),
-                    unsigned(0x42f2, 4),
-                    unsigned(0x42f3, 8),
-                    text(0x4282, doc_type),
-                    unsigned(0x4287, 4),
-                    unsigned(0x4285, 2),
-                ],
-            ),
-            endless(0x1853_8067),
-            master(
-                0x1549_a966,
-                &[
-                    // Time stamps in milliseconds.
-                    unsigned(0x002a_d7b1, 1_000_000),
-                    text(0x4d80, "streampay"),
-                    text(0x5741, "streampay"),
-                ],
-            ),
-            master(0x1654_ae6b, &entries),
-        ];
-        self.put(&head.concat())?;
+        let room = void(duration(0).len());
+        let info = master(
+            0x1549_a966,
+            &[
+                room.clone(),
+                // Time stamps in milliseconds.
+                unsigned(0x002a_d7b1, 1_000_000),
+                text(0x4d80, "streampay"),
+                text(0x5741, "streampay"),
+            ],
+        );
+        let mut head = [self.doc_type(), endless(0x1853_8067)].concat();
+        // An identifier of four bytes and a length of eight come before what the element holds.
+        let room_at = head.len() + 12;
+        head.extend(info);
+        head.extend(master(0x1654_ae6b, &entries));
+        self.put(&head)?;
+        self.duration_at = u64::try_from(room_at).ok();
         Ok(true)
+    }
+
+    /// Says what kind of file it is.
+    fn doc_type(&self) -> Vec<u8> {
+        let name = if self.h264 { "matroska" } else { "webm" };
+        master(
+            0x1a45_dfa3,
+            &[
+                unsigned(0x4286, 1),
+                unsigned(0x42f7, 1),
+                unsigned(0x42f2, 4),
+                unsigned(0x42f3, 8),
+                text(0x4282, name),
+                unsigned(0x4287, 4),
+                unsigned(0x4285, 2),
+            ],
+        )
     }
 
     /// Writes one frame; false where it is too old to be written any more.
@@ -145,6 +156,35 @@ impl<W: Write> Muxer<W> {
         self.written += u64::try_from(bytes.len()).unwrap_or(0);
         Ok(())
     }
+}
+
+impl<W: Write + Seek> Muxer<W> {
+    /// Fills the duration in, in one write, and goes back to the end. Nothing where there is no
+    /// head yet, and where the output cannot seek after all, as a pipe that is a `File`.
+    pub(super) fn set_duration(&mut self, ms: u64) -> io::Result<()> {
+        let Some(duration_at) = self.duration_at else {
+            return Ok(());
+        };
+        let end = match self.out.stream_position() {
+            Ok(end) => end,
+            Err(error) if error.kind() == io::ErrorKind::NotSeekable => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // What was written last ends here, wherever in the output it began.
+        let Some(begin) = end.checked_sub(self.written) else {
+            return Ok(());
+        };
+        self.out.seek(SeekFrom::Start(begin + duration_at))?;
+        self.out.write_all(&duration(ms))?;
+        self.out.seek(SeekFrom::Start(end))?;
+        self.out.flush()
+    }
+}
+
+/// A duration in the units of the time stamps, always as long. Source: RFC 9559 5.1.2.10.
+fn duration(ms: u64) -> Vec<u8> {
+    // Exact: a recording has fewer than 2^32 milliseconds, 49 days.
+    float(0x4489, u32::try_from(ms).unwrap_or(u32::MAX).into())
 }
 
 fn video_entry(codec: Codec, size: Size, private: &[u8]) -> Vec<u8> {

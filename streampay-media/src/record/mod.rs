@@ -1,12 +1,12 @@
 //! Recording what was received, as one file that any player opens.
 //!
 //! WebM for VP8 or VP9 with Opus, Matroska for H.264 with Opus. The file is playable at every
-//! moment, also after the process was killed: nothing is filled in later, and every frame is
-//! written when it is whole. It begins with a key frame. Time in it is the stream's own, so a
-//! pause is a pause there, too.
+//! moment, also after the process was killed: every frame is written when it is whole, and all that
+//! is filled in at the end, where that is possible, is how long it is. It begins with a key frame.
+//! Time in it is the stream's own, so a pause is a pause there, too.
 //!
 //! The muxer is our own because what it needs is little and unusual: elements of unknown size,
-//! written once, to any [`Write`], without seeking.
+//! written once, to any [`Write`], without having to seek.
 
 mod ebml;
 mod matroska;
@@ -14,7 +14,7 @@ mod reorder;
 
 use std::{
     collections::VecDeque,
-    io::{self, Write},
+    io::{self, Seek, Write},
 };
 
 use bytes::Bytes;
@@ -178,6 +178,24 @@ impl<W: Write> Recorder<W> {
     /// [`RecordError::Write`].
     pub fn finish(mut self) -> Result<Recorded, RecordError> {
         self.flush()?;
+        Ok(self.recorded())
+    }
+
+    /// [`finish`](Self::finish), and says in the head how long the recording is, so that players
+    /// show it and seek. Where the output turns out not to seek (a `File` that is a pipe), it is
+    /// left out, as it is in a recording that was cut off. The output must not be in append mode.
+    ///
+    /// # Errors
+    /// [`RecordError::Write`].
+    pub fn finish_seekable(mut self) -> Result<Recorded, RecordError>
+    where
+        W: Seek,
+    {
+        self.flush()?;
+        // RFC 9559 has no duration of zero.
+        if self.recorded.duration_ms > 0 {
+            self.muxer.set_duration(self.recorded.duration_ms)?;
+        }
         Ok(self.recorded())
     }
 

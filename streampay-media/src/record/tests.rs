@@ -20,7 +20,11 @@ struct Feed<'a> {
 
 impl<'a> Feed<'a> {
     fn new(file: &'a mut Vec<u8>) -> Self {
-        let recorder = Recorder::new(file, &[Codec::Vp8, Codec::Opus]).unwrap();
+        Self::of(file, &[Codec::Vp8, Codec::Opus])
+    }
+
+    fn of(file: &'a mut Vec<u8>, codecs: &[Codec]) -> Self {
+        let recorder = Recorder::new(file, codecs).unwrap();
         Self {
             recorder,
             packets: Vec::new(),
@@ -43,10 +47,31 @@ impl<'a> Feed<'a> {
         }
     }
 
-    fn finish(mut self) -> Recorded {
-        for packet in &self.packets {
-            self.recorder.push(packet).unwrap();
+    fn audio(&mut self, ms: u32) {
+        self.packets.push(ReceivedPacket {
+            codec: Codec::Opus,
+            seq: u16::try_from(ms / 20 % 65_536).unwrap(),
+            stamp: ms * 48,
+            marker: false,
+            payload: Bytes::from_static(&[0xfc, 0]),
+        });
+    }
+
+    fn push(&mut self) {
+        for packet in self.packets.drain(..) {
+            self.recorder.push(&packet).unwrap();
         }
+    }
+
+    /// Another connection, with sequence numbers of its own.
+    fn reconnected(&mut self) {
+        self.push();
+        self.recorder.reconnected().unwrap();
+        self.seq = self.seq.wrapping_add(30_000);
+    }
+
+    fn finish(mut self) -> Recorded {
+        self.push();
         self.recorder.finish().unwrap()
     }
 }
@@ -135,4 +160,181 @@ fn any_packets_are_survived() {
         }
         recorder.finish().unwrap();
     }
+}
+
+/// A block in a file: its track, milliseconds, and whether it is a key frame.
+type Found = (u8, u64, bool);
+
+/// All elements that are no master, with their bodies, flat.
+fn elements(file: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < file.len() {
+        let id_length = usize::try_from(file[at].leading_zeros()).unwrap() + 1;
+        let id = number(&file[at..at + id_length]);
+        at += id_length;
+        // Lengths have eight bytes here.
+        let length = number(&file[at..at + 8]) & !(1 << 56);
+        at += 8;
+        if !matches!(id, 0x1853_8067 | 0x1f43_b675 | 0x1549_a966) {
+            let end = at + usize::try_from(length).unwrap();
+            found.push((id, file[at..end].to_vec()));
+            at = end;
+        }
+    }
+    found
+}
+
+fn blocks(file: &[u8]) -> Vec<Found> {
+    let mut cluster = 0;
+    let mut found = Vec::new();
+    for (id, body) in elements(file) {
+        if id == 0xe7 {
+            cluster = body.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        } else if id == 0xa3 {
+            let relative = i16::from_be_bytes([body[1], body[2]]);
+            let at = cluster.checked_add_signed(relative.into()).unwrap();
+            found.push((body[0] & 0x0f, at, body[3] & 0x80 != 0));
+        }
+    }
+    found
+}
+
+fn assert_ascending(blocks: &[Found], track: u8) {
+    let times: Vec<u64> = blocks
+        .iter()
+        .filter(|block| block.0 == track)
+        .map(|block| block.1)
+        .collect();
+    assert!(times.is_sorted_by(|a, b| a < b), "{track}: {times:?}");
+}
+
+#[test]
+fn two_connections_make_one_file_that_goes_on_with_a_key_frame() {
+    let mut file = Vec::new();
+    let mut feed = Feed::new(&mut file);
+    for at in 0..50 {
+        feed.video(at * 40, &vp8(at % 25 == 0, 3000));
+        feed.audio(at * 40);
+        feed.audio(at * 40 + 20);
+    }
+    // The last picture comes in half: it does not spoil what follows.
+    feed.video(2000, &vp8(false, 3000));
+    feed.packets.pop();
+    feed.reconnected();
+    // Another time line, and no key frame at first.
+    for at in 0..50 {
+        feed.video(900_000 + at * 40, &vp8(at % 25 == 10, 3000));
+        feed.audio(900_000 + at * 40);
+        feed.audio(900_000 + at * 40 + 20);
+    }
+    let recorded = feed.finish();
+    assert_eq!((recorded.video_frames, recorded.audio_frames), (90, 180));
+    let blocks = blocks(&file);
+    assert_eq!(blocks.len(), 270);
+    assert_ascending(&blocks, 1);
+    assert_ascending(&blocks, 2);
+    // The last sound of the first is at 1980; a frame later the second begins.
+    let (first, second): (Vec<Found>, Vec<Found>) =
+        blocks.iter().partition(|block| block.1 <= 1980);
+    assert_eq!((first.len(), second.len()), (150, 120));
+    assert_eq!(second.iter().min_by_key(|block| block.1).unwrap().1, 2020);
+    assert!(second.contains(&(1, 2020, true)) && second.contains(&(2, 2020, true)));
+    assert_eq!(recorded.duration_ms, 2020 + 39 * 40 + 20);
+}
+
+#[test]
+fn two_connections_of_sound_alone_make_one_file() {
+    let mut file = Vec::new();
+    let mut feed = Feed::of(&mut file, &[Codec::Opus]);
+    for begin in [7_000, 100] {
+        for at in 0..100 {
+            feed.audio(begin + at * 20);
+        }
+        feed.reconnected();
+    }
+    // A third that brings nothing changes nothing.
+    let recorded = feed.finish();
+    assert_eq!(recorded.audio_frames, 200);
+    let blocks = blocks(&file);
+    assert_ascending(&blocks, 2);
+    assert_eq!(blocks[99], (2, 1980, true));
+    assert_eq!(blocks[100], (2, 2020, true));
+    assert_eq!(recorded.duration_ms, 4000);
+    assert_eq!(recorded.bytes, u64::try_from(file.len()).unwrap());
+}
+
+#[test]
+fn a_connection_without_a_key_frame_leaves_the_head_to_the_next() {
+    let mut file = Vec::new();
+    let mut feed = Feed::new(&mut file);
+    feed.video(0, &vp8(false, 100));
+    feed.audio(0);
+    feed.reconnected();
+    feed.video(500, &vp8(true, 100));
+    assert_eq!(feed.finish().video_frames, 1);
+    assert_eq!(blocks(&file), [(1, 0, true)]);
+}
+
+/// Two seconds of sound into `out`, which may hold something already.
+fn sound<W: Write>(out: W) -> Recorder<W> {
+    let mut recorder = Recorder::new(out, &[Codec::Opus]).unwrap();
+    let mut file = Vec::new();
+    let mut feed = Feed::of(&mut file, &[Codec::Opus]);
+    for at in 0..=100 {
+        feed.audio(at * 20);
+    }
+    for packet in &feed.packets {
+        recorder.push(packet).unwrap();
+    }
+    recorder
+}
+
+#[test]
+fn the_duration_is_filled_in_where_the_output_seeks() {
+    let mut plain = Vec::new();
+    sound(&mut plain).finish().unwrap();
+    let duration = |file: &[u8]| {
+        let found = elements(file).into_iter().find(|(id, _)| *id == 0x4489);
+        found.map(|(_, body)| f64::from_be_bytes(body.try_into().unwrap()))
+    };
+    assert_eq!(duration(&plain), None);
+    // Also where the recording does not begin at the output's first byte.
+    for before in [0, 100] {
+        let mut out = io::Cursor::new(vec![7; before]);
+        out.seek(io::SeekFrom::End(0)).unwrap();
+        let recorded = sound(&mut out).finish_seekable().unwrap();
+        assert_eq!(out.position(), u64::try_from(before + plain.len()).unwrap());
+        let file = out.into_inner().split_off(before);
+        assert_eq!(duration(&file), Some(2000.0));
+        assert_eq!(recorded.duration_ms, 2000);
+        assert_eq!(file.len(), plain.len());
+        assert_eq!(blocks(&file), blocks(&plain));
+        let changed = file.iter().zip(&plain).filter(|(a, b)| a != b).count();
+        assert!(changed <= 18, "{changed}");
+    }
+}
+
+#[test]
+fn an_output_that_only_claims_to_seek_is_a_pipe() {
+    struct Pipe(Vec<u8>);
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Seek for Pipe {
+        fn seek(&mut self, _: io::SeekFrom) -> io::Result<u64> {
+            Err(io::ErrorKind::NotSeekable.into())
+        }
+    }
+    let recorded = sound(Pipe(Vec::new())).finish_seekable().unwrap();
+    assert_eq!(recorded.audio_frames, 101);
 }
