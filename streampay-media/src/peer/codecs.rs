@@ -40,7 +40,8 @@ pub(super) const fn stack_kind(kind: Kind) -> RtpCodecKind {
     }
 }
 
-/// A codec as the stack names it.
+/// A codec as the stack names it. Requests for key frames are offered because browsers and encoders
+/// expect them; what becomes of one is said in [`crate::source`].
 pub(super) fn stack_codec(codec: Codec, parameters: &str) -> RTCRtpCodec {
     let feedback = [("ccm", "fir"), ("nack", ""), ("nack", "pli")];
     RTCRtpCodec {

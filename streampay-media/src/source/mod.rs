@@ -6,6 +6,22 @@
 //!
 //! Time: `ticks` of a [`MediaPacket`] count from the moment the source began, for both kinds, and
 //! never go back: a file that ends begins again where its time goes on.
+//!
+//! # Requests for a key frame
+//! A viewer that lost a picture may ask for a key frame (PLI, RFC 4585 6.3.1; FIR, RFC 5104 4.3.1).
+//! The request ends in the connection's stack: it reaches no source, from a viewer who pays as
+//! little as from one who does not, and so costs nobody anything. A file could not answer one: its
+//! key frames are where its encoder put them. What helps instead:
+//! - The stack sends what a viewer reports as lost again (NACK, RFC 4585 6.2.1), which counts
+//!   once; a loss shows only where that comes too late, too.
+//! - Then the picture is whole again with the file's next key frame. Media files for streaming
+//!   should have one every second or two; the clip of the examples has 25 frames from one to the
+//!   next. With key frames further apart than two seconds a new viewer waits for one as well,
+//!   because the ring does not reach back to the last.
+//!
+//! The same holds for [`Source::live`] for now: a [`SourceWriter`] is not told. When it is, requests
+//! of all viewers have to become one, at most one a second for the source, and those of viewers
+//! whose gate is shut have to be ignored: browsers ask while they are paused.
 
 mod annexb;
 mod error;
