@@ -1,7 +1,7 @@
 use streampay_core::meter::Reading;
 use streampay_media::{
     peer::{PeerConfig, PeerError, ViewerPeer},
-    whep::{Client, ClientError},
+    whep::{Client, ClientError, TrustedProxy},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,6 +11,18 @@ use tokio::{
 use crate::rig::Rig;
 
 const DATA: &str = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+
+/// What a browser sends, near enough.
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 \
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n\
+        a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=recvonly\r\na=rtcp-mux\r\n\
+        a=rtpmap:111 opus/48000/2\r\na=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n\
+        a=sctp-port:5000\r\na=max-message-size:262144\r\n";
 
 /// Sends bytes, gets status and head and body.
 async fn raw(rig: &Rig, request: &[u8]) -> (u16, String) {
@@ -216,17 +228,6 @@ async fn a_server_that_is_no_streamer_gives_a_typed_error() {
 
 #[tokio::test]
 async fn a_mutilated_offer_gets_an_answer_or_a_refusal() {
-    // What a browser sends, near enough.
-    let offer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
-        a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 \
-        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
-        a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n\
-        a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
-        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=recvonly\r\na=rtcp-mux\r\n\
-        a=rtpmap:111 opus/48000/2\r\na=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n\
-        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n\
-        a=sctp-port:5000\r\na=max-message-size:262144\r\n";
     let clip = crate::rig::asset("clip.ivf");
     let rig = Rig::with(&clip, 1, |config| {
         config.unbound_per_address = 1000;
@@ -234,7 +235,7 @@ async fn a_mutilated_offer_gets_an_answer_or_a_refusal() {
         config.peer.link_deadline = std::time::Duration::from_millis(50);
     })
     .await;
-    let (status, answer) = ask(&rig, "POST", "/whep", "application/sdp", offer).await;
+    let (status, answer) = ask(&rig, "POST", "/whep", "application/sdp", OFFER).await;
     assert_eq!(status, 201, "{answer}");
     assert!(
         answer.contains(&format!("location: http://{}/whep/", rig.address)),
@@ -249,7 +250,7 @@ async fn a_mutilated_offer_gets_an_answer_or_a_refusal() {
     };
     let mut answered = 0;
     for round in 0..250 {
-        let mut lines: Vec<String> = offer.split_inclusive("\r\n").map(str::to_owned).collect();
+        let mut lines: Vec<String> = OFFER.split_inclusive("\r\n").map(str::to_owned).collect();
         for _ in 0..=random(3) {
             let at = random(lines.len());
             match round % 5 {
@@ -279,4 +280,41 @@ async fn a_mutilated_offer_gets_an_answer_or_a_refusal() {
         answered += usize::from(status == 201);
     }
     assert!(answered > 20, "{answered}");
+}
+
+#[tokio::test]
+async fn a_strangers_offer_sends_nothing_to_services_of_this_machine() {
+    let clip = crate::rig::asset("clip.ivf");
+    let rig = Rig::with(&clip, 1, |config| {
+        config.peer.local = false;
+        config.trusted_proxy = TrustedProxy::XForwardedFor;
+    })
+    .await;
+    let mut services = Vec::new();
+    // The one from this machine comes last: once it is tried, the others had their time.
+    for caller in ["192.0.2.1", "2001:db8::1", "127.0.0.1"] {
+        let service = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = service.local_addr().unwrap().port();
+        let offer = OFFER.replace("127.0.0.1 9 typ", &format!("127.0.0.1 {port} typ"));
+        let request = format!(
+            "POST /whep HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: {caller}\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{offer}",
+            offer.len()
+        );
+        let (status, answer) = raw(&rig, request.as_bytes()).await;
+        assert_eq!(status, 201, "{answer}");
+        services.push(service);
+    }
+    let mut check = [0; 1500];
+    let tried = services.pop().unwrap();
+    let wait = tried.recv_from(&mut check);
+    let (length, _) = tokio::time::timeout(std::time::Duration::from_secs(8), wait)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(length >= 20);
+    for service in services {
+        let nothing = service.try_recv_from(&mut check).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    }
 }
