@@ -15,6 +15,7 @@ use streampay_examples::report::{Report, show_balance, show_balance_of, show_lin
 use streampay_examples::signals::asked_to_end;
 use streampay_examples::streamer::demo::{Demo, demo};
 use streampay_examples::streamer::serve::{Offer, recover, serve};
+use streampay_media::whep::TrustedProxy;
 
 /// Offer a stream and be paid while it flows.
 #[derive(Parser)]
@@ -91,6 +92,10 @@ struct ServeArgs {
     /// Where viewers reach you, if not there.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// A reverse proxy is in front, nobody else reaches `--listen`, and it says with this header
+    /// where a viewer comes from.
+    #[arg(long, value_name = "HEADER", value_parser = ["x-forwarded-for", "forwarded"])]
+    trusted_proxy: Option<String>,
     /// One event a line on stdout.
     #[arg(long)]
     json: bool,
@@ -157,6 +162,11 @@ async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
         mint: args.mint,
         listen: args.listen,
         public_url: args.public_url,
+        trusted_proxy: match args.trusted_proxy.as_deref() {
+            Some("x-forwarded-for") => TrustedProxy::XForwardedFor,
+            Some(_) => TrustedProxy::Forwarded,
+            None => TrustedProxy::None,
+        },
         report,
     };
     report.tell(&format!(

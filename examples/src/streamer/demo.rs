@@ -6,6 +6,7 @@ use serde_json::json;
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_media::peer::PeerConfig;
+use streampay_media::whep::TrustedProxy;
 use tokio::sync::mpsc;
 
 use super::serve::{Offer, serve};
@@ -59,6 +60,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         mint: mint.url(),
         listen: loopback,
         public_url: None,
+        trusted_proxy: TrustedProxy::None,
         report: Report { json: false },
     };
     let ticks = demo.seconds.saturating_mul(1000).div_ceil(TICK_MS);

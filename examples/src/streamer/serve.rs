@@ -9,7 +9,7 @@ use streampay_core::session::PayeeConfig;
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::{Method, Terms};
 use streampay_media::source::{FileOptions, Source};
-use streampay_media::whep::{Server, ServerConfig};
+use streampay_media::whep::{Server, ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -35,6 +35,8 @@ pub struct Offer {
     pub listen: SocketAddr,
     /// Where viewers reach this, if not where it listens.
     pub public_url: Option<String>,
+    /// The reverse proxy in front, which alone reaches `listen`.
+    pub trusted_proxy: TrustedProxy,
     /// Who is told of viewers and payments.
     pub report: Report,
 }
@@ -80,6 +82,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
     let config = ServerConfig {
         public_url: Some(base.clone()),
+        trusted_proxy: offer.trusted_proxy,
         ..ServerConfig::default()
     };
     let (server, arrivals) = Server::new(source, config);
@@ -103,7 +106,12 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let sessions = Sessions::new(home, offer.report);
     let mut tasks = JoinSet::new();
     let never = std::future::pending();
-    tasks.spawn(http::serve(listener, app, Limits::default(), never));
+    let mut limits = Limits::default();
+    if offer.trusted_proxy != TrustedProxy::None {
+        // All connections are the proxy's.
+        limits.connections_per_address = limits.connections;
+    }
+    tasks.spawn(http::serve(listener, app, limits, never));
     tasks.spawn(sessions.clone().accept(payee, arrivals));
     tokio::spawn(sessions.clone().take_up());
     Ok(Serving {

@@ -310,10 +310,13 @@ pub(super) async fn tell(
     report: Report,
 ) {
     while let Some(event) = events.recv().await {
-        if matches!(event, Event::Bound { .. }) {
-            let place = place.lock().unwrap_or_else(PoisonError::into_inner).take();
-            place.into_iter().for_each(UnboundPlace::bound);
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Bound { .. } => place.iter().for_each(UnboundPlace::bound),
+            Event::TickReceived { .. } => place.take().into_iter().for_each(UnboundPlace::paid),
+            _ => {}
         }
+        drop(place);
         report.of_session("streamer", id, &event);
     }
 }

@@ -1,7 +1,7 @@
 //! Writes what is received into one playable file, or to stdout.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use streampay_core::session::{CloseCode, Command};
@@ -61,21 +61,39 @@ impl Target {
     fn make(&self, codecs: &[Codec]) -> Result<Made, AppError> {
         let failed = |path: &Path, error: std::io::Error| AppError::file(path, &error.to_string());
         match self {
-            Self::Stdout => Ok((Box::new(std::io::stdout()), None)),
+            Self::Stdout => {
+                let failed = |error| AppError::Record(RecordError::Write(error));
+                Ok((stdout().map_err(failed)?, None))
+            }
             Self::File(path) => {
                 let file = File::create(path).map_err(|error| failed(path, error))?;
-                Ok((Box::new(file), Some(path.clone())))
+                Ok((file, Some(path.clone())))
             }
             Self::Numbered => {
                 let base = PathBuf::from(format!("streampay-recording.{}", file_ending(codecs)));
                 let (file, path) = create_new(&base).map_err(|error| failed(&base, error))?;
-                Ok((Box::new(file), Some(path)))
+                Ok((file, Some(path)))
             }
         }
     }
 }
 
-type Made = (Box<dyn Write + Send>, Option<PathBuf>);
+type Made = (File, Option<PathBuf>);
+
+/// Standard output, unbuffered.
+#[cfg(unix)]
+fn stdout() -> std::io::Result<File> {
+    use std::os::fd::AsFd;
+    let owned = std::io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(owned.into())
+}
+
+#[cfg(windows)]
+fn stdout() -> std::io::Result<File> {
+    use std::os::windows::io::AsHandle;
+    let owned = std::io::stdout().as_handle().try_clone_to_owned()?;
+    Ok(owned.into())
+}
 
 /// Empty, or begins as Matroska does (EBML, RFC 8794).
 fn is_recording(mut file: File) -> bool {
@@ -167,7 +185,7 @@ fn write(
     let Some((recorder, path)) = recording else {
         return Ok(None);
     };
-    recorder.finish()?;
+    recorder.finish_seekable()?;
     Ok(path)
 }
 

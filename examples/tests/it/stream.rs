@@ -14,7 +14,7 @@ use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
 use streampay_examples::viewer::watch::{Target, Watch, Watched, watch};
 use streampay_media::peer::PeerConfig;
-use streampay_media::whep::Client;
+use streampay_media::whep::{Client, TrustedProxy};
 use tokio::sync::mpsc;
 
 use crate::cashu_node::{mint, sat};
@@ -48,6 +48,7 @@ async fn stage(funds: u64) -> Stage {
         mint: mint.url(),
         listen: ([127, 0, 0, 1], 0).into(),
         public_url: None,
+        trusted_proxy: TrustedProxy::None,
         report: QUIET,
     };
     let serving = serve(&streamer, offer).await.unwrap();
