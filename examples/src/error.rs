@@ -53,6 +53,9 @@ pub enum AppError {
     /// The payment parameters.
     #[error("the mint's address cannot be used: {0}")]
     Params(#[from] streampay_cashu::ParamsError),
+    /// The terms cannot be offered.
+    #[error(transparent)]
+    Terms(#[from] streampay_core::session::BadConfig),
     /// The user's own input.
     #[error("{0}")]
     Usage(&'static str),

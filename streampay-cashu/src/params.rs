@@ -28,6 +28,9 @@ pub enum ParamsError {
     /// Plain http to another machine: who sits between could take the money.
     #[error("a mint on another machine must have an https URL")]
     NotHttps,
+    /// The list is longer than terms can carry.
+    #[error("the mints' URLs are too long together: name fewer")]
+    TooLong,
     /// Only `sat` for now.
     #[error("the only unit is sat")]
     Unit,
@@ -102,7 +105,7 @@ impl SwapParams {
     pub const MINTS_MAX: usize = 8;
     /// The longest URL, in bytes.
     pub const URL_MAX: usize = 256;
-    const ENCODED_MAX: usize = 4096;
+    const ENCODED_MAX: usize = streampay_core::wire::PARAMS_MAX;
 
     /// The mints the payee takes, best first.
     ///
@@ -141,7 +144,11 @@ impl SwapParams {
         if self.mints.is_empty() || self.mints.len() > Self::MINTS_MAX {
             return Err(ParamsError::MintCount);
         }
-        self.mints.iter().try_for_each(AcceptedMint::check)
+        self.mints.iter().try_for_each(AcceptedMint::check)?;
+        if self.encode().len() > Self::ENCODED_MAX {
+            return Err(ParamsError::TooLong);
+        }
+        Ok(())
     }
 }
 
@@ -215,6 +222,11 @@ mod tests {
         assert_eq!(
             SwapParams::new(vec![mint.clone(); 9]),
             Err(ParamsError::MintCount)
+        );
+        let long = AcceptedMint::sat(&format!("https://mint.example/{}", "x".repeat(230)));
+        assert_eq!(
+            SwapParams::new(vec![long.unwrap(); 5]),
+            Err(ParamsError::TooLong)
         );
         let good = SwapParams::new(vec![mint.clone()]).unwrap().encode();
         assert!(SwapParams::decode(&good).is_ok());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use streampay_cashu::{AcceptedMint, SwapMachine, SwapParams};
-use streampay_core::session::PayeeConfig;
+use streampay_core::session::{BadConfig, PayeeConfig};
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::{Method, Terms};
 use streampay_media::source::{FileOptions, Source};
@@ -20,7 +20,7 @@ use crate::home::Home;
 use crate::http::{self, Limits};
 use crate::link::StreamLink;
 use crate::price::Price;
-use crate::report::Report;
+use crate::report::{Report, plain};
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -76,6 +76,7 @@ impl core::fmt::Debug for Serving {
 pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let source = Source::open(&offer.media, FileOptions::default()).await?;
     let terms = terms(home, &offer)?;
+    terms.check().map_err(BadConfig::from)?;
     let listener = TcpListener::bind(offer.listen).await;
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
@@ -152,7 +153,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         .media
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());
-    let mut title = title.unwrap_or_default();
+    let mut title = plain(&title.unwrap_or_default());
     while title.len() > streampay_core::wire::TITLE_MAX {
         title.pop();
     }

@@ -134,8 +134,7 @@ impl Sessions {
             Found::Unusable(error) => return Err(error.into()),
             Found::New => {
                 let entropy = entropy().map_err(AppError::io("no randomness"))?;
-                let session = PayeeSession::new(payee, &entropy)
-                    .map_err(|_| AppError::Failed("a one in 2^128 chance; try again"))?;
+                let session = PayeeSession::new(payee, &entropy)?;
                 doors.with(|ports| SessionTask::new(self.node.clone(), session, ports))
             }
         };

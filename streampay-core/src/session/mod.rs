@@ -19,6 +19,6 @@ pub use close::CloseCode;
 pub use crypto::{BadKey, Entropy, Hash, SecretKey, Signature, TaggedHash};
 pub use event::{ApiMisuse, Event, Misbehaviour};
 pub use io::{BackendEvent, Command, Input, LinkEvent, MediaGrant, Output};
-pub use payee::{PayeeConfig, PayeeSession};
+pub use payee::{BadConfig, PayeeConfig, PayeeSession};
 pub use payer::{PayerConfig, PayerSession, Policy};
 pub use receipt::Receipt;

@@ -66,4 +66,6 @@ mod tests_purses;
 #[cfg(test)]
 mod tests_ticks;
 #[cfg(test)]
+mod tests_unsigned;
+#[cfg(test)]
 mod tests_words;

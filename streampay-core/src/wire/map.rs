@@ -108,9 +108,7 @@ impl<'d, 'b> MapReader<'d, 'b> {
 
     pub(super) fn opt_line(&mut self, key: u64, max: usize) -> Result<Option<String>, WireError> {
         let out_of_range = WireError::OutOfRange(self.field(key));
-        let fits = |text: &str| {
-            !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control)
-        };
+        let fits = |text: &str| !text.is_empty() && text.len() <= max && !text.chars().any(unfit);
         match self.value(key, |decoder| decoder.str())? {
             Some(text) if !fits(text) => Err(out_of_range),
             text => Ok(text.map(Into::into)),
@@ -302,3 +300,10 @@ pub(super) fn item_u64(value: u64) -> Vec<u8> {
 
 /// Writing to memory cannot fail.
 fn infallible<T>(_: Result<T, minicbor::encode::Error<core::convert::Infallible>>) {}
+
+/// Characters that do more to a line than stand in it: control characters, line and paragraph
+/// separators, and those that change the direction of what follows. Source: Unicode Standard
+/// Annex 9, explicit formatting.
+pub(super) fn unfit(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -2,7 +2,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use minicbor::Decoder;
 
-use super::map::{MapReader, MapWriter};
+use super::map::{MapReader, MapWriter, unfit};
 use super::{METHOD_NAME_MAX, METHODS_MAX, PARAMS_MAX, TITLE_MAX, WireError};
 use crate::meter::{Rate, Tariff};
 use crate::session::{Hash, TaggedHash};
@@ -72,6 +72,14 @@ impl Terms {
                 hash.text(&method.name).blob(&method.params)
             })
             .finish()
+    }
+
+    /// Whether others could read these terms: their own encoding, read back.
+    ///
+    /// # Errors
+    /// [`WireError`]: what in them is out of range.
+    pub fn check(&self) -> Result<(), WireError> {
+        Self::from_bytes(&self.to_bytes()).map(|_| ())
     }
 
     /// The same terms as a message part of their own, for the store and for signalling.
@@ -147,13 +155,23 @@ impl Terms {
             expires: Unix(map.u64(22)?),
             payee: XOnlyKey(map.array(24)?),
         };
+        if terms.title.chars().any(unfit) {
+            return Err(WireError::OutOfRange(map.field(0)));
+        }
         if terms.tick.is_zero() {
             return Err(WireError::OutOfRange(map.field(6)));
         }
         if terms.tolerance_permille > 1000 {
             return Err(WireError::OutOfRange(map.field(12)));
         }
-        if terms.methods.is_empty() {
+        let twice = |method: &Method| {
+            let named = terms
+                .methods
+                .iter()
+                .filter(|other| other.name == method.name);
+            named.count() > 1
+        };
+        if terms.methods.is_empty() || terms.methods.iter().any(twice) {
             return Err(WireError::OutOfRange(map.field(18)));
         }
         Ok(terms)

@@ -123,6 +123,7 @@ impl PayeeSession {
             return;
         };
         let mut asked = Vec::new();
+        let mut changed = false;
         for purse in &mut record.purses {
             match purse.state {
                 PurseState::Open => {
@@ -132,10 +133,13 @@ impl PayeeSession {
                 }
                 // Never accepted: nothing was taken from it.
                 PurseState::Opening | PurseState::Offered => purse.state = PurseState::Done,
-                PurseState::Closing | PurseState::Done => {}
+                PurseState::Closing | PurseState::Done => continue,
             }
+            changed = true;
         }
-        self.persist();
+        if changed {
+            self.persist();
+        }
         asked.into_iter().for_each(|id| self.ask_to_settle(id));
         self.linger_if_settled();
     }
@@ -246,6 +250,16 @@ impl PayeeSession {
     pub(super) fn say_closed_again(&mut self) {
         if let Phase::Lingering(lingering) = &self.phase {
             self.say_closed(lingering.code);
+        }
+    }
+
+    /// A payer that was told before, and asks again or has a newer receipt now, is told again.
+    pub(super) fn say_closing_again(&mut self) {
+        if let Phase::Settling(settling) = &self.phase
+            && settling.told
+            && self.up.is_some()
+        {
+            self.say_closed(settling.code);
         }
     }
 

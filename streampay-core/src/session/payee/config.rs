@@ -1,6 +1,6 @@
-use crate::session::SecretKey;
+use crate::session::{BadKey, SecretKey};
 use crate::units::Msat;
-use crate::wire::Terms;
+use crate::wire::{Terms, WireError};
 
 /// Who the payee is and what it offers.
 #[derive(Clone, Debug)]
@@ -16,4 +16,16 @@ pub struct PayeeConfig {
     pub preview_left: Msat,
     /// How long a bound payer may stay without paying anything, in milliseconds.
     pub unpaid_ms: u64,
+}
+
+/// Why there is no session with this configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadConfig {
+    /// Others could not read the terms.
+    #[error("the terms are not fit to be offered: {0}")]
+    Terms(#[from] WireError),
+    /// No key could be made.
+    #[error(transparent)]
+    Key(#[from] BadKey),
 }

@@ -66,10 +66,20 @@ impl PayeeSession {
         times.into_iter().flatten().chain(offer).min()
     }
 
-    /// When a payer that has not paid anything is sent away.
+    /// When a payer that has not paid anything, or does not go on to, is sent away: its credit is
+    /// used, nothing pauses, and no payment is being checked.
     fn unpaid_at(&self, live: &Live) -> Option<Mono> {
-        let unpaid = self.credited().is_zero();
+        let idle = self.flow.flows() && self.is_near_end() && live.receiving_since.is_none();
+        let unpaid = self.credited().is_zero() || idle;
         unpaid.then(|| live.since.after_ms(self.config.unpaid_ms))
+    }
+
+    /// The payer paid, or what it paid for flows: it is there.
+    pub(super) fn note_life(&mut self) {
+        let (now, credited) = (self.now.mono, !self.credited().is_zero());
+        if let Some(live) = self.live_mut().filter(|_| credited) {
+            live.since = now;
+        }
     }
 
     /// When a backend that checks a payment counts as away.

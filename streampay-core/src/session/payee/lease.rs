@@ -34,6 +34,7 @@ impl PayeeSession {
             return;
         }
         self.metered = grown;
+        self.note_life();
         self.advance_schedule(grown);
         self.extend_lease();
         if self.is_near_end() && self.live().is_some_and(|live| live.heartbeat.is_none()) {

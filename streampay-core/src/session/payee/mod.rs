@@ -41,7 +41,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-pub use self::config::PayeeConfig;
+pub use self::config::{BadConfig, PayeeConfig};
 
 use self::closing::{Lingering, Settling};
 use self::flow::Live;
@@ -50,8 +50,8 @@ use super::flow::Flow;
 use super::pace::Backoff;
 use super::record::{PayeePurse, PayeeRecord, PurseState, find};
 use super::{
-    ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
-    MediaGrant, Misbehaviour, Output, SecretKey, Signature,
+    ApiMisuse, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent, MediaGrant,
+    Misbehaviour, Output, SecretKey, Signature,
 };
 use crate::meter::{Grant, Reading};
 use crate::store::{Key, StoreError};
@@ -109,8 +109,10 @@ impl PayeeSession {
     /// A machine for a payer yet unknown. `entropy` makes its key: never use the same twice.
     ///
     /// # Errors
-    /// [`BadKey`] with a probability of 2^-128.
-    pub fn new(config: PayeeConfig, entropy: &Entropy) -> Result<Self, BadKey> {
+    /// [`BadConfig::Terms`] where payers could not read the terms; [`BadConfig::Key`] with a
+    /// probability of 2^-128.
+    pub fn new(config: PayeeConfig, entropy: &Entropy) -> Result<Self, BadConfig> {
+        config.terms.check()?;
         let key = SecretKey::derive(entropy, "session-key")?;
         let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
         Ok(Self {
@@ -263,6 +265,9 @@ impl PayeeSession {
             Message::Tick(tick) => self.on_tick(&tick),
             Message::Pause(pause) => self.on_peer_flow(pause.epoch, Some(pause.reason)),
             Message::Resume(resume) => self.on_peer_flow(resume.epoch, None),
+            Message::Close(_) if matches!(self.phase, Phase::Settling(_)) => {
+                self.say_closing_again();
+            }
             Message::Close(close) => self.close(close.code, true),
             Message::ReceiptRequest => self.say_receipt(),
             Message::Agree(agree) => self.on_agree(agree.offer),

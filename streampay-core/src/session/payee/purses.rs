@@ -11,10 +11,14 @@ use crate::backend::{BackendError, PurseOffer, RefusalCode, Request};
 use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{Event, Misbehaviour, TaggedHash};
 use crate::units::{Msat, PurseId, Seq};
-use crate::wire::{Message, OPENING_MAX, Purse, PurseOk, PurseRefused};
+use crate::wire::{METHODS_MAX, Message, OPENING_MAX, Purse, PurseOk, PurseRefused};
 
 /// The most purses that one payer may open in one session. Matches what a payer opens.
 const PURSES_MAX: usize = 400;
+
+/// The most before anything is credited: one of each method that terms can list. Each is a write
+/// to disk and a call to its backend.
+const UNPAID_PURSES_MAX: usize = METHODS_MAX;
 
 /// What has come of a purse's opening.
 pub(super) struct Parts {
@@ -127,11 +131,16 @@ impl PayeeSession {
 
     fn add_purse(&mut self, id: PurseId, method: u8, opening: [u8; 32]) -> bool {
         let listed = usize::from(method) < self.config.terms.methods.len();
+        let most = if self.credited().is_zero() {
+            UNPAID_PURSES_MAX
+        } else {
+            PURSES_MAX
+        };
         let Some(record) = &mut self.record else {
             return false;
         };
         let new = record.purses.iter().all(|purse| purse.id != id);
-        if !listed || !new || record.purses.len() >= PURSES_MAX {
+        if !listed || !new || record.purses.len() >= most {
             return false;
         }
         let request = record.common.request_id();

@@ -132,7 +132,10 @@ impl PayeeSession {
         };
         let evidence = receipt.sign(record.common.session, &self.key);
         record.common.evidence = Some(StoredEvidence(evidence));
+        self.nonsense = 0;
+        self.note_life();
         self.say_ack(evidence);
+        self.say_closing_again();
         self.event(Event::TickReceived { seq, total });
         self.renew_offer();
         self.backend_is_back();
@@ -221,6 +224,8 @@ impl PayeeSession {
         self.persist();
         self.event(Event::TickRefused { seq, code });
         self.send_in_live(&nack);
+        // Each is a write to disk: a payer that sends nothing else is sent away.
+        self.count_nonsense();
     }
 
     /// A tick of a purse that never opened here: a purse record was lost with a crash.

@@ -75,14 +75,22 @@ impl PayerSession {
         }
     }
 
-    /// The payee wants to end, or cannot go on. Also before the binding, when nobody has signed
-    /// it: who can say so there could as well cut the line, and our money comes home.
+    /// The payee wants to end, or cannot go on. Before the binding nobody has signed it: it ends
+    /// the connection, and a session that exists tries another.
     pub(super) fn on_close(&mut self, code: CloseCode) {
+        if self.is_unbound() && self.record.is_some() {
+            return self.handshake_failed(code);
+        }
         self.close(code, true);
     }
 
-    /// The payee has ended; what it says is due counts as far as it is signed.
+    /// The payee has ended; what it says is due counts as far as it is signed. Before the binding
+    /// it ends a session only with a receipt that is not older than ours, or where nothing was
+    /// paid.
     pub(super) fn on_closed(&mut self, closed: &Closed) {
+        if self.is_unbound() && !self.is_signed(closed) {
+            return self.handshake_failed(closed.code);
+        }
         if let Some(evidence) = &closed.evidence {
             self.accept_evidence(evidence);
         }
@@ -90,6 +98,27 @@ impl PayerSession {
         if matches!(self.phase, Phase::Closing(_)) {
             self.release_purses();
         }
+    }
+
+    /// True on a connection that both sides have not signed yet.
+    pub(super) const fn is_unbound(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Offline | Phase::Greeting(_) | Phase::Binding(_)
+        )
+    }
+
+    fn is_signed(&self, closed: &Closed) -> bool {
+        let Some(record) = &self.record else {
+            return true;
+        };
+        let known = record.common.receipt().total;
+        let Some(evidence) = &closed.evidence else {
+            return known.is_zero();
+        };
+        let hash = evidence.receipt.hash(self.session);
+        let by_peer = record.common.peer_key.verifies(hash, &evidence.signature);
+        by_peer && evidence.receipt.total >= known
     }
 
     pub(super) fn advance_closing(&mut self) {

@@ -113,6 +113,7 @@ impl PayerSession {
             Ok(()) => {}
             Err(Verdict::Misbehaved(how)) => return self.misbehaved(how),
             Err(Verdict::Refuse(code)) => return self.close(code, false),
+            Err(Verdict::Unsigned(code)) => return self.handshake_failed(code),
         }
         let resumed = self.record.is_some();
         let hash = bound.hash();
@@ -250,7 +251,7 @@ impl PayerSession {
             return Err(Verdict::Misbehaved(Misbehaviour::Changed));
         }
         if !VERSIONS.contains(&welcome.version) || !understands(welcome.features) {
-            return Err(Verdict::Refuse(CloseCode::Incompatible));
+            return Err(Verdict::Unsigned(CloseCode::Incompatible));
         }
         let payee = self.config.payee;
         if welcome.terms.payee != payee {
@@ -329,4 +330,6 @@ impl PayerSession {
 enum Verdict {
     Misbehaved(Misbehaviour),
     Refuse(CloseCode),
+    /// The same before any signature was looked at.
+    Unsigned(CloseCode),
 }

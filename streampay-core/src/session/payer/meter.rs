@@ -74,7 +74,8 @@ impl PayerSession {
     }
 
     /// The payee's reading: a hint, good for no more than the tolerance. One that says more than
-    /// a payee could have delivered for what it was paid is not noted at all.
+    /// a payee could have delivered for what it was paid, or beyond what came here, by more than a
+    /// payment and a lease is not noted at all: consent to drift is consent to no more than that.
     pub(super) fn on_hint(&mut self, hint: Reading) {
         let Some(terms) = self.terms() else { return };
         // A payee that restarted counts a lease as used, beyond its credit.
@@ -83,9 +84,8 @@ impl PayerSession {
         let schedule = self.schedule();
         let next = schedule.next.map(|next| lease(next.tariff));
         let lease = lease(schedule.tariff).max(next.unwrap_or_default());
-        let most = [terms.preview, terms.window, self.step(), lease]
-            .into_iter()
-            .fold(self.paid(), Msat::saturating_plus);
+        let here = self.paid().max(schedule.used(self.own_reading()));
+        let most = here.saturating_plus(self.step()).saturating_plus(lease);
         if self.schedule().used(hint) > most {
             return self.pause_for(PauseReason::Drift);
         }
@@ -97,6 +97,9 @@ impl PayerSession {
     /// The payee says its reading where it is paused or near the end of the credit: it may have
     /// missed how things stand here.
     pub(super) fn on_reading(&mut self, reading: Reading) {
+        if self.live().is_none() {
+            return;
+        }
         self.on_hint(reading);
         self.say_flow();
     }

@@ -11,7 +11,7 @@ use crate::wire::{Ack, Evidence, Message};
 
 impl PayerSession {
     pub(super) fn on_ack(&mut self, ack: &Ack) {
-        if self.record.is_none() || !self.accept_evidence(&ack.evidence) {
+        if self.is_unbound() || !self.accept_evidence(&ack.evidence) {
             return;
         }
         self.on_hint(ack.evidence.receipt.reading);
@@ -99,6 +99,20 @@ impl PayerSession {
         true
     }
 
+    /// A payment that was written off and is acknowledged after all is not lost: no more than what
+    /// is neither acknowledged nor under way can be.
+    fn regain_written_off(&mut self) {
+        let under_way = self.sum(|purse| {
+            let pending = purse.pending.as_ref().map(|pending| pending.amount);
+            pending.unwrap_or_default()
+        });
+        let open = self.paid().saturating_minus(self.acknowledged());
+        let most = open.saturating_minus(under_way);
+        if let Some(record) = &mut self.record {
+            record.written_off = record.written_off.min(most);
+        }
+    }
+
     fn acknowledge(&mut self, evidence: &Evidence) {
         let receipt = evidence.receipt;
         let Some(record) = &mut self.record else {
@@ -116,6 +130,7 @@ impl PayerSession {
             purse.seq = receipt.seq;
         }
         purse.paid = purse.paid.max(receipt.cumulative);
+        self.regain_written_off();
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
             live.acknowledged(now);

@@ -1,0 +1,150 @@
+//! Who says nothing signed ends nothing; who does not pay does not stay.
+
+use super::*;
+use crate::meter::Reading;
+use crate::session::{CloseCode, Command, Event, Misbehaviour};
+use crate::units::{Msat, PurseId, Seq};
+use crate::wire::{Close, Closed, Message, Purse, Tick, decode, encode};
+use bytes::Bytes;
+
+const PAYER: Direction = Direction::ToPayer;
+const PAYEE: Direction = Direction::ToPayee;
+
+fn count(pair: &Pair, of: Direction, wanted: impl Fn(&Event) -> bool) -> usize {
+    let events = pair.events(of).iter();
+    events.filter(|event| wanted(event)).count()
+}
+
+fn closed(pair: &Pair, of: Direction) -> Option<CloseCode> {
+    let mut events = pair.events(of).iter();
+    events.find_map(|event| match event {
+        Event::Closed { code, .. } => Some(*code),
+        _ => None,
+    })
+}
+
+#[test]
+fn nothing_unsigned_ends_or_pauses_a_session_that_exists() {
+    let code = CloseCode::Done;
+    let huge = Reading {
+        media_ms: u64::MAX,
+        bytes: u64::MAX,
+    };
+    let (evidence, nothing) = (None, Message::Reading(Reading::default()));
+    for said in [
+        Message::Close(Close { code }),
+        Message::Closed(Closed { code, evidence }),
+        Message::Reading(huge),
+        nothing,
+    ] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(5_500, &[]).unwrap();
+        let credited = pair.credited();
+        // In the place of every welcome somebody else speaks.
+        pair.tamper(move |_, bytes| match decode(bytes) {
+            Ok(Some(Message::Welcome(_))) => vec![encode(&said)],
+            _ => vec![bytes.clone()],
+        });
+        pair.take_link_down(4_000);
+        pair.run(60_000, &[]).unwrap();
+        assert_eq!((closed(&pair, PAYER), pair.credited()), (None, credited));
+        pair.tamper = None;
+        pair.run(60_000, &[]).unwrap();
+        assert!(pair.credited() > credited);
+        pair.settle().unwrap();
+    }
+}
+
+#[test]
+fn a_payer_that_goes_quiet_is_sent_away_once_its_credit_is_used() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_500, &[]).unwrap();
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Tick(_) | Message::Pause(_) | Message::Close(_))) if to == PAYEE => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair.run(700_000, &[]).unwrap();
+    assert_eq!(closed(&pair, PAYEE), Some(CloseCode::TimedOut));
+    pair.tamper = None;
+    pair.settle().unwrap();
+}
+
+#[test]
+fn refused_ticks_and_unpaid_purses_are_few() {
+    let mut pair = Pair::new(PairConfig::default());
+    // Its own ticks never arrive: nothing is credited.
+    pair.tamper(|_, bytes| match decode(bytes) {
+        Ok(Some(Message::Tick(_))) => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair.run(3_000, &[]).unwrap();
+    for seq in 1..100 {
+        let tick = Message::Tick(Tick {
+            purse: PurseId(0),
+            seq: Seq(seq),
+            cumulative: Msat::from_sat(1_000).unwrap(),
+            payload: Bytes::from_static(b"x"),
+        });
+        pair.inject(PAYEE, &encode(&tick));
+    }
+    pair.run(1_000, &[]).unwrap();
+    let refused = |event: &Event| matches!(event, Event::TickRefused { .. });
+    assert_eq!(count(&pair, PAYEE, refused), 16);
+    assert_eq!(closed(&pair, PAYEE), Some(CloseCode::Misbehaved));
+
+    let mut pair = Pair::new(PairConfig::default());
+    pair.tamper(|_, bytes| match decode(bytes) {
+        Ok(Some(Message::Tick(_) | Message::PurseRefused(_))) => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair.run(3_000, &[]).unwrap();
+    for purse in 1..100 {
+        let purse = Message::Purse(Purse {
+            purse: PurseId(purse),
+            part: 0,
+            of: 1,
+            method: 0,
+            bytes: Bytes::from_static(b"x"),
+        });
+        pair.inject(PAYEE, &encode(&purse));
+    }
+    pair.run(1_000, &[]).unwrap();
+    let how = Misbehaviour::PurseParts;
+    assert_eq!(
+        count(&pair, PAYEE, |event| *event == Event::Misbehaved { how }),
+        1
+    );
+    let purses =
+        |event: &Event| matches!(event, Event::PurseRefused { .. } | Event::PurseOpen { .. });
+    assert!(count(&pair, PAYEE, purses) <= 8);
+}
+
+#[test]
+fn consent_to_drift_is_consent_to_a_tick_and_a_lease() {
+    let mut pair = Pair::new(PairConfig {
+        preview: Msat::from_sat(1_000_000).unwrap(),
+        ..PairConfig::default()
+    });
+    pair.run(5_500, &[]).unwrap();
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Ack(_))) if to == PAYER => vec![
+            bytes.clone(),
+            encode(&Message::Reading(Reading {
+                media_ms: 3_600_000,
+                bytes: 0,
+            })),
+        ],
+        _ => vec![bytes.clone()],
+    });
+    for _ in 0..20 {
+        pair.run(1_000, &[]).unwrap();
+        pair.command(PAYER, Command::Resume);
+    }
+    let Some(side::Session::Payer(payer)) = &pair.payer.session else {
+        panic!("the payer is gone");
+    };
+    let booked = payer.booked().media_ms;
+    assert!(booked <= 5_000, "{booked}");
+    pair.tamper = None;
+    pair.settle().unwrap();
+}
