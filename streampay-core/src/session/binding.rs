@@ -34,11 +34,15 @@ const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 /// What a hello offers, and what the welcome chose of it. Both are bound, so that nobody on the
 /// way can take the better ones out.
 #[derive(Clone, Debug)]
-pub(crate) struct Choice {
-    pub(crate) versions: Vec<u16>,
-    pub(crate) offered: u64,
-    pub(crate) version: u16,
-    pub(crate) features: u64,
+pub struct Choice {
+    /// The versions of the hello, in its order, at most 8.
+    pub versions: Vec<u16>,
+    /// The feature bits of the hello.
+    pub offered: u64,
+    /// The version of the welcome.
+    pub version: u16,
+    /// The feature bits of the welcome.
+    pub features: u64,
 }
 
 /// The best version that both sides speak.
@@ -54,24 +58,35 @@ pub(crate) const fn understands(features: u64) -> bool {
 
 /// Everything that both sides must agree on before money moves.
 #[derive(Clone, Debug)]
-pub(crate) struct Binding {
-    pub(crate) session: SessionId,
-    pub(crate) payer_nonce: [u8; 32],
-    pub(crate) payee_nonce: [u8; 32],
-    pub(crate) payer: XOnlyKey,
-    pub(crate) payee: XOnlyKey,
-    pub(crate) payer_session_key: XOnlyKey,
-    pub(crate) payee_session_key: XOnlyKey,
-    pub(crate) channel: ChannelIdentity,
-    pub(crate) terms: Hash,
+pub struct Binding {
+    /// Which session.
+    pub session: SessionId,
+    /// The payer's of this connection.
+    pub payer_nonce: [u8; 32],
+    /// The payee's of this connection.
+    pub payee_nonce: [u8; 32],
+    /// The payer's identity.
+    pub payer: XOnlyKey,
+    /// The payee's identity.
+    pub payee: XOnlyKey,
+    /// The payer's key of the session.
+    pub payer_session_key: XOnlyKey,
+    /// The payee's key of the session.
+    pub payee_session_key: XOnlyKey,
+    /// Both sides' certificates.
+    pub channel: ChannelIdentity,
+    /// [`Terms::hash`](crate::wire::Terms::hash).
+    pub terms: Hash,
     /// The session's first binding, or zeros in the first.
-    pub(crate) root: [u8; 32],
-    pub(crate) choice: Choice,
+    pub root: [u8; 32],
+    /// Version and features.
+    pub choice: Choice,
 }
 
 impl Binding {
     /// `cb`. Spec: session 2.3.
-    pub(crate) fn hash(&self) -> Hash {
+    #[must_use]
+    pub fn hash(&self) -> Hash {
         let choice = &self.choice;
         // Eight numbers, whatever was offered: zero is no version.
         let none = core::iter::repeat(&0);
@@ -95,6 +110,14 @@ impl Binding {
             .bytes32(&self.terms.0)
             .bytes32(&self.root)
             .finish()
+    }
+}
+
+impl Role {
+    /// `H_tag(cb | role)`: what this side's identity signs. Spec: session 2.3.
+    #[must_use]
+    pub fn hash(self, binding: Hash) -> Hash {
+        role_hash(binding, self)
     }
 }
 

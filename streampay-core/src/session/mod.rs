@@ -14,7 +14,7 @@ mod payer;
 mod receipt;
 mod record;
 
-pub use binding::{ChannelIdentity, Role};
+pub use binding::{Binding, ChannelIdentity, Choice, Role};
 pub use close::CloseCode;
 pub use crypto::{BadKey, Entropy, Hash, SecretKey, Signature, TaggedHash};
 pub use event::{ApiMisuse, Event, Misbehaviour};
