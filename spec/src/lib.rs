@@ -1,8 +1,22 @@
-//! The streampay specification: the documents of this folder, and one day its vectors and the
-//! runner that checks an implementation against them. See `README.md` beside this crate's
-//! manifest.
+//! The streampay specification as data and programs: vectors, transcripts, and the runner that
+//! checks an implementation against them. The documents are beside this crate's manifest.
 //!
-//! For now it holds the documents alone, and keeps the example in the root README running.
+//! | program | what it does |
+//! |---|---|
+//! | `vectors` | writes `vectors/` and `transcripts/`; with `--check`, says whether they are up to date |
+//! | `conformance` | drives an implementation through all of them and a suite of hostile peers |
+//! | `adapter` | this implementation, as the runner drives it; `--broken NAME` breaks it on purpose |
+//!
+//! What an implementation answers is in `conformance.md`.
+
+pub mod adapter;
+pub mod conformance;
+pub mod fields;
+pub mod json;
+pub mod peer;
+pub mod people;
+pub mod transcripts;
+pub mod vectors;
 
 /// The root README, so that its example is compiled and run.
 #[cfg(doctest)]

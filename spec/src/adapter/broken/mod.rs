@@ -1,0 +1,108 @@
+//! Adapters that are wrong on purpose, to show that the runner would notice.
+
+mod codec;
+mod machine;
+
+pub(super) use self::machine::Faults;
+
+/// What must find a broken adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A vector.
+    Vector,
+    /// A transcript.
+    Transcript,
+    /// A hostile peer, and nothing else.
+    Hostile,
+    /// The runner, by the way that the adapter answers at all.
+    Line,
+}
+
+macro_rules! broken {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal, $found:ident;)*) => {
+        /// One way to be wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Broken { $($(#[doc = $doc])* $variant,)* }
+
+        impl Broken {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// What `--broken` calls it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What must find it.
+            #[must_use]
+            pub const fn found(self) -> Found {
+                match self { $(Self::$variant => Found::$found,)* }
+            }
+        }
+    };
+}
+
+broken! {
+    /// Takes a message with bytes behind it.
+    Trailing = "trailing", Vector;
+    /// Takes integers that are not in their shortest form.
+    LongInts = "long-ints", Vector;
+    /// Takes keys in any order, and twice.
+    KeyOrder = "key-order", Vector;
+    /// Skips even keys that it does not know.
+    UnknownEven = "unknown-even", Vector;
+    /// Reads text that is not UTF-8, with a replacement.
+    LossyText = "lossy-text", Vector;
+    /// Rounds prices down.
+    RoundsDown = "rounds-down", Vector;
+    /// Rounds each meter by itself.
+    RoundsTwice = "rounds-twice", Vector;
+    /// Hashes its hashes once more, as with another tag.
+    OtherTag = "other-tag", Vector;
+    /// Takes every signature.
+    AnySignature = "any-signature", Vector;
+    /// Sends before what it sends is durable.
+    SendsFirst = "sends-first", Transcript;
+    /// Knows no expiry of terms.
+    NoExpiry = "no-expiry", Transcript;
+    /// Pays again, with other bytes, after a reconnect.
+    PaysTwice = "pays-twice", Transcript;
+    /// Leaves the gate open in a pause.
+    GateOpen = "gate-open", Transcript;
+    /// Credits a tick again when it comes again.
+    Recredits = "recredits", Transcript;
+    /// Takes a nack at its word and pays anew.
+    BelievesNack = "believes-nack", Transcript;
+    /// Says nothing twice.
+    NeverRepeats = "never-repeats", Transcript;
+    /// Takes the payee's reading for its own.
+    BelievesReading = "believes-reading", Transcript;
+    /// Answers what it does not understand at length, once it is tired of it.
+    Chatters = "chatters", Hostile;
+    /// Takes a tick with any number for the next one.
+    AnySeq = "any-seq", Hostile;
+    /// Dies after a few hundred messages that it does not understand.
+    DiesOfNonsense = "dies-of-nonsense", Hostile;
+    /// Answers no price.
+    Hangs = "hangs", Line;
+    /// Ends when asked to verify.
+    Dies = "dies", Line;
+    /// Prints something that is no answer before each price.
+    Babbles = "babbles", Line;
+    /// Answers a price with a line of megabytes.
+    Endless = "endless", Line;
+    /// Knows no steps.
+    NoSteps = "no-steps", Line;
+}
+
+impl Broken {
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|broken| broken.name() == name)
+    }
+}

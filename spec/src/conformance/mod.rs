@@ -1,0 +1,91 @@
+//! The runner: puts an implementation through vectors, transcripts and hostile peers.
+
+mod child;
+mod report;
+mod subject;
+mod transcripts;
+mod vectors;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+pub use self::child::{Child, DEFAULT_TIMEOUT, LINE_MAX};
+pub use self::report::Report;
+pub use self::subject::{InProcess, Subject, Trouble};
+pub(crate) use self::transcripts::Numbers;
+use crate::vectors::File;
+
+/// What an implementation is put through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes and what they mean, hashes, signatures, prices.
+    Vectors,
+    /// Scenes, step by step.
+    Transcripts,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Vectors, Self::Transcripts];
+}
+
+/// Every case of these parts, against one implementation.
+///
+/// # Errors
+/// A text where the files of cases cannot be read.
+pub fn run(subject: &mut dyn Subject, parts: &[Part]) -> Result<Report, String> {
+    let mut report = Report::default();
+    for part in parts {
+        match part {
+            Part::Vectors => {
+                for (name, file) in read(&crate::vectors::folder())? {
+                    vectors::run(subject, &mut report, &name, &file);
+                }
+            }
+            Part::Transcripts => {
+                for (name, file) in read(&crate::transcripts::folder())? {
+                    transcripts::run(subject, &mut report, &name, &file);
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// All JSON files of a folder, by name.
+///
+/// # Errors
+/// A text where one cannot be read.
+pub fn read(folder: &Path) -> Result<Vec<File>, String> {
+    let say = |error: &dyn core::fmt::Display| format!("{}: {error}", folder.display());
+    let entries = std::fs::read_dir(folder).map_err(|error| say(&error))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
+    names.sort();
+    let read = |name: String| {
+        let text = std::fs::read_to_string(folder.join(&name)).map_err(|error| say(&error))?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| say(&error))?;
+        Ok((name, value))
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// True where two values say the same: an integer may be a text or a number.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let there = |(key, value): (&String, &Value)| {
+                other.get(key).is_some_and(|found| same(value, found))
+            };
+            one.len() == other.len() && one.iter().all(there)
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        (Value::Number(_), Value::String(_)) | (Value::String(_), Value::Number(_)) => {
+            crate::json::as_int(one).is_some_and(|int| Some(int) == crate::json::as_int(other))
+        }
+        (one, other) => one == other,
+    }
+}

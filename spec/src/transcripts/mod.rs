@@ -1,0 +1,80 @@
+//! Whole scenes of one side, step by step: what it is told, what it does, how it stands.
+
+mod later;
+pub(crate) mod payee;
+mod payee_trouble;
+pub(crate) mod payer;
+mod payer_trouble;
+
+use std::path::PathBuf;
+
+use crate::adapter::Adapter;
+use crate::conformance::{InProcess, Subject};
+use crate::json::Object;
+use crate::peer::{Payee, Payer, Played, Stage};
+use crate::vectors::File;
+
+/// A scene, and how it goes.
+pub struct Scene {
+    name: &'static str,
+    about: &'static str,
+    role: &'static str,
+    play: fn(&mut Stage<'_>) -> Played,
+}
+
+impl core::fmt::Debug for Scene {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Scene").field(&self.name).finish()
+    }
+}
+
+/// The folder of the transcripts.
+#[must_use]
+pub fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("transcripts")
+}
+
+/// All files of the folder.
+///
+/// # Errors
+/// A text where a scene does not go as it should.
+pub fn files() -> Played<Vec<File>> {
+    let scenes = [
+        payer::SCENES,
+        payer_trouble::SCENES,
+        payee::SCENES,
+        payee_trouble::SCENES,
+        later::SCENES,
+    ];
+    let mut files = Vec::new();
+    for scene in scenes.into_iter().flatten() {
+        let mut subject = InProcess::new(Adapter::default());
+        files.push(file(scene, &mut subject)?);
+    }
+    Ok(files)
+}
+
+fn file(scene: &Scene, subject: &mut dyn Subject) -> Played<File> {
+    let mut stage = Stage::new(subject);
+    let name = format!("{}-{}", scene.role, scene.name);
+    (scene.play)(&mut stage).map_err(|error| format!("{name}: {error}"))?;
+    let file = Object::new()
+        .int("format", 1_u64)
+        .with("name", name.as_str())
+        .with("about", scene.about)
+        .with("role", scene.role)
+        .with("steps", stage.into_steps());
+    Ok((format!("{name}.json"), file.done()))
+}
+
+fn key_error(_: streampay_core::session::BadKey) -> String {
+    "a fixed key is none".into()
+}
+
+pub(crate) fn puppet_payer() -> Played<Payer> {
+    Payer::new().map_err(key_error)
+}
+
+pub(crate) fn puppet_payee(hello: streampay_core::wire::Hello) -> Played<Payee> {
+    Payee::new(hello).map_err(key_error)
+}

@@ -1,0 +1,284 @@
+//! Every tagged hash of the protocol, with its preimage spelled out.
+
+use bitcoin_hashes::{Hash as _, sha256};
+use serde_json::Value;
+use streampay_core::session::{BadKey, Binding, Choice, Hash, Receipt, Role, TaggedHash};
+use streampay_core::wire::{OfferTerms, Terms, VERSION, VERSIONS_MAX};
+
+use super::samples;
+use crate::fields::{reading_to_json, terms_to_json};
+use crate::json::{Object, hex, int};
+use crate::people::{PEOPLE, entropy, evidence, receipt, session};
+
+/// A tagged hash, built together with its preimage.
+struct Spelled {
+    tag: &'static str,
+    parts: Vec<Value>,
+    preimage: Vec<u8>,
+    hash: TaggedHash,
+}
+
+impl Spelled {
+    fn new(tag: &'static str) -> Self {
+        Self {
+            tag,
+            parts: Vec::new(),
+            preimage: Vec::new(),
+            hash: TaggedHash::new(tag),
+        }
+    }
+
+    fn part(&mut self, name: &str, how: &str, bytes: &[u8]) {
+        let part = Object::new()
+            .with("name", name)
+            .with("as", how)
+            .hex("hex", bytes);
+        self.parts.push(part.done());
+        self.preimage.extend_from_slice(bytes);
+    }
+
+    fn u64(mut self, name: &str, value: u64) -> Self {
+        self.part(name, "u64", &value.to_be_bytes());
+        self.hash = self.hash.u64(value);
+        self
+    }
+
+    fn bytes32(mut self, name: &str, bytes: &[u8; 32]) -> Self {
+        self.part(name, "bytes", bytes);
+        self.hash = self.hash.bytes32(bytes);
+        self
+    }
+
+    fn sha256(mut self, name: &str, bytes: &[u8]) -> Self {
+        let hashed = sha256::Hash::hash(bytes).to_byte_array();
+        self.part(name, "sha256", &hashed);
+        self.hash = self.hash.blob(bytes);
+        self
+    }
+
+    /// The case, unless the protocol's own function gives another hash.
+    fn case(self, name: &str, what: &str, fields: Object, own: Hash) -> Result<Value, String> {
+        let hash = self.hash.finish();
+        if hash != own {
+            return Err(format!("hash `{name}` is not what its preimage says"));
+        }
+        let case = Object::new()
+            .with("name", name)
+            .with("what", what)
+            .with("fields", fields)
+            .with("tag", self.tag)
+            .with("parts", self.parts)
+            .hex("preimage", &self.preimage)
+            .hex("hash", &hash.0);
+        Ok(case.done())
+    }
+}
+
+/// All cases.
+///
+/// # Errors
+/// A text where a hash is not what is spelled out here.
+pub(super) fn cases() -> Result<Vec<Value>, String> {
+    let mut cases = Vec::new();
+    let all_terms = samples::all_terms().map_err(bad_key)?;
+    for (name, terms) in &all_terms {
+        cases.push(terms_case(name, terms)?);
+    }
+    cases.extend(bindings()?);
+    cases.extend(receipts()?);
+    cases.extend(
+        all_terms
+            .first()
+            .map(|(_, terms)| offer(terms))
+            .transpose()?,
+    );
+    cases.extend(blobs()?);
+    Ok(cases)
+}
+
+pub(super) fn bad_key(_: BadKey) -> String {
+    "a fixed key is none".into()
+}
+
+fn terms_case(name: &str, terms: &Terms) -> Result<Value, String> {
+    let rates = [("time", terms.tariff.time), ("bytes", terms.tariff.bytes)];
+    let spelled = Spelled::new("streampay/terms/v1").sha256("title", terms.title.as_bytes());
+    let spelled = rates.into_iter().fold(spelled, |spelled, (meter, rate)| {
+        let (msat, per) = rate.map_or((0, 0), |rate| (rate.msat().msat(), rate.per()));
+        spelled
+            .u64(&format!("{meter} msat"), msat)
+            .u64(&format!("{meter} per"), per)
+    });
+    let spelled = spelled
+        .u64("tick", terms.tick.msat())
+        .u64("preview", terms.preview.msat())
+        .u64("window", terms.window.msat())
+        .u64("tolerance_permille", terms.tolerance_permille.into())
+        .u64("tolerance_ms", terms.tolerance_ms.into())
+        .u64("live_ms", terms.live_ms.into())
+        .u64("resumable_s", terms.resumable_s.into())
+        .u64("expires", terms.expires.0)
+        .bytes32("payee", &terms.payee.0);
+    let spelled = terms.methods.iter().fold(spelled, |spelled, method| {
+        spelled
+            .sha256("method name", method.name.as_bytes())
+            .sha256("method params", &method.params)
+    });
+    let fields = Object::new().with("terms", terms_to_json(terms));
+    spelled.case(&format!("terms: {name}"), "terms", fields, terms.hash())
+}
+
+fn bindings() -> Result<Vec<Value>, String> {
+    let first = samples::binding([0; 32]).map_err(bad_key)?;
+    let later = Binding {
+        payer_nonce: [0x33; 32],
+        payee_nonce: [0x34; 32],
+        choice: Choice {
+            versions: vec![7, VERSION, 9],
+            offered: 1 << 41,
+            version: VERSION,
+            features: 2,
+        },
+        ..samples::binding(first.hash().0).map_err(bad_key)?
+    };
+    let mut cases = vec![
+        binding_case("the first binding", &first)?,
+        binding_case("a later binding, chained to the first", &later)?,
+    ];
+    for (role, name, number) in [(Role::Payer, "payer", 1), (Role::Payee, "payee", 2)] {
+        let spelled = Spelled::new("streampay/bind-role/v1")
+            .bytes32("binding", &first.hash().0)
+            .u64("role", number);
+        let fields = Object::new()
+            .hex("binding", &first.hash().0)
+            .with("role", name);
+        let title = format!("what the {name} signs");
+        cases.push(spelled.case(&title, "binding_role", fields, role.hash(first.hash()))?);
+    }
+    Ok(cases)
+}
+
+fn binding_case(name: &str, binding: &Binding) -> Result<Value, String> {
+    let parts = [
+        ("session", &binding.session.0),
+        ("payer_nonce", &binding.payer_nonce),
+        ("payee_nonce", &binding.payee_nonce),
+        ("payer", &binding.payer.0),
+        ("payee", &binding.payee.0),
+        ("payer_session_key", &binding.payer_session_key.0),
+        ("payee_session_key", &binding.payee_session_key.0),
+        ("payer_certificate", &binding.channel.payer),
+        ("payee_certificate", &binding.channel.payee),
+        ("terms", &binding.terms.0),
+        ("root", &binding.root),
+    ];
+    let choice = &binding.choice;
+    let spelled = (0..VERSIONS_MAX).fold(Spelled::new("streampay/bind/v1"), |spelled, at| {
+        let offered = choice.versions.get(at).copied().unwrap_or_default();
+        spelled.u64(&format!("offered version {at}"), offered.into())
+    });
+    let spelled = spelled
+        .u64("offered_features", choice.offered)
+        .u64("version", choice.version.into())
+        .u64("features", choice.features);
+    let spelled = parts.iter().fold(spelled, |spelled, (name, bytes)| {
+        spelled.bytes32(name, bytes)
+    });
+    let versions: Vec<Value> = choice
+        .versions
+        .iter()
+        .map(|version| int(*version))
+        .collect();
+    let fields = Object::new()
+        .with("versions", versions)
+        .int("offered_features", choice.offered)
+        .int("version", choice.version)
+        .int("features", choice.features);
+    let fields = parts
+        .iter()
+        .fold(fields, |fields, (name, bytes)| fields.hex(name, *bytes));
+    spelled.case(name, "binding", fields, binding.hash())
+}
+
+fn receipts() -> Result<Vec<Value>, String> {
+    let signed = evidence().map_err(bad_key)?.receipt;
+    [
+        ("a receipt", receipt()),
+        ("the empty receipt", Receipt::default()),
+        ("the receipt that is signed", signed),
+    ]
+    .into_iter()
+    .map(|(name, receipt)| {
+        let spelled = Spelled::new("streampay/receipt/v1")
+            .bytes32("session", &session().0)
+            .u64("purse", receipt.purse.0.into())
+            .u64("seq", receipt.seq.0)
+            .u64("cumulative", receipt.cumulative.msat())
+            .u64("total", receipt.total.msat())
+            .u64("media_ms", receipt.reading.media_ms)
+            .u64("bytes", receipt.reading.bytes);
+        let inner = Object::new()
+            .int("purse", receipt.purse.0)
+            .int("seq", receipt.seq.0)
+            .int("cumulative", receipt.cumulative.msat())
+            .int("total", receipt.total.msat())
+            .with("reading", reading_to_json(receipt.reading));
+        let fields = Object::new()
+            .hex("session", &session().0)
+            .with("receipt", inner);
+        spelled.case(name, "receipt", fields, receipt.hash(session()))
+    })
+    .collect()
+}
+
+fn offer(terms: &Terms) -> Result<Value, String> {
+    let offer = OfferTerms {
+        terms: terms.clone(),
+        from: crate::people::msat(1_002_000),
+        signature: evidence().map_err(bad_key)?.signature,
+    };
+    let spelled = Spelled::new("streampay/offer/v1")
+        .bytes32("session", &session().0)
+        .bytes32("terms", &terms.hash().0)
+        .u64("from", offer.from.msat());
+    let fields = Object::new()
+        .hex("session", &session().0)
+        .with("terms", terms_to_json(terms))
+        .int("from", offer.from.msat());
+    spelled.case(
+        "an offer of other terms",
+        "offer",
+        fields,
+        offer.hash(session()),
+    )
+}
+
+/// Hashes over bytes of any length, and what entropy gives.
+fn blobs() -> Result<Vec<Value>, String> {
+    let mut cases = Vec::new();
+    for label in ["session-id", "session-key", "nonce", "bind"] {
+        let bytes = entropy(PEOPLE);
+        let spelled = Spelled::new("streampay/entropy/v1")
+            .bytes32("entropy", &bytes.0)
+            .sha256("label", label.as_bytes());
+        let fields = Object::new().hex("entropy", &bytes.0).with("label", label);
+        let name = format!("entropy for `{label}`");
+        cases.push(spelled.case(&name, "entropy", fields, Hash(bytes.derive(label)))?);
+    }
+    for (name, preimage) in [("no bytes", vec![]), ("80 bytes", vec![0x5a; 80])] {
+        let chunks = preimage.chunks_exact(8).map(|chunk| {
+            let word: [u8; 8] = chunk.try_into().unwrap_or_default();
+            u64::from_be_bytes(word)
+        });
+        let hash = chunks.fold(TaggedHash::new("streampay/test/v1"), TaggedHash::u64);
+        let case = Object::new()
+            .with("name", format!("a tag and {name}"))
+            .with("what", "tagged")
+            .with("fields", Object::new())
+            .with("tag", "streampay/test/v1")
+            .with("preimage", hex(&preimage))
+            .hex("hash", &hash.finish().0);
+        cases.push(case.done());
+    }
+    Ok(cases)
+}
