@@ -12,6 +12,7 @@
 pub mod adapter;
 pub mod conformance;
 pub mod fields;
+pub mod hostile;
 pub mod json;
 pub mod peer;
 pub mod people;

@@ -14,6 +14,7 @@ pub use self::child::{Child, DEFAULT_TIMEOUT, LINE_MAX};
 pub use self::report::Report;
 pub use self::subject::{InProcess, Subject, Trouble};
 pub(crate) use self::transcripts::Numbers;
+use crate::hostile;
 use crate::vectors::File;
 
 /// What an implementation is put through.
@@ -23,11 +24,13 @@ pub enum Part {
     Vectors,
     /// Scenes, step by step.
     Transcripts,
+    /// Peers that lie, repeat and flood.
+    Hostile,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Vectors, Self::Transcripts];
+    pub const ALL: [Self; 3] = [Self::Vectors, Self::Transcripts, Self::Hostile];
 }
 
 /// Every case of these parts, against one implementation.
@@ -46,6 +49,12 @@ pub fn run(subject: &mut dyn Subject, parts: &[Part]) -> Result<Report, String> 
             Part::Transcripts => {
                 for (name, file) in read(&crate::transcripts::folder())? {
                     transcripts::run(subject, &mut report, &name, &file);
+                }
+            }
+            Part::Hostile => {
+                for script in hostile::scripts() {
+                    let name = format!("hostile `{}`", script.name);
+                    report.add(&name, script.play(subject));
                 }
             }
         }
