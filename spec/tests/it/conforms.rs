@@ -1,0 +1,56 @@
+//! Ours passes everything; each broken one fails, where it must.
+
+use std::time::Duration;
+
+use streampay_spec::adapter::{Adapter, Broken, Found};
+use streampay_spec::conformance::{Child, InProcess, Part, run};
+
+#[test]
+fn this_implementation_conforms() {
+    let report = run(&mut InProcess::new(Adapter::new(None)), &Part::ALL).unwrap();
+    assert!(report.failures().is_empty(), "{:#?}", report.failures());
+    assert!(report.passed() > 1_400);
+}
+
+fn failures(broken: Broken, parts: &[Part]) -> usize {
+    let mut subject = InProcess::new(Adapter::new(Some(broken)));
+    run(&mut subject, parts).unwrap().failures().len()
+}
+
+#[test]
+fn each_broken_adapter_is_found_where_it_must_be() {
+    for broken in Broken::ALL.iter().copied() {
+        let (clean, dirty): (&[Part], Part) = match broken.found() {
+            Found::Vector => (&[], Part::Vectors),
+            Found::Transcript => (&[Part::Vectors], Part::Transcripts),
+            Found::Hostile => (&[Part::Vectors, Part::Transcripts], Part::Hostile),
+            Found::Line => continue,
+        };
+        assert_eq!(failures(broken, clean), 0, "{broken:?} is found too early");
+        assert!(failures(broken, &[dirty]) > 0, "{broken:?} is not found");
+    }
+}
+
+#[test]
+fn adapters_that_hang_die_or_babble_are_reported_and_not_waited_for() {
+    for broken in Broken::ALL.iter().copied() {
+        if broken.found() != Found::Line {
+            continue;
+        }
+        let arguments = ["--broken".into(), broken.name().into()];
+        let timeout = Duration::from_millis(200);
+        let mut child = Child::new(env!("CARGO_BIN_EXE_adapter"), &arguments, timeout);
+        let report = run(&mut child, &[Part::Vectors, Part::Transcripts]).unwrap();
+        assert!(!report.failures().is_empty(), "{broken:?} is not found");
+        assert!(report.passed() > 0, "{broken:?} fails in everything");
+    }
+}
+
+#[test]
+fn no_adapter_at_all_fails_in_everything() {
+    let timeout = Duration::from_secs(1);
+    let mut child = Child::new("/nonexistent/adapter", &[], timeout);
+    let report = run(&mut child, &[Part::Vectors]).unwrap();
+    assert_eq!(report.passed(), 0);
+    assert!(report.summary().starts_with("0 passed, 1"));
+}

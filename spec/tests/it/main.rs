@@ -1,0 +1,13 @@
+//! The vectors, transcripts and scripts against this implementation, and against others that are
+//! broken on purpose.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
+
+mod conforms;
+mod robust;
+mod written;
