@@ -53,26 +53,36 @@ class Text:
         return value
 
 
+class Version(Int):
+    """An item of a list is of its kind, or not."""
+
+    def check(self, value, at):
+        try:
+            return super().check(value, at)
+        except WireError:
+            raise WireError("WrongKind", *at) from None
+
+
 class List:
-    def __init__(self, item, least, most):
-        self.item, self.least, self.most = item, least, most
+    def __init__(self, item, most):
+        self.item, self.most = item, most
 
     def check(self, value, at):
         if not isinstance(value, list):
             raise WireError("WrongKind", *at)
         if len(value) > self.most:
             raise WireError("OutOfRange", *at)
-        items = [self.item.check(item, at) for item in value]
-        if len(value) < self.least:
-            raise WireError("OutOfRange", *at)
-        return items
+        return [self.item.check(item, at) for item in value]
 
 
 class Map:
-    """`fields`: key, name, kind, and `True` where it may be missing, in the order of the keys."""
+    """`fields`: key, name, kind, and `True` where it may be missing, in the order of the keys.
 
-    def __init__(self, *fields):
-        self.fields = fields
+    `late`: key and what must hold of all fields, looked at once all keys are read.
+    """
+
+    def __init__(self, *fields, late=()):
+        self.fields, self.late = fields, late
 
     def check(self, value, at):
         if not isinstance(value, dict):
@@ -89,6 +99,9 @@ class Map:
                 found[name] = kind.check(value[key], (message, key))
             elif not optional:
                 raise WireError("Missing", message, key)
+        for key, holds in self.late:
+            if not holds(found):
+                raise WireError("OutOfRange", message, key)
         if unknown:
             raise WireError("UnknownKey", message, unknown[0])
         return found
@@ -107,11 +120,6 @@ class Evidence(Map):
 class Terms(Map):
     """Terms: the two rates are one tariff."""
 
-    def check(self, value, at):
-        if not isinstance(value, dict):
-            raise WireError("WrongKind", *at)
-        return self.fields_of(value, at[0])
-
     def fields_of(self, value, message, skip=()):
         flat = super().fields_of(value, message, skip)
         tariff = {name: flat.pop(name) for name in ("time", "bytes") if name in flat}
@@ -126,10 +134,13 @@ RATE = Map((0, "msat", Int(MONEY)), (2, "per", Int(U32, 1)))
 METHOD = Map((0, "name", Text(16, name=True)), (2, "params", Bytes(0, 1024)))
 TERMS_MAP = Terms(
     (0, "title", Text(128)), (2, "time", RATE, True), (4, "bytes", RATE, True),
-    (6, "tick", Int(MONEY, 1)), (8, "preview", Int(MONEY)), (10, "window", Int(MONEY)),
-    (12, "tolerance_permille", Int(1000)), (14, "tolerance_ms", Int(U32)),
-    (16, "live_ms", Int(U32)), (18, "methods", List(METHOD, 1, 8)),
-    (20, "resumable_s", Int(U32)), (22, "expires", Int()), (24, "payee", Bytes(32)))
+    (6, "tick", Int(MONEY)), (8, "preview", Int(MONEY)), (10, "window", Int(MONEY)),
+    (12, "tolerance_permille", Int(U16)), (14, "tolerance_ms", Int(U32)),
+    (16, "live_ms", Int(U32)), (18, "methods", List(METHOD, 8)),
+    (20, "resumable_s", Int(U32)), (22, "expires", Int()), (24, "payee", Bytes(32)),
+    late=((6, lambda terms: terms["tick"] != "0"),
+          (12, lambda terms: int(terms["tolerance_permille"]) <= 1000),
+          (18, lambda terms: terms["methods"])))
 
 REFUSALS, CLOSES, ROOMS = 14, 19, 5
 PURSE, CODE = (2, "purse", Int(U32)), Int(U16, known=REFUSALS)
@@ -137,9 +148,10 @@ OFFER = Map((2, "offer", Bytes(32)))
 
 MESSAGES = {
     0: ("hello", Map(
-        (2, "session", Bytes(32)), (4, "versions", List(Int(U16), 1, 8)), (6, "features", Int()),
+        (2, "session", Bytes(32)), (4, "versions", List(Version(U16), 8)), (6, "features", Int()),
         (8, "nonce", Bytes(32)), (10, "identity", Bytes(32)), (12, "session_key", Bytes(32)),
-        (14, "root", Bytes(32), True), (16, "evidence", EVIDENCE, True))),
+        (14, "root", Bytes(32), True), (16, "evidence", EVIDENCE, True),
+        late=((4, lambda hello: hello["versions"]),))),
     1: ("reading", Map((2, "media_ms", Int()), (4, "bytes", Int()))),
     2: ("welcome", Map(
         (2, "session", Bytes(32)), (4, "version", Int(U16)), (6, "features", Int()),
@@ -149,12 +161,14 @@ MESSAGES = {
     6: ("ready", Map((2, "evidence", EVIDENCE, True))),
     8: ("purse", Map(
         PURSE, (4, "part", Int(U16)), (6, "of", Int(U16)), (8, "method", Int(U8)),
-        (10, "bytes", Bytes(0, 16 * 1024)))),
+        (10, "bytes", Bytes(0, 16 * 1024)),
+        late=((6, lambda purse: 1 <= int(purse["of"]) <= 64),
+              (4, lambda purse: int(purse["part"]) < int(purse["of"]))))),
     10: ("purse_ok", Map(PURSE)),
     12: ("purse_refused", Map(PURSE, (4, "code", CODE))),
     14: ("tick", Map(
-        PURSE, (4, "seq", Int(U64, 1)), (6, "cumulative", Int(MONEY)),
-        (8, "payload", Bytes(0, 15 * 1024)))),
+        PURSE, (4, "seq", Int()), (6, "cumulative", Int(MONEY)),
+        (8, "payload", Bytes(0, 15 * 1024)), late=((4, lambda tick: tick["seq"] != "0"),))),
     16: ("ack", Map((2, "evidence", EVIDENCE), (4, "grant", Bytes(0, 64), True))),
     18: ("nack", Map(PURSE, (4, "seq", Int()), (6, "code", CODE), (8, "consumed", Int(2)))),
     20: ("pause", Map((2, "epoch", Int()), (4, "reason", Int(9, 1)))),
@@ -188,13 +202,7 @@ def decode(data):
             return None
         raise WireError("UnknownType", kind)
     name, fields = MESSAGES[kind]
-    found = fields.fields_of(value, kind, skip=(0,))
-    if name == "purse":
-        if not 1 <= int(found["of"]) <= 64:
-            raise WireError("OutOfRange", kind, 6)
-        if int(found["part"]) >= int(found["of"]):
-            raise WireError("OutOfRange", kind, 4)
-    return name, found
+    return name, fields.fields_of(value, kind, skip=(0,))
 
 
 def decode_terms(data):

@@ -52,7 +52,8 @@ pub(super) fn unknown_type(number: u64) -> Value {
         .done()
 }
 
-fn about(name: &str, code: u64, message: u64, key: u64) -> Value {
+/// An error about a key of a message.
+pub(super) fn about(name: &str, code: u64, message: u64, key: u64) -> Value {
     Object::new()
         .with("name", name)
         .int("code", code)

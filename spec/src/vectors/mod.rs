@@ -3,6 +3,7 @@
 pub mod cbor;
 mod hashes;
 mod invalid;
+mod order;
 mod pricing;
 pub mod samples;
 pub mod schema;
@@ -279,14 +280,15 @@ fn framing_file() -> Result<Value, String> {
             unknown_type(u64::MAX - 1),
         ),
     ];
-    let invalid: Vec<Invalid> = invalid
+    let invalid = invalid
         .into_iter()
         .map(|(name, bytes, error)| Invalid {
             name: name.into(),
             bytes,
             error,
         })
-        .collect();
+        .chain(order::cases())
+        .collect::<Vec<_>>();
     let file = Object::new()
         .int("format", 1_u64)
         .with("message", "framing")
