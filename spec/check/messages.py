@@ -34,6 +34,17 @@ class Bytes:
         return value.hex()
 
 
+def unfit(letter):
+    """True for what does more to a line than stand in it."""
+    separators = "\u2028" <= letter <= "\u202e" or "\u2066" <= letter <= "\u2069"
+    return separators or unicodedata.category(letter) == "Cc"
+
+
+def twice(methods):
+    names = [method["name"] for method in methods]
+    return len(set(names)) < len(names)
+
+
 class Text:
     def __init__(self, most, line=False, name=False):
         self.most, self.line, self.name = most, line, name
@@ -44,8 +55,7 @@ class Text:
         bad = len(value.encode()) > self.most
         if self.line or self.name:
             bad |= not value
-        if self.line:
-            bad |= any(unicodedata.category(letter) == "Cc" for letter in value)
+        bad |= any(unfit(letter) for letter in value)
         if self.name:
             bad |= not all(letter in "abcdefghijklmnopqrstuvwxyz0123456789-" for letter in value)
         if bad:
@@ -140,9 +150,9 @@ TERMS_MAP = Terms(
     (20, "resumable_s", Int(U32)), (22, "expires", Int()), (24, "payee", Bytes(32)),
     late=((6, lambda terms: terms["tick"] != "0"),
           (12, lambda terms: int(terms["tolerance_permille"]) <= 1000),
-          (18, lambda terms: terms["methods"])))
+          (18, lambda terms: terms["methods"] and not twice(terms["methods"]))))
 
-REFUSALS, CLOSES, ROOMS = 14, 19, 5
+REFUSALS, CLOSES, ROOMS = 15, 19, 5
 PURSE, CODE = (2, "purse", Int(U32)), Int(U16, known=REFUSALS)
 OFFER = Map((2, "offer", Bytes(32)))
 

@@ -199,7 +199,7 @@ impl Config {
                 .map_err(bad),
             Self::Payee(config) => PayeeSession::new(config.clone(), entropy)
                 .map(|payee| Machine::Payee(Box::new(payee)))
-                .map_err(bad),
+                .map_err(|error| BadJson(error.to_string())),
         }
     }
 }

@@ -112,7 +112,9 @@ pub fn largest_terms() -> Result<Terms, BadKey> {
         tolerance_permille: 1_000,
         tolerance_ms: u32::MAX,
         live_ms: u32::MAX,
-        methods: vec![method(&"m".repeat(METHOD_NAME_MAX)); METHODS_MAX],
+        methods: (0..METHODS_MAX)
+            .map(|number| method(&format!("{number}{}", "m".repeat(METHOD_NAME_MAX - 1))))
+            .collect(),
         resumable_s: u32::MAX,
         expires: Unix(u64::MAX),
         payee: XOnlyKey([0xff; 32]),

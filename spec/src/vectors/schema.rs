@@ -21,9 +21,9 @@ pub enum Kind {
     Uint(u64, u64),
     /// Bytes, at least and at most so many.
     Bytes(usize, usize),
-    /// A text of at most so many bytes.
+    /// A text of at most so many bytes, of characters that stand in a line and do no more.
     Text(usize),
-    /// A text of one line: 1 to so many bytes, no control characters.
+    /// The same of at least one byte.
     Line(usize),
     /// A method's name.
     Name(usize),
@@ -199,14 +199,12 @@ impl Kind {
                 let above = max.checked_add(1).map(|len| ("too long", filled(len)));
                 below.into_iter().chain(above).collect()
             }
-            Self::Text(max) => vec![long(*max)],
-            Self::Line(max) => vec![
-                long(*max),
-                ("empty", text("")),
-                ("with a line feed", text("a\nb")),
-                ("with a control character of two bytes", text("a\u{9b}b")),
-                ("with a delete", text("\u{7f}")),
-            ],
+            Self::Text(max) => unfit(long(*max)),
+            Self::Line(max) => {
+                let mut cases = unfit(long(*max));
+                cases.push(("empty", text("")));
+                cases
+            }
             Self::Name(max) => vec![
                 long(*max),
                 ("empty", text("")),
@@ -222,12 +220,28 @@ impl Kind {
                 let first = first.unwrap_or(Item::Uint(1));
                 let list = |len| Item::List(vec![first.clone(); len]);
                 let below = min.checked_sub(1).map(|len| ("too short", list(len)));
-                below
-                    .into_iter()
-                    .chain([("too long", list(max.saturating_add(1)))])
-                    .collect()
+                let above = [("too long", list(max.saturating_add(1)))];
+                let mut cases: Vec<_> = below.into_iter().chain(above).collect();
+                if matches!(self, Self::Maps(..)) {
+                    cases.push(("with one twice", list(2)));
+                }
+                cases
             }
             Self::Map(_) => vec![],
         }
     }
+}
+
+/// Texts that do more to a line than stand in it.
+fn unfit(long: (&'static str, Item)) -> Vec<(&'static str, Item)> {
+    let text = |text: &str| Item::Text(text.as_bytes().to_vec());
+    vec![
+        long,
+        ("with a line feed", text("a\nb")),
+        ("with a control character of two bytes", text("a\u{9b}b")),
+        ("with a delete", text("\u{7f}")),
+        ("with a line separator", text("a\u{2028}b")),
+        ("with an override of direction", text("a\u{202e}b")),
+        ("with an isolate", text("a\u{2067}b")),
+    ]
 }

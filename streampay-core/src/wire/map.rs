@@ -94,14 +94,14 @@ impl<'d, 'b> MapReader<'d, 'b> {
         let text = self.required(key, |reader, key| {
             reader.value(key, |decoder| decoder.str())
         })?;
-        if text.len() > max {
+        if text.len() > max || text.chars().any(unfit) {
             Err(WireError::OutOfRange(self.field(key)))
         } else {
             Ok(text.into())
         }
     }
 
-    /// A text of one line: not empty, no control characters.
+    /// A text that is not empty.
     pub(super) fn line(&mut self, key: u64, max: usize) -> Result<String, WireError> {
         self.required(key, |reader, key| reader.opt_line(key, max))
     }
@@ -304,6 +304,6 @@ fn infallible<T>(_: Result<T, minicbor::encode::Error<core::convert::Infallible>
 /// Characters that do more to a line than stand in it: control characters, line and paragraph
 /// separators, and those that change the direction of what follows. Source: Unicode Standard
 /// Annex 9, explicit formatting.
-pub(super) fn unfit(c: char) -> bool {
+fn unfit(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

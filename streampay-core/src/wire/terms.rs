@@ -2,7 +2,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use minicbor::Decoder;
 
-use super::map::{MapReader, MapWriter, unfit};
+use super::map::{MapReader, MapWriter};
 use super::{METHOD_NAME_MAX, METHODS_MAX, PARAMS_MAX, TITLE_MAX, WireError};
 use crate::meter::{Rate, Tariff};
 use crate::session::{Hash, TaggedHash};
@@ -155,9 +155,6 @@ impl Terms {
             expires: Unix(map.u64(22)?),
             payee: XOnlyKey(map.array(24)?),
         };
-        if terms.title.chars().any(unfit) {
-            return Err(WireError::OutOfRange(map.field(0)));
-        }
         if terms.tick.is_zero() {
             return Err(WireError::OutOfRange(map.field(6)));
         }
