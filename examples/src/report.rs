@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use streampay_core::meter::PauseReason;
 use streampay_core::session::Event;
 use streampay_core::units::SessionId;
+use streampay_core::wire::Terms;
 
 use crate::wallet::MintBalance;
 
@@ -178,6 +179,37 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             "unsettled",
             json!({"why": error.to_string()}),
             text(format!("not settled: {error}")),
+        ),
+        other => describe_terms(other),
+    }
+}
+
+/// A change of price, one line for people and the figures for programs.
+fn describe_terms(event: &Event) -> (&'static str, Value, Option<String>) {
+    let minute = |terms: &Terms| crate::quote::a_minute(terms.tariff);
+    match event {
+        Event::TermsOffered { terms, from } => (
+            "terms_offered",
+            json!({"minute_msat": minute(terms).msat(), "from_msat": from.msat()}),
+            Some(format!(
+                "once {from} are used, a minute is to cost {}",
+                minute(terms)
+            )),
+        ),
+        Event::TermsAgreed { terms, from } => (
+            "terms_agreed",
+            json!({"minute_msat": minute(terms).msat(), "from_msat": from.msat()}),
+            Some(format!("agreed: {} a minute from {from} on", minute(terms))),
+        ),
+        Event::TermsDeclined { from } => (
+            "terms_declined",
+            json!({"from_msat": from.msat()}),
+            Some(format!("the new price is refused: ends at {from}")),
+        ),
+        Event::TermsBegan { terms } => (
+            "terms_began",
+            json!({"minute_msat": minute(terms).msat()}),
+            Some(format!("{} a minute from here on", minute(terms))),
         ),
         _ => ("other", json!({}), None),
     }

@@ -16,8 +16,11 @@ use crate::report::Report;
 pub enum Wish {
     /// Pause, or go on.
     TogglePause,
-    /// Agree to what the session waits for: drift is booked, a lost payment written off.
+    /// Agree to what the session waits for: drift is booked, a lost payment written off, a new
+    /// price agreed to.
     Consent,
+    /// Refuse a new price: the session ends where it would begin.
+    Refuse,
     /// Settle and end.
     Leave,
 }
@@ -105,12 +108,17 @@ impl Attendant {
                 .send_modify(|standing| standing.leaving = true),
             _ => {}
         }
-        if let Some((question, code)) = waits.question(event) {
-            if self.interactive {
-                self.report.tell(question);
-            } else {
-                // Nobody can be asked: settle.
-                self.leave(code).await;
+        let Some((question, otherwise)) = waits.question(event) else {
+            return;
+        };
+        if self.interactive {
+            return self.report.tell(question);
+        }
+        // Nobody can be asked.
+        match otherwise {
+            Command::Close(code) => self.leave(code).await,
+            order => {
+                let _ = self.session.send(order).await;
             }
         }
     }
@@ -147,6 +155,7 @@ impl Attended {
 struct Waits {
     pauses: HashSet<u8>,
     lost: bool,
+    offered: bool,
 }
 
 const USER: u8 = 0;
@@ -169,12 +178,14 @@ impl Waits {
             }
             Event::Resumed => self.pauses.clear(),
             Event::TickLost { .. } => self.lost = true,
+            Event::TermsOffered { .. } => self.offered = true,
+            Event::TermsAgreed { .. } | Event::TermsDeclined { .. } => self.offered = false,
             _ => {}
         }
     }
 
-    /// What to ask because of this event, and how the session ends where nobody can be asked.
-    fn question(&self, event: &Event) -> Option<(&'static str, CloseCode)> {
+    /// What to ask because of this event, and what to do where nobody can be asked.
+    fn question(&self, event: &Event) -> Option<(&'static str, Command)> {
         match event {
             Event::Paused {
                 by_peer: false,
@@ -182,11 +193,15 @@ impl Waits {
             } => Some((
                 "the streamer says it has sent more than arrived here; press y to accept that \
                  and go on, or Ctrl-C to settle",
-                CloseCode::Drift,
+                Command::Close(CloseCode::Drift),
             )),
             Event::TickLost { .. } => Some((
                 "press y to write this payment off and go on, or Ctrl-C to settle",
-                CloseCode::PaymentLost,
+                Command::Close(CloseCode::PaymentLost),
+            )),
+            Event::TermsOffered { .. } => Some((
+                "press y to pay that from then on, or n to end there",
+                Command::Decline,
             )),
             _ => None,
         }
@@ -198,6 +213,8 @@ impl Waits {
             Wish::TogglePause if self.pauses.remove(&USER) => vec![Command::Resume],
             Wish::TogglePause => vec![Command::Pause(PauseReason::ByPayer)],
             Wish::Consent => self.consents(),
+            Wish::Refuse if core::mem::take(&mut self.offered) => vec![Command::Decline],
+            Wish::Refuse => vec![],
         }
     }
 
@@ -212,6 +229,9 @@ impl Waits {
         }
         if core::mem::take(&mut self.lost) {
             orders.push(Command::WriteOff);
+        }
+        if core::mem::take(&mut self.offered) {
+            orders.push(Command::Agree);
         }
         orders
     }

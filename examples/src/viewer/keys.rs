@@ -8,7 +8,7 @@ use super::watch::Wish;
 use crate::signals::asked_to_end;
 
 /// Ctrl-C (and SIGTERM, and `q`) settles; `p` on a terminal pauses and goes on, `y` agrees to what
-/// the session waits for. Runs until nobody listens.
+/// the session waits for, `n` refuses a new price. Runs until nobody listens.
 pub async fn listen(wishes: mpsc::Sender<Wish>) {
     let restored_at_the_end = SingleKeys::begin();
     let mut keys = Keys::new(restored_at_the_end.is_some());
@@ -19,6 +19,7 @@ pub async fn listen(wishes: mpsc::Sender<Wish>) {
             key = keys.next() => match key {
                 b'p' | b'P' => Wish::TogglePause,
                 b'y' | b'Y' => Wish::Consent,
+                b'n' | b'N' => Wish::Refuse,
                 b'q' | b'Q' => Wish::Leave,
                 _ => continue,
             },
