@@ -261,14 +261,7 @@ fn a_streamer_that_is_killed_and_restarted_goes_on_with_its_viewer() {
     let total = msat(&ticks(&viewer, 3), "total_msat");
     assert!(total >= 3_000);
     // As a service manager ends it: it settles.
-    let pid = viewer.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(&viewer, "-TERM");
     let summary = viewer.named("summary");
     assert_eq!(viewer.exit_code(), Some(0), "{summary}");
     let parts = ["acknowledged_msat", "fees_msat", "refunded_msat"];
@@ -284,6 +277,39 @@ fn a_streamer_that_is_killed_and_restarted_goes_on_with_its_viewer() {
             .len()
             > 10_000
     );
+}
+
+fn signal(process: &Process, signal: &str) {
+    let pid = process.child.id().to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_mint_that_is_away_for_20_s_pauses_the_session_and_nothing_is_lost() {
+    let stage = Stage::new();
+    let (streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "60sat");
+    ticks(&viewer, 2);
+    signal(&stage.mint, "-STOP");
+    let away = Instant::now();
+    let paused = viewer.named("paused");
+    assert_eq!(paused["why"], "the mint does not answer");
+    // What is tested is that long an absence.
+    std::thread::sleep(Duration::from_secs(20).saturating_sub(away.elapsed()));
+    signal(&stage.mint, "-CONT");
+    viewer.named("resumed");
+    let total = msat(&viewer.named("tick_paid"), "total_msat");
+    assert!(total >= 3_000, "{total}");
+    signal(&viewer, "-TERM");
+    let summary = viewer.named("summary");
+    assert_eq!(viewer.exit_code(), Some(0), "{summary}");
+    let gone = streamer.named("viewer_gone");
+    let acknowledged = msat(&summary, "acknowledged_msat");
+    assert!(msat(&gone, "media_ms") <= acknowledged, "{gone} {summary}");
+    let parts = ["acknowledged_msat", "fees_msat", "refunded_msat"];
+    let sum: u64 = parts.iter().map(|part| msat(&summary, part)).sum();
+    assert_eq!(msat(&summary, "paid_msat"), sum);
 }
 
 #[test]
