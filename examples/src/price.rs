@@ -44,7 +44,8 @@ pub struct Price {
 }
 
 impl Price {
-    /// The shortest and the longest tick, in seconds. Source: DESIGN, defaults.
+    /// The shortest and the longest tick, in seconds. Chosen: shorter costs
+    /// a mint call a second, longer puts more than a minute at stake.
     pub const SECONDS: core::ops::RangeInclusive<u64> = 1..=60;
 
     /// As a tariff of time.

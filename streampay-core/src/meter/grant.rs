@@ -4,7 +4,7 @@ use crate::units::Msat;
 /// What the session allows its gate. Idempotent: the newest one holds. It carries no deadline: a
 /// gate shuts by its own meter, and must also shut when the session that granted it is gone.
 ///
-/// Spec: metering 4.
+/// Spec: pricing 7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Grant {
     /// A packet passes while what is used, itself included, stays within `limit`.

@@ -4,7 +4,7 @@ use crate::units::Msat;
 /// The tariff that holds, from where it holds, and the one that follows it. Prices any later
 /// reading by itself, so that a gate can decide without asking anybody.
 ///
-/// Spec: metering 3.2.
+/// Spec: pricing 4.2.
 #[derive(
     Clone,
     Copy,

@@ -4,7 +4,7 @@ use crate::units::{Msat, Overflow};
 
 /// What was delivered since the session began, over all its connections. Never decreases.
 ///
-/// Spec: metering 2.
+/// Spec: pricing 2.
 #[derive(
     Clone,
     Copy,
@@ -106,7 +106,7 @@ impl Rate {
 
 /// The price of each meter; a meter without a rate is free.
 ///
-/// Spec: metering 3.
+/// Spec: pricing 3.
 #[derive(
     Clone,
     Copy,

@@ -3,7 +3,7 @@
 use crate::units::Mono;
 
 /// How long to wait before each repetition, in milliseconds: 2, 4, 8 s, and 8 s ever after.
-/// Source: DESIGN, defaults: a tick without an ack again after 2, 4, 8 s, then pause.
+/// Spec: session 9.1.
 const STEPS_MS: [u64; 3] = [2_000, 4_000, 8_000];
 
 /// A growing pause between repetitions.

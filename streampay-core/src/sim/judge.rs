@@ -1,4 +1,4 @@
-//! What must hold at each step of a run. Source: DESIGN 1.
+//! What must hold at each step of a run. Spec: introduction 3.
 
 use super::Pair;
 use super::config::{TOLERANCE_BYTES, TOLERANCE_MS, tariff};

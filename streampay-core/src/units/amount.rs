@@ -4,7 +4,7 @@ use core::fmt;
 
 /// An amount in millisatoshi, from 0 to [`Msat::MAX`] (21 million bitcoin).
 ///
-/// Spec: metering 1.
+/// Spec: pricing 2.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Msat(u64);

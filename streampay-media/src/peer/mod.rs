@@ -26,9 +26,9 @@ pub use sdp::{CANDIDATES_MAX, SDP_MAX, SdpError};
 pub use streamer::{StreamerPeer, ViewerConnection};
 pub use viewer::{Connection, ReceivedPacket, Receiving, ViewerPeer, ViewerStream};
 
-/// The label of the data channel. Spec: session 1.
+/// The label of the data channel. Spec: transports 2.
 pub const CHANNEL_LABEL: &str = "streampay";
-/// The protocol of the data channel. Spec: session 1.
+/// The protocol of the data channel. Spec: transports 2.
 pub const CHANNEL_PROTOCOL: &str = "streampay/1";
 
 /// How connections are made.

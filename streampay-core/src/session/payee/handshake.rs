@@ -17,8 +17,8 @@ use crate::session::{
 use crate::units::{Mono, Msat};
 use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, VERSION, Welcome, encode};
 
-/// How long a fresh connection has to say hello, and again to bind, in milliseconds. Source:
-/// DESIGN 5.10, a deadline in every state.
+/// How long a fresh connection has to say hello, and again to bind, in milliseconds. Spec:
+/// session 9.2.
 const HANDSHAKE_MS: u64 = 15_000;
 
 /// Our side of the binding is sent.

@@ -7,7 +7,7 @@
 //!      +----- Link Down -----+----------------+--------------+
 //!      |                                                     | close, by anybody
 //!      +--- Command::Close ------------------> Settling <----+
-//!                                                 | every purse settled, Closed sent
+//!                                                 | every purse settled
 //!                                                 v
 //!                                             Lingering ---- 10 s or Link Down ---> Ended
 //! ```
@@ -18,11 +18,12 @@
 //! | Waiting | nothing known of the peer | Hello: welcome sent, Greeted; deadline: Ended or Offline |
 //! | Greeted | our side of the binding sent | Bind that verifies: record durable, Live; deadline |
 //! | Live | gate open as far as preview, credit and window reach | close by anybody, misbehaviour |
-//! | Settling | closing durable, gate shut, no tick accepted | all purses settled: Closed sent |
-//! | Lingering | Closed sent | repeats Closed on anything the payer says |
+//! | Settling | closing durable, gate shut; Closed sent once no payment is checked, or after 5 s | all purses settled |
+//! | Lingering | all settled | repeats Closed on anything the payer says |
 //!
 //! Order rules: an acceptance is durable before it is acked; the lease is durable before the gate
-//! may pass it; from closing on no tick is credited. Spec: session.
+//! may pass it; from closing on no tick is credited but the one
+//! that is being checked. Spec: session.
 
 mod change;
 mod closing;

@@ -12,9 +12,9 @@ use crate::session::record::{Fate, PayerPurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
 
-/// The least lead, in milliseconds. Source: DESIGN 1.
+/// The least lead, in milliseconds. Spec: pricing 6.
 const LEAD_MIN_MS: u64 = 100;
-/// The most lead, as a part of a tick: 20 %. Source: DESIGN 1.
+/// The most lead, as a part of a tick: 20 %. Spec: pricing 6.
 const LEAD_MAX_PART: u64 = 5;
 /// How often a side that does not flow says so again, in milliseconds.
 const HEARTBEAT_MS: u64 = 2_000;

@@ -13,8 +13,7 @@ use crate::session::{ChannelIdentity, CloseCode, Entropy, Event, Misbehaviour, R
 use crate::units::{Mono, Msat};
 use crate::wire::{Bind, Hello, Message, Ready, Terms, VERSION, Welcome};
 
-/// How long a peer has to answer the hello and the bind, in milliseconds. Source: DESIGN 5.10, a
-/// deadline in every state.
+/// How long a peer has to answer the hello and the bind, in milliseconds. Spec: session 9.2.
 const HANDSHAKE_MS: u64 = 15_000;
 
 /// Hello is sent.

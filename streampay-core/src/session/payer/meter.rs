@@ -8,9 +8,9 @@ use crate::units::Msat;
 use crate::wire::Terms;
 
 /// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache.
-/// Source: DESIGN 8.
+/// Spec: pricing 2.3.
 const CACHE_MS: u64 = 2_000;
-/// How often the reading is made durable, in milliseconds of media. Source: DESIGN 4.
+/// How often the reading is made durable, in milliseconds of media. Spec: pricing 7.3.
 const CHECKPOINT_MS: u64 = 1_000;
 /// How often stalls and the end of the credit are looked for, in milliseconds. When nothing is
 /// left to pay with and nothing came for so long, the credit is used up but for less than a
@@ -21,7 +21,7 @@ const TOLERANCE_BYTES: u64 = 64 * 1024;
 
 impl PayerSession {
     /// What is used: by the own meter, or by the payee's as far as drift is tolerated, and never
-    /// more than one tick of drift. Source: DESIGN 1.
+    /// more than one tick of drift. Spec: introduction 3.
     pub(super) fn used(&self) -> Msat {
         let Some(record) = &self.record else {
             return Msat::ZERO;
@@ -186,7 +186,7 @@ impl PayerSession {
     }
 }
 
-/// How far the payee's reading may be ahead of ours and is still paid. Spec: metering 5.
+/// How far the payee's reading may be ahead of ours and is still paid. Spec: pricing 5.
 fn tolerated(own: Reading, terms: &Terms) -> Reading {
     let permille = u64::from(terms.tolerance_permille);
     let part = |quantity: u64| quantity / 1000 * permille + quantity % 1000 * permille / 1000;

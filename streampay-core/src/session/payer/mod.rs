@@ -18,7 +18,7 @@
 //! | Greeting | hello sent | Welcome that verifies: record durable, Binding; deadline: Offline or Ended |
 //! | Binding | bind sent | Ready: Live |
 //! | Live | purse opens, ticks flow unless one side paused | close by anybody, misbehaviour: Closing |
-//! | Closing | closing durable, Close sent | Closed or 5 s: Releasing |
+//! | Closing | closing durable, Close sent | Closed or 6 s: Releasing |
 //! | Releasing | every purse told to come home | all home: Ended; backend away too long: Ended, unsettled |
 //!
 //! Order rules: a payment is durable before it is sent; the same bytes are sent for a `seq` for

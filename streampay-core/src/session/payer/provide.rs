@@ -17,8 +17,8 @@ use crate::wire::Terms;
 const PURSES_MAX: usize = 400;
 /// A purse with less than so many ticks left is followed by another.
 const LOW_TICKS: u64 = 3;
-/// So is one of whose capacity, or usable life, less than a fifth is left. Source: DESIGN,
-/// defaults: rollover at 80 %.
+/// So is one of whose capacity, or usable life, less than a fifth is left: rollover at
+/// 80 %. Spec: session 4.
 const LEFT_PART: u64 = 5;
 /// When a method that did not work is tried again, in milliseconds; doubled each time.
 const AGAIN_MS: u64 = 30_000;
