@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | [`wire()`] | one data-channel message | a typed end; what decodes has one encoding |
 //! | [`terms()`] | signed terms out of a store or a link | the same, and equal terms hash alike |
+//! | [`session()`] | faults, commands and forged messages for a whole session | all bounds; money is conserved; it settles |
+//! | [`records()`] | a session's record on disk | unreadable, or a machine that can be driven |
 //!
 //! `corpus/TARGET` holds what each has learnt and every input that once broke it; `cargo test`
 //! replays all of it on stable Rust. To look for more, with cargo-fuzz:
@@ -11,6 +13,12 @@
 //! ```text
 //! cargo +nightly fuzz run wire --features libfuzzer -- -use_value_profile=1 -max_total_time=60
 //! ```
+
+mod records;
+mod session;
+
+pub use records::records;
+pub use session::session;
 
 use streampay_core::backend::RefusalCode;
 use streampay_core::session::CloseCode;
@@ -20,7 +28,12 @@ use streampay_core::wire::{self, MESSAGE_MAX, Message, RoomCode, Terms, WireErro
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 2] = [("wire", wire), ("terms", terms)];
+pub const TARGETS: [(&str, Target); 4] = [
+    ("wire", wire),
+    ("terms", terms),
+    ("session", session),
+    ("records", records),
+];
 
 /// One message from a peer.
 ///

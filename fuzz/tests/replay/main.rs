@@ -10,9 +10,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use streampay_core::session::{Entropy, PayeeSession, PayerSession, Policy, SecretKey};
+use streampay_core::store::{StoreError, session_key};
+use streampay_core::units::{Now, SessionId};
 use streampay_core::wire::{Terms, decode};
 
 mod seeds;
+mod stored;
 
 fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -48,7 +52,9 @@ fn every_input_with_one_byte_changed_ends_well() {
     for (name, target) in streampay_fuzz::TARGETS {
         for (path, bytes) in inputs(name) {
             println!("{}", path.display());
-            for at in 0..bytes.len().min(600) {
+            // A whole session takes longer.
+            let step = if name == "session" { 40 } else { 1 };
+            for at in (0..bytes.len().min(600)).step_by(step) {
                 target(&bytes[..at]);
                 for change in [0x01, 0x20, 0x80, 0xff] {
                     let mut changed = bytes.clone();
@@ -80,6 +86,22 @@ fn corpus_begins_with_every_message_and_every_refusal() {
     assert!(terms.iter().any(|(_, b)| Terms::from_bytes(b).is_err()));
 }
 
+#[test]
+fn records_of_the_corpus_are_read_by_their_role_alone() {
+    let session = SessionId(Entropy([2; 32]).derive("session-id"));
+    let key = SecretKey::from_bytes([3; 32]).unwrap();
+    for (name, payer) in [("payer", true), ("payee", false)] {
+        let record = fs::read(corpus("records").join(name)).unwrap();
+        let records = [(session_key(session), record)];
+        let (now, policy) = (Now::default(), Policy::nothing());
+        let as_payer = PayerSession::restore(key.clone(), policy, now, session, &records);
+        let as_payee = PayeeSession::restore(key.clone(), 1, now, session, &records);
+        assert_eq!((as_payer.is_ok(), as_payee.is_ok()), (payer, !payer));
+        let other = |error: Option<StoreError>| error.is_none_or(|e| e == StoreError::OtherRole);
+        assert!(other(as_payer.err()) && other(as_payee.err()));
+    }
+}
+
 /// The seeds are made from messages, so that they never grow old. `UPDATE_SEEDS=1 cargo test -p
 /// streampay-fuzz` writes them.
 #[test]
@@ -92,5 +114,16 @@ fn seeds_are_what_this_version_writes() {
         }
         let found = fs::read(&path).unwrap_or_default();
         assert!(found == bytes, "{target}/{name} has grown old");
+    }
+}
+
+/// As the last one: a few hundred runs of whole sessions that a seed chooses.
+#[test]
+fn sessions_that_a_seed_chooses_end_well() {
+    for seed in 0..200 {
+        let mut rng = streampay_core::sim::Rng::new(seed);
+        let bytes: Vec<u8> = (0..8).flat_map(|_| rng.bytes()).collect();
+        println!("seed {seed}");
+        streampay_fuzz::session(&bytes);
     }
 }

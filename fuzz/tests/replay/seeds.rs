@@ -1,5 +1,6 @@
 //! One message of every kind, and one input for every way to refuse.
 
+use super::stored;
 use bytes::Bytes;
 use streampay_core::backend::{Consumed, RefusalCode};
 use streampay_core::meter::{PauseReason, Rate, Reading, Tariff};
@@ -20,7 +21,16 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("terms", "terms", terms().to_bytes()),
         ("terms", "refused-empty", vec![0xa0]),
     ];
-    messages.chain(refused).chain(terms).collect()
+    let [payer, payee] = stored::records(self::terms(), key);
+    let records = [("records", "payer", payer), ("records", "payee", payee)];
+    let [first, second, third] = stored::sessions();
+    let sessions = [
+        ("session", "first", first),
+        ("session", "second", second),
+        ("session", "third", third),
+    ];
+    let all = messages.chain(refused).chain(terms);
+    all.chain(records).chain(sessions).collect()
 }
 
 fn key(name: &str) -> SecretKey {

@@ -3,7 +3,7 @@
 use super::Pair;
 use super::config::{TOLERANCE_BYTES, TOLERANCE_MS, tariff};
 use super::fake::FakeBackend;
-use crate::meter::{Reading, Schedule};
+use crate::meter::{NextTariff, Reading, Schedule};
 use crate::session::Event;
 use crate::units::{Mono, Msat};
 
@@ -81,11 +81,21 @@ impl Pair {
         self.judge_payer()
     }
 
-    /// What both sides have agreed to, durably.
+    /// What both sides have agreed to, durably: it may have begun within the same moment.
     fn note_changes(&mut self) {
-        let next = self.payee().and_then(|payee| payee.schedule().next);
-        self.changes
-            .extend(next.filter(|next| self.changes.last() != Some(next)));
+        let Some(schedule) = self.payee().map(|payee| payee.schedule()) else {
+            return;
+        };
+        let begun = NextTariff {
+            from: schedule.base_msat,
+            tariff: schedule.tariff,
+        };
+        let begun = (!begun.from.is_zero()).then_some(begun);
+        for change in begun.into_iter().chain(schedule.next) {
+            if !self.changes.contains(&change) {
+                self.changes.push(change);
+            }
+        }
     }
 
     /// What is used at `reading`, by the true course of the price.

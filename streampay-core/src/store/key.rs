@@ -23,7 +23,7 @@ pub fn session_prefix(session: SessionId) -> Key {
 
 /// The key of the session's own record.
 #[must_use]
-pub(crate) fn session_key(session: SessionId) -> Key {
+pub fn session_key(session: SessionId) -> Key {
     let mut key = session_prefix(session);
     key.push(META);
     key

@@ -14,8 +14,8 @@ mod redb;
 pub use change::{Change, ChangeSet};
 #[cfg(feature = "driver")]
 pub(crate) use key::node_prefix;
-pub(crate) use key::session_key;
-pub use key::{Key, purse_prefix, session_of, session_prefix};
+
+pub use key::{Key, purse_prefix, session_key, session_of, session_prefix};
 #[cfg(feature = "std")]
 pub use memory::MemoryStore;
 #[cfg(feature = "redb")]

@@ -1,0 +1,147 @@
+//! Both machines, driven by bytes.
+
+use bytes::Bytes;
+use streampay_core::session::{CloseCode, Command};
+use streampay_core::sim::{Direction, Fault, Pair, PairConfig, Violation, Weather};
+use streampay_core::units::Msat;
+use streampay_core::wire;
+
+/// Actions of one input: each is a few bytes.
+const ACTIONS_MAX: usize = 24;
+/// The longest that one action lasts, in milliseconds.
+const STEP_MS: u64 = 20_000;
+/// The longest absence, in milliseconds: settling at the end waits for as much.
+const AWAY_MS: u64 = 20_000;
+
+/// A whole session under faults, commands and forged messages that the bytes choose: weather,
+/// partitions, crashes at any output, a mint that is away or loses its answers, prices that
+/// change, messages of anybody's. At each step the simulator's judge looks at all bounds; at the
+/// end both sides settle.
+///
+/// # Panics
+/// Where money is lost or made, or, while nobody forges, where any bound is broken.
+pub fn session(bytes: &[u8]) {
+    let mut actions = Actions(bytes);
+    let mut pair = Pair::new(PairConfig {
+        seed: u64::from(actions.byte()),
+        window: Msat::from_sat(u64::from(actions.byte() % 4)).unwrap_or_default(),
+        preview: Msat::from_sat(u64::from(actions.byte() % 4)).unwrap_or_default(),
+        resumable_s: 3_600,
+        ..PairConfig::default()
+    });
+    let mut forged = false;
+    for _ in 0..ACTIONS_MAX {
+        if actions.is_empty() {
+            break;
+        }
+        let ms = actions.number() % STEP_MS;
+        match actions.byte() % 16 {
+            0 => forged |= inject(&mut pair, &mut actions),
+            1 => command(&mut pair, &mut actions),
+            kind => {
+                let fault = fault(kind, &mut actions);
+                judge(pair.run(ms, &[(0, fault)]), forged);
+                continue;
+            }
+        }
+        judge(pair.run(ms, &[]), forged);
+    }
+    judge(pair.settle(), forged);
+}
+
+/// Whoever forges within a bound connection is the peer: it can break its own bounds, and end the
+/// session. It cannot make money, and cannot lose the other's.
+fn judge(run: Result<(), Violation>, forged: bool) {
+    match run {
+        Ok(()) => {}
+        Err(violation) => assert!(forged && !is_grave(&violation), "{violation}"),
+    }
+}
+
+const fn is_grave(violation: &Violation) -> bool {
+    matches!(
+        violation,
+        Violation::Conservation { .. } | Violation::Stuck { .. }
+    )
+}
+
+/// True where it was a message.
+fn inject(pair: &mut Pair, actions: &mut Actions<'_>) -> bool {
+    let to = actions.direction();
+    let message = actions.message();
+    pair.inject(to, &message);
+    matches!(wire::decode(&message), Ok(Some(_)))
+}
+
+fn command(pair: &mut Pair, actions: &mut Actions<'_>) {
+    let to = actions.direction();
+    let command = match actions.byte() % 6 {
+        0 => Command::Resume,
+        1 => Command::WriteOff,
+        2 => Command::Agree,
+        3 => Command::Decline,
+        4 => Command::RequestReceipt,
+        _ => Command::Close(CloseCode::Done),
+    };
+    pair.command(to, command);
+}
+
+fn fault(kind: u8, actions: &mut Actions<'_>) -> Fault {
+    let (outputs, away_ms) = (u16::from(actions.byte()), actions.number() % AWAY_MS);
+    match kind {
+        2 | 3 => Fault::CrashPayer { outputs, away_ms },
+        4 | 5 => Fault::CrashPayee { outputs, away_ms },
+        6 | 7 => Fault::LinkDown(away_ms),
+        8 => Fault::MintAway(away_ms),
+        9 => Fault::LoseAnswers(actions.byte() % 8),
+        10 => Fault::PausePayer(away_ms),
+        11 => Fault::FirstMethodAway(away_ms),
+        12 => Fault::RefuseOpenings(actions.byte() % 4),
+        13 => Fault::OfferTariff(50 + outputs),
+        14 => Fault::TopUp(outputs),
+        _ => Fault::Weather(weather(actions)),
+    }
+}
+
+fn weather(actions: &mut Actions<'_>) -> Weather {
+    let mut percent = || actions.byte() % 60;
+    Weather {
+        lose: percent(),
+        repeat: percent(),
+        delay: percent(),
+    }
+}
+
+/// Bytes as choices; zeros where they end.
+struct Actions<'a>(&'a [u8]);
+
+impl Actions<'_> {
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn number(&mut self) -> u64 {
+        u64::from(u16::from_be_bytes([self.byte(), self.byte()])) * 4
+    }
+
+    fn direction(&mut self) -> Direction {
+        if self.byte().is_multiple_of(2) {
+            Direction::ToPayer
+        } else {
+            Direction::ToPayee
+        }
+    }
+
+    fn message(&mut self) -> Bytes {
+        let length = usize::from(self.byte()).min(self.0.len());
+        let (message, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Bytes::copy_from_slice(message)
+    }
+}
