@@ -72,7 +72,10 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         "the viewer's wallet holds {funds}; its budget is {budget}"
     ));
     let serving = serve(&payee, offer).await?;
-    report.tell(&format!("the stream is at {}", serving.link));
+    report.tell(&format!(
+        "the stream costs {price}; it is at {}",
+        serving.link
+    ));
     let before = Sums::now(&mint, &payer, &payee).await?;
     let (_wishes, from_user) = mpsc::channel(1);
     let watched = watch(
@@ -104,7 +107,8 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         "media_ms": watched.media_ms, "recording": recording, "packets": watched.packets,
     }));
     report.tell(&format!(
-        "{} paid = {settled} to the streamer + {fees} to the mint + {} back\nwatch it again: {}",
+        "{} left the wallet = {settled} to the streamer + {fees} of the mint's fees + {} back\n\
+         watch it again: {}",
         watched.account.paid,
         watched.account.refunded,
         recording.unwrap_or_default(),
