@@ -28,6 +28,7 @@ def terms_hash(terms):
                "resumable_s", "expires")
     preimage = sha256(terms["title"].encode()) + rates
     preimage += b"".join(u64(terms[name]) for name in numbers) + raw(terms["payee"])
+    preimage += u64(terms.get("join_fee", "0"))
     for method in terms["methods"]:
         preimage += sha256(method["name"].encode()) + sha256(raw(method["params"]))
     return tagged_hash("streampay/terms/v1", preimage)
@@ -54,7 +55,8 @@ def receipt_hash(session, receipt):
     preimage = raw(session) + b"".join(u64(receipt[name]) for name in numbers)
     reading = receipt["reading"]
     return tagged_hash("streampay/receipt/v1",
-                       preimage + u64(reading["media_ms"]) + u64(reading["bytes"]))
+                       preimage + u64(reading["media_ms"]) + u64(reading["bytes"])
+                       + u64(receipt.get("tips", "0")))
 
 
 def offer_hash(session, terms, start):

@@ -139,7 +139,7 @@ class Terms(Map):
 EVIDENCE = Evidence(
     (0, "purse", Int(U32)), (2, "seq", Int()), (4, "cumulative", Int(MONEY)),
     (6, "total", Int(MONEY)), (8, "media_ms", Int()), (10, "bytes", Int()),
-    (12, "signature", Bytes(64)))
+    (12, "signature", Bytes(64)), (14, "tips", Int(MONEY, 1), True))
 RATE = Map((0, "msat", Int(MONEY)), (2, "per", Int(U32, 1)))
 METHOD = Map((0, "name", Text(16, name=True)), (2, "params", Bytes(0, 1024)))
 TERMS_MAP = Terms(
@@ -148,11 +148,12 @@ TERMS_MAP = Terms(
     (12, "tolerance_permille", Int(U16)), (14, "tolerance_ms", Int(U32)),
     (16, "live_ms", Int(U32)), (18, "methods", List(METHOD, 8)),
     (20, "resumable_s", Int(U32)), (22, "expires", Int()), (24, "payee", Bytes(32)),
+    (26, "join_fee", Int(MONEY, 1), True),
     late=((6, lambda terms: terms["tick"] != "0"),
           (12, lambda terms: int(terms["tolerance_permille"]) <= 1000),
           (18, lambda terms: terms["methods"] and not twice(terms["methods"]))))
 
-REFUSALS, CLOSES, ROOMS = 15, 19, 5
+REFUSALS, CLOSES, ROOMS = 15, 19, 6
 PURSE, CODE = (2, "purse", Int(U32)), Int(U16, known=REFUSALS)
 OFFER = Map((2, "offer", Bytes(32)))
 
@@ -178,7 +179,7 @@ MESSAGES = {
     12: ("purse_refused", Map(PURSE, (4, "code", CODE))),
     14: ("tick", Map(
         PURSE, (4, "seq", Int()), (6, "cumulative", Int(MONEY)),
-        (8, "payload", Bytes(0, 15 * 1024)), late=((4, lambda tick: tick["seq"] != "0"),))),
+        (8, "payload", Bytes(0, 15 * 1024)), (10, "tips", Int(MONEY, 1), True), late=((4, lambda tick: tick["seq"] != "0"),))),
     16: ("ack", Map((2, "evidence", EVIDENCE), (4, "grant", Bytes(0, 64), True))),
     18: ("nack", Map(PURSE, (4, "seq", Int()), (6, "code", CODE), (8, "consumed", Int(2)))),
     20: ("pause", Map((2, "epoch", Int()), (4, "reason", Int(9, 1)))),
@@ -198,6 +199,9 @@ MESSAGES = {
     48: ("chat", Map(
         (2, "id", Int()), (4, "sender", Text(32, line=True), True),
         (6, "text", Text(500, line=True)))),
+    50: ("tip", Map(
+        (2, "id", Int()), (4, "sender", Text(32, line=True)), (6, "amount", Int(MONEY, 1)))),
+    52: ("leave", Map()),
 }
 
 

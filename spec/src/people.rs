@@ -65,6 +65,7 @@ pub fn terms() -> Result<Terms, BadKey> {
         resumable_s: 86_400,
         expires: Unix(1_900_000_000),
         payee: key("payee")?.public(),
+        join_fee: Msat::ZERO,
     })
 }
 
@@ -86,6 +87,7 @@ pub fn receipt() -> Receipt {
             media_ms: 4_990_123,
             bytes: 1 << 33,
         },
+        tips: msat(4_000),
     }
 }
 

@@ -126,6 +126,7 @@ fn terms(tariff: Tariff, streamer: &SecretKey) -> Result<Terms, Box<dyn Error>> 
         resumable_s: 3_600,
         expires: Unix(u64::MAX),
         payee: streamer.public(),
+        join_fee: Msat::ZERO,
     })
 }
 

@@ -170,6 +170,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
             name: SwapMachine::METHOD.to_owned(),
             params: params.encode().to_vec(),
         }],
+        join_fee: Msat::ZERO,
         resumable_s: 86_400,
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),
         payee: home.identity.public(),

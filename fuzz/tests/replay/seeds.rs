@@ -56,6 +56,7 @@ fn terms() -> Terms {
         tolerance_ms: 1_000,
         live_ms: 2_000,
         methods: ["cashu-swap", "fake"].map(method).into(),
+        join_fee: msat(21_000),
         resumable_s: 86_400,
         expires: Unix(1_800_000_000),
         payee: key("payee").public(),
@@ -82,6 +83,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         cumulative: msat(2_000),
         total: msat(2_000),
         reading,
+        tips: Msat::ZERO,
     };
     let evidence = receipt.sign(session, &key("payee-session"));
     let signature = evidence.signature;
@@ -152,6 +154,7 @@ fn messages() -> Vec<(&'static str, Message)> {
                 seq,
                 cumulative: msat(2_000),
                 payload: Bytes::from_static(b"payment"),
+                tips: None,
             }),
         ),
         (
@@ -234,7 +237,43 @@ fn later_messages() -> Vec<(&'static str, Message)> {
                 text: "hello".into(),
             }),
         ),
+        (
+            "tip",
+            Message::Tip(Tip {
+                id: 2,
+                sender: name(),
+                amount: msat(21_000),
+            }),
+        ),
+        ("leave", Message::Leave),
+        ("tick-tip", Message::Tick(tick_of_a_tip())),
+        ("ack-tips", Message::Ack(ack_of_tips())),
     ]
+}
+
+fn tick_of_a_tip() -> Tick {
+    Tick {
+        purse: PurseId(0),
+        seq: Seq(2),
+        cumulative: msat(4_000),
+        payload: Bytes::from_static(b"tip"),
+        tips: Some(msat(2_000)),
+    }
+}
+
+fn ack_of_tips() -> Ack {
+    let receipt = Receipt {
+        purse: PurseId(0),
+        seq: Seq(2),
+        cumulative: msat(4_000),
+        total: msat(4_000),
+        reading: Reading::default(),
+        tips: msat(2_000),
+    };
+    Ack {
+        evidence: receipt.sign(SessionId([7; 32]), &key("payee-session")),
+        grant: None,
+    }
 }
 
 fn refused() -> Vec<(&'static str, Vec<u8>)> {
@@ -255,6 +294,11 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         ("refused-14-unknown-key", vec![0xa3, 0, 0x16, 2, 1, 4, 0]),
         ("refused-15-missing", vec![0xa1, 0, 0x16]),
         ("refused-16-wrong-kind", vec![0xa2, 0, 0x16, 2, 0x60]),
+        (
+            "refused-tip-of-nothing",
+            vec![0xa4, 0, 0x18, 50, 2, 1, 4, 0x61, b'a', 6, 0],
+        ),
+        ("refused-leave-with-key", vec![0xa2, 0, 0x18, 52, 2, 0]),
         ("refused-17-out-of-range", vec![0xa2, 0, 4, 2, 0x41, 0]),
         ("ignored-odd-type", vec![0xa1, 0, 0x18, 29]),
         ("ignored-odd-key", vec![0xa3, 0, 0x16, 2, 1, 3, 0x80]),

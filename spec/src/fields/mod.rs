@@ -7,13 +7,14 @@ pub(crate) use read::receipt as receipt_from_json;
 pub use read::{
     message_from_json, reading_from_json, schedule_from_json, tariff_from_json, terms_from_json,
 };
+pub(crate) use write::receipt_to_json;
 pub use write::{
     error_to_json, evidence_to_json, message_to_json, reading_to_json, schedule_to_json,
     tariff_to_json, terms_to_json,
 };
 
 /// The names of all messages and their numbers, in the order of the numbers.
-pub const MESSAGES: [(&str, u64); 25] = [
+pub const MESSAGES: [(&str, u64); 27] = [
     ("hello", 0),
     ("reading", 1),
     ("welcome", 2),
@@ -39,6 +40,8 @@ pub const MESSAGES: [(&str, u64); 25] = [
     ("room_refused", 44),
     ("presence", 46),
     ("chat", 48),
+    ("tip", 50),
+    ("leave", 52),
 ];
 
 /// What stands for terms by themselves in errors.

@@ -7,7 +7,7 @@ use streampay_core::units::{Msat, PurseId, Seq, SessionId, Unix, XOnlyKey};
 use streampay_core::wire::{
     Ack, Agree, Agreed, Bind, Chat, Close, Closed, Decline, Evidence, Hello, Join, Joined, Message,
     Method, Nack, OfferTerms, Pause, Presence, Purse, PurseOk, PurseRefused, Ready, Resume,
-    RoomCode, RoomRefused, Terms, Tick, Welcome,
+    RoomCode, RoomRefused, Terms, Tick, Tip, Welcome,
 };
 
 use crate::json::{BadJson, Fields, as_int};
@@ -97,6 +97,12 @@ fn later(name: &str, map: Fields<'_>) -> Read<Message> {
             },
             text: map.text("text")?.into(),
         }),
+        "tip" => Message::Tip(Tip {
+            id: map.int("id")?,
+            sender: map.text("sender")?.into(),
+            amount: msat(map, "amount")?,
+        }),
+        "leave" => Message::Leave,
         _ => return Err(bad("type")),
     })
 }
@@ -118,6 +124,14 @@ fn opt_bytes(map: Fields<'_>, key: &str) -> Read<Option<Bytes>> {
 
 fn msat(map: Fields<'_>, key: &str) -> Read<Msat> {
     Msat::new(map.int(key)?).map_err(|_| bad(key))
+}
+
+/// An amount that is missing where it is zero.
+fn amount(map: Fields<'_>, key: &str) -> Read<Option<Msat>> {
+    match map.opt(key) {
+        Some(_) => msat(map, key).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn hello(map: Fields<'_>) -> Read<Hello> {
@@ -174,6 +188,7 @@ fn tick(map: Fields<'_>) -> Read<Tick> {
         seq: Seq(map.int("seq")?),
         cumulative: msat(map, "cumulative")?,
         payload: map.bytes("payload")?.into(),
+        tips: amount(map, "tips")?,
     })
 }
 
@@ -193,6 +208,7 @@ pub(crate) fn receipt(map: Fields<'_>) -> Read<Receipt> {
         cumulative: msat(map, "cumulative")?,
         total: msat(map, "total")?,
         reading: reading_from_json(map.object("reading")?)?,
+        tips: amount(map, "tips")?.unwrap_or_default(),
     })
 }
 
@@ -243,6 +259,7 @@ pub fn terms_from_json(map: Fields<'_>) -> Read<Terms> {
         resumable_s: map.int("resumable_s")?,
         expires: Unix(map.int("expires")?),
         payee: XOnlyKey(map.array("payee")?),
+        join_fee: amount(map, "join_fee")?.unwrap_or_default(),
     })
 }
 

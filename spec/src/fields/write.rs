@@ -1,6 +1,7 @@
 use serde_json::Value;
 use streampay_core::meter::{Rate, Reading, Schedule, Tariff};
 use streampay_core::session::Receipt;
+use streampay_core::units::Msat;
 use streampay_core::wire::{
     Evidence, Hello, Message, Method, Purse, Terms, Tick, Welcome, WireError,
 };
@@ -79,6 +80,10 @@ fn later(message: &Message) -> Object {
             .int("id", chat.id)
             .maybe("sender", chat.sender.as_deref())
             .with("text", chat.text.as_str()),
+        Message::Tip(tip) => new
+            .int("id", tip.id)
+            .with("sender", tip.sender.as_str())
+            .int("amount", tip.amount.msat()),
         _ => new,
     }
 }
@@ -126,6 +131,12 @@ fn tick_to_json(tick: &Tick) -> Object {
         .int("seq", tick.seq.0)
         .int("cumulative", tick.cumulative.msat())
         .hex("payload", &tick.payload)
+        .maybe("tips", tick.tips.and_then(amount))
+}
+
+/// An amount that is missing where it is zero.
+fn amount(amount: Msat) -> Option<Value> {
+    (!amount.is_zero()).then(|| int(amount.msat()))
 }
 
 /// A receipt and its signature.
@@ -138,13 +149,14 @@ pub fn evidence_to_json(evidence: &Evidence) -> Value {
 }
 
 /// A receipt by itself.
-fn receipt_to_json(receipt: &Receipt) -> Object {
+pub(crate) fn receipt_to_json(receipt: &Receipt) -> Object {
     Object::new()
         .int("purse", receipt.purse.0)
         .int("seq", receipt.seq.0)
         .int("cumulative", receipt.cumulative.msat())
         .int("total", receipt.total.msat())
         .with("reading", reading_to_json(receipt.reading))
+        .maybe("tips", amount(receipt.tips))
 }
 
 /// Both meters.
@@ -181,6 +193,7 @@ pub fn terms_to_json(terms: &Terms) -> Value {
         .int("resumable_s", terms.resumable_s)
         .int("expires", terms.expires.0)
         .hex("payee", &terms.payee.0)
+        .maybe("join_fee", amount(terms.join_fee))
         .done()
 }
 

@@ -1,6 +1,6 @@
 use streampay_core::meter::Reading;
 use streampay_core::session::{BadKey, Binding, Choice, Receipt, Role, SecretKey};
-use streampay_core::units::{PurseId, Seq};
+use streampay_core::units::{Msat, PurseId, Seq};
 use streampay_core::wire::{Ack, Evidence, Hello, Message, Ready, Terms, VERSION, Welcome};
 
 use super::CHANNEL;
@@ -87,6 +87,7 @@ impl Payee {
             cumulative: amount,
             total: amount,
             reading: Reading { media_ms, bytes: 0 },
+            tips: Msat::ZERO,
         }
     }
 

@@ -111,6 +111,7 @@ impl Payer {
             seq,
             cumulative,
             payload: Bytes::from(method::payment(self.session, purse, seq, cumulative)),
+            tips: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use streampay_core::session::{BadKey, Binding, Choice, Hash, Receipt, Role, Tagg
 use streampay_core::wire::{OfferTerms, Terms, VERSION, VERSIONS_MAX};
 
 use super::samples;
-use crate::fields::{reading_to_json, terms_to_json};
+use crate::fields::{receipt_to_json, terms_to_json};
 use crate::json::{Object, hex, int};
 use crate::people::{PEOPLE, entropy, evidence, receipt, session};
 
@@ -118,7 +118,8 @@ fn terms_case(name: &str, terms: &Terms) -> Result<Value, String> {
         .u64("live_ms", terms.live_ms.into())
         .u64("resumable_s", terms.resumable_s.into())
         .u64("expires", terms.expires.0)
-        .bytes32("payee", &terms.payee.0);
+        .bytes32("payee", &terms.payee.0)
+        .u64("join_fee", terms.join_fee.msat());
     let spelled = terms.methods.iter().fold(spelled, |spelled, method| {
         spelled
             .sha256("method name", method.name.as_bytes())
@@ -216,13 +217,9 @@ fn receipts() -> Result<Vec<Value>, String> {
             .u64("cumulative", receipt.cumulative.msat())
             .u64("total", receipt.total.msat())
             .u64("media_ms", receipt.reading.media_ms)
-            .u64("bytes", receipt.reading.bytes);
-        let inner = Object::new()
-            .int("purse", receipt.purse.0)
-            .int("seq", receipt.seq.0)
-            .int("cumulative", receipt.cumulative.msat())
-            .int("total", receipt.total.msat())
-            .with("reading", reading_to_json(receipt.reading));
+            .u64("bytes", receipt.reading.bytes)
+            .u64("tips", receipt.tips.msat());
+        let inner = receipt_to_json(&receipt);
         let fields = Object::new()
             .hex("session", &session().0)
             .with("receipt", inner);

@@ -268,7 +268,7 @@ fn framing_file() -> Result<Value, String> {
         ("an empty map", vec![0xa0], plain("NoType")),
         ("true as type", vec![0xa1, 0x00, 0xf5], plain("NoType")),
         ("type 38", vec![0xa1, 0x00, 0x18, 38], unknown_type(38)),
-        ("type 50", vec![0xa1, 0x00, 0x18, 50], unknown_type(50)),
+        ("type 54", vec![0xa1, 0x00, 0x18, 54], unknown_type(54)),
         (
             "type 1000",
             vec![0xa1, 0x00, 0x19, 0x03, 0xe8],

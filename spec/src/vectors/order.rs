@@ -148,7 +148,7 @@ fn read() -> Vec<Case> {
                 (4, uint(0)),
                 (6, uint(0)),
                 (8, Item::Bytes(vec![])),
-                (10, uint(0)),
+                (12, uint(0)),
             ]),
             about("OutOfRange", 17, 14, 4),
         ),

@@ -9,10 +9,10 @@ use streampay_core::wire::{
     Ack, Agree, Agreed, Bind, CHAT_MAX, Chat, Close, Closed, Decline, GRANT_MAX, Hello,
     INVITATION_MAX, Join, Joined, METHOD_NAME_MAX, METHODS_MAX, Message, NAME_MAX, Nack,
     OfferTerms, PARTS_MAX, Pause, Presence, Purse, PurseOk, PurseRefused, Ready, Resume, RoomCode,
-    RoomRefused, TITLE_MAX, Terms, Tick, VERSION, VERSIONS_MAX, Welcome,
+    RoomRefused, TITLE_MAX, Terms, Tick, Tip, VERSION, VERSIONS_MAX, Welcome,
 };
 
-use crate::people::{evidence, key, method, msat, rate, session, terms};
+use crate::people::{evidence, key, method, msat, rate, receipt, session, terms};
 
 /// A message and what is special about it.
 pub type Sample = (&'static str, Message);
@@ -118,6 +118,7 @@ pub fn largest_terms() -> Result<Terms, BadKey> {
         resumable_s: u32::MAX,
         expires: Unix(u64::MAX),
         payee: XOnlyKey([0xff; 32]),
+        join_fee: Msat::MAX,
     })
 }
 
@@ -126,7 +127,10 @@ pub fn largest_terms() -> Result<Terms, BadKey> {
 /// # Errors
 /// None.
 pub fn all_terms() -> Result<Vec<(&'static str, Terms)>, BadKey> {
-    let usual = terms()?;
+    let usual = Terms {
+        join_fee: msat(21_000),
+        ..terms()?
+    };
     let both = Terms {
         tariff: Tariff {
             bytes: rate(1, 4_096),
@@ -142,6 +146,7 @@ pub fn all_terms() -> Result<Vec<(&'static str, Terms)>, BadKey> {
         tolerance_ms: 0,
         live_ms: 0,
         resumable_s: 0,
+        join_fee: Msat::ZERO,
         expires: Unix(0),
         methods: vec![streampay_core::wire::Method {
             name: "a-0".into(),
@@ -231,8 +236,19 @@ fn ticks() -> Result<Vec<Sample>, BadKey> {
             seq: Seq(seq),
             cumulative: msat(amount),
             payload: Bytes::from_static(payload),
+            tips: None,
         })
     };
+    let tip = Message::Tick(Tick {
+        purse: PurseId(1),
+        seq: Seq(7),
+        cumulative: msat(14_000),
+        payload: Bytes::from_static(b"tip"),
+        tips: Some(msat(4_000)),
+    });
+    let mut untipped = receipt();
+    untipped.tips = Msat::ZERO;
+    let evidence_without_tips = untipped.sign(session(), &key("payee-session")?);
     let ack = |grant| -> Result<Message, BadKey> {
         let evidence = evidence()?;
         Ok(Message::Ack(Ack { evidence, grant }))
@@ -247,12 +263,20 @@ fn ticks() -> Result<Vec<Sample>, BadKey> {
     };
     let grant = Bytes::from(vec![0x47; GRANT_MAX]);
     Ok(vec![
+        ("tip", tip),
         ("tick 300", tick(1, 300, 600_000, b"payment")),
         ("first tick, empty payload", tick(0, 1, 0, b"")),
         ("largest", tick(u32::MAX, u64::MAX, u64::MAX, b"p")),
         ("with a grant", ack(Some(grant))?),
         ("empty grant", ack(Some(Bytes::new()))?),
         ("no grant", ack(None)?),
+        (
+            "no tips",
+            Message::Ack(Ack {
+                evidence: evidence_without_tips,
+                grant: None,
+            }),
+        ),
         (
             "not consumed",
             nack(300, RefusalCode::WrongAmount, Consumed::No),
@@ -335,6 +359,13 @@ fn rooms() -> Vec<Sample> {
             text,
         })
     };
+    let tip = |id, sender: &str, amount| {
+        Message::Tip(Tip {
+            id,
+            sender: sender.into(),
+            amount: msat(amount),
+        })
+    };
     let refused = |code| Message::RoomRefused(RoomRefused { code });
     let presence = |epoch, viewers| Message::Presence(Presence { epoch, viewers });
     vec![
@@ -343,12 +374,16 @@ fn rooms() -> Vec<Sample> {
         ("another name", joined("alice 2".into())),
         ("longest name", joined("n".repeat(NAME_MAX))),
         ("full", refused(RoomCode::Full)),
+        ("bad name", refused(RoomCode::BadName)),
         ("no reason", refused(RoomCode::Other)),
         ("21 viewers", presence(3, 21)),
         ("largest", presence(u64::MAX, u32::MAX)),
         ("passed on", chat(7, Some("älice"), "hello, all".into())),
         ("to the payee", chat(0, None, "☃".into())),
         ("longest", chat(u64::MAX, None, "x".repeat(CHAT_MAX))),
+        ("21 sat", tip(8, "älice", 21_000)),
+        ("all there is", tip(u64::MAX, "a", Msat::MAX.msat())),
+        ("leave", Message::Leave),
     ]
 }
 

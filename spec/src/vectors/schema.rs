@@ -85,6 +85,7 @@ pub fn message(number: u64) -> Vec<Key> {
             must(4, Uint(1, ANY)),
             must(6, Uint(0, MONEY)),
             must(8, Bytes(0, 15 * 1024)),
+            may(10, Uint(1, MONEY)),
         ],
         16 => vec![must(2, Map(evidence())), may(4, Bytes(0, 64))],
         18 => vec![
@@ -108,6 +109,11 @@ pub fn message(number: u64) -> Vec<Key> {
         44 => vec![must(2, Uint(0, U16))],
         46 => vec![must(2, Uint(0, ANY)), must(4, Uint(0, U32))],
         48 => vec![must(2, Uint(0, ANY)), may(4, Line(32)), must(6, Line(500))],
+        50 => vec![
+            must(2, Uint(0, ANY)),
+            must(4, Line(32)),
+            must(6, Uint(1, MONEY)),
+        ],
         _ => vec![],
     }
 }
@@ -132,6 +138,7 @@ pub fn terms() -> Vec<Key> {
         must(20, Uint(0, U32)),
         must(22, Uint(0, ANY)),
         must(24, bytes(32)),
+        may(26, Uint(1, MONEY)),
     ]
 }
 
@@ -145,6 +152,7 @@ fn evidence() -> Vec<Key> {
         must(8, Uint(0, ANY)),
         must(10, Uint(0, ANY)),
         must(12, bytes(64)),
+        may(14, Uint(1, MONEY)),
     ]
 }
 

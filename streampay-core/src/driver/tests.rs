@@ -65,6 +65,7 @@ fn configs() -> (PayerConfig, PayeeConfig) {
             name: FakeBackend::METHOD.into(),
             params: vec![],
         }],
+        join_fee: Msat::ZERO,
         resumable_s: 86_400,
         expires: Unix(u64::MAX),
         payee: payee.public(),

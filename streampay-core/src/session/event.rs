@@ -52,6 +52,27 @@ pub enum Event {
         /// All ticks accepted so far.
         total: Msat,
     },
+    /// Payer: a tip was acknowledged. Spec: rooms 4.
+    TipPaid {
+        /// All tips acknowledged so far, the fee for joining included.
+        tips: Msat,
+    },
+    /// Payer: a tip is not given; nothing was paid. Spec: rooms 4.
+    TipRefused {
+        /// What was wanted.
+        amount: Msat,
+        /// The least that can be given: one tick.
+        least: Msat,
+        /// The most that budget and purses hold; nothing can be given while not connected.
+        most: Msat,
+    },
+    /// Payee: a tip was accepted and is durable. Spec: rooms 4.
+    TipReceived {
+        /// This one.
+        amount: Msat,
+        /// All tips so far, the fee for joining included.
+        tips: Msat,
+    },
     /// A payment was refused.
     TickRefused {
         /// Which tick of its purse.

@@ -45,6 +45,10 @@ pub enum Command {
     /// Payer: so much more than the policy's budget may leave the wallet for this session, and
     /// methods that failed are tried again.
     TopUp(Msat),
+    /// Payer: give so much, in millisatoshi, besides what the media costs: consent to that amount,
+    /// within the budget. It is paid in whole ticks and never more than this; what is less than a
+    /// tick is kept for the next one. [`Event::TipRefused`] where that cannot be. Spec: rooms 4.
+    Tip(Msat),
     /// Payee: something for the payer's media, as a key of the next epoch, that rides on every
     /// ack from here on. Misuse above 64 bytes.
     Grant(MediaGrant),

@@ -19,6 +19,8 @@ pub struct Receipt {
     pub total: Msat,
     /// What the payee has delivered, by its own meter.
     pub reading: Reading,
+    /// What of `total` was for no media: tips, and the fee for joining the room.
+    pub tips: Msat,
 }
 
 impl Receipt {
@@ -33,6 +35,7 @@ impl Receipt {
             .u64(self.total.msat())
             .u64(self.reading.media_ms)
             .u64(self.reading.bytes)
+            .u64(self.tips.msat())
             .finish()
     }
 

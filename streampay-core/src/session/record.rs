@@ -109,6 +109,12 @@ pub(super) struct PayerRecord {
     /// What the user allowed to spend besides the policy's budget.
     #[n(4)]
     pub(super) topped_up: Msat,
+    /// What of the ticks made bought no media: tips, the one under way included.
+    #[n(5)]
+    pub(super) tips: Msat,
+    /// What the user wants that to come to. More than `tips` while some is still to be given.
+    #[n(6)]
+    pub(super) tips_wanted: Msat,
 }
 
 /// How far a purse has come.
@@ -194,6 +200,9 @@ pub(super) struct PendingTick {
     pub(super) payload: Option<ByteVec>,
     #[n(3)]
     pub(super) fate: Fate,
+    /// True where it buys no media.
+    #[n(4)]
+    pub(super) tip: bool,
 }
 
 /// What is known of a payment under way.
@@ -232,6 +241,9 @@ pub(super) struct PayeeRecord {
     /// What may be used before the first payment: the terms' preview, as far as budgets left it.
     #[n(2)]
     pub(super) preview: Msat,
+    /// What of the credit is for no media: tips.
+    #[n(3)]
+    pub(super) tips: Msat,
 }
 
 /// The payee's side of a purse.
@@ -290,6 +302,9 @@ pub(super) struct ReceivingTick {
     pub(super) payload: ByteVec,
     #[n(4)]
     pub(super) request: RequestId,
+    /// True where it buys no media.
+    #[n(5)]
+    pub(super) tip: bool,
 }
 
 /// The bytes of a record.

@@ -50,6 +50,8 @@ pub enum Fault {
     RefuseOpenings(u8),
     /// The payer's user allows so many satoshi more.
     TopUp(u16),
+    /// The payer's user gives a tip of so many satoshi.
+    Tip(u16),
     /// The payee offers a tariff of so many percent of the first one, in two ticks.
     OfferTariff(u16),
 }
@@ -98,6 +100,8 @@ pub struct PairConfig {
     pub consents: bool,
     /// What the user says to a dearer tariff.
     pub reply: Reply,
+    /// What joining the room costs.
+    pub join_fee: Msat,
 }
 
 impl Default for PairConfig {
@@ -119,6 +123,7 @@ impl Default for PairConfig {
             mitm: false,
             consents: true,
             reply: Reply::Agree,
+            join_fee: Msat::ZERO,
         }
     }
 }
@@ -154,6 +159,7 @@ pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
                 params: Vec::new(),
             })
             .into(),
+        join_fee: config.join_fee,
         resumable_s: config.resumable_s,
         expires: Unix(u64::MAX),
         payee: payee.public(),

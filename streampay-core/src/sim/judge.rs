@@ -4,7 +4,7 @@ use super::Pair;
 use super::config::{TOLERANCE_BYTES, TOLERANCE_MS, tariff};
 use super::fake::FakeBackend;
 use crate::meter::{NextTariff, Reading, Schedule};
-use crate::session::Event;
+use crate::session::{Event, PayeeSession};
 use crate::units::{Mono, Msat};
 
 /// A promise that did not hold.
@@ -54,6 +54,14 @@ pub enum Violation {
         spent: Msat,
         /// The budget.
         budget: Msat,
+    },
+    /// More was given than the user wanted, or not what the payee says.
+    #[error("tips: {tips} of {wanted}")]
+    Tips {
+        /// Given.
+        tips: Msat,
+        /// Wanted.
+        wanted: Msat,
     },
     /// An amount that must not decrease did.
     #[error("an amount decreased")]
@@ -160,7 +168,9 @@ impl Pair {
         if credited > got || got > credited.saturating_plus(self.step()) {
             return Err(Violation::Credit { credited, got });
         }
+        let tips = self.payee().map(PayeeSession::tips).unwrap_or_default();
         let reach = credited
+            .saturating_minus(tips)
             .saturating_plus(self.config.preview)
             .saturating_plus(self.config.window);
         let used = self.price(self.delivered);
@@ -177,6 +187,11 @@ impl Pair {
         };
         let (paid, acked) = (payer.paid(), payer.acknowledged());
         let (booked, written_off) = (payer.booked(), payer.written_off());
+        let (bought, tips) = (payer.bought(), (payer.tips(), payer.tips_wanted()));
+        if tips.0 > tips.1 {
+            let (tips, wanted) = tips;
+            return Err(Violation::Tips { tips, wanted });
+        }
         if acked < self.acked {
             return Err(Violation::Decreased);
         }
@@ -204,11 +219,24 @@ impl Pair {
         };
         let used = self.price(reading);
         let most = self.stake(reading).saturating_plus(used);
-        if paid.saturating_minus(written_off) > most {
+        if bought.saturating_minus(written_off) > most {
             let at_ms = self.now.mono.0;
             return Err(Violation::PayerBound { paid, used, at_ms });
         }
         Ok(())
+    }
+
+    /// At the end both sides count the same tips, or the payer what the payee never took.
+    pub(super) fn judge_tips(&self) -> Result<(), Violation> {
+        let (Some(payer), Some(payee)) = (self.payer(), self.payee()) else {
+            return Ok(());
+        };
+        let (wanted, tips) = (payer.tips(), payee.tips());
+        let acked = payer.receipt().map(|evidence| evidence.receipt.tips);
+        if self.payee_stands_in || (tips <= wanted && acked.unwrap_or_default() <= tips) {
+            return Ok(());
+        }
+        Err(Violation::Tips { tips, wanted })
     }
 
     /// One tick, the lead of at most a fifth of it, and drift: the tolerance, and never more than

@@ -66,6 +66,8 @@ mod tests_purses;
 #[cfg(test)]
 mod tests_ticks;
 #[cfg(test)]
+mod tests_tips;
+#[cfg(test)]
 mod tests_unsigned;
 #[cfg(test)]
 mod tests_words;

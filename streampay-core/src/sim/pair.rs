@@ -241,6 +241,7 @@ impl Pair {
         if !self.payer.is_settled() || !self.payee.is_settled() {
             return Err(Violation::NotSettled);
         }
+        self.judge_tips()?;
         let (credited, got) = (self.credited, self.mint.payee);
         if credited != got {
             return Err(Violation::Credit { credited, got });
@@ -337,6 +338,11 @@ impl Pair {
         }
     }
 
+    /// The payer's user gives a tip.
+    pub fn tip(&mut self, amount: Msat) {
+        self.command(Direction::ToPayer, Command::Tip(amount));
+    }
+
     fn strike(&mut self, fault: Fault) {
         let now = self.now.mono;
         match fault {
@@ -354,6 +360,7 @@ impl Pair {
             Fault::FirstMethodAway(ms) => self.first_back = now.after_ms(ms),
             Fault::RefuseOpenings(count) => self.refuse_openings = count,
             Fault::TopUp(sat) => self.top_up(Msat::from_sat(sat.into()).unwrap_or_default()),
+            Fault::Tip(sat) => self.tip(Msat::from_sat(sat.into()).unwrap_or_default()),
             Fault::LoseAnswers(count) => self.lose_answers = count,
             Fault::OfferTariff(percent) => self.offer_tariff(percent),
             Fault::PausePayer(ms) => {

@@ -27,6 +27,7 @@ pub fn fault() -> impl Strategy<Value = Fault> {
         (100_u64..25_000).prop_map(Fault::FirstMethodAway),
         (1_u8..4).prop_map(Fault::RefuseOpenings),
         (1_u16..50).prop_map(Fault::TopUp),
+        (1_u16..20).prop_map(Fault::Tip),
     ]
 }
 

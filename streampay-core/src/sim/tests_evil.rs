@@ -168,6 +168,7 @@ fn offer(payee: &SecretKey) -> Terms {
         resumable_s: 60,
         expires: Unix(1_000),
         payee: payee.public(),
+        join_fee: Msat::ZERO,
     }
 }
 

@@ -84,6 +84,7 @@ fn refused_ticks_and_unpaid_purses_are_few() {
             seq: Seq(seq),
             cumulative: Msat::from_sat(1_000).unwrap(),
             payload: Bytes::from_static(b"x"),
+            tips: None,
         });
         pair.inject(PAYEE, &encode(&tick));
     }

@@ -9,13 +9,13 @@ use super::message::{
 };
 use super::{
     Agree, Agreed, CHAT_MAX, Chat, Decline, GRANT_MAX, INVITATION_MAX, Join, Joined, MESSAGE_MAX,
-    NAME_MAX, OfferTerms, PARTS_MAX, PAYLOAD_MAX, Presence, RoomCode, RoomRefused, Terms,
+    NAME_MAX, OfferTerms, PARTS_MAX, PAYLOAD_MAX, Presence, RoomCode, RoomRefused, Terms, Tip,
     VERSIONS_MAX, WireError,
 };
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::{PauseReason, Reading};
 use crate::session::{CloseCode, Hash, Receipt, Signature};
-use crate::units::{PurseId, Seq, SessionId, XOnlyKey};
+use crate::units::{Msat, PurseId, Seq, SessionId, XOnlyKey};
 
 type Map<'d, 'b> = MapReader<'d, 'b>;
 
@@ -93,6 +93,8 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
             sender: map.opt_line(4, NAME_MAX)?,
             text: map.line(6, CHAT_MAX)?,
         }),
+        number::TIP => Message::Tip(tip(&mut map)?),
+        number::LEAVE => Message::Leave,
         odd if !odd.is_multiple_of(2) => return Ok(None),
         even => return Err(WireError::UnknownType(even)),
     };
@@ -178,11 +180,21 @@ fn tick(map: &mut Map<'_, '_>) -> Result<Tick, WireError> {
         seq: Seq(map.u64(4)?),
         cumulative: map.msat(6)?,
         payload: Bytes::copy_from_slice(map.bytes(8, PAYLOAD_MAX)?),
+        tips: map.opt_amount(10)?,
     };
     if tick.seq.0 == 0 {
         return Err(WireError::OutOfRange(map.field(4)));
     }
     Ok(tick)
+}
+
+fn tip(map: &mut Map<'_, '_>) -> Result<Tip, WireError> {
+    let missing = WireError::Missing(map.field(6));
+    Ok(Tip {
+        id: map.u64(2)?,
+        sender: map.line(4, NAME_MAX)?,
+        amount: map.opt_amount(6)?.ok_or(missing)?,
+    })
 }
 
 fn ack(map: &mut Map<'_, '_>) -> Result<Ack, WireError> {
@@ -216,7 +228,7 @@ fn pause(map: &mut Map<'_, '_>) -> Result<Pause, WireError> {
 
 fn evidence(map: &mut Map<'_, '_>, key: u64) -> Result<Option<Evidence>, WireError> {
     map.opt_map(key, |map| {
-        let receipt = Receipt {
+        let mut receipt = Receipt {
             purse: PurseId(map.small(0)?),
             seq: Seq(map.u64(2)?),
             cumulative: map.msat(4)?,
@@ -225,10 +237,10 @@ fn evidence(map: &mut Map<'_, '_>, key: u64) -> Result<Option<Evidence>, WireErr
                 media_ms: map.u64(8)?,
                 bytes: map.u64(10)?,
             },
+            tips: Msat::ZERO,
         };
-        Ok(Evidence {
-            receipt,
-            signature: Signature(map.array(12)?),
-        })
+        let signature = Signature(map.array(12)?);
+        receipt.tips = map.opt_amount(14)?.unwrap_or_default();
+        Ok(Evidence { receipt, signature })
     })
 }

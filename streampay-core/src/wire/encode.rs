@@ -21,7 +21,8 @@ pub fn encode(message: &Message) -> Bytes {
             .u64(2, u64::from(tick.purse.0))
             .u64(4, tick.seq.0)
             .u64(6, tick.cumulative.msat())
-            .bytes(8, &tick.payload),
+            .bytes(8, &tick.payload)
+            .opt_amount(10, tick.tips.unwrap_or_default()),
         Message::Ack(ack) => map
             .opt_map(2, Some(evidence(&ack.evidence)))
             .opt_bytes(4, ack.grant.as_deref()),
@@ -59,6 +60,11 @@ pub fn encode(message: &Message) -> Bytes {
             .u64(2, chat.id)
             .opt_text(4, chat.sender.as_deref())
             .text(6, &chat.text),
+        Message::Tip(tip) => map
+            .u64(2, tip.id)
+            .text(4, &tip.sender)
+            .u64(6, tip.amount.msat()),
+        Message::Leave => map,
     };
     map.finish().into()
 }
@@ -107,4 +113,5 @@ fn evidence(evidence: &Evidence) -> MapWriter {
         .u64(8, receipt.reading.media_ms)
         .u64(10, receipt.reading.bytes)
         .bytes(12, &evidence.signature.0)
+        .opt_amount(14, receipt.tips)
 }

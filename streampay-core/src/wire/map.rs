@@ -60,6 +60,16 @@ impl<'d, 'b> MapReader<'d, 'b> {
         Msat::new(value).map_err(|_| WireError::OutOfRange(self.field(key)))
     }
 
+    /// An amount that is missing where it is zero, so that zero has one encoding.
+    pub(super) fn opt_amount(&mut self, key: u64) -> Result<Option<Msat>, WireError> {
+        let out_of_range = WireError::OutOfRange(self.field(key));
+        let amount = |value| Msat::new(value).ok().filter(|amount| !amount.is_zero());
+        let found = self.opt_u64(key)?;
+        found
+            .map(|value| amount(value).ok_or(out_of_range))
+            .transpose()
+    }
+
     pub(super) fn array<const N: usize>(&mut self, key: u64) -> Result<[u8; N], WireError> {
         self.required(key, Self::opt_array)
     }
@@ -101,14 +111,14 @@ impl<'d, 'b> MapReader<'d, 'b> {
         }
     }
 
-    /// A text that is not empty.
+    /// A text of one line: not empty, nothing that moves what is shown around it.
     pub(super) fn line(&mut self, key: u64, max: usize) -> Result<String, WireError> {
         self.required(key, |reader, key| reader.opt_line(key, max))
     }
 
     pub(super) fn opt_line(&mut self, key: u64, max: usize) -> Result<Option<String>, WireError> {
         let out_of_range = WireError::OutOfRange(self.field(key));
-        let fits = |text: &str| !text.is_empty() && text.len() <= max && !text.chars().any(unfit);
+        let fits = |text: &str| text.len() <= max && super::is_line(text);
         match self.value(key, |decoder| decoder.str())? {
             Some(text) if !fits(text) => Err(out_of_range),
             text => Ok(text.map(Into::into)),
@@ -239,6 +249,14 @@ impl MapWriter {
         self.pair(key, |body| infallible(body.u64(value)))
     }
 
+    /// Nothing where it is zero.
+    pub(super) fn opt_amount(self, key: u64, value: Msat) -> Self {
+        match value.msat() {
+            0 => self,
+            value => self.u64(key, value),
+        }
+    }
+
     pub(super) fn bytes(self, key: u64, value: &[u8]) -> Self {
         self.pair(key, |body| infallible(body.bytes(value)))
     }
@@ -304,6 +322,6 @@ fn infallible<T>(_: Result<T, minicbor::encode::Error<core::convert::Infallible>
 /// Characters that do more to a line than stand in it: control characters, line and paragraph
 /// separators, and those that change the direction of what follows. Source: Unicode Standard
 /// Annex 9, explicit formatting.
-fn unfit(c: char) -> bool {
+pub(super) fn unfit(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

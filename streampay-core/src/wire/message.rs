@@ -1,7 +1,9 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::{Agree, Agreed, Chat, Decline, Join, Joined, OfferTerms, Presence, RoomRefused, Terms};
+use super::{
+    Agree, Agreed, Chat, Decline, Join, Joined, OfferTerms, Presence, RoomRefused, Terms, Tip,
+};
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::{PauseReason, Reading};
 use crate::session::{CloseCode, Receipt, Signature};
@@ -61,6 +63,10 @@ pub enum Message {
     Presence(Presence),
     /// Either: says something to all.
     Chat(Chat),
+    /// Payee: somebody gave a tip.
+    Tip(Tip),
+    /// Payer: is not to be seen and heard any more.
+    Leave,
 }
 
 /// See [`Message::Hello`].
@@ -168,6 +174,8 @@ pub struct Tick {
     pub seq: Seq,
     /// All ticks of the purse up to and with this one.
     pub cumulative: Msat,
+    /// There where this tick buys no media: all tips of the session up to and with this one.
+    pub tips: Option<Msat>,
     /// The payment, opaque here.
     pub payload: Bytes,
 }
@@ -251,6 +259,8 @@ pub(super) const JOINED: u64 = 42;
 pub(super) const ROOM_REFUSED: u64 = 44;
 pub(super) const PRESENCE: u64 = 46;
 pub(super) const CHAT: u64 = 48;
+pub(super) const TIP: u64 = 50;
+pub(super) const LEAVE: u64 = 52;
 /// Terms by themselves are no message; errors name them so.
 pub(super) const TERMS: u64 = 1000;
 
@@ -284,6 +294,8 @@ impl Message {
             Self::RoomRefused(_) => ROOM_REFUSED,
             Self::Presence(_) => PRESENCE,
             Self::Chat(_) => CHAT,
+            Self::Tip(_) => TIP,
+            Self::Leave => LEAVE,
         }
     }
 }

@@ -23,7 +23,7 @@ pub use message::{
     Ready, Resume, Tick, Welcome,
 };
 pub use offer::{Agree, Agreed, Decline, OfferTerms};
-pub use room::{Chat, Join, Joined, Presence, RoomCode, RoomRefused};
+pub use room::{Chat, Join, Joined, Presence, RoomCode, RoomRefused, Tip, is_line};
 pub use scan::scan;
 pub use terms::{Method, Terms};
 

@@ -5,6 +5,8 @@ use alloc::string::String;
 
 use bytes::Bytes;
 
+use crate::units::Msat;
+
 /// See [`Message::Join`](super::Message::Join).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Join {
@@ -49,6 +51,25 @@ pub struct Chat {
     pub text: String,
 }
 
+/// See [`Message::Tip`](super::Message::Tip).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// Counts what the payee said on this connection, chat and tips together.
+    pub id: u64,
+    /// Who gave it, in the payee's words.
+    pub sender: String,
+    /// How much, in millisatoshi; not zero.
+    pub amount: Msat,
+}
+
+/// True where `text` may be shown to others as one line: not empty, no control characters, no
+/// line or paragraph separators, and nothing that turns around the direction of what is next to
+/// it. Spec: messages 3.
+#[must_use]
+pub fn is_line(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(super::map::unfit)
+}
+
 crate::codes::coded! {
     /// Why somebody may not join a room. Spec: registry, room codes.
     RoomCode;
@@ -64,6 +85,8 @@ crate::codes::coded! {
     Full = 4, "the room is full";
     /// The join fee was not paid.
     Unpaid = 5, "joining is to be paid first";
+    /// The name cannot be shown to others.
+    BadName = 6, "the name cannot be shown to others";
 }
 
 impl core::fmt::Debug for Join {
@@ -78,5 +101,11 @@ impl core::fmt::Debug for Join {
 impl core::fmt::Debug for Chat {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Chat({}, {} bytes)", self.id, self.text.len())
+    }
+}
+
+impl core::fmt::Debug for Tip {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Tip({}, {})", self.id, self.amount)
     }
 }

@@ -36,6 +36,9 @@ pub struct Terms {
     pub expires: Unix,
     /// The payee's identity, the key in the link.
     pub payee: XOnlyKey,
+    /// What must be paid once in a session, besides the media, to be seen and heard in the
+    /// payee's room, in millisatoshi; zero where joining is free. Never given back.
+    pub join_fee: Msat,
 }
 
 /// A way to pay, and what its backend needs to know of the payee.
@@ -65,7 +68,8 @@ impl Terms {
             .u64(u64::from(self.live_ms))
             .u64(u64::from(self.resumable_s))
             .u64(self.expires.0)
-            .bytes32(&self.payee.0);
+            .bytes32(&self.payee.0)
+            .u64(self.join_fee.msat());
         let methods = self.methods.iter();
         methods
             .fold(hash, |hash, method| {
@@ -129,6 +133,7 @@ impl Terms {
             .u64(20, u64::from(self.resumable_s))
             .u64(22, self.expires.0)
             .bytes(24, &self.payee.0)
+            .opt_amount(26, self.join_fee)
     }
 
     pub(super) fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
@@ -154,6 +159,7 @@ impl Terms {
             resumable_s: map.small(20)?,
             expires: Unix(map.u64(22)?),
             payee: XOnlyKey(map.array(24)?),
+            join_fee: map.opt_amount(26)?.unwrap_or_default(),
         };
         if terms.tick.is_zero() {
             return Err(WireError::OutOfRange(map.field(6)));

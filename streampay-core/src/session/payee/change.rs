@@ -61,7 +61,7 @@ impl PayeeSession {
         else {
             return;
         };
-        let paid = offer.state != OfferState::Confirmed && self.credited() > offer.from;
+        let paid = offer.state != OfferState::Confirmed && self.bought() > offer.from;
         let terms = offer.terms.0.clone();
         let Some(live) = self.live_mut() else { return };
         if paid && live.renewals < RENEWALS_MAX {
@@ -74,7 +74,7 @@ impl PayeeSession {
     /// every earlier offer.
     fn offer_from(&self, in_ticks: u32) -> Option<Msat> {
         let common = &self.record.as_ref()?.common;
-        let (credited, tick) = (self.credited(), self.step());
+        let (credited, tick) = (self.bought(), self.step());
         let taken = common.offered.max(common.schedule.used(common.reading));
         let taken = taken.saturating_minus(credited).msat();
         let ticks = taken.checked_div(tick.msat())?.saturating_add(1);
@@ -206,7 +206,7 @@ impl PayeeSession {
             .record
             .as_ref()
             .and_then(|record| record.common.ceiling());
-        let next = self.credited().saturating_plus(self.step());
+        let next = self.bought().saturating_plus(self.step());
         ceiling.is_some_and(|ceiling| next > ceiling) && self.is_near_end()
     }
 }

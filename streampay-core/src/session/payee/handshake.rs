@@ -267,6 +267,7 @@ impl PayeeSession {
         else {
             return;
         };
+        record.tips = receipt.tips;
         purse.credited = receipt.cumulative;
         purse.seq = receipt.seq;
         purse.last = None;
@@ -305,6 +306,7 @@ impl PayeeSession {
             },
             purses: [].into(),
             preview: self.config.terms.preview.min(self.config.preview_left),
+            tips: Msat::ZERO,
         }
     }
 }

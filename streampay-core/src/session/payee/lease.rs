@@ -11,7 +11,7 @@ impl PayeeSession {
     pub(super) fn reach(&self) -> Msat {
         let preview = self.record.as_ref().map(|record| record.preview);
         let reach = self
-            .credited()
+            .bought()
             .saturating_plus(preview.unwrap_or_default())
             .saturating_plus(self.config.terms.window);
         let common = self.record.as_ref().map(|record| &record.common);
@@ -24,7 +24,7 @@ impl PayeeSession {
     pub fn preview_used(&self) -> Msat {
         let preview = self.record.as_ref().map(|record| record.preview);
         let used = self.schedule().used(self.metered);
-        used.saturating_minus(self.credited())
+        used.saturating_minus(self.bought())
             .min(preview.unwrap_or_default())
     }
 

@@ -34,6 +34,7 @@ mod lease;
 mod output;
 mod purses;
 mod receive;
+mod tips;
 mod view;
 
 use alloc::boxed::Box;
@@ -288,6 +289,7 @@ impl PayeeSession {
             | Command::Agree
             | Command::Decline
             | Command::TopUp(_)
+            | Command::Tip(_)
             | Command::RequestReceipt => {}
         }
     }

@@ -46,8 +46,9 @@ impl PayeeSession {
             return;
         };
         let amount = purse.step;
-        let fits =
-            purse.credited.plus(amount) == Ok(tick.cumulative) && tick.cumulative <= purse.capacity;
+        let fits = purse.credited.plus(amount) == Ok(tick.cumulative)
+            && tick.cumulative <= purse.capacity
+            && self.tips_fit(tick, amount);
         if !fits {
             return self.refuse_tick(
                 tick.purse,
@@ -67,6 +68,7 @@ impl PayeeSession {
             cumulative: tick.cumulative,
             payload: tick.payload.to_vec().into(),
             request,
+            tip: tick.tips.is_some(),
         };
         if let Some(purse) = self.purse_mut(tick.purse) {
             purse.receiving = Some(receiving);
@@ -119,6 +121,7 @@ impl PayeeSession {
         purse.last = Some(ByteArray::from(payment_hash(&receiving.payload)));
         purse.refusal = None;
         let (seq, cumulative) = (purse.seq, purse.credited);
+        self.credit_tip(&receiving);
         let total = self.credited();
         let Some(record) = &mut self.record else {
             return;
@@ -129,6 +132,7 @@ impl PayeeSession {
             cumulative,
             total,
             reading,
+            tips: record.tips,
         };
         let evidence = receipt.sign(record.common.session, &self.key);
         record.common.evidence = Some(StoredEvidence(evidence));
@@ -137,6 +141,7 @@ impl PayeeSession {
         self.say_ack(evidence);
         self.say_closing_again();
         self.event(Event::TickReceived { seq, total });
+        self.tell_tip(&receiving);
         self.renew_offer();
         self.backend_is_back();
         self.grant();

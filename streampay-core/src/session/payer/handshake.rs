@@ -322,6 +322,8 @@ impl PayerSession {
             written_off: Msat::ZERO,
             booked: Reading::default(),
             topped_up: Msat::ZERO,
+            tips: Msat::ZERO,
+            tips_wanted: Msat::ZERO,
         }
     }
 }

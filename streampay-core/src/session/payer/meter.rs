@@ -84,7 +84,7 @@ impl PayerSession {
         let schedule = self.schedule();
         let next = schedule.next.map(|next| lease(next.tariff));
         let lease = lease(schedule.tariff).max(next.unwrap_or_default());
-        let here = self.paid().max(schedule.used(self.own_reading()));
+        let here = self.bought().max(schedule.used(self.own_reading()));
         let most = here.saturating_plus(self.step()).saturating_plus(lease);
         if self.schedule().used(hint) > most {
             return self.pause_for(PauseReason::Drift);
@@ -146,7 +146,7 @@ impl PayerSession {
     fn pause_if_they_differ(&mut self) {
         let Some(live) = self.live() else { return };
         let (hint, lead) = (self.schedule().used(live.hint), self.lead());
-        if hint > self.used() && hint.saturating_plus(lead) >= self.paid() {
+        if hint > self.used() && hint.saturating_plus(lead) >= self.bought() {
             self.pause_for(PauseReason::Drift);
         }
     }

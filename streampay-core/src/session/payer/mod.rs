@@ -36,6 +36,7 @@ mod pay;
 mod provide;
 mod purses;
 mod receipts;
+mod tips;
 mod view;
 
 pub use self::config::{PayerConfig, Policy};
@@ -275,7 +276,9 @@ impl PayerSession {
             | Message::Joined(_)
             | Message::RoomRefused(_)
             | Message::Presence(_)
-            | Message::Chat(_)) => {
+            | Message::Chat(_)
+            | Message::Tip(_)
+            | Message::Leave) => {
                 self.misbehaved(Misbehaviour::Unexpected(other.number()));
             }
         }
@@ -290,6 +293,7 @@ impl PayerSession {
             Command::Agree => self.agree_by_user(),
             Command::Decline => self.decline_offer(),
             Command::TopUp(amount) => self.top_up(amount),
+            Command::Tip(amount) => self.tip(amount),
             Command::RequestReceipt => self.request_receipt(),
             Command::OfferTerms { .. } | Command::Grant(_) => {}
         }

@@ -24,17 +24,21 @@ impl PayerSession {
         let (lead, flows) = (self.lead(), self.flow.flows());
         let Some(record) = &self.record else { return };
         let under_way = record.purses.iter().any(|purse| purse.pending.is_some());
-        if !flows || under_way || self.ahead() > lead {
+        if !flows || under_way {
             return;
+        }
+        if self.ahead() > lead {
+            return self.maybe_tip();
         }
         match self.paying_purse() {
             Some((_, step)) if self.is_beyond_offer(step) => self.close_at_offer(),
-            Some((id, step)) => self.pay(id, step),
+            Some((id, step)) => self.pay(id, step, false),
             None => self.do_without_purse(),
         }
     }
 
-    fn pay(&mut self, id: PurseId, amount: Msat) {
+    /// Pays one step; `tip` where it buys no media.
+    pub(super) fn pay(&mut self, id: PurseId, amount: Msat, tip: bool) {
         let now = self.now.mono;
         let Some(record) = &mut self.record else {
             return;
@@ -53,7 +57,9 @@ impl PayerSession {
             request,
             payload: None,
             fate: Fate::UnderWay,
+            tip,
         });
+        self.count_tip(amount, tip);
         if let Some(live) = self.live_mut() {
             live.decided(now);
         }
@@ -133,6 +139,7 @@ impl PayerSession {
             seq: purse.seq,
             cumulative: purse.acked.saturating_plus(pending.amount),
             payload: Bytes::copy_from_slice(payload),
+            tips: self.tips_with(pending),
         };
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
@@ -199,6 +206,7 @@ impl PayerSession {
             _ => purse.capacity.saturating_minus(pending.amount),
         };
         let seq = purse.seq;
+        self.uncount_tip(&pending);
         self.event(Event::TickReclaimed { seq });
         let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
         if refusals >= REFUSALS_MAX {
@@ -245,7 +253,8 @@ impl PayerSession {
         let Some((_, pending)) = self.take_pending(id) else {
             return;
         };
-        if let Some(record) = &mut self.record {
+        // A lost tip stays a tip: no media was to come for it.
+        if let Some(record) = self.record.as_mut().filter(|_| !pending.tip) {
             record.written_off = record.written_off.saturating_plus(pending.amount);
         }
         self.persist();
@@ -279,6 +288,7 @@ impl PayerSession {
         purse.paid = purse.paid.saturating_minus(pending.amount);
         purse.seq = crate::units::Seq(purse.seq.0.saturating_sub(1));
         purse.capacity = purse.paid;
+        self.uncount_tip(&pending);
         if error != BackendError::Fatal(RefusalCode::PurseEmpty) && self.in_session() {
             self.close(CloseCode::BackendFailed, false);
         }
@@ -296,8 +306,8 @@ impl PayerSession {
         self.credit().saturating_minus(self.used())
     }
 
-    /// What is paid, less what was written off.
+    /// What is paid for media, less what was written off.
     pub(super) fn credit(&self) -> Msat {
-        self.paid().saturating_minus(self.written_off())
+        self.bought().saturating_minus(self.written_off())
     }
 }

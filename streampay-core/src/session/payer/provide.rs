@@ -47,7 +47,7 @@ impl PayerPurse {
         })
     }
 
-    fn left(&self) -> Msat {
+    pub(super) fn left(&self) -> Msat {
         self.capacity.saturating_minus(self.paid)
     }
 
@@ -65,7 +65,7 @@ impl PayerPurse {
 }
 
 impl PayerSession {
-    fn all_purses(&self) -> impl Iterator<Item = &PayerPurse> {
+    pub(super) fn all_purses(&self) -> impl Iterator<Item = &PayerPurse> {
         self.record.iter().flat_map(|record| &record.purses)
     }
 
@@ -135,7 +135,7 @@ impl PayerSession {
     }
 
     /// What the budget leaves for another purse: what came back can be spent again.
-    fn budget_left(&self) -> Msat {
+    pub(super) fn budget_left(&self) -> Msat {
         let cost = self.sum(|purse| purse.cost.saturating_minus(purse.refunded));
         let topped_up = self.record.as_ref().map(|record| record.topped_up);
         let budget = self.config.policy.budget;

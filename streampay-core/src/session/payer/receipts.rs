@@ -90,7 +90,9 @@ impl PayerSession {
         // After a restart the record may be an old backup: the payee's receipt brings it forward.
         let made = receipt.cumulative <= purse.paid && receipt.seq <= purse.seq;
         let forgotten = self.restored && receipt.cumulative <= purse.capacity;
-        let fits = (made || forgotten) && others.plus(receipt.cumulative) == Ok(receipt.total);
+        let fits = (made || forgotten)
+            && self.tips_fit(&receipt)
+            && others.plus(receipt.cumulative) == Ok(receipt.total);
         if !fits {
             self.misbehaved(Misbehaviour::OverAcknowledged);
             return false;
@@ -115,6 +117,7 @@ impl PayerSession {
 
     fn acknowledge(&mut self, evidence: &Evidence) {
         let receipt = evidence.receipt;
+        let tipped = self.take_tips(&receipt);
         let Some(record) = &mut self.record else {
             return;
         };
@@ -144,6 +147,10 @@ impl PayerSession {
             total: receipt.total,
             reading: receipt.reading,
         });
+        if tipped {
+            let tips = receipt.tips;
+            self.event(Event::TipPaid { tips });
+        }
         self.clear_pause(PauseReason::AckOverdue);
         self.clear_pause(PauseReason::PaymentRefused);
         self.backend_is_back();

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::samples::{chat, evidence, hello, join, terms};
+use super::samples::{chat, evidence, hello, join, terms, tip};
 use crate::units::{Msat, PurseId};
 use crate::wire::*;
 
@@ -28,6 +28,13 @@ fn tick_with(seq: &[u8], cumulative: &[u8], rest: &[u8]) -> Vec<u8> {
         rest,
     ]
     .concat()
+}
+
+/// The same with a payload, and tips.
+fn tick_with_tips(tips: &[u8]) -> Vec<u8> {
+    let mut bytes = tick_with(&[1], &[1], &[&[8, 0x40, 10], tips].concat());
+    bytes[0] += 1;
+    bytes
 }
 
 #[test]
@@ -210,6 +217,57 @@ fn refused_bytes_say_why() {
             WireError::OutOfRange(field(10, 2)),
         ),
         (
+            "tips of nothing",
+            tick_with_tips(&[0]),
+            WireError::OutOfRange(field(14, 10)),
+        ),
+        (
+            "tips beyond all bitcoin",
+            tick_with_tips(&[0x1b, 0xff, 0, 0, 0, 0, 0, 0, 0]),
+            WireError::OutOfRange(field(14, 10)),
+        ),
+        (
+            "text as tips",
+            tick_with_tips(&[0x60]),
+            WireError::WrongKind(field(14, 10)),
+        ),
+        (
+            "tip of nothing",
+            vec![0xa4, 0, 0x18, 50, 2, 1, 4, 0x61, b'a', 6, 0],
+            WireError::OutOfRange(field(50, 6)),
+        ),
+        (
+            "tip of no amount",
+            vec![0xa3, 0, 0x18, 50, 2, 1, 4, 0x61, b'a'],
+            WireError::Missing(field(50, 6)),
+        ),
+        (
+            "tip of nobody",
+            vec![0xa3, 0, 0x18, 50, 2, 1, 6, 1],
+            WireError::Missing(field(50, 4)),
+        ),
+        (
+            "tip without an id",
+            vec![0xa3, 0, 0x18, 50, 4, 0x61, b'a', 6, 1],
+            WireError::Missing(field(50, 2)),
+        ),
+        (
+            "bytes as a giver",
+            vec![0xa4, 0, 0x18, 50, 2, 1, 4, 0x41, b'a', 6, 1],
+            WireError::WrongKind(field(50, 4)),
+        ),
+        (
+            "tip with an even key",
+            vec![0xa5, 0, 0x18, 50, 2, 1, 4, 0x61, b'a', 6, 1, 8, 1],
+            WireError::UnknownKey(field(50, 8)),
+        ),
+        (
+            "leave with a key",
+            vec![0xa2, 0, 0x18, 52, 2, 0],
+            WireError::UnknownKey(field(52, 2)),
+        ),
+        ("leave, cut", vec![0xa1, 0, 0x18], WireError::Truncated),
+        (
             "pause reason 10",
             vec![0xa3, 0, 20, 2, 1, 4, 10],
             WireError::OutOfRange(field(20, 4)),
@@ -274,6 +332,10 @@ fn texts_of_a_room_are_one_short_line() {
         let text = text.into();
         Message::Chat(Chat { text, ..chat() })
     };
+    let tip = |sender: &str| {
+        let sender = sender.into();
+        Message::Tip(Tip { sender, ..tip() })
+    };
     let cases = [
         (join(""), 2),
         (join(&"x".repeat(NAME_MAX + 1)), 2),
@@ -283,6 +345,9 @@ fn texts_of_a_room_are_one_short_line() {
         (chat(&"x".repeat(CHAT_MAX + 1)), 6),
         (chat("\u{1b}[2J"), 6),
         (chat("a\0"), 6),
+        (tip(""), 4),
+        (tip(&"x".repeat(NAME_MAX + 1)), 4),
+        (tip("a\u{202e}b"), 4),
     ];
     for (message, key) in cases {
         let error = WireError::OutOfRange(field(message.number(), key));
@@ -293,6 +358,31 @@ fn texts_of_a_room_are_one_short_line() {
         invitation: Some(vec![0; INVITATION_MAX + 1].into()),
     });
     assert!(decode(&encode(&long)) == Err(WireError::OutOfRange(field(40, 4))));
+}
+
+#[test]
+fn nothing_in_a_line_moves_what_is_around_it() {
+    let edges = [0x202a, 0x202e, 0x2066, 0x2069, 0x2028, 0x2029, 0x85, 0x7f];
+    for c in edges.map(|c| char::from_u32(c).unwrap()) {
+        assert!(!is_line(&alloc::format!("a{c}b")), "{c:?}");
+    }
+    let fine = [0x2027, 0x202f, 0x2065, 0x206a, 0x200d, 0xa0, 0x1f600];
+    for c in fine.map(|c| char::from_u32(c).unwrap()) {
+        assert!(is_line(&alloc::format!("a{c}b")), "{c:?}");
+    }
+    assert!(!is_line(""));
+}
+
+#[test]
+fn join_fee_of_nothing_is_left_out() {
+    let mut bytes = terms().to_bytes();
+    bytes[0] += 1;
+    bytes.extend([0x18, 26, 0]);
+    let error = WireError::OutOfRange(field(1000, 26));
+    assert_eq!(Terms::from_bytes(&bytes), Err(error));
+    bytes.pop();
+    bytes.push(1);
+    assert_eq!(Terms::from_bytes(&bytes).unwrap().join_fee.msat(), 1);
 }
 
 #[test]
@@ -398,5 +488,5 @@ fn odd_is_ignored_and_even_is_not() {
         evidence(0xa8, &[0x0d, 0]),
         Ok(Some(Message::Ready(_)))
     ));
-    assert!(evidence(0xa8, &[0x0e, 0]) == Err(WireError::UnknownKey(field(6, 14))));
+    assert!(evidence(0xa8, &[0x10, 0]) == Err(WireError::UnknownKey(field(6, 16))));
 }

@@ -26,6 +26,7 @@ pub(super) fn evidence() -> Evidence {
                 media_ms: 640_000,
                 bytes: 0,
             },
+            tips: Msat::ZERO,
         },
         signature: Signature([0x5a; 64]),
     }
@@ -48,6 +49,7 @@ pub(super) fn terms() -> Terms {
             name: "cashu-swap".into(),
             params: vec![0xa0],
         }],
+        join_fee: Msat::ZERO,
         resumable_s: 86_400,
         expires: Unix(1_900_000_000),
         payee: XOnlyKey([7; 32]),
@@ -73,6 +75,22 @@ pub(super) fn tick() -> Tick {
         seq: Seq(24),
         cumulative: msat(48_000),
         payload: Bytes::from_static(b"money"),
+        tips: None,
+    }
+}
+
+/// Evidence of a session in which a tip was given.
+pub(super) fn evidence_of_tips() -> Evidence {
+    let mut evidence = evidence();
+    evidence.receipt.tips = msat(4_000);
+    evidence
+}
+
+pub(super) fn tip() -> Tip {
+    Tip {
+        id: 8,
+        sender: "älice".into(),
+        amount: msat(21_000),
     }
 }
 
@@ -115,7 +133,10 @@ pub(super) fn messages() -> Vec<Message> {
             features: u64::MAX,
             nonce: [2; 32],
             session_key: XOnlyKey([4; 32]),
-            terms: terms(),
+            terms: Terms {
+                join_fee: msat(21_000),
+                ..terms()
+            },
             terms_signature: Signature([5; 64]),
             binding: Signature([6; 64]),
         }),
@@ -125,6 +146,9 @@ pub(super) fn messages() -> Vec<Message> {
         Message::Ready(Ready { evidence: None }),
         Message::Ready(Ready {
             evidence: Some(evidence()),
+        }),
+        Message::Ready(Ready {
+            evidence: Some(evidence_of_tips()),
         }),
         Message::Purse(Purse {
             purse,
@@ -139,6 +163,10 @@ pub(super) fn messages() -> Vec<Message> {
             code: RefusalCode::WrongMint,
         }),
         Message::Tick(tick()),
+        Message::Tick(Tick {
+            tips: Some(msat(4_000)),
+            ..tick()
+        }),
         Message::Ack(Ack {
             evidence: evidence(),
             grant: None,
@@ -205,5 +233,7 @@ pub(super) fn messages() -> Vec<Message> {
             text: "x".repeat(CHAT_MAX),
             ..chat()
         }),
+        Message::Tip(tip()),
+        Message::Leave,
     ]
 }
