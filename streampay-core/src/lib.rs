@@ -9,6 +9,7 @@ mod codes;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod meter;
+pub mod room;
 pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -1,4 +1,4 @@
-use super::{CloseCode, MediaGrant};
+use super::{CloseCode, MediaGrant, RoomAsk, RoomNews};
 use crate::backend::{BackendError, RefusalCode};
 use crate::meter::{PauseReason, Reading};
 use crate::units::{Msat, PurseId, Seq, SessionId};
@@ -73,6 +73,10 @@ pub enum Event {
         /// All tips so far, the fee for joining included.
         tips: Msat,
     },
+    /// Payer: what the payee's room says. Spec: rooms.
+    News(RoomNews),
+    /// Payee: what the payer wants of its room. Spec: rooms.
+    Room(RoomAsk),
     /// A payment was refused.
     TickRefused {
         /// Which tick of its purse.

@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use bytes::Bytes;
 
-use super::{ChannelIdentity, CloseCode, Entropy, Event};
+use super::{ChannelIdentity, CloseCode, Entropy, Event, Invitation, Line, Name, RoomNews};
 use crate::backend::{Answer, Effect, Request};
 use crate::meter::{Grant, PauseReason, Reading};
 use crate::store::ChangeSet;
@@ -49,6 +49,24 @@ pub enum Command {
     /// within the budget. It is paid in whole ticks and never more than this; what is less than a
     /// tick is kept for the next one. [`Event::TipRefused`] where that cannot be. Spec: rooms 4.
     Tip(Msat),
+    /// Payer: be seen by name in the payee's room, and heard, on this connection and every later
+    /// one, until [`Command::Leave`]. [`Event::News`] answers. Spec: rooms 1.
+    Join {
+        /// How to be called; the others see it with a mark of the identity.
+        name: Name,
+        /// What lets it in where not everybody may.
+        invitation: Option<Invitation>,
+        /// The most that joining may cost in this session, in millisatoshi: consent to the fee of
+        /// the terms, in whole ticks. It is paid only where nothing else keeps the payer out, and
+        /// never given back.
+        max_fee: Msat,
+    },
+    /// Payer: be in the room no longer.
+    Leave,
+    /// Payer: say something to all; nothing while not in the room.
+    Chat(Line),
+    /// Payee: what its room tells this payer.
+    Room(RoomNews),
     /// Payee: something for the payer's media, as a key of the next epoch, that rides on every
     /// ack from here on. Misuse above 64 bytes.
     Grant(MediaGrant),

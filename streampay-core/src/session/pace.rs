@@ -1,4 +1,4 @@
-//! When to say something again.
+//! When to say something again, and how often something may come.
 
 use crate::units::Mono;
 
@@ -41,5 +41,30 @@ impl Backoff {
     /// True where every step was waited for in vain.
     pub(super) fn is_overdue(&self) -> bool {
         usize::from(self.repeated) >= STEPS_MS.len()
+    }
+}
+
+/// How often something may come: one in so many milliseconds on average, and a burst.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// When all that came is forgotten.
+    free_at: Mono,
+}
+
+impl Pace {
+    /// True where one more may come, and counts it.
+    pub(crate) fn take(&mut self, now: Mono, every_ms: u64, burst: u64) -> bool {
+        let ahead = self.free_at.since_ms(now);
+        let most = every_ms.saturating_mul(burst.saturating_sub(1));
+        let fits = ahead <= most;
+        if fits {
+            self.free_at = self.free_at.max(now).after_ms(every_ms);
+        }
+        fits
+    }
+
+    /// True where nothing that came counts any more.
+    pub(crate) fn is_free(self, now: Mono) -> bool {
+        self.free_at <= now
     }
 }

@@ -63,6 +63,17 @@ pub enum Violation {
         /// Wanted.
         wanted: Msat,
     },
+    /// The room counts other viewers than are bound.
+    #[error("room: {counted} counted, {bound} bound")]
+    Count {
+        /// By the room.
+        counted: u32,
+        /// Bound.
+        bound: u32,
+    },
+    /// Somebody heard a line twice, or lines of one sender out of order.
+    #[error("room: a line came twice or out of order")]
+    Chat,
     /// An amount that must not decrease did.
     #[error("an amount decreased")]
     Decreased,

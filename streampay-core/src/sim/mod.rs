@@ -6,6 +6,7 @@
 
 mod config;
 mod fake;
+mod house;
 mod judge;
 mod link;
 mod mint;
@@ -16,6 +17,7 @@ mod world;
 
 pub use config::{Fault, PairConfig, Reply};
 pub use fake::FakeBackend;
+pub use house::House;
 pub use judge::Violation;
 pub use link::{Direction, Weather};
 pub use mint::FakeMint;
@@ -63,6 +65,8 @@ mod tests_evil;
 mod tests_flow;
 #[cfg(test)]
 mod tests_purses;
+#[cfg(test)]
+mod tests_room;
 #[cfg(test)]
 mod tests_ticks;
 #[cfg(test)]

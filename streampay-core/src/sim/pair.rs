@@ -219,7 +219,7 @@ impl Pair {
         Ok(())
     }
 
-    fn end_faults(&mut self) {
+    pub(super) fn end_faults(&mut self) {
         self.link.weather = Weather::default();
         self.mint_back = self.now.mono;
         self.first_back = self.now.mono;
@@ -341,6 +341,16 @@ impl Pair {
     /// The payer's user gives a tip.
     pub fn tip(&mut self, amount: Msat) {
         self.command(Direction::ToPayer, Command::Tip(amount));
+    }
+
+    /// The payee's process dies now and is back after a while.
+    pub(super) fn kill_payee(&mut self, away_ms: u64) {
+        if self.payee.session.is_some() {
+            self.payee.crashes = self.payee.crashes.saturating_add(1);
+            self.payee.die();
+            self.payee_back = Some(self.now.mono.after_ms(away_ms));
+            self.hang_up_at = Some(self.now.mono);
+        }
     }
 
     fn strike(&mut self, fault: Fault) {

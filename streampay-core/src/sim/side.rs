@@ -55,6 +55,8 @@ pub(super) struct Side {
     pub(super) events: Vec<Event>,
     /// How many of them the user has read.
     read: usize,
+    /// True for a payee that has a room.
+    pub(super) has_room: bool,
 }
 
 /// What a side wants done after its outputs were taken.
@@ -85,6 +87,7 @@ impl Side {
             reading: Reading::default(),
             events: Vec::new(),
             read: 0,
+            has_room: false,
         }
     }
 
@@ -216,10 +219,20 @@ impl Side {
         self.session = restored
             .filter(|session| !over(session))
             .or_else(|| fresh(&self.config));
+        self.open_room();
         self.reading = Reading::default();
         self.start_meter();
         self.drain(now, &mut wants);
         wants
+    }
+
+    /// A payee's machine is told of its room each time it is made.
+    pub(super) fn open_room(&mut self) {
+        let has_room = self.has_room;
+        self.session = self.session.take().map(|session| match session {
+            Session::Payee(payee) if has_room => Session::Payee(Box::new(payee.with_room())),
+            other => other,
+        });
     }
 
     fn start_meter(&mut self) {

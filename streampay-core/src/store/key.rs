@@ -1,12 +1,14 @@
 use alloc::vec::Vec;
 
+use crate::room::RoomId;
 use crate::units::{PurseKey, SessionId};
 
-/// A record's key: `s | session | m`, `s | session | p | purse | sub-key`, or
-/// `n | method | 0 | sub-key`.
+/// A record's key: `s | session | m`, `s | session | p | purse | sub-key`,
+/// `n | method | 0 | sub-key`, or `r | room | kind | name`.
 pub type Key = Vec<u8>;
 
 const SESSION: u8 = b's';
+const ROOM: u8 = b'r';
 
 const META: u8 = b'm';
 const PURSE: u8 = b'p';
@@ -45,6 +47,15 @@ pub(crate) fn node_prefix(method: &str) -> Key {
     key.push(NODE);
     key.extend_from_slice(method.as_bytes());
     key.push(0);
+    key
+}
+
+/// The start of every key of a room.
+#[must_use]
+pub(crate) fn room_prefix(room: RoomId) -> Key {
+    let mut key = Key::with_capacity(66);
+    key.push(ROOM);
+    key.extend_from_slice(&room.0);
     key
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Live {
     pub(super) renewals: u8,
     /// The reading at the last beat, where an offer that is not agreed to holds it up.
     pub(super) stood_at: Option<(Reading, Mono)>,
+    /// What was said in the room.
+    pub(super) talk: super::member::Talk,
     /// The purse whose parts are being collected.
     pub(super) parts: Option<super::purses::Parts>,
 }
@@ -40,6 +42,7 @@ impl Live {
             offer_retry: None,
             renewals: 0,
             stood_at: None,
+            talk: super::member::Talk::default(),
             parts: None,
         }
     }

@@ -31,6 +31,7 @@ mod config;
 mod flow;
 mod handshake;
 mod lease;
+mod member;
 mod output;
 mod purses;
 mod receive;
@@ -88,6 +89,8 @@ pub struct PayeeSession {
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
+    /// True where what the payer wants of a room goes to one.
+    has_room: bool,
 }
 
 /// The connection.
@@ -133,6 +136,7 @@ impl PayeeSession {
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
+            has_room: false,
         })
     }
 
@@ -174,6 +178,7 @@ impl PayeeSession {
             out: VecDeque::new(),
             now,
             nonsense: 0,
+            has_room: false,
         };
         restored.take_up_again();
         Ok(restored)
@@ -274,6 +279,9 @@ impl PayeeSession {
             Message::ReceiptRequest => self.say_receipt(),
             Message::Agree(agree) => self.on_agree(agree.offer),
             Message::Decline(decline) => self.on_decline(decline.offer),
+            Message::Join(join) => self.on_join(join),
+            Message::Leave => self.on_leave(),
+            Message::Chat(chat) => self.on_chat(chat),
             other => self.misbehaved(Misbehaviour::Unexpected(other.number())),
         }
     }
@@ -285,11 +293,15 @@ impl PayeeSession {
             Command::Close(code) => self.close(code, false),
             Command::OfferTerms { terms, in_ticks } => self.offer_terms(*terms, in_ticks),
             Command::Grant(grant) => self.grant_media(grant),
+            Command::Room(news) => self.tell(news),
             Command::WriteOff
             | Command::Agree
             | Command::Decline
             | Command::TopUp(_)
             | Command::Tip(_)
+            | Command::Join { .. }
+            | Command::Leave
+            | Command::Chat(_)
             | Command::RequestReceipt => {}
         }
     }

@@ -38,6 +38,7 @@ impl PayeeSession {
         if tick.tip {
             let (amount, tips) = (tick.amount, self.tips());
             self.event(Event::TipReceived { amount, tips });
+            self.tell_room_of_tip(amount);
         }
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Live {
     /// What came for the media last.
     pub(super) grant: Option<Bytes>,
     pub(super) wants_receipt: bool,
+    /// What was said in the payee's room.
+    pub(super) talk: super::member::Talk,
     refusals: u8,
 }
 
@@ -62,6 +64,7 @@ impl Live {
             agree_retry: None,
             grant: None,
             wants_receipt: false,
+            talk: super::member::Talk::default(),
             refusals: 0,
         }
     }
@@ -70,7 +73,8 @@ impl Live {
         let retries = [self.ack_retry, self.purse_retry, self.agree_retry];
         let retries = retries.into_iter().flatten().map(|retry| retry.at());
         let watch = flows.then_some(self.watch);
-        retries.chain(self.heartbeat).chain(watch).min()
+        let times = retries.chain(self.heartbeat).chain(watch);
+        times.chain(self.talk.timeout()).min()
     }
 
     /// How much may be left when the next tick is paid, in millisatoshi.
@@ -163,6 +167,7 @@ impl PayerSession {
         self.heartbeat();
         self.watch_stall();
         self.provide_purse();
+        self.advance_member();
         self.maybe_pay();
     }
 

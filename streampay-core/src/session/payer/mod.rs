@@ -30,6 +30,7 @@ mod closing;
 mod config;
 mod flow;
 mod handshake;
+mod member;
 mod meter;
 mod output;
 mod pay;
@@ -91,6 +92,8 @@ pub struct PayerSession {
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
+    /// That the user wants to be in the payee's room.
+    wanted: Option<member::Wanted>,
 }
 
 /// The connection.
@@ -174,6 +177,7 @@ impl PayerSession {
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
+            wanted: None,
         }
     }
 
@@ -265,6 +269,11 @@ impl PayerSession {
             Message::Reading(reading) => self.on_reading(reading),
             Message::OfferTerms(offer) => self.on_offer(offer),
             Message::Agreed(agreed) => self.on_agreed(agreed.offer),
+            Message::Joined(joined) => self.on_joined(joined.name),
+            Message::RoomRefused(refused) => self.on_room_refused(refused.code),
+            Message::Presence(presence) => self.on_presence(presence),
+            Message::Chat(chat) => self.on_chat(chat),
+            Message::Tip(tip) => self.on_tip(tip),
             other @ (Message::Hello(_)
             | Message::Bind(_)
             | Message::Purse(_)
@@ -273,11 +282,6 @@ impl PayerSession {
             | Message::Decline(_)
             | Message::ReceiptRequest
             | Message::Join(_)
-            | Message::Joined(_)
-            | Message::RoomRefused(_)
-            | Message::Presence(_)
-            | Message::Chat(_)
-            | Message::Tip(_)
             | Message::Leave) => {
                 self.misbehaved(Misbehaviour::Unexpected(other.number()));
             }
@@ -294,8 +298,15 @@ impl PayerSession {
             Command::Decline => self.decline_offer(),
             Command::TopUp(amount) => self.top_up(amount),
             Command::Tip(amount) => self.tip(amount),
+            Command::Join {
+                name,
+                invitation,
+                max_fee,
+            } => self.join(name, invitation, max_fee),
+            Command::Leave => self.leave(),
+            Command::Chat(text) => self.chat(text),
             Command::RequestReceipt => self.request_receipt(),
-            Command::OfferTerms { .. } | Command::Grant(_) => {}
+            Command::OfferTerms { .. } | Command::Grant(_) | Command::Room(_) => {}
         }
     }
 
