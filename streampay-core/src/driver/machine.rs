@@ -2,7 +2,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::session::{ApiMisuse, Input, Output, PayeeSession, PayerSession};
-use crate::units::{Mono, Now, PurseId, SessionId};
+use crate::units::{Mono, Now, PurseId, SessionId, XOnlyKey};
 
 /// Either side's machine, as the driver sees it.
 pub trait SessionMachine: Send {
@@ -25,10 +25,14 @@ pub trait SessionMachine: Send {
     fn id(&self) -> Option<SessionId>;
     /// The session's purses and their methods.
     fn purses(&self) -> Vec<(PurseId, String)>;
+    /// The payer's identity, while a payee's session is bound, connected and not closing.
+    fn viewer(&self) -> Option<XOnlyKey> {
+        None
+    }
 }
 
 macro_rules! session_machine {
-    ($name:ty) => {
+    ($name:ty $(, $viewer:item)?) => {
         impl SessionMachine for $name {
             fn handle(&mut self, now: Now, input: Input) -> Result<(), ApiMisuse> {
                 self.handle(now, input)
@@ -61,9 +65,16 @@ macro_rules! session_machine {
             fn purses(&self) -> Vec<(PurseId, String)> {
                 self.purses()
             }
+
+            $($viewer)?
         }
     };
 }
 
 session_machine!(PayerSession);
-session_machine!(PayeeSession);
+session_machine!(
+    PayeeSession,
+    fn viewer(&self) -> Option<XOnlyKey> {
+        self.viewer()
+    }
+);

@@ -9,6 +9,8 @@ mod clock;
 mod link;
 mod machine;
 mod node;
+mod ports;
+mod room;
 mod runner;
 mod task;
 #[cfg(feature = "tcp")]
@@ -19,11 +21,15 @@ pub use clock::{Clock, entropy};
 pub use link::{ChannelIdentity, Link, LinkEnd};
 pub use machine::SessionMachine;
 pub use node::{Node, NodeBuilder};
+pub use ports::{Ports, UserPorts};
+pub use room::{RoomHandle, Seat};
 pub use runner::EffectRunner;
-pub use task::{Connected, Ports, SessionTask, Stopped, UserPorts};
+pub use task::{Connected, SessionTask, Stopped};
 #[cfg(feature = "tcp")]
 pub use tcp::{TcpReach, tcp_link};
 pub use writer::StoreWriter;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_room;

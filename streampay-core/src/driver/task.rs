@@ -5,60 +5,18 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::{Link, LinkEnd, Node, SessionMachine, entropy};
+use super::room::Word;
+use super::{Link, LinkEnd, Node, Ports, Seat, SessionMachine, entropy};
 use crate::backend::{Effect, EffectResult};
 use crate::meter::{Grant, Reading};
-use crate::session::{BackendEvent, Command, Event, Input, LinkEvent, Output};
+use crate::session::{
+    BackendEvent, Command, Event, Input, LinkEvent, Output, PayeeSession, RoomNews,
+};
 use crate::store::{Key, StoreError};
 use crate::units::SessionId;
 
-/// Commands and events that may wait. A user who reads no events loses the newest, never the
-/// session.
-const QUEUE: usize = 1024;
 /// Ends of effects that may wait: a session has few under way.
 const RESULTS: usize = 256;
-
-/// The session's ends of what connects it to its user and its gate.
-#[derive(Debug)]
-pub struct Ports {
-    commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<Event>,
-    gate: watch::Sender<Grant>,
-}
-
-/// The user's ends.
-#[derive(Debug)]
-pub struct UserPorts {
-    /// What the user wants. Dropping it changes nothing.
-    pub commands: mpsc::Sender<Command>,
-    /// What the user should know, in order.
-    pub events: mpsc::Receiver<Event>,
-    /// For the gate: the newest grant. It turns to an error when the session is gone.
-    pub gate: watch::Receiver<Grant>,
-}
-
-impl Ports {
-    /// Both ends.
-    #[must_use]
-    pub fn pair() -> (Self, UserPorts) {
-        let (commands_in, commands) = mpsc::channel(QUEUE);
-        let (events, events_out) = mpsc::channel(QUEUE);
-        let (gate, gate_out) = watch::channel(Grant::Closed);
-        let user = UserPorts {
-            commands: commands_in,
-            events: events_out,
-            gate: gate_out,
-        };
-        (
-            Self {
-                commands,
-                events,
-                gate,
-            },
-            user,
-        )
-    }
-}
 
 /// A connection, and the meter that counts what it delivers.
 #[derive(Debug)]
@@ -92,6 +50,7 @@ pub struct SessionTask<S> {
     results: (mpsc::Sender<Finished>, mpsc::Receiver<Finished>),
     under_way: usize,
     commands_gone: bool,
+    seat: Option<Seat>,
 }
 
 #[derive(Debug)]
@@ -106,6 +65,20 @@ enum Wake {
     Finished(Finished),
     LinkGone,
     CommandsGone,
+    News(RoomNews),
+}
+
+impl SessionTask<PayeeSession> {
+    /// The same task, its session in a room: what the payer wants of it goes there, and what the
+    /// room says goes to the payer. Before the first connection.
+    #[must_use]
+    pub fn in_room(self, seat: Seat) -> Self {
+        Self {
+            session: self.session.with_room(),
+            seat: Some(seat),
+            ..self
+        }
+    }
 }
 
 impl<S: SessionMachine> SessionTask<S> {
@@ -119,6 +92,7 @@ impl<S: SessionMachine> SessionTask<S> {
             results: mpsc::channel(RESULTS),
             under_way: 0,
             commands_gone: false,
+            seat: None,
         }
     }
 
@@ -189,6 +163,7 @@ impl<S: SessionMachine> SessionTask<S> {
             }
             match self.wait(link.as_mut(), usage.as_mut()).await {
                 Wake::LinkGone => self.drop_link(&mut link, &mut usage),
+                Wake::News(news) if is_crowded(link.as_ref()) && news.may_be_dropped() => {}
                 woken => self.woken(woken),
             }
         }
@@ -222,6 +197,7 @@ impl<S: SessionMachine> SessionTask<S> {
         match woken {
             Wake::Input(input) => self.input(input),
             Wake::Finished(finished) => self.finished(finished),
+            Wake::News(news) => self.input(Input::Command(Command::Room(news))),
             Wake::CommandsGone => self.commands_gone = true,
             Wake::LinkGone => {}
         }
@@ -278,7 +254,18 @@ impl<S: SessionMachine> SessionTask<S> {
             }
             std::future::pending().await
         };
+        let seat = self.seat.as_mut();
+        let word = async {
+            match seat {
+                Some(seat) => seat.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            word = word => match word {
+                Word::News(news) => Wake::News(news),
+                Word::Close(code) => Wake::Input(Input::Command(Command::Close(code))),
+            },
             bytes = received => bytes.map_or(Wake::LinkGone, |bytes| Wake::Input(Input::Received(bytes))),
             Some(finished) = self.results.1.recv() => Wake::Finished(finished),
             command = self.ports.commands.recv(), if !self.commands_gone => {
@@ -335,11 +322,33 @@ impl<S: SessionMachine> SessionTask<S> {
                     if event == Event::LinkDown {
                         wanted = LinkWanted::No;
                     }
-                    let _ = self.ports.events.try_send(event);
+                    self.tell_user(event);
                 }
             }
         }
+        self.take_seat();
         Ok(wanted)
+    }
+
+    /// Tells the room whether the session is there.
+    fn take_seat(&mut self) {
+        let (id, viewer) = (self.session.id(), self.session.viewer());
+        if let Some(seat) = &mut self.seat {
+            seat.sync(id, viewer);
+        }
+    }
+
+    /// Tells the user; what is for the room goes there.
+    fn tell_user(&mut self, event: Event) {
+        match event {
+            Event::Room(ask) if self.seat.is_some() => {
+                self.take_seat();
+                if let Some(seat) = &self.seat {
+                    seat.ask(ask);
+                }
+            }
+            event => drop(self.ports.events.try_send(event)),
+        }
     }
 
     /// Nothing leaves any more, but the gate and the user are told.
@@ -351,6 +360,7 @@ impl<S: SessionMachine> SessionTask<S> {
                 let _ = self.ports.events.try_send(event);
             }
         }
+        self.take_seat();
     }
 
     fn spawn(&mut self, method: String, effect: Effect) {
@@ -372,6 +382,11 @@ impl<S: SessionMachine> SessionTask<S> {
 enum LinkWanted {
     Yes,
     No,
+}
+
+/// True where a peer takes its messages so slowly that what may be dropped is.
+fn is_crowded(link: Option<&LinkEnd>) -> bool {
+    link.is_some_and(|end| end.outgoing.capacity() <= end.outgoing.max_capacity() / 2)
 }
 
 /// A peer that does not take its messages has a connection of no use.

@@ -31,11 +31,11 @@ impl EffectRunner for Runner {
     }
 }
 
-fn sat(sat: u64) -> Msat {
+pub(super) fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap()
 }
 
-async fn node(mint: &Arc<Mutex<FakeMint>>, store: MemoryStore) -> Arc<Node> {
+pub(super) async fn node(mint: &Arc<Mutex<FakeMint>>, store: MemoryStore) -> Arc<Node> {
     let writer = StoreWriter::start(Box::new(store)).unwrap();
     let runner = Arc::new(Runner(Arc::clone(mint)));
     Node::builder(writer)
@@ -45,7 +45,7 @@ async fn node(mint: &Arc<Mutex<FakeMint>>, store: MemoryStore) -> Arc<Node> {
         .unwrap()
 }
 
-fn configs() -> (PayerConfig, PayeeConfig) {
+pub(super) fn configs() -> (PayerConfig, PayeeConfig) {
     let key = |byte| SecretKey::derive(&Entropy([byte; 32]), "test").unwrap();
     let payee = key(1);
     let tariff = Tariff {
@@ -95,7 +95,7 @@ fn configs() -> (PayerConfig, PayeeConfig) {
 }
 
 /// Media as fast as the gate lets it, both meters alike.
-async fn media(
+pub(super) async fn media(
     gate: watch::Receiver<Grant>,
     payee: watch::Sender<Reading>,
     payer: watch::Sender<Reading>,
