@@ -73,7 +73,7 @@ fn corpus_begins_with_every_message_and_every_refusal() {
         .filter_map(|(_, bytes)| decode(bytes).ok().flatten())
         .map(|message| message.number())
         .collect();
-    let all = (0..=36).step_by(2).chain((40..=48).step_by(2)).chain([1]);
+    let all = (0..=36).step_by(2).chain((40..=52).step_by(2)).chain([1]);
     assert_eq!(kinds, all.collect());
     let errors: BTreeSet<u16> = inputs("wire")
         .iter()
