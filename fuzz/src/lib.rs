@@ -16,6 +16,7 @@
 
 mod records;
 mod session;
+pub mod simulate;
 
 pub use records::records;
 pub use session::session;

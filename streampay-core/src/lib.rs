@@ -9,6 +9,10 @@ mod codes;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod meter;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 pub mod room;
 pub mod session;
 #[cfg(feature = "sim")]

@@ -10,8 +10,9 @@ pub type RestoredPurse = Vec<(Key, Vec<u8>)>;
 /// A payment method's machine: sync, no I/O, all purses of this node.
 ///
 /// Contract:
-/// - **Idempotent**: the same request, by `(purse, id)`, gets the same answer again; so does the
-///   same effect result.
+/// - **Idempotent**: the same request, by `(purse, id)`, gets the same answer again. An effect
+///   result that was answered before changes nothing and has no outcome: an outcome does not say
+///   of which request it is, and a session would take it for that of the request under way.
 /// - **Delta first**: nothing in `effects` or `outcome` may depend on a change that is not in
 ///   `delta` or `node_delta`. The caller makes both durable before it acts on either.
 /// - **Restorable**: after [`BackendMachine::restore`] with the records that became durable, the

@@ -1,4 +1,5 @@
 use super::{Reading, Tariff};
+use crate::planted::{self, Planted};
 use crate::units::Msat;
 
 /// The tariff that holds, from where it holds, and the one that follows it. Prices any later
@@ -95,6 +96,9 @@ impl Schedule {
             self.base_msat = next.from;
             self.tariff = next.tariff;
             self.next = None;
+        }
+        if planted::is(Planted::RoundingPerTick) {
+            (self.base_msat, self.base) = (self.used(reading), reading);
         }
         self.known = self.known.max(reading);
         begun.is_some()

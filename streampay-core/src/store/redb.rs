@@ -1,7 +1,7 @@
 use alloc::vec::Vec;
 use std::path::Path;
 
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::{ChangeSet, Key, Store, StoreError};
 
@@ -12,8 +12,9 @@ const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records
 pub struct RedbStore {
     database: Database,
     poisoned: bool,
-    /// Held for its lock; released when the process ends, however it ends.
-    _lock: std::fs::File,
+    /// Held for its lock; released when the process ends, however it ends. None on a disk that is
+    /// nobody else's.
+    _lock: Option<std::fs::File>,
 }
 
 /// A file for its owner alone: what is stored is as secret as money.
@@ -45,6 +46,19 @@ impl RedbStore {
         let file = private("streampay.redb")?;
         let database = Database::builder().create_file(file);
         let database = database.map_err(|_| StoreError::Failed)?;
+        Self::with(database, Some(lock))
+    }
+
+    /// Opens the store on any medium, as a simulated disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where it cannot be opened.
+    pub fn open_on(disk: impl StorageBackend) -> Result<Self, StoreError> {
+        let database = Database::builder().create_with_backend(disk);
+        Self::with(database.map_err(|_| StoreError::Failed)?, None)
+    }
+
+    fn with(database: Database, lock: Option<std::fs::File>) -> Result<Self, StoreError> {
         let mut store = Self {
             database,
             poisoned: false,

@@ -7,6 +7,7 @@ use minicbor::bytes::ByteArray;
 
 use super::{Live, PayeeSession, Phase, Up};
 use crate::meter::{PauseReason, Reading, Schedule};
+use crate::planted::{self, Planted};
 use crate::session::binding::{
     Binding, Choice, FEATURES, best_version, role_hash, sign_binding, understands,
 };
@@ -156,7 +157,7 @@ impl PayeeSession {
             common.session == hello.session
                 && common.peer == hello.identity
                 && common.peer_key == hello.session_key
-                && hello.root == Some(*common.root)
+                && (hello.root == Some(*common.root) || planted::is(Planted::OtherRoot))
         })
     }
 
@@ -202,6 +203,12 @@ impl PayeeSession {
         if !resumed {
             let root = hello.root.unwrap_or(binding.0);
             self.record = Some(self.first_record(&hello, root));
+        }
+        if let Some(record) = self.record.as_mut()
+            && resumed
+            && planted::is(Planted::PreviewAgain)
+        {
+            record.preview = record.preview.saturating_plus(self.config.terms.preview);
         }
         let receiving = self.is_receiving().is_some();
         self.phase = Phase::Live(Live::new(self.now.mono, receiving));

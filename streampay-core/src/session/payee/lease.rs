@@ -2,7 +2,9 @@
 
 use super::PayeeSession;
 use crate::meter::{Grant, Reading};
+use crate::planted::{self, Planted};
 use crate::session::lease::lease;
+use crate::session::record::PayeePurse;
 use crate::units::Msat;
 
 impl PayeeSession {
@@ -10,8 +12,13 @@ impl PayeeSession {
     /// offered.
     pub(super) fn reach(&self) -> Msat {
         let preview = self.record.as_ref().map(|record| record.preview);
+        let counted = |purse: &PayeePurse| match &purse.receiving {
+            Some(tick) if planted::is(Planted::GateBeforeCredit) => tick.cumulative,
+            _ => purse.credited,
+        };
         let reach = self
-            .bought()
+            .sum(counted)
+            .saturating_minus(self.tips())
             .saturating_plus(preview.unwrap_or_default())
             .saturating_plus(self.config.terms.window);
         let common = self.record.as_ref().map(|record| &record.common);
@@ -78,7 +85,9 @@ impl PayeeSession {
             return false;
         }
         record.common.reading = leased.max(longer);
-        self.persist();
+        if !planted::is(Planted::LeaseNotDurable) {
+            self.persist();
+        }
         self.open_gate();
         true
     }

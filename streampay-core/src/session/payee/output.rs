@@ -5,6 +5,7 @@ use alloc::string::String;
 use super::PayeeSession;
 use crate::backend::Request;
 use crate::meter::{Grant, PauseReason};
+use crate::planted;
 use crate::session::record::{method_name, to_bytes};
 use crate::session::{BackendEvent, Event, Output};
 use crate::store::{ChangeSet, session_key};
@@ -65,6 +66,7 @@ impl PayeeSession {
             effect,
         }));
         self.out.extend(after);
+        planted::reorder(&mut self.out, false);
     }
 
     pub(super) fn method_of(&self, id: PurseId) -> String {

@@ -8,6 +8,7 @@ use minicbor::bytes::ByteArray;
 
 use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, PurseOffer, RefusalCode, Request};
+use crate::planted::{self, Planted};
 use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{Event, Misbehaviour, TaggedHash};
 use crate::units::{Msat, PurseId, Seq};
@@ -72,6 +73,11 @@ impl PayeeSession {
             return;
         }
         let id = part.purse;
+        if planted::after_restart(Planted::PurseTakenAnew)
+            && let Some(purse) = self.purse_mut(id)
+        {
+            (purse.credited, purse.seq) = (Msat::ZERO, Seq(0));
+        }
         match self.purse(id).map(|purse| purse.state) {
             Some(PurseState::Open) => return self.send(&Message::PurseOk(PurseOk { purse: id })),
             Some(PurseState::Closing | PurseState::Done) => {

@@ -5,6 +5,7 @@ use minicbor::bytes::ByteArray;
 
 use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use crate::planted::{self, Planted};
 use crate::session::record::{PurseState, ReceivingTick, StoredEvidence};
 use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Output, Receipt, TaggedHash};
 use crate::units::{PurseId, Seq};
@@ -26,6 +27,9 @@ impl PayeeSession {
             } else {
                 self.misbehaved(Misbehaviour::TickReused)
             };
+        }
+        if tick.seq < purse.seq && planted::after_restart(Planted::OldTickIsGap) {
+            return self.misbehaved(Misbehaviour::TickGap);
         }
         if tick.seq <= purse.seq {
             return self.answer_again(tick);
@@ -75,6 +79,9 @@ impl PayeeSession {
         }
         self.note_receiving();
         self.ask_to_receive(tick.purse);
+        if planted::is(Planted::CreditBeforeMint) {
+            self.on_credited(tick.purse);
+        }
     }
 
     /// Asks the backend to take the payment, also again after a restart: same id, same words.
@@ -187,6 +194,7 @@ impl PayeeSession {
 
     fn receive_failed(&mut self, id: PurseId, seq: Seq, hash: [u8; 32], error: BackendError) {
         match error {
+            BackendError::Unknown if planted::is(Planted::CreditOnUnknown) => self.on_credited(id),
             BackendError::Transient | BackendError::Unknown => {
                 self.event(Event::BackendTrouble { error });
                 self.try_later();
@@ -258,6 +266,9 @@ impl PayeeSession {
             .is_some_and(|last| **last != payment_hash(&tick.payload));
         if newest && other {
             return self.misbehaved(Misbehaviour::TickReused);
+        }
+        if newest && purse.refusal.is_some() && planted::is(Planted::ReplayNacked) {
+            return self.receive(tick);
         }
         let refusal = purse.refusal.as_ref().filter(|_| newest);
         let evidence = self

@@ -1,6 +1,7 @@
 //! Other terms from an amount on that is not yet paid: judged, agreed to or declined.
 
 use super::PayerSession;
+use crate::planted::{self, Planted};
 use crate::session::offer::{ANSWER_MS, OfferState, may_follow};
 use crate::session::pace::Backoff;
 use crate::session::{CloseCode, Event, Hash, Misbehaviour};
@@ -61,7 +62,7 @@ impl PayerSession {
     }
 
     fn has_lapsed(&self, from: Msat) -> bool {
-        self.credit() > from || self.used() > from
+        (self.credit() > from || self.used() > from) && !planted::is(Planted::PriceFromPaid)
     }
 
     /// The user consents, where it is not too late.

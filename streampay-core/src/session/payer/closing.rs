@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Request};
+use crate::planted::{self, Planted};
 use crate::session::pace::Backoff;
 use crate::session::record::PurseState;
 use crate::session::{CloseCode, Event, Misbehaviour};
@@ -260,10 +261,10 @@ impl PayerSession {
         let Some(record) = &mut self.record else {
             return;
         };
-        let all_home = record
-            .purses
-            .iter()
-            .all(|purse| purse.state == PurseState::Done);
+        let all_home = record.purses.iter().all(|purse| {
+            let asked = purse.state == PurseState::Closing;
+            purse.state == PurseState::Done || asked && planted::is(Planted::ReleaseNotAwaited)
+        });
         if !all_home || record.common.settled {
             return;
         }

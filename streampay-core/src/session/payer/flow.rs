@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
 use crate::meter::{PauseReason, Reading, Tariff};
+use crate::planted::{self, Planted};
 use crate::session::pace::Backoff;
 use crate::session::record::{Fate, PayerPurse, PurseState};
 use crate::session::{CloseCode, Event};
@@ -91,7 +92,11 @@ impl Live {
                     media_ms: ms,
                     bytes: 0,
                 })
-                .min(most),
+                .min(if planted::is(Planted::LeadUnbounded) {
+                    Msat::MAX
+                } else {
+                    most
+                }),
             _ => most,
         }
     }

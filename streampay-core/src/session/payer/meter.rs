@@ -2,6 +2,7 @@
 
 use super::PayerSession;
 use crate::meter::{PauseReason, Reading, Tariff};
+use crate::planted::{self, Planted};
 use crate::session::lease::lease;
 use crate::session::{CloseCode, Event};
 use crate::units::Msat;
@@ -32,6 +33,9 @@ impl PayerSession {
             return own_used;
         };
         let claimed = own.max(live.hint.min(tolerated(own, terms)));
+        if planted::is(Planted::DriftUnbounded) {
+            return self.schedule().used(own.max(live.hint));
+        }
         let most = own_used.saturating_plus(self.step());
         self.schedule().used(claimed).min(most)
     }

@@ -59,6 +59,7 @@ use super::{
     Misbehaviour, Output, SecretKey,
 };
 use crate::meter::Reading;
+use crate::planted::{self, Planted};
 use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
 use crate::wire::{Message, decode};
@@ -312,6 +313,9 @@ impl PayerSession {
 
     /// The disk is not to be trusted any more: nothing leaves, what is on disk is recovered.
     fn on_persist_failed(&mut self) {
+        if planted::is(Planted::StoreFailureIgnored) {
+            return;
+        }
         self.out.clear();
         self.event(Event::Closed {
             code: CloseCode::StoreFailed,

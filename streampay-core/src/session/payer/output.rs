@@ -1,6 +1,7 @@
 //! What leaves the machine, in the order that keeps the promises.
 
 use super::PayerSession;
+use crate::planted;
 use crate::session::record::to_bytes;
 use crate::session::{BackendEvent, Event, Output};
 use crate::store::{ChangeSet, session_key};
@@ -52,5 +53,6 @@ impl PayerSession {
             effect,
         }));
         self.out.extend(after);
+        planted::reorder(&mut self.out, true);
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Outcome, RefusalCode, Request};
 use crate::meter::PauseReason;
+use crate::planted::{self, Planted};
 use crate::session::record::{Fate, PayerPurse, PendingTick, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Msat, PurseId};
@@ -23,7 +24,8 @@ impl PayerSession {
         }
         let (lead, flows) = (self.lead(), self.flow.flows());
         let Some(record) = &self.record else { return };
-        let under_way = record.purses.iter().any(|purse| purse.pending.is_some());
+        let under_way = record.purses.iter().any(|purse| purse.pending.is_some())
+            && !planted::is(Planted::TwoPursesAhead);
         if !flows || under_way {
             return;
         }
@@ -138,7 +140,7 @@ impl PayerSession {
             purse: id,
             seq: purse.seq,
             cumulative: purse.acked.saturating_plus(pending.amount),
-            payload: Bytes::copy_from_slice(payload),
+            payload: planted::payload(payload),
             tips: self.tips_with(pending),
         };
         let now = self.now.mono;
@@ -164,7 +166,8 @@ impl PayerSession {
         let Some(pending) = purse.pending.as_mut() else {
             return;
         };
-        if nack.seq != seq || pending.fate != Fate::UnderWay || pending.payload.is_none() {
+        let old = nack.seq != seq && !planted::after_restart(Planted::OldNackTaken);
+        if old || pending.fate != Fate::UnderWay || pending.payload.is_none() {
             return;
         }
         pending.fate = match nack.code {
@@ -180,6 +183,9 @@ impl PayerSession {
         });
         self.pause_for(PauseReason::PaymentRefused);
         self.clear_pause(PauseReason::AckOverdue);
+        if planted::is(Planted::NackBelieved) {
+            return self.on_reclaimed(nack.purse);
+        }
         self.ask_to_reclaim(nack.purse);
     }
 
@@ -206,6 +212,9 @@ impl PayerSession {
             _ => purse.capacity.saturating_minus(pending.amount),
         };
         let seq = purse.seq;
+        if planted::is(Planted::SeqReuse) {
+            purse.seq = crate::units::Seq(seq.0.saturating_sub(1));
+        }
         self.uncount_tip(&pending);
         self.event(Event::TickReclaimed { seq });
         let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
@@ -256,12 +265,16 @@ impl PayerSession {
         // A lost tip stays a tip: no media was to come for it.
         if let Some(record) = self.record.as_mut().filter(|_| !pending.tip) {
             record.written_off = record.written_off.saturating_plus(pending.amount);
+            if planted::is(Planted::WriteOffTwice) {
+                record.written_off = record.written_off.saturating_plus(pending.amount);
+            }
         }
         self.persist();
         self.clear_pause(PauseReason::PaymentRefused);
     }
 
     fn on_failed(&mut self, id: PurseId, error: BackendError) {
+        let error = planted::fate(error);
         self.note_trouble(id, error);
         let Some(purse) = self.purse(id) else { return };
         match (purse.state, &purse.pending) {
@@ -303,7 +316,11 @@ impl PayerSession {
 
     /// What is paid and not used yet, by the own meter and as far as drift is tolerated.
     pub(super) fn ahead(&self) -> Msat {
-        self.credit().saturating_minus(self.used())
+        let credit = match planted::is(Planted::TwoPursesAhead) {
+            true => self.acknowledged(),
+            false => self.credit(),
+        };
+        credit.saturating_minus(self.used())
     }
 
     /// What is paid for media, less what was written off.

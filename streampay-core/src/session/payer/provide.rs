@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::PayerSession;
 use crate::backend::RefusalCode;
+use crate::planted::{self, Planted};
 use crate::session::CloseCode;
 use crate::session::record::{PayerPurse, PurseState};
 use crate::units::{Mono, Msat, PurseId, Unix};
@@ -53,7 +54,10 @@ impl PayerPurse {
 
     /// True where it can give one more tick.
     fn can_pay(&self, now: Unix) -> bool {
-        self.state == PurseState::Open && self.left() >= self.step && !self.is_expired(now)
+        self.state == PurseState::Open
+            && self.left() >= self.step
+            && !self.is_expired(now)
+            && (self.pending.is_none() || !planted::is(Planted::TwoPursesAhead))
     }
 
     /// True where it will do for a while.
@@ -136,7 +140,13 @@ impl PayerSession {
 
     /// What the budget leaves for another purse: what came back can be spent again.
     pub(super) fn budget_left(&self) -> Msat {
-        let cost = self.sum(|purse| purse.cost.saturating_minus(purse.refunded));
+        let cost = self.sum(|purse| {
+            let cost = match planted::is(Planted::BudgetIgnoresFees) {
+                true => purse.cost.min(purse.capacity),
+                false => purse.cost,
+            };
+            cost.saturating_minus(purse.refunded)
+        });
         let topped_up = self.record.as_ref().map(|record| record.topped_up);
         let budget = self.config.policy.budget;
         budget

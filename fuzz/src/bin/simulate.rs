@@ -1,0 +1,248 @@
+//! Runs worlds and says what came of them.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use streampay_fuzz::simulate::{
+    Kind, Options, PLAN, Planted, Report, SEEDS, Switches, options, run_world, run_worlds, search,
+};
+
+const USAGE: &str = "\
+simulate [--hours H] [--seed N] [--crypto fake|real] [--threads N] [--transcript]
+simulate --planted NAME|all [--threads N]
+
+--hours H       session-hours with at least 300 ticks and 60 faults (default 100)
+--seed N        one world, the one that this seed makes; --transcript prints all that happens
+--planted NAME  looks for a planted bug with the invariant that must find it; all: for all";
+
+/// From so many hours on each kind must have happened often enough.
+const LARGE: u64 = 2_000;
+/// So often.
+const EACH_MIN: u64 = 100;
+
+struct Args {
+    hours: u64,
+    seed: Option<u64>,
+    fake_crypto: bool,
+    planted: Option<String>,
+    transcript: bool,
+    threads: usize,
+}
+
+fn parse() -> Result<Args, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut parsed = Args {
+        hours: 100,
+        seed: None,
+        fake_crypto: true,
+        planted: None,
+        transcript: false,
+        threads: cores,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        if name == "--transcript" {
+            parsed.transcript = true;
+            continue;
+        }
+        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let number = value
+            .parse::<u64>()
+            .map_err(|_| format!("{name}: no number: {value}"));
+        match (name.as_str(), value.as_str()) {
+            ("--hours", _) => parsed.hours = number?,
+            ("--seed", _) => parsed.seed = Some(number?),
+            ("--threads", _) => parsed.threads = usize::try_from(number?).unwrap_or(1).max(1),
+            ("--crypto", "fake" | "real") => parsed.fake_crypto = value == "fake",
+            ("--planted", _) => parsed.planted = Some(value),
+            _ => return Err(format!("what is {name} {value}?")),
+        }
+    }
+    Ok(parsed)
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let (passed, failed) = match (&args.planted, args.seed) {
+        (Some(name), seed) => plant(&args, name, seed),
+        (None, Some(seed)) => replay(&args, seed),
+        (None, None) => simulate(&args),
+    };
+    println!("{passed} passed, {failed} failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// One world.
+fn replay(args: &Args, seed: u64) -> (u64, u64) {
+    let options = Options {
+        fake_crypto: args.fake_crypto,
+        transcript: args.transcript,
+        ..Options::default()
+    };
+    let report = run_world(seed, &options);
+    report.transcript.iter().for_each(|line| println!("{line}"));
+    print_violations(&report);
+    let failed = u64::from(!report.violations.is_empty());
+    (1 - failed, failed)
+}
+
+fn simulate(args: &Args) -> (u64, u64) {
+    let options = Options {
+        fake_crypto: args.fake_crypto,
+        ..Options::default()
+    };
+    let start = Instant::now();
+    let hours = args.hours;
+    let report = run_worlds(1, u64::MAX / 2, args.threads, &options, |report| {
+        report.hours >= hours || report.violations.len() >= 10
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    print_report(&report, seconds);
+    print_violations(&report);
+    let rare = |(kind, _, count): &(Kind, &str, u64)| *count < EACH_MIN && is_expected(*kind);
+    let rare = report.counts.each().filter(rare).count();
+    let rare = if hours >= LARGE {
+        u64::try_from(rare).unwrap_or(u64::MAX)
+    } else {
+        0
+    };
+    if rare > 0 {
+        println!("{rare} kinds happened fewer than {EACH_MIN} times");
+    }
+    let bad = u64::try_from(report.violations.len()).unwrap_or(u64::MAX);
+    (report.worlds - bad, bad + rare)
+}
+
+const fn is_expected(_: Kind) -> bool {
+    true
+}
+
+fn print_report(report: &Report, seconds: f64) {
+    for (kind, text, count) in report.counts.each() {
+        let what = if kind.is_fault() { "fault" } else { "     " };
+        println!("{what}  {text:<34} {count:>12}");
+    }
+    let hours = u32::try_from(report.hours).unwrap_or(u32::MAX);
+    println!(
+        "{} worlds, {} session-hours ({} on redb), {} more had too few ticks or faults",
+        report.worlds, report.hours, report.hours_on_redb, report.thin
+    );
+    println!("{} ticks, {} faults", report.ticks, report.faults);
+    println!(
+        "{seconds:.1} s, {:.1} session-hours a second",
+        f64::from(hours) / seconds
+    );
+}
+
+fn print_violations(report: &Report) {
+    for (seed, violation) in &report.violations {
+        println!("seed {seed}: {violation:?}");
+    }
+}
+
+/// Looks for planted bugs.
+fn plant(args: &Args, name: &str, seed: Option<u64>) -> (u64, u64) {
+    if let Some(seed) = seed {
+        return replay_planted(args, name, seed);
+    }
+    let chosen = PLAN
+        .iter()
+        .filter(|(bug, ..)| name == "all" || bug.name() == name);
+    let (mut passed, mut failed, mut most) = (0, 0, 0);
+    for (bug, invariant, both) in chosen {
+        let (ok, worlds) = find(*bug, invariant, *both, args.threads);
+        (passed, failed) = (passed + u64::from(ok), failed + u64::from(!ok));
+        most = most.max(worlds);
+    }
+    if passed + failed == 0 {
+        println!("no planted bug has the name {name}");
+        return (0, 1);
+    }
+    let clean = options(
+        None,
+        Switches {
+            crashes: true,
+            repeats: true,
+        },
+    );
+    let report = run_worlds(1, most, args.threads, &clean, |_| false);
+    print_violations(&report);
+    let ok = report.violations.is_empty();
+    println!(
+        "{:<24} {:<14} {} seeds",
+        "none planted",
+        if ok { "nothing" } else { "FOUND" },
+        report.worlds
+    );
+    (passed + u64::from(ok), failed + u64::from(!ok))
+}
+
+fn replay_planted(args: &Args, name: &str, seed: u64) -> (u64, u64) {
+    let Some(bug) = Planted::ALL.iter().find(|bug| bug.name() == name) else {
+        println!("no planted bug has the name {name}");
+        return (0, 1);
+    };
+    let options = Options {
+        transcript: args.transcript,
+        ..options(
+            Some(*bug),
+            Switches {
+                crashes: true,
+                repeats: true,
+            },
+        )
+    };
+    let report = run_world(seed, &options);
+    report.transcript.iter().for_each(|line| println!("{line}"));
+    print_violations(&report);
+    let found = u64::from(!report.violations.is_empty());
+    (found, 1 - found)
+}
+
+/// True where the named invariant found the bug, and only where it must be found; and the seeds
+/// that were looked at.
+fn find(bug: Planted, invariant: &str, both: bool, threads: usize) -> (bool, u64) {
+    let all = Switches {
+        crashes: true,
+        repeats: true,
+    };
+    let found = search(bug, invariant, all, SEEDS, threads);
+    let mut ok = found.seed.is_some();
+    let mut line = format!("{:<24} {invariant:<14} ", bug.name());
+    match found.seed {
+        Some(seed) => line += &format!("seed {seed}"),
+        None => {
+            line += &format!(
+                "NOT FOUND in {} seeds; others: {:?}",
+                found.worlds, found.others
+            )
+        }
+    }
+    if both && ok {
+        let seeds = (found.worlds * 10).clamp(100, SEEDS);
+        let calm = Switches {
+            crashes: false,
+            repeats: true,
+        };
+        let once = Switches {
+            crashes: true,
+            repeats: false,
+        };
+        for (name, switches) in [("crashes", calm), ("repeats", once)] {
+            let found = search(bug, invariant, switches, seeds, threads);
+            ok &= found.seed.is_none();
+            match found.seed {
+                None => line += &format!("; without {name} not in {seeds}"),
+                Some(seed) => line += &format!("; WITHOUT {name} seed {seed}"),
+            }
+        }
+    }
+    println!("{line}");
+    (ok, found.worlds)
+}

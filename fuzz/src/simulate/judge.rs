@@ -1,0 +1,345 @@
+//! What must hold: checked after everything that happens to a session. Source: DESIGN 1.
+//!
+//! | invariant | says |
+//! |---|---|
+//! | `PayerBound` | what the payee can take or has taken, less what was used: one tick, the lead, drift that is tolerated |
+//! | `PayeeBound` | what passed the gate is within credit, preview and window |
+//! | `CreditIsMoney` | the payee credits what it has, or can take without the payer; and all of it |
+//! | `Acknowledged` | what the payer has acks for, the payee has on its disk |
+//! | `GateOpen` | an open gate's limit is within credit, preview and window |
+//! | `Monotone` | no amount that is acknowledged or credited goes down |
+//! | `Budget` | no more leaves the wallet than was allowed, fees included |
+//! | `Price` | both sides price a reading as the signed terms do |
+//! | `Consent` | a new price begins at an amount that was not paid when it was agreed to |
+//! | `Accused` | an honest side is never accused |
+//! | `Lost` | an honest payment is never declared lost |
+//! | `WrittenOff` | no more is written off than was stolen |
+//! | `Conserved` | no money appears or vanishes |
+//! | `Home` | what is settled has come home: nothing is left at the mint |
+//! | `Root` | only the first binding's chain resumes a session |
+//! | `Disk` | a store that a crash tore opens again |
+//! | `Stuck`, `Progress`, `Settles` | time goes on, ticks flow again after all is healed, every session settles |
+
+use streampay_core::meter::{Grant, NextTariff, PauseReason, Reading, Schedule, Tariff};
+use streampay_core::session::{Event, PayeeSession, PayerSession};
+use streampay_core::units::Msat;
+use streampay_core::wire::Hello;
+
+use super::kinds::Kind;
+use super::life::{TICK, largest_step};
+use super::world::{PAYEE, PAYER, Session, World};
+
+/// Bytes by which the two byte meters may always differ.
+const TOLERANCE_BYTES: u64 = 64 * 1024;
+/// The same of milliseconds.
+const TOLERANCE_MS: u64 = 200;
+
+/// A promise that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Virtual time stands still.
+    Stuck,
+    /// Anything else: the invariant, and the numbers.
+    Broken {
+        /// Which.
+        invariant: &'static str,
+        /// What was found.
+        found: String,
+    },
+}
+
+impl Violation {
+    /// The invariant's name.
+    #[must_use]
+    pub const fn invariant(&self) -> &'static str {
+        match self {
+            Self::Stuck => "Stuck",
+            Self::Broken { invariant, .. } => invariant,
+        }
+    }
+}
+
+/// What is true of a session, whatever its machines say.
+#[derive(Default)]
+pub(super) struct Truth {
+    pub(super) total: u64,
+    pub(super) budget: u64,
+    pub(super) preview_window: u64,
+    pub(super) tariff: Tariff,
+    /// What passed the gate, and what of it came to the payer.
+    pub(super) delivered: Reading,
+    pub(super) received: Reading,
+    /// The highest reading of the payee's own meter.
+    pub(super) payee_meter: Reading,
+    pub(super) hello: Option<Hello>,
+    pub(super) changes: Vec<NextTariff>,
+    pub(super) credited: u64,
+    pub(super) acked: u64,
+    /// The price from which the payer agreed to other terms.
+    pub(super) agreed_from: Option<Msat>,
+    pub(super) steps: u32,
+}
+
+impl World {
+    pub(super) fn violate(&mut self, slot: usize, invariant: &'static str, found: String) {
+        self.log(|| format!("s{slot} !! {invariant}: {found}"));
+        if self.violation.is_none() {
+            self.violation = Some(Violation::Broken { invariant, found });
+        }
+    }
+
+    pub(super) fn judge(&mut self, slot: usize, side: usize) {
+        let end = &self.slots[slot].ends[side];
+        let broken = match &end.session {
+            _ if end.failed => None,
+            Some(Session::Payer(_)) => self.judge_payer(slot),
+            Some(Session::Payee(_)) => self.judge_payee(slot),
+            None => None,
+        };
+        let broken = broken.or_else(|| self.judge_money(slot));
+        if let Some((invariant, found)) = broken {
+            self.violate(slot, invariant, found);
+        }
+    }
+
+    fn payer(&self, slot: usize) -> Option<&PayerSession> {
+        match self.slots[slot].ends[PAYER].session.as_ref()? {
+            Session::Payer(payer) => Some(payer),
+            Session::Payee(_) => None,
+        }
+    }
+
+    fn payee(&self, slot: usize) -> Option<&PayeeSession> {
+        match self.slots[slot].ends[PAYEE].session.as_ref()? {
+            Session::Payee(payee) => Some(payee),
+            Session::Payer(_) => None,
+        }
+    }
+
+    fn judge_money(&mut self, slot: usize) -> Option<(&'static str, String)> {
+        let place = &mut self.slots[slot];
+        let (account, truth) = (&place.account, &mut place.truth);
+        let spent = truth.total.saturating_sub(account.wallet);
+        if spent > truth.budget {
+            return Some(("Budget", format!("{spent} of {} spent", truth.budget)));
+        }
+        truth.steps = truth.steps.wrapping_add(1);
+        let total = if truth.steps.is_multiple_of(256) {
+            account.total()
+        } else {
+            truth.total
+        };
+        (total != truth.total).then(|| ("Conserved", format!("{total} of {}", truth.total)))
+    }
+
+    fn judge_payee(&mut self, slot: usize) -> Option<(&'static str, String)> {
+        let payee = self.payee(slot)?;
+        let (credited, schedule) = (payee.credited().msat(), payee.schedule());
+        let reading = payee.reading();
+        if payee.session().is_none() {
+            return None;
+        }
+        let place = &mut self.slots[slot];
+        let (account, truth) = (&place.account, &mut place.truth);
+        truth.payee_meter = truth.payee_meter.max(reading);
+        if let Some(next) = schedule.next
+            && truth.changes.last() != Some(&next)
+        {
+            truth.changes.push(next);
+        }
+        if credited < truth.acked {
+            return Some((
+                "Acknowledged",
+                format!("{} acked, {credited} credited", truth.acked),
+            ));
+        }
+        if credited < truth.credited {
+            return Some((
+                "Monotone",
+                format!("{} credited, then {credited}", truth.credited),
+            ));
+        }
+        let more = credited.saturating_sub(truth.credited);
+        truth.credited = credited;
+        if more > 0 {
+            (place.ticks, place.healed) = (place.ticks + 1, place.healed + 1);
+        }
+        let most = account.payee + account.collectable;
+        if credited > most || account.payee > credited + largest_step() {
+            return Some((
+                "CreditIsMoney",
+                format!("{credited} credited, {most} to have, {} had", account.payee),
+            ));
+        }
+        let reach = msat(credited + truth.preview_window);
+        if let Grant::Open { limit, .. } = place.ends[PAYEE].grant
+            && limit > reach
+        {
+            return Some(("GateOpen", format!("limit {limit}, reach {reach}")));
+        }
+        let used = truth.price(truth.delivered);
+        if used > reach {
+            return Some(("PayeeBound", format!("{used} used, reach {reach}")));
+        }
+        let meter = place.ends[PAYEE].reading;
+        let (said, is) = (schedule.used(meter), truth.price(meter));
+        // Where two meters are priced, a new price begins where the way between readings lay.
+        let exact = truth.tariff.bytes.is_none() || truth.changes.is_empty();
+        (exact && said != is).then(|| ("Price", format!("{said} said, {is} is")))
+    }
+
+    fn judge_payer(&mut self, slot: usize) -> Option<(&'static str, String)> {
+        let (payer, payee) = (self.payer(slot)?, self.payee(slot));
+        let (paid, acked) = (payer.paid().msat(), payer.acknowledged().msat());
+        let (booked, written_off) = (payer.booked(), payer.written_off().msat());
+        let next = payer.schedule().next;
+        let payee_is_here = payee.is_some_and(|payee| payee.session().is_some());
+        let payee_is_here = payee_is_here && !self.slots[slot].ends[PAYEE].failed;
+        let place = &mut self.slots[slot];
+        let (account, truth) = (&place.account, &mut place.truth);
+        if acked < truth.acked {
+            return Some(("Monotone", format!("{} acked, then {acked}", truth.acked)));
+        }
+        let known = if payee_is_here {
+            truth.credited
+        } else {
+            account.payee + account.at_large
+        };
+        if acked > known.max(truth.credited) {
+            return Some(("Acknowledged", format!("{acked} acked, {known} credited")));
+        }
+        truth.acked = acked;
+        if written_off > account.thief {
+            return Some((
+                "WrittenOff",
+                format!("{written_off} of {} stolen", account.thief),
+            ));
+        }
+        let from = next.map(|next| next.from);
+        if from != truth.agreed_from {
+            truth.agreed_from = from;
+            let credit = paid.saturating_sub(written_off);
+            if let Some(from) = from.filter(|from| from.msat() < credit) {
+                return Some(("Consent", format!("{credit} paid, agreed to from {from}")));
+            }
+        }
+        let own = Reading {
+            media_ms: truth.received.media_ms + booked.media_ms,
+            bytes: truth.received.bytes + booked.bytes,
+        };
+        // The payer's word, and what is out of its hands whatever it says.
+        let out = (account.payee + account.at_large + account.thief).max(paid);
+        let (used, stake) = (truth.price(own).msat(), truth.stake(own));
+        let risk = out.saturating_sub(written_off).saturating_sub(used);
+        (risk > stake).then(|| {
+            (
+                "PayerBound",
+                format!("{risk} at risk of {stake}, {used} used"),
+            )
+        })
+    }
+
+    /// What events say that must not be said.
+    pub(super) fn note_event(&mut self, slot: usize, side: usize, event: &Event) {
+        match event {
+            Event::Misbehaved { how } => {
+                let found = format!("side {side} says: {how}");
+                self.violate(slot, "Accused", found);
+            }
+            Event::TickLost { .. } if self.slots[slot].account.thief == 0 => {
+                self.violate(slot, "Lost", "and nobody stole it".into());
+            }
+            Event::LinkDown => self.slots[slot].ends[side].dropped = true,
+            Event::Bound { resumed: true, .. } => {
+                // A receipt that the peer kept may have brought the session forward.
+                let reading = match &self.slots[slot].ends[side].session {
+                    Some(Session::Payer(payer)) => payer.reading(),
+                    Some(Session::Payee(payee)) => payee.reading(),
+                    None => Reading::default(),
+                };
+                let end = &mut self.slots[slot].ends[side];
+                end.reading = end.reading.max(reading);
+                if side == PAYER {
+                    self.count(slot, Kind::Resumed);
+                }
+            }
+            Event::Paused {
+                reason: PauseReason::Drift,
+                by_peer: false,
+            } if side == PAYER => self.count(slot, Kind::DriftBooked),
+            Event::TickReclaimed { .. } => self.count(slot, Kind::Reclaimed),
+            Event::TermsBegan { .. } if side == PAYEE => self.count(slot, Kind::TermsBegan),
+            _ => {}
+        }
+    }
+
+    /// Both sides say that all is settled.
+    pub(super) fn judge_end(&mut self, slot: usize) {
+        let (payer, payee) = (self.payer(slot), self.payee(slot));
+        let paid = payer.map_or(0, |payer| payer.written_off().msat());
+        let credited = payee.filter(|payee| payee.session().is_some());
+        let credited = credited.map_or(0, |payee| payee.credited().msat());
+        let place = &self.slots[slot];
+        let (account, total) = (&place.account, place.truth.total);
+        let credited = credited.max(place.truth.credited);
+        let (had, home) = (
+            account.payee,
+            account.wallet + account.payee + account.thief + account.fees,
+        );
+        let (all, written_off) = (account.total(), paid);
+        if all != total {
+            self.violate(slot, "Conserved", format!("{all} of {total}"));
+        }
+        if credited != had {
+            self.violate(
+                slot,
+                "CreditIsMoney",
+                format!("{credited} credited, {had} had at the end"),
+            );
+        }
+        if home != total {
+            self.violate(
+                slot,
+                "Home",
+                format!("{} left at the mint", total.saturating_sub(home)),
+            );
+        }
+        if written_off > 0 {
+            self.count(slot, Kind::WrittenOff);
+        }
+    }
+}
+
+fn msat(value: u64) -> Msat {
+    Msat::new(value).unwrap_or(Msat::MAX)
+}
+
+impl Truth {
+    /// What is used at `reading`, by the signed terms and what both agreed to since.
+    fn price(&self, reading: Reading) -> Msat {
+        let mut schedule = Schedule::new(self.tariff);
+        for change in &self.changes {
+            schedule.next = Some(*change);
+            if !schedule.advance(reading) {
+                break;
+            }
+            schedule.known = schedule.base;
+        }
+        schedule.used(reading)
+    }
+
+    /// One payment, the lead of at most a fifth of a tick, and what the payee says beyond what
+    /// came here: as far as that is tolerated, as the payee's meter can have said it, and never
+    /// more than a payment.
+    fn stake(&self, own: Reading) -> u64 {
+        let part = own.media_ms.saturating_mul(20) / 1_000;
+        let part_bytes = own.bytes.saturating_mul(20) / 1_000;
+        let tolerated = Reading {
+            media_ms: own.media_ms + part.max(TOLERANCE_MS),
+            bytes: own.bytes + part_bytes.max(TOLERANCE_BYTES),
+        };
+        let claimed = tolerated.min(self.payee_meter.max(own));
+        let drift = self.price(claimed).saturating_minus(self.price(own));
+        largest_step() + TICK / 5 + drift.msat().min(largest_step())
+    }
+}

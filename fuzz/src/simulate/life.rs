@@ -1,0 +1,445 @@
+//! How sessions begin, come back from the store, and end.
+
+use std::collections::BTreeMap;
+
+use streampay_core::backend::{BackendMachine, RestoredPurse};
+use streampay_core::meter::{Grant, Rate, Reading, Tariff};
+use streampay_core::planted::dangerous_set_restarted;
+use streampay_core::session::{
+    CloseCode, Command, Entropy, PayeeConfig, PayeeSession, PayerConfig, PayerSession, Policy,
+    SecretKey,
+};
+use streampay_core::store::{Key, purse_prefix, session_prefix};
+use streampay_core::units::{Msat, PurseId, PurseKey, SessionId, Unix};
+use streampay_core::wire::{Method as Listed, Terms};
+
+use super::judge::Truth;
+use super::kinds::Kind;
+use super::link::Link;
+use super::machine::{Machine, Method};
+use super::media::Media;
+use super::mint::Account;
+use super::mint_faults::MintFaults;
+use super::world::{End, Ev, Node, PAYEE, PAYER, STREAMER, Session, Slot, World};
+
+/// One tick, in millisatoshi.
+pub(super) const TICK: u64 = 2_000;
+/// The dearest tariff that the payer's policy allows, in percent of the first one.
+const PERCENT_MAX: u64 = 300;
+
+pub(super) fn msat(value: u64) -> Msat {
+    Msat::new(value).unwrap_or(Msat::MAX)
+}
+
+/// A payment of the method whose steps are largest.
+pub(super) fn largest_step() -> u64 {
+    let steps = Method::ALL.map(|method| TICK.next_multiple_of(method.quantum()));
+    steps.into_iter().max().unwrap_or(TICK)
+}
+
+impl World {
+    pub(super) fn tariff(&self, percent: u64) -> Tariff {
+        let rate = |msat_: u64, per| Rate::new(msat(msat_ * percent), per).ok();
+        let bytes = self.setting.bytes_msat;
+        Tariff {
+            time: rate(TICK, self.setting.tick_ms * 100),
+            bytes: rate(bytes, 10_000_000).filter(|_| bytes > 0),
+        }
+    }
+
+    pub(super) fn terms(&self, percent: u64) -> Terms {
+        Terms {
+            title: "simulated".into(),
+            tariff: self.tariff(percent),
+            tick: msat(TICK),
+            preview: msat(self.setting.preview),
+            window: msat(self.setting.window),
+            join_fee: Msat::ZERO,
+            tolerance_permille: 20,
+            tolerance_ms: 200,
+            live_ms: 2_000,
+            methods: Method::ALL
+                .map(|method| Listed {
+                    name: method.name().into(),
+                    params: Vec::new(),
+                })
+                .into(),
+            resumable_s: 600,
+            expires: Unix(u64::MAX),
+            payee: self.streamer.public(),
+        }
+    }
+
+    /// A node of this role, with a store of its own.
+    pub(super) fn add_node(&mut self, role: usize) {
+        let mut node = Node {
+            role,
+            up: true,
+            life: 0,
+            store: super::disk::SimStore::new(self.setting.redb),
+            machines: Vec::new(),
+            crash: None,
+            again: false,
+            mono: self.below(1_000_000_000),
+            skew: 0,
+            torn: false,
+        };
+        node.machines = self.machines();
+        self.nodes.push(node);
+    }
+
+    fn machines(&mut self) -> Vec<Machine> {
+        let life_s = self.setting.life_s;
+        let machine = |method| Machine::new(method, life_s, self.rng.next());
+        Method::ALL.map(machine).into()
+    }
+
+    /// A slot between the streamer and this viewer's node; its first session begins.
+    pub(super) fn add_slot(&mut self, viewer: usize) {
+        let end = |node| End {
+            session: None,
+            node,
+            timer: None,
+            grant: Grant::Closed,
+            reading: Reading::default(),
+            methods: BTreeMap::new(),
+            dropped: false,
+            restarted: false,
+            reload: false,
+            failed: false,
+        };
+        let identity = self.fresh_key();
+        let policy = Policy::nothing();
+        let payee = self.streamer.public();
+        let slot = Slot {
+            ends: [end(viewer), end(STREAMER)],
+            id: SessionId([0; 32]),
+            generation: 0,
+            over: true,
+            payer: PayerConfig {
+                identity,
+                payee,
+                policy,
+            },
+            payee: PayeeConfig {
+                identity: self.streamer.clone(),
+                terms: self.terms(100),
+                preview_left: Msat::MAX,
+                unpaid_ms: 300_000,
+            },
+            link: Link::default(),
+            media: Media::default(),
+            account: Account::default(),
+            faults: MintFaults::default(),
+            truth: Truth::default(),
+            ticks: 0,
+            struck: 0,
+            healed: 0,
+            agrees: true,
+        };
+        self.slots.push(slot);
+        let slot = self.slots.len() - 1;
+        self.after(0, Ev::Begin { slot });
+    }
+
+    fn fresh_key(&mut self) -> SecretKey {
+        loop {
+            let entropy = Entropy(self.rng.bytes());
+            if let Ok(key) = SecretKey::derive(&entropy, "identity") {
+                return key;
+            }
+        }
+    }
+
+    /// Another session in this slot.
+    pub(super) fn begin(&mut self, slot: usize) {
+        let nodes = [PAYER, PAYEE].map(|side| self.slots[slot].ends[side].node);
+        if !self.goes_on {
+            return;
+        }
+        if !nodes.iter().all(|node| self.nodes[*node].up) {
+            return self.after(1_000, Ev::Begin { slot });
+        }
+        let ticks = match self.below(4) {
+            0 => self.between(5, 40),
+            _ => 5_000,
+        };
+        let budget = ticks * largest_step();
+        let mut methods = Method::ALL.map(|method| method.name().into());
+        methods.rotate_left(usize::try_from(self.below(3)).unwrap_or_default());
+        let policy = Policy {
+            budget: msat(budget),
+            max_purse: msat(self.setting.purse_ticks * largest_step()),
+            max_tariff: self.tariff(PERCENT_MAX),
+            max_tick: msat(largest_step()),
+            methods: methods.into(),
+            stall_close_ms: 600_000,
+        };
+        let wallet = 20_000 * TICK;
+        let mut truth = Truth {
+            budget,
+            total: wallet,
+            tariff: self.tariff(100),
+            ..Truth::default()
+        };
+        truth.preview_window = self.setting.preview + self.setting.window;
+        let agrees = !self.one_in(5);
+        let place = &mut self.slots[slot];
+        place.payer.policy = policy;
+        place.generation += 1;
+        (place.over, place.agrees) = (false, agrees);
+        (place.account, place.truth) = (Account::new(wallet), truth);
+        (place.faults, place.link.trying) = (MintFaults::default(), false);
+        self.fresh(slot, PAYER);
+        self.fresh(slot, PAYEE);
+        self.count(slot, Kind::Begun);
+        let generation = self.slots[slot].generation;
+        let ms = self.between(300_000, 2_400_000);
+        let command = Box::new(Command::Close(CloseCode::Done));
+        let side = PAYER;
+        let close = Ev::User {
+            slot,
+            generation,
+            side,
+            command,
+        };
+        self.after(ms, close);
+        self.reconnect(slot, 10);
+    }
+
+    /// A machine that knows nothing.
+    fn fresh(&mut self, slot: usize, side: usize) {
+        let entropy = Entropy(self.rng.bytes());
+        let place = &mut self.slots[slot];
+        let session = if side == PAYER {
+            let payer = PayerSession::new(place.payer.clone(), &entropy).ok();
+            if let Some(payer) = &payer {
+                place.id = payer.session();
+            }
+            payer.map(|payer| Session::Payer(Box::new(payer)))
+        } else {
+            let payee = PayeeSession::new(place.payee.clone(), &entropy).ok();
+            payee.map(|payee| Session::Payee(Box::new(payee)))
+        };
+        let end = &mut place.ends[side];
+        (end.session, end.timer, end.dropped) = (session, None, false);
+        (end.reading, end.restarted, end.reload) = (Reading::default(), false, false);
+        (end.grant, end.methods, end.failed) = (Grant::Closed, BTreeMap::new(), false);
+    }
+
+    pub(super) fn prefix(&self, slot: usize) -> Key {
+        session_prefix(self.slots[slot].id)
+    }
+
+    /// The process is back: its sessions come from the store.
+    pub(super) fn come_back(&mut self, node: usize) {
+        if self.nodes[node].up {
+            return;
+        }
+        self.log(|| format!("n{node} xx back"));
+        if self.nodes[node].store.open().is_err() {
+            let slot = 0;
+            return self.violate(slot, "Disk", "the store cannot be opened again".into());
+        }
+        let machines = self.machines();
+        let mono = self.below(1_000_000_000);
+        let again = self.switches.crashes && self.rough && self.one_in(8);
+        let node_ = &mut self.nodes[node];
+        (node_.up, node_.machines, node_.mono) = (true, machines, mono);
+        node_.again = again;
+        let torn = core::mem::take(&mut node_.torn) && node_.store.is_redb();
+        for slot in 0..self.slots.len() {
+            for side in [PAYER, PAYEE] {
+                let mine = self.slots[slot].ends[side].node == node;
+                if !mine || self.slots[slot].over || !self.nodes[node].up {
+                    continue;
+                }
+                if torn {
+                    self.count(slot, Kind::TornOpened);
+                }
+                self.slots[slot].ends[side].timer = None;
+                self.restore(slot, side);
+                if core::mem::take(&mut self.nodes[node].again) && self.one_in(2) {
+                    self.count(slot, Kind::DoubleCrash);
+                    let away_ms = self.between(50, 3_000);
+                    return self.die(node, away_ms, None);
+                }
+            }
+        }
+    }
+
+    /// A session comes back from the store alone, its purses with it.
+    pub(super) fn restore(&mut self, slot: usize, side: usize) {
+        let records = self.restored_records(slot, side);
+        let node = self.slots[slot].ends[side].node;
+        let (now, id) = (self.clock(node), self.slots[slot].id);
+        dangerous_set_restarted(true);
+        let place = &self.slots[slot];
+        let session = if side == PAYER {
+            let PayerConfig {
+                identity, policy, ..
+            } = place.payer.clone();
+            PayerSession::restore(identity, policy, now, id, &records)
+                .ok()
+                .map(|payer| Session::Payer(Box::new(payer)))
+        } else {
+            let (identity, unpaid_ms) = (place.payee.identity.clone(), place.payee.unpaid_ms);
+            PayeeSession::restore(identity, unpaid_ms, now, id, &records)
+                .ok()
+                .map(|payee| Session::Payee(Box::new(payee)))
+        };
+        let Some(session) = session else {
+            self.fresh(slot, side);
+            return self.reconnect(slot, 500);
+        };
+        self.count(
+            slot,
+            if side == PAYER {
+                Kind::PayerRestored
+            } else {
+                Kind::PayeeRestored
+            },
+        );
+        let (purses, reading) = match &session {
+            Session::Payer(payer) => (payer.purses(), payer.reading()),
+            Session::Payee(payee) => (payee.purses(), payee.reading()),
+        };
+        let end = &mut self.slots[slot].ends[side];
+        let known = purses.into_iter().filter_map(|(purse, name)| {
+            let method = Method::ALL.into_iter().find(|of| of.name() == name);
+            method.map(|method| (purse, method))
+        });
+        end.methods = known.collect();
+        (end.session, end.restarted, end.reload) = (Some(session), true, false);
+        end.failed = false;
+        (end.reading, end.timer, end.dropped) = (reading, None, false);
+        self.restore_purses(slot, side, records);
+        self.drain(slot, side);
+        self.reconnect(slot, 500);
+    }
+
+    fn restored_records(&self, slot: usize, side: usize) -> Vec<(Key, Vec<u8>)> {
+        let node = self.slots[slot].ends[side].node;
+        self.nodes[node].store.scan(&self.prefix(slot))
+    }
+
+    /// The machines of a process that died know nothing but what is in the store.
+    fn restore_purses(&mut self, slot: usize, side: usize, records: Vec<(Key, Vec<u8>)>) {
+        let session = self.slots[slot].id;
+        let node = self.slots[slot].ends[side].node;
+        let mut purses: BTreeMap<PurseId, RestoredPurse> = BTreeMap::new();
+        for (key, value) in records {
+            let id = key.get(34..38).and_then(|id| id.try_into().ok());
+            let Some(purse) = id.map(u32::from_be_bytes).map(PurseId) else {
+                continue;
+            };
+            let prefix = purse_prefix(PurseKey { session, purse });
+            if let Some(sub_key) = key.strip_prefix(prefix.as_slice()) {
+                let found = purses.entry(purse).or_default();
+                found.push((sub_key.to_vec(), value));
+            }
+        }
+        let now = self.clock(node);
+        for (purse, records) in purses {
+            let Some(method) = self.slots[slot].ends[side].methods.get(&purse).copied() else {
+                continue;
+            };
+            let mut machines = self.nodes[node].machines.iter_mut();
+            let Some(machine) = machines.find(|machine| machine.method == method) else {
+                continue;
+            };
+            if machine.knows(PurseKey { session, purse }) {
+                continue;
+            }
+            let answer = machine.restore(now, PurseKey { session, purse }, records);
+            for effect in answer.effects {
+                self.make_call(slot, side, effect);
+            }
+        }
+    }
+
+    /// A payee that is over, or that never was, is stood in for by one that tells a payer so.
+    pub(super) fn stand_in(&mut self, slot: usize) {
+        let missing = self.slots[slot].ends[PAYEE].session.is_none();
+        if missing || self.is_ended(slot, PAYEE) {
+            self.restore(slot, PAYEE);
+        }
+    }
+
+    /// What an application does after anything happened: drops a connection that a side gave up,
+    /// takes up again what ended with money on its way, lets another session follow.
+    pub(super) fn look_after(&mut self, slot: usize) {
+        if self.slots[slot].over {
+            return;
+        }
+        let ended = [PAYER, PAYEE].map(|side| self.is_ended(slot, side));
+        let dropped = self.slots[slot].ends.iter().any(|end| end.dropped);
+        if self.slots[slot].link.up && (dropped || ended[PAYEE]) {
+            let conn = self.slots[slot].link.conn;
+            self.after(400, Ev::HangUp { slot, conn });
+            self.slots[slot].ends[PAYER].dropped = false;
+            self.slots[slot].ends[PAYEE].dropped = false;
+        }
+        for side in [PAYER, PAYEE] {
+            let end = &self.slots[slot].ends[side];
+            let settled = end.session.as_ref().is_some_and(Session::is_settled);
+            if ended[side] && !settled && !end.reload && self.nodes[end.node].up {
+                let generation = self.slots[slot].generation;
+                self.slots[slot].ends[side].reload = true;
+                let event = Ev::Reload {
+                    slot,
+                    side,
+                    generation,
+                };
+                self.after(2_000, event);
+            }
+        }
+        let settled = |end: &End| end.session.as_ref().is_some_and(Session::is_settled);
+        let settled = self.slots[slot].ends.iter().all(settled);
+        if ended == [true, true] && settled {
+            self.finish(slot);
+        }
+    }
+
+    pub(super) fn on_reload(&mut self, slot: usize, side: usize, generation: u32) {
+        let end = &mut self.slots[slot].ends[side];
+        if !end.reload || self.slots[slot].generation != generation {
+            return;
+        }
+        self.slots[slot].ends[side].reload = false;
+        let node = self.slots[slot].ends[side].node;
+        if self.is_ended(slot, side) && self.nodes[node].up {
+            self.count(slot, Kind::Recovered);
+            self.disconnect(slot, 1_500);
+            self.restore(slot, side);
+        }
+    }
+
+    /// Both sides are settled: the last judgement; another session follows.
+    fn finish(&mut self, slot: usize) {
+        self.judge_end(slot);
+        self.count(slot, Kind::Settled);
+        self.cut_media(slot);
+        let prefix = self.prefix(slot);
+        let session = self.slots[slot].id;
+        for side in [PAYER, PAYEE] {
+            let end = &mut self.slots[slot].ends[side];
+            let node = end.node;
+            let purses: Vec<PurseId> = end.methods.keys().copied().collect();
+            (end.session, end.grant) = (None, Grant::Closed);
+            for machine in &mut self.nodes[node].machines {
+                for purse in &purses {
+                    machine.forget(PurseKey {
+                        session,
+                        purse: *purse,
+                    });
+                }
+            }
+            self.nodes[node].store.forget(&prefix);
+        }
+        let place = &mut self.slots[slot];
+        (place.over, place.link.up) = (true, false);
+        let ms = self.between(500, 3_000);
+        self.after(ms, Ev::Begin { slot });
+    }
+}

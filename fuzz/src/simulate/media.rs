@@ -1,0 +1,138 @@
+//! Media: packets that pass the gate while it is open, counted by both sides, in pieces.
+
+use streampay_core::meter::{Grant, Reading};
+use streampay_core::session::Input;
+
+use super::world::{Ev, PAYEE, PAYER, World};
+
+/// The media of one slot.
+#[derive(Debug, Default)]
+pub(super) struct Media {
+    /// What is on its way through the gate: since when, and how many packets.
+    piece: Option<(u64, u64)>,
+    /// Pieces before this one are not looked at any more.
+    epoch: u32,
+    packet: Reading,
+}
+
+fn plus(a: Reading, b: Reading) -> Reading {
+    Reading {
+        media_ms: a.media_ms + b.media_ms,
+        bytes: a.bytes + b.bytes,
+    }
+}
+
+fn times(a: Reading, count: u64) -> Reading {
+    Reading {
+        media_ms: a.media_ms * count,
+        bytes: a.bytes * count,
+    }
+}
+
+impl World {
+    /// The gate was told something.
+    pub(super) fn on_gate(&mut self, slot: usize, grant: Grant) {
+        let end = &mut self.slots[slot].ends[PAYEE];
+        let before = core::mem::replace(&mut end.grant, grant);
+        let opened = matches!(before, Grant::Open { .. }) && matches!(grant, Grant::Open { .. });
+        if opened && self.slots[slot].media.piece.is_some() {
+            // The piece that is under way was within the last grant, and so is within this one.
+            return;
+        }
+        self.stop_piece(slot);
+        let epoch = self.slots[slot].media.epoch;
+        self.after(0, Ev::Media { slot, epoch });
+    }
+
+    /// The connection or the process is gone: what has passed has passed.
+    pub(super) fn cut_media(&mut self, slot: usize) {
+        self.stop_piece(slot);
+    }
+
+    /// Counts what of the piece has passed by now.
+    fn stop_piece(&mut self, slot: usize) {
+        let (now, packet_ms) = (self.now, self.setting.packet_ms);
+        let media = &mut self.slots[slot].media;
+        media.epoch += 1;
+        let Some((since, count)) = media.piece.take() else {
+            return;
+        };
+        let passed = (now.saturating_sub(since) / packet_ms).min(count);
+        if passed == 0 {
+            return;
+        }
+        let grown = times(media.packet, passed);
+        let truth = &mut self.slots[slot].truth;
+        truth.delivered = plus(truth.delivered, grown);
+        let end = &mut self.slots[slot].ends[PAYEE];
+        end.reading = plus(end.reading, grown);
+        let conn = self.slots[slot].link.conn;
+        self.after(15, Ev::Packets { slot, conn, grown });
+    }
+
+    /// A piece has passed, or the gate may let another through.
+    pub(super) fn on_media(&mut self, slot: usize, epoch: u32) {
+        if self.slots[slot].media.epoch != epoch {
+            return;
+        }
+        self.stop_piece(slot);
+        let reading = self.slots[slot].ends[PAYEE].reading;
+        let truth = &mut self.slots[slot].truth;
+        truth.payee_meter = truth.payee_meter.max(reading);
+        self.input(slot, PAYEE, Input::Usage(reading));
+        self.start_piece(slot);
+    }
+
+    /// As many packets as the gate admits, and as a reading may wait for.
+    fn start_piece(&mut self, slot: usize) {
+        let (setting, now) = (self.setting, self.now);
+        if self.slots[slot].media.piece.is_some() || !self.slots[slot].link.up {
+            return;
+        }
+        let bytes = match setting.bytes_msat {
+            0 => 0,
+            _ => self.below(20_000),
+        };
+        let slot_ = &mut self.slots[slot];
+        slot_.media.packet = Reading {
+            media_ms: setting.packet_ms,
+            bytes,
+        };
+        let (reading, packet) = (slot_.ends[PAYEE].reading, slot_.media.packet);
+        let grant = slot_.ends[PAYEE].grant;
+        let admits = |count: u64| grant.admits(plus(reading, times(packet, count)));
+        let (mut low, mut high) = (0, setting.sample_ms / setting.packet_ms);
+        if admits(high) {
+            low = high;
+        }
+        while low < high {
+            let middle = (low + high).div_ceil(2);
+            if admits(middle) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        if low == 0 {
+            return;
+        }
+        slot_.media.piece = Some((now, low));
+        slot_.media.epoch += 1;
+        let epoch = slot_.media.epoch;
+        self.after(low * setting.packet_ms, Ev::Media { slot, epoch });
+    }
+
+    /// Packets come to the payer, if it is still there.
+    pub(super) fn on_packets(&mut self, slot: usize, conn: u32, grown: Reading) {
+        let slot_ = &mut self.slots[slot];
+        let here = slot_.link.up && slot_.link.conn == conn;
+        if !here || slot_.ends[PAYER].session.is_none() {
+            return;
+        }
+        slot_.truth.received = plus(slot_.truth.received, grown);
+        let end = &mut slot_.ends[PAYER];
+        end.reading = plus(end.reading, grown);
+        let reading = end.reading;
+        self.input(slot, PAYER, Input::Usage(reading));
+    }
+}
