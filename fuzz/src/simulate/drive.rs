@@ -3,7 +3,7 @@
 use streampay_core::backend::BackendMachine;
 use streampay_core::meter::{Grant, PauseReason};
 use streampay_core::planted::dangerous_set_restarted;
-use streampay_core::session::{BackendEvent, CloseCode, Command, Event, Input, Output};
+use streampay_core::session::{BackendEvent, Command, Event, Input, Output};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::Now;
 use streampay_core::wire::{Message, decode};
@@ -59,6 +59,24 @@ impl Session {
 impl World {
     pub(super) fn command(&mut self, slot: usize, side: usize, command: Command) {
         self.input(slot, side, Input::Command(command));
+    }
+
+    /// What a user wants, who asks again where the process is away.
+    pub(super) fn on_user(&mut self, slot: usize, generation: u32, side: usize, command: Command) {
+        if self.slots[slot].generation != generation || self.slots[slot].over {
+            return;
+        }
+        if self.slots[slot].ends[side].session.is_none() {
+            let command = Box::new(command);
+            let again = Ev::User {
+                slot,
+                generation,
+                side,
+                command,
+            };
+            return self.after(3_000, again);
+        }
+        self.command(slot, side, command);
     }
 
     pub(super) fn is_ended(&self, slot: usize, side: usize) -> bool {
@@ -303,20 +321,6 @@ impl World {
             Event::Closed { code, .. } => {
                 let code = *code;
                 self.log(|| format!("s{slot}.{side} closed: {code:?}"));
-                if side == PAYER && code != CloseCode::StoreFailed {
-                    // A payee that does not hear of it is closed by its own user.
-                    let command = Box::new(Command::Close(CloseCode::Done));
-                    let side = PAYEE;
-                    self.after(
-                        30_000,
-                        Ev::User {
-                            slot,
-                            generation,
-                            side,
-                            command,
-                        },
-                    );
-                }
             }
             _ => {}
         }

@@ -116,6 +116,7 @@ impl World {
             id: SessionId([0; 32]),
             generation: 0,
             over: true,
+            leaving: false,
             payer: PayerConfig {
                 identity,
                 payee,
@@ -187,14 +188,14 @@ impl World {
         let place = &mut self.slots[slot];
         place.payer.policy = policy;
         place.generation += 1;
-        (place.over, place.agrees) = (false, agrees);
+        (place.over, place.agrees, place.leaving) = (false, agrees, false);
         (place.account, place.truth) = (Account::new(wallet), truth);
         (place.faults, place.link.trying) = (MintFaults::default(), false);
         self.fresh(slot, PAYER);
         self.fresh(slot, PAYEE);
         self.count(slot, Kind::Begun);
         let generation = self.slots[slot].generation;
-        let ms = self.between(300_000, 2_400_000);
+        let ms = self.between(200_000, 1_200_000);
         let command = Box::new(Command::Close(CloseCode::Done));
         let side = PAYER;
         let close = Ev::User {
@@ -393,6 +394,18 @@ impl World {
                 };
                 self.after(2_000, event);
             }
+        }
+        if ended[PAYER] && !ended[PAYEE] && !self.slots[slot].leaving {
+            self.slots[slot].leaving = true;
+            let generation = self.slots[slot].generation;
+            let command = Box::new(Command::Close(CloseCode::Done));
+            let close = Ev::User {
+                slot,
+                generation,
+                side: PAYEE,
+                command,
+            };
+            self.after(30_000, close);
         }
         let settled = |end: &End| end.session.as_ref().is_some_and(Session::is_settled);
         let settled = self.slots[slot].ends.iter().all(settled);

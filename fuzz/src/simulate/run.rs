@@ -19,9 +19,9 @@ pub const TICKS_MIN: u64 = 300;
 /// Likewise.
 pub const FAULTS_MIN: u64 = 60;
 /// How long ticks may take to flow again once all is healed, in milliseconds.
-const HEAL_MS: u64 = 400_000;
+const HEAL_MS: u64 = 1_600_000;
 /// How long everything may take to settle then.
-const SETTLE_MS: u64 = 1_500_000;
+const SETTLE_MS: u64 = 1_600_000;
 /// Ticks of each slot that show that it goes on.
 const HEALED_TICKS: u64 = 3;
 
@@ -98,13 +98,13 @@ fn setting(rng: &mut Rng, seed: u64) -> Setting {
         of[at]
     };
     Setting {
-        tick_ms: pick(&[3_000, 4_000, 4_000, 5_000]),
+        tick_ms: pick(&[3_000, 3_000, 4_000, 4_000]),
         bytes_msat: pick(&[0, 0, 0, 20]),
-        purse_ticks: pick(&[8, 20, 40, 60]),
-        life_s: pick(&[60, 200, 600]),
+        purse_ticks: pick(&[16, 30, 60, 100]),
+        life_s: pick(&[120, 400, 900]),
         preview: pick(&[0, 0, 1_000, 10_000]),
         window: pick(&[0, 0, 0, 500]),
-        sample_ms: pick(&[300, 600, 1_000]),
+        sample_ms: pick(&[400, 1_000, 1_000, 1_000]),
         packet_ms: pick(&[20, 40]),
         // One world of so many: a commit of redb costs as much as a hundred in memory.
         redb: seed.is_multiple_of(64),

@@ -8,7 +8,7 @@ use super::kinds::Kind;
 use super::world::{Crash, Ev, PAYEE, PAYER, World};
 
 /// The time between two faults of a slot, on average, in milliseconds.
-const EVERY_MS: u64 = 22_000;
+const EVERY_MS: u64 = 24_000;
 
 const PAYER_CRASHES: [Kind; 7] = [
     Kind::PayerPersistLost,
@@ -38,13 +38,13 @@ impl World {
         }
         let next = self.between(EVERY_MS / 10, EVERY_MS * 19 / 10);
         self.after(next, Ev::Strike { slot });
-        match self.below(20) {
+        match self.below(24) {
             0..=5 => self.strike_messages(slot),
             6 | 7 => self.strike_link(slot),
             8..=12 => self.strike_mint(slot),
             13..=16 => self.strike_process(slot),
             17 => self.strike_clock(slot),
-            18 => self.strike_user(slot),
+            18..=22 => self.strike_user(slot),
             _ => self.meet_stranger(slot),
         }
     }
@@ -150,7 +150,10 @@ impl World {
                     PauseReason::ByPayee
                 };
                 self.command(slot, side, Command::Pause(reason));
-                let ms = self.between(100, 15_000);
+                let ms = match self.below(3) {
+                    0 => self.between(100, 15_000),
+                    _ => self.between(60_000, 240_000),
+                };
                 let command = Box::new(Command::Resume);
                 self.after(
                     ms,
@@ -162,14 +165,14 @@ impl World {
                     },
                 );
             }
-            3..=5 if self.setting.bytes_msat == 0 => {
+            3 | 4 if self.setting.bytes_msat == 0 => {
                 self.count(slot, Kind::Offer);
                 let percent = self.between(50, 200);
                 let terms = Box::new(self.terms(percent));
                 let in_ticks = u32::try_from(self.between(2, 6)).unwrap_or(2);
                 self.command(slot, PAYEE, Command::OfferTerms { terms, in_ticks });
             }
-            6 => {
+            6 if self.one_in(2) => {
                 self.count(slot, Kind::UserClose);
                 let side = if self.one_in(2) { PAYER } else { PAYEE };
                 self.command(slot, side, Command::Close(CloseCode::Done));

@@ -93,6 +93,8 @@ pub(super) struct Slot {
     pub(super) id: SessionId,
     pub(super) generation: u32,
     pub(super) over: bool,
+    /// The payee's user was told that the payer is gone for good.
+    pub(super) leaving: bool,
     pub(super) payer: PayerConfig,
     pub(super) payee: PayeeConfig,
     pub(super) link: Link,
@@ -381,9 +383,7 @@ impl World {
                 side,
                 command,
             } => {
-                if self.slots[slot].generation == generation {
-                    self.command(slot, side, *command);
-                }
+                self.on_user(slot, generation, side, *command);
             }
             Ev::Begin { slot } => self.begin(slot),
             Ev::Strike { slot } => self.strike(slot),

@@ -60,7 +60,7 @@ pub(super) struct StoredOffer {
 impl StoredOffer {
     pub(super) fn new(offer: OfferTerms) -> Self {
         Self {
-            terms: StoredTerms(offer.terms),
+            terms: StoredTerms::new(offer.terms),
             from: offer.from,
             signature: offer.signature.0.into(),
             state: OfferState::Open,

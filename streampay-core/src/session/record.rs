@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
@@ -307,9 +308,12 @@ pub(super) struct ReceivingTick {
     pub(super) tip: bool,
 }
 
+/// Room for most records, in bytes.
+const RECORD: usize = 2_048;
+
 /// The bytes of a record.
 pub(super) fn to_bytes<T: Encode<()>>(record: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(RECORD);
     // Writing to memory cannot fail.
     let _ = minicbor::encode(record, &mut bytes);
     bytes
@@ -353,7 +357,15 @@ pub(super) struct StoredKey(pub(super) SecretKey);
 
 /// Terms as they are stored: in their wire form.
 #[derive(Clone)]
-pub(super) struct StoredTerms(pub(super) Terms);
+pub(super) struct StoredTerms(pub(super) Terms, Bytes);
+
+impl StoredTerms {
+    /// Encodes them once: they are in every record of the session, and never change.
+    pub(super) fn new(terms: Terms) -> Self {
+        let bytes = terms.to_bytes().into();
+        Self(terms, bytes)
+    }
+}
 
 /// A receipt as it is stored: in its wire form.
 #[derive(Clone)]
@@ -367,7 +379,7 @@ macro_rules! stored_as_bytes {
                 encoder: &mut minicbor::Encoder<W>,
                 _: &mut C,
             ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                encoder.bytes(&$to(&self.0)).map(|_| ())
+                encoder.bytes(&$to(self)).map(|_| ())
             }
         }
 
@@ -377,7 +389,7 @@ macro_rules! stored_as_bytes {
                 _: &mut C,
             ) -> Result<Self, minicbor::decode::Error> {
                 let unreadable = || minicbor::decode::Error::message(stringify!($name));
-                $from(decoder.bytes()?).map($name).ok_or_else(unreadable)
+                $from(decoder.bytes()?).ok_or_else(unreadable)
             }
         }
     };
@@ -385,22 +397,25 @@ macro_rules! stored_as_bytes {
 
 stored_as_bytes!(
     StoredKey,
-    |key: &SecretKey| *key.dangerous_bytes(),
+    |key: &StoredKey| *key.0.dangerous_bytes(),
     |bytes: &[u8]| bytes
         .try_into()
         .ok()
         .and_then(|bytes| SecretKey::from_bytes(bytes).ok())
+        .map(StoredKey)
 );
-stored_as_bytes!(StoredTerms, Terms::to_bytes, |bytes: &[u8]| {
-    Terms::from_bytes(bytes).ok()
-});
+stored_as_bytes!(
+    StoredTerms,
+    |stored: &StoredTerms| stored.1.clone(),
+    |bytes: &[u8]| Terms::from_bytes(bytes).ok().map(StoredTerms::new)
+);
 stored_as_bytes!(
     StoredEvidence,
-    |evidence: &Evidence| encode(&Message::Ready(Ready {
-        evidence: Some(*evidence)
+    |stored: &StoredEvidence| encode(&Message::Ready(Ready {
+        evidence: Some(stored.0)
     })),
     |bytes: &[u8]| match decode(bytes) {
-        Ok(Some(Message::Ready(ready))) => ready.evidence,
+        Ok(Some(Message::Ready(ready))) => ready.evidence.map(StoredEvidence),
         _ => None,
     }
 );

@@ -298,7 +298,7 @@ impl PayeeSession {
                 peer: hello.identity,
                 peer_key: hello.session_key,
                 key: StoredKey(self.key.clone()),
-                terms: StoredTerms(self.config.terms.clone()),
+                terms: StoredTerms::new(self.config.terms.clone()),
                 root: ByteArray::from(root),
                 reading: Reading::default(),
                 evidence: None,

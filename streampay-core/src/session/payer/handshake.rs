@@ -124,7 +124,7 @@ impl PayerSession {
             Some(record) => {
                 record.common.peer_key = welcome.session_key;
                 record.common.schedule = Schedule::new(welcome.terms.tariff);
-                record.common.terms = StoredTerms(welcome.terms);
+                record.common.terms = StoredTerms::new(welcome.terms);
             }
             None => self.record = Some(self.first_record(welcome, hash.0)),
         }
@@ -309,7 +309,7 @@ impl PayerSession {
                 peer: self.config.payee,
                 peer_key: welcome.session_key,
                 key: StoredKey(self.key.clone()),
-                terms: StoredTerms(welcome.terms),
+                terms: StoredTerms::new(welcome.terms),
                 root: ByteArray::from(root),
                 reading: Reading::default(),
                 evidence: None,

@@ -245,6 +245,11 @@ impl PayerSession {
     }
 
     fn on_received(&mut self, bytes: &Bytes) {
+        if matches!(self.phase, Phase::Offline) {
+            // The connection was given up before anybody signed anything on it: what still comes
+            // is nobody's, and must not end the session.
+            return;
+        }
         match decode(bytes) {
             Ok(Some(message)) => self.on_message(message),
             Ok(None) => {}
