@@ -1,6 +1,6 @@
 //! Inputs into sessions, outputs out of them, in order; and processes that die on the way.
 
-use streampay_core::backend::BackendMachine;
+use streampay_core::backend::{BackendMachine, RefusalCode};
 use streampay_core::meter::{Grant, PauseReason};
 use streampay_core::planted::dangerous_set_restarted;
 use streampay_core::session::{BackendEvent, Command, Event, Input, Output};
@@ -15,6 +15,8 @@ use super::world::{Ev, PAYEE, PAYER, Session, World};
 /// The numbers of messages that the simulator looks into.
 const HELLO: u8 = 0;
 const TICK: u8 = 14;
+const ACK: u8 = 16;
+const NACK: u8 = 18;
 /// How long a dead process's connection stays up, in milliseconds.
 const HANG_UP_MS: u64 = 60;
 
@@ -197,8 +199,10 @@ impl World {
         match output {
             Output::Persist(changes) => self.persist(slot, side, &changes),
             Output::Send(bytes) => {
-                if side == PAYER {
-                    self.note_sent(slot, &bytes);
+                match (side, bytes.get(2)) {
+                    (PAYER, Some(&(HELLO | TICK))) => self.note_payer(slot, &bytes),
+                    (PAYEE, Some(&(ACK | NACK))) => self.note_payee(slot, &bytes),
+                    _ => {}
                 }
                 self.send(slot, side, &bytes);
             }
@@ -253,15 +257,45 @@ impl World {
     }
 
     /// What left the payer is with the payee, as far as anybody can be sure.
-    fn note_sent(&mut self, slot: usize, bytes: &[u8]) {
-        let slot = &mut self.slots[slot];
+    fn note_payer(&mut self, slot: usize, bytes: &[u8]) {
+        let place = &mut self.slots[slot];
         match (bytes.get(2), decode(bytes)) {
             (Some(&TICK), Ok(Some(Message::Tick(tick)))) => {
                 if let Some(payment) = Payment::read(&tick.payload) {
-                    slot.account.show(tick.purse, payment.nonce, payment.seq);
+                    place.account.show(tick.purse, payment.nonce, payment.seq);
+                }
+                let sum = tick.payload.iter().fold(7_u64, |sum, byte| {
+                    sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte)
+                });
+                let first = place.truth.said.entry((tick.purse, tick.seq.0));
+                if *first.or_insert(sum) != sum {
+                    self.violate(
+                        slot,
+                        "OneTick",
+                        format!("another payment for {}", tick.seq.0),
+                    );
                 }
             }
-            (Some(&HELLO), Ok(Some(Message::Hello(hello)))) => slot.truth.hello = Some(hello),
+            (Some(&HELLO), Ok(Some(Message::Hello(hello)))) => place.truth.hello = Some(hello),
+            _ => {}
+        }
+    }
+
+    fn note_payee(&mut self, slot: usize, bytes: &[u8]) {
+        let truth = &mut self.slots[slot].truth;
+        match (bytes.get(2), decode(bytes)) {
+            (Some(&ACK), Ok(Some(Message::Ack(ack)))) => {
+                let receipt = ack.evidence.receipt;
+                if truth.nacked.contains(&(receipt.purse, receipt.seq.0)) {
+                    let found = format!("{} refused, then acknowledged", receipt.seq.0);
+                    self.violate(slot, "OneAnswer", found);
+                }
+            }
+            (Some(&NACK), Ok(Some(Message::Nack(nack))))
+                if nack.code != RefusalCode::OutOfOrder =>
+            {
+                truth.nacked.insert((nack.purse, nack.seq.0));
+            }
             _ => {}
         }
     }

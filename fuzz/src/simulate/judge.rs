@@ -12,6 +12,8 @@
 //! | `Price` | both sides price a reading as the signed terms do |
 //! | `Consent` | a new price begins at an amount that was not paid when it was agreed to |
 //! | `Accused` | an honest side is never accused |
+//! | `OneTick` | a tick's number is one payment, for ever |
+//! | `OneAnswer` | a tick that was refused is never acknowledged |
 //! | `Lost` | an honest payment is never declared lost |
 //! | `WrittenOff` | no more is written off than was stolen |
 //! | `Conserved` | no money appears or vanishes |
@@ -20,9 +22,11 @@
 //! | `Disk` | a store that a crash tore opens again |
 //! | `Stuck`, `Progress`, `Settles` | time goes on, ticks flow again after all is healed, every session settles |
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use streampay_core::meter::{Grant, NextTariff, PauseReason, Reading, Schedule, Tariff};
 use streampay_core::session::{Event, PayeeSession, PayerSession};
-use streampay_core::units::Msat;
+use streampay_core::units::{Msat, PurseId};
 use streampay_core::wire::Hello;
 
 use super::kinds::Kind;
@@ -73,6 +77,10 @@ pub(super) struct Truth {
     pub(super) payee_meter: Reading,
     pub(super) hello: Option<Hello>,
     pub(super) changes: Vec<NextTariff>,
+    pub(super) phases: Vec<Schedule>,
+    /// Ticks and nacks as they were said first.
+    pub(super) said: BTreeMap<(PurseId, u64), u64>,
+    pub(super) nacked: BTreeSet<(PurseId, u64)>,
     pub(super) credited: u64,
     pub(super) acked: u64,
     /// The price from which the payer agreed to other terms.
@@ -159,6 +167,7 @@ impl World {
                 format!("{} credited, then {credited}", truth.credited),
             ));
         }
+        truth.advance(truth.delivered.max(place.ends[PAYEE].reading));
         let more = credited.saturating_sub(truth.credited);
         truth.credited = credited;
         if more > 0 {
@@ -178,7 +187,10 @@ impl World {
             return Some(("GateOpen", format!("limit {limit}, reach {reach}")));
         }
         let used = truth.price(truth.delivered);
-        if used > reach {
+        // Each tariff rounds up once: what passed in the last millisatoshi before a new price
+        // begins may belong to it.
+        let rounded = u64::try_from(truth.changes.len()).unwrap_or_default();
+        if used.msat() > reach.msat() + rounded {
             return Some(("PayeeBound", format!("{used} used, reach {reach}")));
         }
         let meter = place.ends[PAYEE].reading;
@@ -317,15 +329,30 @@ fn msat(value: u64) -> Msat {
 impl Truth {
     /// What is used at `reading`, by the signed terms and what both agreed to since.
     fn price(&self, reading: Reading) -> Msat {
-        let mut schedule = Schedule::new(self.tariff);
-        for change in &self.changes {
-            schedule.next = Some(*change);
-            if !schedule.advance(reading) {
-                break;
-            }
-            schedule.known = schedule.base;
+        let phases = self.phases.iter().enumerate().rev();
+        let mut begun = phases.filter(|(_, phase)| reading.media_ms >= phase.base.media_ms);
+        let Some((at, phase)) = begun.next() else {
+            return Schedule::new(self.tariff).used(reading);
+        };
+        let next = self.changes.get(at).copied();
+        Schedule { next, ..*phase }.used(reading)
+    }
+
+    /// Notes which of the changes have begun by `reading`.
+    fn advance(&mut self, reading: Reading) {
+        if self.phases.is_empty() {
+            self.phases.push(Schedule::new(self.tariff));
         }
-        schedule.used(reading)
+        let at = self.phases.len().saturating_sub(1);
+        let (Some(next), Some(phase)) = (self.changes.get(at), self.phases.last()) else {
+            return;
+        };
+        let next = Some(*next);
+        let mut phase = Schedule { next, ..*phase };
+        if phase.advance(reading) {
+            phase.known = phase.base;
+            self.phases.push(phase);
+        }
     }
 
     /// One payment, the lead of at most a fifth of a tick, and what the payee says beyond what

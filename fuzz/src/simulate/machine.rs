@@ -54,7 +54,7 @@ const REMEMBERED: usize = 4;
 struct Purse {
     nonce: u64,
     /// What makes each payment one of its own, until it is acknowledged.
-    salts: BTreeMap<u64, u64>,
+    salts: BTreeMap<u64, (u64, u64)>,
     /// The last tick of a deferred purse.
     upto: u64,
     calls: BTreeMap<RequestId, (Effect, bool)>,
@@ -145,7 +145,12 @@ impl Machine {
     fn pay(&mut self, key: PurseKey, id: RequestId, seq: u64, amount: Msat) -> Answer {
         let fresh = self.rng.next();
         let purse = self.purses.entry(key).or_default();
-        let salt = *purse.salts.entry(seq).or_insert(fresh);
+        let salt = purse.salts.entry(seq).or_insert((id.0, fresh));
+        if salt.0 != id.0 {
+            // Another request is another payment.
+            *salt = (id.0, fresh);
+        }
+        let salt = *salt;
         let asks = self.method == Method::Coin && seq % 4 == 0;
         let mut answer = if asks {
             let amount = amount.msat();
@@ -153,7 +158,8 @@ impl Machine {
         } else {
             Answer::outcome(self.paid(key, seq, amount.msat()))
         };
-        answer.delta.put(salt_key(seq), salt.to_be_bytes());
+        let salt = [salt.0.to_be_bytes(), salt.1.to_be_bytes()].concat();
+        answer.delta.put(salt_key(seq), salt);
         answer
     }
 
@@ -161,7 +167,7 @@ impl Machine {
         let purse = self.purses.get(&key);
         let nonce = purse.map(|purse| purse.nonce).unwrap_or_default();
         let salt = purse.and_then(|purse| purse.salts.get(&seq)).copied();
-        let numbers = [seq, amount, nonce, salt.unwrap_or_default()];
+        let numbers = [seq, amount, nonce, salt.unwrap_or_default().1];
         let mut payload = key.session.0.to_vec();
         payload.extend(key.purse.0.to_be_bytes());
         payload.extend(numbers.into_iter().flat_map(u64::to_be_bytes));
@@ -402,7 +408,8 @@ impl BackendMachine for Machine {
                 Some((b'u', _)) => purse.upto = number,
                 Some((b's', seq)) => {
                     let seq = read_u64(seq, 0).unwrap_or_default();
-                    purse.salts.insert(seq, number);
+                    let salt = read_u64(&value, 8).unwrap_or_default();
+                    purse.salts.insert(seq, (number, salt));
                 }
                 Some((b'c', id)) => {
                     let id = read_u64(id, 0).unwrap_or_default();

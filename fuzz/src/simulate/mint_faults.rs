@@ -100,6 +100,9 @@ impl World {
         };
         if fate == Fate::Refused && refused.is_some() {
             self.count(slot, Kind::MintRefused);
+            // What follows is where mistakes are made: the nack, the tick again.
+            let repeats = self.switches.repeats && self.one_in(2);
+            self.slots[slot].link.repeat = 2 * u64::from(repeats);
         }
         self.log(|| {
             format!(

@@ -18,7 +18,7 @@ pub const PLAN: [(Planted, &str, bool); 32] = [
     (Planted::CreditOnSend, "Acknowledged", false),
     (Planted::CreditBeforeMint, "CreditIsMoney", false),
     (Planted::CreditOnUnknown, "CreditIsMoney", false),
-    (Planted::ReplayNacked, "Lost", false),
+    (Planted::ReplayNacked, "OneAnswer", false),
     (Planted::SeqReuse, "Accused", false),
     (Planted::ResumeByHint, "PayerBound", false),
     (Planted::RoundingPerTick, "Price", false),
@@ -32,7 +32,7 @@ pub const PLAN: [(Planted, &str, bool); 32] = [
     (Planted::ReleaseNotAwaited, "Home", false),
     (Planted::BudgetIgnoresFees, "Budget", false),
     (Planted::OtherRoot, "Root", false),
-    (Planted::PendingChanged, "Accused", false),
+    (Planted::PendingChanged, "OneTick", false),
     (Planted::WriteOffTwice, "WrittenOff", false),
     (Planted::PriceFromPaid, "Consent", false),
     (Planted::UnknownIsFailed, "Home", false),
@@ -42,7 +42,7 @@ pub const PLAN: [(Planted, &str, bool); 32] = [
     (Planted::OldTickIsGap, "Accused", true),
     (Planted::OldReceiptTaken, "Monotone", true),
     (Planted::OldNackTaken, "Lost", true),
-    (Planted::PurseTakenAnew, "Monotone", true),
+    (Planted::PurseTakenAnew, "Acknowledged", true),
     (Planted::AnswerRepeated, "CreditIsMoney", true),
 ];
 

@@ -98,7 +98,7 @@ fn setting(rng: &mut Rng, seed: u64) -> Setting {
         of[at]
     };
     Setting {
-        tick_ms: pick(&[3_000, 3_000, 4_000, 4_000]),
+        tick_ms: pick(&[3_000, 4_000, 5_000, 5_000]),
         bytes_msat: pick(&[0, 0, 0, 20]),
         purse_ticks: pick(&[16, 30, 60, 100]),
         life_s: pick(&[120, 400, 900]),

@@ -169,6 +169,10 @@ impl World {
                 self.count(slot, Kind::Offer);
                 let percent = self.between(50, 200);
                 let terms = Box::new(self.terms(percent));
+                let (lost, late) = (self.below(3), self.below(2));
+                let link = &mut self.slots[slot].link;
+                link.lose = lost;
+                link.delay = if self.switches.repeats { late } else { 0 };
                 let in_ticks = u32::try_from(self.between(2, 6)).unwrap_or(2);
                 self.command(slot, PAYEE, Command::OfferTerms { terms, in_ticks });
             }

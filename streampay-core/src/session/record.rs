@@ -369,7 +369,15 @@ impl StoredTerms {
 
 /// A receipt as it is stored: in its wire form.
 #[derive(Clone)]
-pub(super) struct StoredEvidence(pub(super) Evidence);
+pub(super) struct StoredEvidence(pub(super) Evidence, Bytes);
+
+impl StoredEvidence {
+    /// Encodes it once: it is in every record until the next.
+    pub(super) fn new(evidence: Evidence) -> Self {
+        let some = Some(evidence);
+        Self(evidence, encode(&Message::Ready(Ready { evidence: some })))
+    }
+}
 
 macro_rules! stored_as_bytes {
     ($name:ident, $to:expr, $from:expr) => {
@@ -411,11 +419,9 @@ stored_as_bytes!(
 );
 stored_as_bytes!(
     StoredEvidence,
-    |stored: &StoredEvidence| encode(&Message::Ready(Ready {
-        evidence: Some(stored.0)
-    })),
+    |stored: &StoredEvidence| stored.1.clone(),
     |bytes: &[u8]| match decode(bytes) {
-        Ok(Some(Message::Ready(ready))) => ready.evidence.map(StoredEvidence),
+        Ok(Some(Message::Ready(ready))) => ready.evidence.map(StoredEvidence::new),
         _ => None,
     }
 );

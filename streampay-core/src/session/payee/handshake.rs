@@ -282,7 +282,7 @@ impl PayeeSession {
         if (purse.receiving.as_ref()).is_some_and(|tick| tick.seq <= receipt.seq) {
             purse.receiving = None;
         }
-        record.common.evidence = Some(StoredEvidence(*evidence));
+        record.common.evidence = Some(StoredEvidence::new(*evidence));
         record.common.reading = record.common.reading.max(receipt.reading);
         self.metered = self.metered.max(receipt.reading);
         self.advance_schedule(receipt.reading);

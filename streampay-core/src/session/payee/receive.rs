@@ -142,7 +142,7 @@ impl PayeeSession {
             tips: record.tips,
         };
         let evidence = receipt.sign(record.common.session, &self.key);
-        record.common.evidence = Some(StoredEvidence(evidence));
+        record.common.evidence = Some(StoredEvidence::new(evidence));
         self.nonsense = 0;
         self.note_life();
         self.say_ack(evidence);

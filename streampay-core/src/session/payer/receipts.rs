@@ -51,7 +51,7 @@ impl PayerSession {
         if !common.peer_key.verifies(hash, &evidence.signature) {
             return self.misbehaved(Misbehaviour::BadSignature);
         }
-        common.evidence = Some(StoredEvidence(*evidence));
+        common.evidence = Some(StoredEvidence::new(*evidence));
         self.persist();
         if let Some(live) = self.live_mut() {
             live.wants_receipt = false;
@@ -123,7 +123,7 @@ impl PayerSession {
         let Some(record) = &mut self.record else {
             return;
         };
-        record.common.evidence = Some(StoredEvidence(*evidence));
+        record.common.evidence = Some(StoredEvidence::new(*evidence));
         let request = record.common.request_id();
         let Some(purse) = self.purse_mut(receipt.purse) else {
             return;
