@@ -14,6 +14,7 @@
 //! cargo +nightly fuzz run wire --features libfuzzer -- -use_value_profile=1 -max_total_time=60
 //! ```
 
+pub mod order;
 mod records;
 mod session;
 pub mod simulate;

@@ -13,6 +13,9 @@ use super::world::{Ev, PAYEE, PAYER, STREAMER, World};
 /// One way, in milliseconds, in fair weather.
 const DELAY_MS: u64 = 20;
 
+/// How a message that offers terms says its number.
+const OFFER_TERMS: [u8; 2] = [0x18, 28];
+
 /// The link of one slot.
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -22,6 +25,8 @@ pub(super) struct Link {
     pub(super) trying: bool,
     /// What happens to the next messages.
     pub(super) lose: u64,
+    /// Of offers of other terms alone.
+    pub(super) lose_offers: u64,
     pub(super) repeat: u64,
     pub(super) overtake: u64,
     pub(super) delay: u64,
@@ -44,7 +49,8 @@ impl World {
             return;
         }
         let conn = link.conn;
-        if take(&mut link.lose) {
+        let offer = bytes.get(2..4) == Some(&OFFER_TERMS[..]);
+        if take(&mut link.lose) || offer && take(&mut link.lose_offers) {
             return self.count(slot, Kind::Lost);
         }
         let repeat = take(&mut link.repeat);

@@ -13,13 +13,13 @@ const ROUGH_MS: u64 = 900_000;
 /// Bugs, the invariant that must find each, and whether only crashes and repeats together show it.
 pub const PLAN: [(Planted, &str, bool); 32] = [
     (Planted::AckBeforePersist, "Acknowledged", false),
-    (Planted::PaymentBeforePersist, "Accused", false),
+    (Planted::PaymentBeforePersist, "OneTick", false),
     (Planted::EffectBeforePersist, "Home", false),
     (Planted::CreditOnSend, "Acknowledged", false),
     (Planted::CreditBeforeMint, "CreditIsMoney", false),
     (Planted::CreditOnUnknown, "CreditIsMoney", false),
     (Planted::ReplayNacked, "OneAnswer", false),
-    (Planted::SeqReuse, "Accused", false),
+    (Planted::SeqReuse, "OneTick", false),
     (Planted::ResumeByHint, "PayerBound", false),
     (Planted::RoundingPerTick, "Price", false),
     (Planted::NackBelieved, "PayerBound", false),

@@ -169,11 +169,13 @@ impl World {
                 self.count(slot, Kind::Offer);
                 let percent = self.between(50, 200);
                 let terms = Box::new(self.terms(percent));
-                let (lost, late) = (self.below(3), self.below(2));
-                let link = &mut self.slots[slot].link;
-                link.lose = lost;
-                link.delay = if self.switches.repeats { late } else { 0 };
-                let in_ticks = u32::try_from(self.between(2, 6)).unwrap_or(2);
+                // The offer is heard late, while the tick that it comes too late for is checked.
+                let (lost, late) = (self.below(5), self.one_in(2));
+                self.slots[slot].link.lose_offers = lost;
+                if late {
+                    self.slots[slot].faults.next = Some((Kind::AnswerLate, 4));
+                }
+                let in_ticks = u32::try_from(self.between(2, 4)).unwrap_or(2);
                 self.command(slot, PAYEE, Command::OfferTerms { terms, in_ticks });
             }
             6 if self.one_in(2) => {
@@ -202,7 +204,7 @@ impl World {
         for slot in &mut self.slots {
             let link = &mut slot.link;
             (link.lose, link.repeat, link.overtake, link.delay) = (0, 0, 0, 0);
-            link.dark_until = 0;
+            (link.dark_until, link.lose_offers) = (0, 0);
             slot.faults = super::mint_faults::MintFaults::default();
             slot.healed = 0;
         }
