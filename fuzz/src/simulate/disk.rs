@@ -209,7 +209,7 @@ impl SimStore {
                 let fails = *fail_in == Some(0);
                 *fail_in = fail_in.map(|left| left.saturating_sub(1));
                 *poisoned = fails;
-                if !fails || rng.next() % 2 == 0 {
+                if !fails || rng.next().is_multiple_of(2) {
                     put(records, changes);
                 }
                 if fails {
@@ -234,7 +234,7 @@ impl SimStore {
                 poisoned,
             } => {
                 (*fail_in, *poisoned) = (None, false);
-                if let Some(changes) = writing.filter(|_| rng.next() % 2 == 0) {
+                if let Some(changes) = writing.filter(|_| rng.next().is_multiple_of(2)) {
                     put(records, changes);
                 }
                 false

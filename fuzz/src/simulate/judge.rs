@@ -24,7 +24,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use streampay_core::meter::{Grant, NextTariff, PauseReason, Reading, Schedule, Tariff};
+use streampay_core::meter::{Grant, NextTariff, PauseReason, Rate, Reading, Schedule, Tariff};
 use streampay_core::session::{Event, PayeeSession, PayerSession};
 use streampay_core::units::{Msat, PurseId};
 use streampay_core::wire::Hello;
@@ -144,9 +144,7 @@ impl World {
         let payee = self.payee(slot)?;
         let (credited, schedule) = (payee.credited().msat(), payee.schedule());
         let reading = payee.reading();
-        if payee.session().is_none() {
-            return None;
-        }
+        payee.session()?;
         let place = &mut self.slots[slot];
         let (account, truth) = (&place.account, &mut place.truth);
         truth.payee_meter = truth.payee_meter.max(reading);
@@ -187,9 +185,7 @@ impl World {
             return Some(("GateOpen", format!("limit {limit}, reach {reach}")));
         }
         let used = truth.price(truth.delivered);
-        // Each tariff rounds up once: what passed in the last millisatoshi before a new price
-        // begins may belong to it.
-        let rounded = u64::try_from(truth.changes.len()).unwrap_or_default();
+        let rounded = truth.rounded();
         if used.msat() > reach.msat() + rounded {
             return Some(("PayeeBound", format!("{used} used, reach {reach}")));
         }
@@ -336,6 +332,22 @@ impl Truth {
         };
         let next = self.changes.get(at).copied();
         Schedule { next, ..*phase }.used(reading)
+    }
+
+    /// What the rounding of tariffs may add. Each rounds up once: what passed in the last
+    /// millisatoshi before a new price begins is priced anew with it, where it was agreed to only
+    /// then.
+    fn rounded(&self) -> u64 {
+        let before = self.phases.iter().map(|phase| phase.tariff);
+        let added = before.zip(&self.changes).map(|(old, change)| {
+            let last = |rate: Rate| rate.per() / rate.msat().msat().max(1) + 1;
+            let reading = Reading {
+                media_ms: old.time.map_or(0, last),
+                bytes: 0,
+            };
+            change.tariff.price(reading).msat()
+        });
+        added.sum()
     }
 
     /// Notes which of the changes have begun by `reading`.

@@ -151,7 +151,7 @@ impl Machine {
             *salt = (id.0, fresh);
         }
         let salt = *salt;
-        let asks = self.method == Method::Coin && seq % 4 == 0;
+        let asks = self.method == Method::Coin && seq.is_multiple_of(4);
         let mut answer = if asks {
             let amount = amount.msat();
             self.call(key, id, Call::Look { what: seq, amount })

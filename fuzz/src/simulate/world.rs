@@ -282,7 +282,7 @@ impl World {
 
     /// True once in so many times.
     pub(super) const fn one_in(&mut self, times: u64) -> bool {
-        self.rng.next() % times == 0
+        self.rng.next().is_multiple_of(times)
     }
 
     pub(super) fn at(&mut self, ms: u64, event: Ev) {

@@ -55,6 +55,40 @@ fn nothing_unsigned_ends_or_pauses_a_session_that_exists() {
     }
 }
 
+/// Found by the simulator: a connection that was given up, and an unsigned message on it.
+#[test]
+fn nothing_on_a_connection_that_was_given_up_ends_a_session() {
+    let close = Message::Close(Close {
+        code: CloseCode::Done,
+    });
+    let tick = Message::Tick(Tick {
+        purse: PurseId(0),
+        seq: Seq(1),
+        cumulative: Msat::ZERO,
+        payload: Bytes::new(),
+    });
+    for to in [PAYEE, PAYER] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(5_500, &[]).unwrap();
+        let credited = pair.credited();
+        // Nobody answers the hello; somebody who signs nothing speaks instead.
+        pair.tamper(|_, _| vec![]);
+        pair.take_link_down(100);
+        pair.run(150, &[]).unwrap();
+        pair.inject(to, &encode(&close));
+        match to {
+            // What the payee takes for a hello, and the payer for a tick, cannot come now.
+            PAYEE => (0..40).for_each(|_| pair.inject(to, b"nonsense")),
+            PAYER => pair.inject(to, &encode(&tick)),
+        }
+        assert_eq!(closed(&pair, to), None);
+        pair.tamper = None;
+        pair.run(20_000, &[]).unwrap();
+        assert!(pair.credited() > credited);
+        pair.settle().unwrap();
+    }
+}
+
 #[test]
 fn a_payer_that_goes_quiet_is_sent_away_once_its_credit_is_used() {
     let mut pair = Pair::new(PairConfig::default());
