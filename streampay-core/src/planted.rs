@@ -16,7 +16,11 @@ macro_rules! planted {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A planted bug.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(dead_code, reason = "some are named by feature-gated code alone")]
+        #[allow(
+            dead_code,
+            unreachable_pub,
+            reason = "public, and all of it used, with the feature alone"
+        )]
         #[non_exhaustive]
         pub enum Planted {
             $($(#[$doc])* $name,)*

@@ -21,6 +21,7 @@ mod media;
 mod mint;
 mod mint_faults;
 mod plan;
+mod restore;
 mod run;
 mod strike;
 mod world;

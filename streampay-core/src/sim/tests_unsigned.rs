@@ -66,6 +66,7 @@ fn nothing_on_a_connection_that_was_given_up_ends_a_session() {
         seq: Seq(1),
         cumulative: Msat::ZERO,
         payload: Bytes::new(),
+        tips: None,
     });
     for to in [PAYEE, PAYER] {
         let mut pair = Pair::new(PairConfig::default());
