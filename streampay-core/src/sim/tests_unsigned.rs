@@ -1,10 +1,15 @@
 //! Who says nothing signed ends nothing; who does not pay does not stay.
 
 use super::*;
+use crate::meter::Grant;
 use crate::meter::Reading;
-use crate::session::{CloseCode, Command, Event, Misbehaviour};
+use crate::session::{
+    ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent, Misbehaviour, Output,
+    PayeeSession, SecretKey,
+};
+use crate::store::{Store, session_prefix};
 use crate::units::{Msat, PurseId, Seq};
-use crate::wire::{Close, Closed, Message, Purse, Tick, decode, encode};
+use crate::wire::{Close, Closed, Hello, Message, Purse, Tick, VERSION, decode, encode};
 use bytes::Bytes;
 
 const PAYER: Direction = Direction::ToPayer;
@@ -183,4 +188,47 @@ fn consent_to_drift_is_consent_to_a_tick_and_a_lease() {
     assert!(booked <= 5_000, "{booked}");
     pair.tamper = None;
     pair.settle().unwrap();
+}
+
+/// Its old payments would be taken for new ones.
+#[test]
+fn a_settled_session_is_never_begun_anew() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_500, &[]).unwrap();
+    pair.settle().unwrap();
+    let id = pair.payee.id.unwrap();
+    let records = pair.payee.store.scan(&session_prefix(id)).unwrap();
+    let identity = pair.payee_key.clone();
+    let mut payee = PayeeSession::restore(identity, 1_000, pair.now, id, &records).unwrap();
+    let stranger = SecretKey::derive(&Entropy([9; 32]), "stranger").unwrap();
+    let identity = ChannelIdentity {
+        payer: [1; 32],
+        payee: [2; 32],
+    };
+    let entropy = Entropy([3; 32]);
+    let hello = Message::Hello(Hello {
+        session: id,
+        versions: vec![VERSION],
+        features: 0,
+        nonce: [7; 32],
+        identity: stranger.public(),
+        session_key: stranger.public(),
+        root: None,
+        evidence: None,
+    });
+    let up = Input::Link(LinkEvent::Up { identity, entropy });
+    payee.handle(pair.now, up).unwrap();
+    payee
+        .handle(pair.now, Input::Received(encode(&hello)))
+        .unwrap();
+    let mut said = vec![];
+    while let Some(output) = payee.poll_output() {
+        match output {
+            Output::Send(bytes) => said.push(decode(&bytes).unwrap().unwrap()),
+            Output::Gate(grant) => assert_eq!(grant, Grant::Closed),
+            _ => {}
+        }
+    }
+    let over = |message: &Message| matches!(message, Message::Close(_) | Message::Closed(_));
+    assert!(!said.is_empty() && said.iter().all(over), "{said:?}");
 }
