@@ -1,6 +1,7 @@
 //! Whole sessions: real WebRTC, a real mint, the applications' own streamer and viewer.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
@@ -12,7 +13,7 @@ use streampay_examples::price::Price;
 use streampay_examples::quote;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
-use streampay_examples::viewer::watch::{Target, Watch, Watched, watch};
+use streampay_examples::viewer::watch::{Target, Watch, Watched, Wish, watch};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::{Client, TrustedProxy};
 use tokio::sync::mpsc;
@@ -225,5 +226,49 @@ async fn a_mint_whose_answers_are_lost_is_asked_again_and_paid_once() {
     assert!(watched.settled && watched.ticks > 0, "{watched:?}");
     let (_, streamer) = stage.balances().await;
     assert_eq!(streamer, sat(2).times(watched.ticks).unwrap());
+    stage.assert_conserved().await;
+}
+
+/// Packets of the clip in a second, with room: 25 pictures of a few packets, 50 of sound.
+const PACKETS_A_SECOND: u64 = 200;
+
+/// Watches while the mint takes `swaps` swaps and then no more, for as long as `stays`.
+async fn watch_with_a_mint_that_stops(stage: &Stage, swaps: u64, stays: Duration) -> Watched {
+    let faults = stage.mint.faults_for_testing().clone();
+    let (wishes, from_user) = mpsc::channel(1);
+    let user = async {
+        while stage.mint.swaps() < swaps {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        faults.set("/v1/swap", Fault::Refuse, u64::MAX);
+        // What is tested is that nothing comes for so long.
+        tokio::time::sleep(stays).await;
+        faults.clear();
+        wishes.send(Wish::Leave).await.unwrap();
+    };
+    let record = stage.folder.path().join("recording.webm");
+    let order = stage.order(60, "2sat/1s", &record);
+    let (watched, ()) = tokio::join!(watch(&stage.viewer, &order, from_user), user);
+    watched.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_connects_and_never_pays_receives_no_packet() {
+    let stage = stage(100).await;
+    let watched = watch_with_a_mint_that_stops(&stage, 0, Duration::from_secs(4)).await;
+    assert_eq!((watched.packets, watched.media_ms), (0, 0), "{watched:?}");
+    stage.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_stops_paying_receives_no_packet_beyond_its_credit() {
+    let stage = stage(100).await;
+    // One to split, and two ticks of a second each at least.
+    let watched = watch_with_a_mint_that_stops(&stage, 3, Duration::from_secs(6)).await;
+    let paid_ms = watched.account.acknowledged.sat_floor() / 2 * 1_000;
+    assert!(watched.settled && watched.ticks >= 1, "{watched:?}");
+    assert!(watched.media_ms <= paid_ms, "{watched:?}");
+    let most = paid_ms / 1_000 * PACKETS_A_SECOND;
+    assert!((1..=most).contains(&watched.packets), "{watched:?}");
     stage.assert_conserved().await;
 }
