@@ -106,7 +106,7 @@ def used(schedule, reading):
         return min(cost, MONEY)
 
     following = schedule.get("next")
-    if following is None or by_this(reading) < int(following["from"]):
+    if following is None or by_this(reading) <= int(following["from"]):
         return by_this(reading)
     way = since(reading, known)
     steps = max(way)
@@ -115,12 +115,12 @@ def used(schedule, reading):
         return [start + (part * step // steps if steps else 0) for start, part in zip(known, way)]
 
     low, high = 0, steps
-    while low < high:
+    while high - low > 1:
         middle = (low + high) // 2
-        if by_this(at(middle)) >= int(following["from"]):
+        if by_this(at(middle)) > int(following["from"]):
             high = middle
         else:
-            low = middle + 1
+            low = middle
     later = price(following["tariff"], since(reading, at(low)))
     return min(int(following["from"]) + later, MONEY)
 

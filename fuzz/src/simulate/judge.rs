@@ -24,7 +24,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use streampay_core::meter::{Grant, NextTariff, PauseReason, Rate, Reading, Schedule, Tariff};
+use streampay_core::meter::{Grant, NextTariff, PauseReason, Reading, Schedule, Tariff};
 use streampay_core::session::{Event, PayeeSession, PayerSession};
 use streampay_core::units::{Msat, PurseId};
 use streampay_core::wire::Hello;
@@ -166,6 +166,7 @@ impl World {
             ));
         }
         truth.advance(truth.delivered.max(place.ends[PAYEE].reading));
+        truth.take_way(&schedule);
         let more = credited.saturating_sub(truth.credited);
         truth.credited = credited;
         if more > 0 {
@@ -185,15 +186,12 @@ impl World {
             return Some(("GateOpen", format!("limit {limit}, reach {reach}")));
         }
         let used = truth.price(truth.delivered);
-        let rounded = truth.rounded();
-        if used.msat() > reach.msat() + rounded {
+        if used > reach {
             return Some(("PayeeBound", format!("{used} used, reach {reach}")));
         }
         let meter = place.ends[PAYEE].reading;
         let (said, is) = (schedule.used(meter), truth.price(meter));
-        // Where two meters are priced, a new price begins where the way between readings lay.
-        let exact = truth.tariff.bytes.is_none() || truth.changes.is_empty();
-        (exact && said != is).then(|| ("Price", format!("{said} said, {is} is")))
+        (said != is).then(|| ("Price", format!("{said} said, {is} is")))
     }
 
     fn judge_payer(&mut self, slot: usize) -> Option<(&'static str, String)> {
@@ -334,22 +332,6 @@ impl Truth {
         Schedule { next, ..*phase }.used(reading)
     }
 
-    /// What the rounding of tariffs may add. Each rounds up once: what passed in the last
-    /// millisatoshi before a new price begins is priced anew with it, where it was agreed to only
-    /// then.
-    fn rounded(&self) -> u64 {
-        let before = self.phases.iter().map(|phase| phase.tariff);
-        let added = before.zip(&self.changes).map(|(old, change)| {
-            let last = |rate: Rate| rate.per() / rate.msat().msat().max(1) + 1;
-            let reading = Reading {
-                media_ms: old.time.map_or(0, last),
-                bytes: 0,
-            };
-            change.tariff.price(reading).msat()
-        });
-        added.sum()
-    }
-
     /// Notes which of the changes have begun by `reading`.
     fn advance(&mut self, reading: Reading) {
         if self.phases.is_empty() {
@@ -364,6 +346,18 @@ impl Truth {
         if phase.advance(reading) {
             phase.known = phase.base;
             self.phases.push(phase);
+        }
+    }
+
+    /// Where two meters are priced, a new price begins on the way from the last reading that the
+    /// payee was told: the one thing here that is its own word, and a reading that was judged.
+    fn take_way(&mut self, schedule: &Schedule) {
+        let phases = self.phases.len();
+        let next = self.changes.get(phases.wrapping_sub(1));
+        if let (Some(phase), Some(next)) = (self.phases.last_mut(), next)
+            && schedule.next == Some(*next)
+        {
+            phase.known = schedule.known;
         }
     }
 

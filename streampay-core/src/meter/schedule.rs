@@ -32,8 +32,8 @@ pub struct Schedule {
     /// What holds after it, where that is agreed.
     #[n(3)]
     pub next: Option<NextTariff>,
-    /// The last reading that was told: the next tariff begins after it. With one meter the
-    /// reading at which it begins follows from the amount alone; with several it lies on the
+    /// The last reading that was told: the next tariff begins there or after it. With one meter
+    /// the reading at which it begins follows from the amount alone; with several it lies on the
     /// straight line from here.
     #[n(4)]
     pub known: Reading,
@@ -75,14 +75,27 @@ impl Schedule {
     /// grows.
     #[must_use]
     pub fn used(&self, reading: Reading) -> Msat {
-        let used = self.by_this_tariff(reading);
+        self.amount(reading, Tariff::price)
+    }
+
+    /// The same with the tariff that holds there rounded down. Whoever used no more than this
+    /// has used no more than `reading`, and whatever comes on top of both keeps it so.
+    #[must_use]
+    pub fn worth(&self, reading: Reading) -> Msat {
+        self.amount(reading, Tariff::worth)
+    }
+
+    fn amount(&self, reading: Reading, price: impl Fn(&Tariff, Reading) -> Msat) -> Msat {
         match self.next {
-            Some(next) if used >= next.from => {
+            Some(next) if self.by_this_tariff(reading) > next.from => {
                 let begin = self.begin(next.from, reading);
-                let since = next.tariff.price(reading.since(begin));
+                let since = price(&next.tariff, reading.since(begin));
                 next.from.saturating_plus(since)
             }
-            _ => used,
+            _ => {
+                let since = price(&self.tariff, reading.since(self.base));
+                self.base_msat.saturating_plus(since)
+            }
         }
     }
 
@@ -90,7 +103,7 @@ impl Schedule {
     pub fn advance(&mut self, reading: Reading) -> bool {
         let begun = self
             .next
-            .filter(|next| self.by_this_tariff(reading) >= next.from);
+            .filter(|next| self.by_this_tariff(reading) > next.from);
         if let Some(next) = begun {
             self.base = self.begin(next.from, reading);
             self.base_msat = next.from;
@@ -109,8 +122,9 @@ impl Schedule {
             .saturating_plus(self.tariff.price(reading.since(self.base)))
     }
 
-    /// The first reading, on the straight line from the last known one to `reading`, at which
-    /// `from` is used. By bisection: 64 steps at most.
+    /// The last reading, on the straight line from the last known one to `reading`, that `from`
+    /// still buys by this tariff: so nothing that has passed is ever priced anew. `reading` costs
+    /// more than `from`. By bisection: 64 steps at most.
     fn begin(&self, from: Msat, reading: Reading) -> Reading {
         let way = reading.since(self.known);
         let steps = way.media_ms.max(way.bytes);
@@ -119,12 +133,12 @@ impl Schedule {
             bytes: part(self.known.bytes, way.bytes, step, steps),
         };
         let (mut low, mut high) = (0, steps);
-        while low < high {
+        while high.saturating_sub(low) > 1 {
             let middle = low.midpoint(high);
-            if self.by_this_tariff(at(middle)) >= from {
+            if self.by_this_tariff(at(middle)) > from {
                 high = middle;
             } else {
-                low = middle.saturating_add(1);
+                low = middle;
             }
         }
         at(low)

@@ -134,19 +134,28 @@ impl Tariff {
     /// [`Msat::MAX`], so that an absurd reading is unaffordable and never free.
     #[must_use]
     pub fn price(&self, reading: Reading) -> Msat {
+        capped(self.exact(reading).map(|(sum, per)| sum.div_ceil(per)))
+    }
+
+    /// The same rounded down: what `reading` is worth in whole millisatoshi.
+    #[must_use]
+    pub fn worth(&self, reading: Reading) -> Msat {
+        capped(
+            self.exact(reading)
+                .and_then(|(sum, per)| sum.checked_div(per)),
+        )
+    }
+
+    /// Numerator and denominator, above 0, of the exact price; none beyond 128 bits.
+    fn exact(&self, reading: Reading) -> Option<(u128, u128)> {
         let (msat_a, per_a) = parts(self.time, reading.media_ms);
         let (msat_b, per_b) = parts(self.bytes, reading.bytes);
         // a/p + b/q = (a q + b p) / (p q). Each `a` is below 2^125 only in theory (amount and
-        // reading both at their limits), so the sums are checked and saturate.
+        // reading both at their limits), so the sums are checked.
         let sum = msat_a
-            .checked_mul(per_b)
-            .zip(msat_b.checked_mul(per_a))
-            .and_then(|(a, b)| a.checked_add(b))
-            .zip(per_a.checked_mul(per_b))
-            .map(|(sum, per)| sum.div_ceil(per.max(1)));
-        sum.and_then(|msat| u64::try_from(msat).ok())
-            .and_then(|msat| Msat::new(msat).ok())
-            .unwrap_or(Msat::MAX)
+            .checked_mul(per_b)?
+            .checked_add(msat_b.checked_mul(per_a)?)?;
+        Some((sum, per_a.checked_mul(per_b)?.max(1)))
     }
 
     /// True where every rate is zero or missing.
@@ -172,6 +181,12 @@ impl Tariff {
         };
         rate_within(self.time, cap.time) && rate_within(self.bytes, cap.bytes)
     }
+}
+
+fn capped(msat: Option<u128>) -> Msat {
+    msat.and_then(|msat| u64::try_from(msat).ok())
+        .and_then(|msat| Msat::new(msat).ok())
+        .unwrap_or(Msat::MAX)
 }
 
 /// Numerator and denominator of one meter's price.

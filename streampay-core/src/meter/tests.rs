@@ -116,13 +116,24 @@ fn next_tariff_prices_what_comes_after_its_amount() {
         (0, 0),
         (9_995, 1_999),
         (9_996, 2_000),
-        (9_997, 2_001),
-        (19_996, 6_000),
+        (10_000, 2_000),
+        (10_001, 2_001),
+        (20_000, 6_000),
     ] {
         assert_eq!(schedule.used(ms(reading)), msat(used), "at {reading} ms");
         let mut told = schedule;
-        assert_eq!(told.advance(ms(reading)), reading >= 9_996);
+        assert_eq!(told.advance(ms(reading)), reading > 10_000);
         assert_eq!(told.used(ms(reading)), msat(used), "told {reading} ms");
+    }
+}
+
+#[test]
+fn consent_just_where_a_price_begins_prices_nothing_anew() {
+    let old = Schedule::new(per_10_s(2_000));
+    for reading in [9_996, 9_999, 10_000] {
+        let agreed = doubled_from(2_000, ms(9_000));
+        assert_eq!(old.used(ms(reading)), msat(2_000));
+        assert_eq!(agreed.used(ms(reading)), msat(2_000), "at {reading} ms");
     }
 }
 
@@ -132,8 +143,8 @@ fn gate_prices_a_change_that_it_passes_on_its_own() {
         limit: msat(3_000),
         schedule: doubled_from(2_000, ms(5_000)),
     };
-    assert!(grant.admits(ms(12_496)));
-    assert!(!grant.admits(ms(12_497)));
+    assert!(grant.admits(ms(12_500)));
+    assert!(!grant.admits(ms(12_501)));
 }
 
 #[test]
@@ -152,9 +163,9 @@ fn next_tariff_of_another_meter_prices_what_came_since() {
     let at = |media_ms, bytes| Reading { media_ms, bytes };
     schedule.advance(at(9_000, 50_000));
     // Half of the way to the next reading is before the change, and half of its bytes.
-    assert_eq!(schedule.used(at(10_992, 51_992)), msat(2_000 + 996));
-    assert!(schedule.advance(at(10_992, 51_992)));
-    assert_eq!(schedule.used(at(99_000, 52_992)), msat(2_000 + 1_996));
+    assert_eq!(schedule.used(at(11_000, 52_000)), msat(2_000 + 1_000));
+    assert!(schedule.advance(at(11_000, 52_000)));
+    assert_eq!(schedule.used(at(99_000, 52_996)), msat(2_000 + 1_996));
 }
 
 proptest! {
@@ -179,7 +190,7 @@ proptest! {
             prop_assert_eq!(step.used(ms(media_ms)), used);
             prop_assert!(last <= used);
             last = used;
-            let begin = ((u128::from(from) - 1) * u128::from(pers.0) / u128::from(rates.0)) + 1;
+            let begin = u128::from(from) * u128::from(pers.0) / u128::from(rates.0);
             let exact = match u128::from(media_ms).checked_sub(begin) {
                 Some(since) => u128::from(from)
                     + (since * u128::from(rates.1)).div_ceil(u128::from(pers.1)),
@@ -212,6 +223,27 @@ proptest! {
             prop_assert_eq!(schedule.used(reading), used);
             last = used;
         }
+    }
+
+    /// What a gate bounded by a lease let through costs no more than the lease, also with what
+    /// comes on top of both after a restart.
+    #[test]
+    fn a_lease_stands_for_every_reading_that_it_is_worth(
+        rates in (0_u64..1 << 20, 0_u64..1 << 20),
+        lease in (0_u64..1 << 20, 0_u64..1 << 20),
+        passed in (0_u64..1 << 20, 0_u64..1 << 20),
+        more in (0_u64..1 << 10, 0_u64..1 << 10),
+    ) {
+        let at = |(media_ms, bytes)| Reading { media_ms, bytes };
+        let plus = |a: Reading, b: Reading| at((a.media_ms + b.media_ms, a.bytes + b.bytes));
+        let schedule = Schedule::new(Tariff {
+            time: Rate::new(msat(rates.0), 3_000).ok(),
+            bytes: Rate::new(msat(rates.1), 7_777).ok(),
+        });
+        let (lease, passed, more) = (at(lease), at(passed), at(more));
+        prop_assert!(schedule.used(lease).msat() - schedule.worth(lease).msat() <= 1);
+        prop_assume!(schedule.used(passed) <= schedule.worth(lease));
+        prop_assert!(schedule.used(plus(passed, more)) <= schedule.used(plus(lease, more)));
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl PayeeSession {
         };
         let leased = record.common.reading;
         let low = leased.media_ms < half.media_ms || leased.bytes < half.bytes;
-        if !flows || !low || schedule.used(leased) >= reach {
+        if !flows || !low || schedule.worth(leased) >= reach {
             return false;
         }
         record.common.reading = leased.max(longer);
@@ -95,7 +95,9 @@ impl PayeeSession {
     fn open_gate(&mut self) {
         let schedule = self.schedule();
         let Some(record) = &self.record else { return };
-        let limit = self.reach().min(schedule.used(record.common.reading));
+        // Rounded down: with two meters another reading may cost as much by rounding alone, and
+        // after a restart, when the lease counts as used, what follows must not become free.
+        let limit = self.reach().min(schedule.worth(record.common.reading));
         self.gate(Grant::Open { limit, schedule });
     }
 
