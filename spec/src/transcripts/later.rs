@@ -54,7 +54,13 @@ pub(super) const SCENES: &[Scene] = &[
         "never-resumed",
         "Nobody comes back within the time of the terms: what is left comes home.",
         "payer",
-        payer_never_resumed,
+        |stage| payer_never_resumed(stage, 1),
+    ),
+    scene(
+        "never-resumed-over-restarts",
+        "The time to come back goes on while the process dies and is restarted.",
+        "payer",
+        |stage| payer_never_resumed(stage, 4),
     ),
     scene(
         "receipt-request",
@@ -90,7 +96,13 @@ pub(super) const SCENES: &[Scene] = &[
         "never-resumed",
         "Nobody comes back within the time of the terms: settled.",
         "payee",
-        payee_never_resumed,
+        |stage| payee_never_resumed(stage, 1),
+    ),
+    scene(
+        "never-resumed-over-restarts",
+        "The time to come back goes on while the process dies and is restarted.",
+        "payee",
+        |stage| payee_never_resumed(stage, 4),
     ),
 ];
 
@@ -142,13 +154,24 @@ fn media_grant(stage: &mut Stage<'_>) -> Played {
     stage.must(stage.told("grant"), "pass it on")
 }
 
-fn payer_never_resumed(stage: &mut Stage<'_>) -> Played {
+fn payer_never_resumed(stage: &mut Stage<'_>, lives: u64) -> Played {
     let payee = first_tick(stage)?;
     stage.receive(&payee.ack(1, 0))?;
-    stage.link_down()?;
-    stage.wait_ms(86_400_000)?;
+    stay_away(stage, lives)?;
     stage.must(stage.told("closed"), "end the session")?;
     super::payer::settle(stage, 8_000)
+}
+
+/// The connection is lost, and for a day nobody comes back.
+fn stay_away(stage: &mut Stage<'_>, lives: u64) -> Played {
+    stage.link_down()?;
+    stage.unix_s += 86_400 / lives;
+    for _ in 1..lives {
+        stage.pass_ms(86_400_000 / lives);
+        stage.restart()?;
+        stage.unix_s += 86_400 / lives;
+    }
+    stage.wait_ms(86_400_000 / lives)
 }
 
 fn payee_receipt(stage: &mut Stage<'_>) -> Played {
@@ -212,11 +235,10 @@ fn credit_of(stage: &mut Stage<'_>, purse: u32, tick: Tick) -> Played {
     stage.must(acked(stage), "acknowledge it")
 }
 
-fn payee_never_resumed(stage: &mut Stage<'_>) -> Played {
+fn payee_never_resumed(stage: &mut Stage<'_>, lives: u64) -> Played {
     let payer = opened(stage)?;
     credit(stage, payer.tick(0, 1))?;
-    stage.link_down()?;
-    stage.wait_ms(86_400_000)?;
+    stay_away(stage, lives)?;
     stage.must(stage.told("closed"), "end the session")?;
     stage.must(stage.asked("settle").is_some(), "settle")?;
     stage.answer(0, "settled", Object::new().int("settled", 2_000_u64))

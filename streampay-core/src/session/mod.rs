@@ -14,6 +14,7 @@ mod payee;
 mod payer;
 mod receipt;
 mod record;
+mod resume;
 
 pub use binding::{Binding, ChannelIdentity, Choice, Role};
 pub use close::CloseCode;

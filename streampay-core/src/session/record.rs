@@ -68,6 +68,9 @@ pub(super) struct Common {
     /// True in a payer's record.
     #[n(16)]
     pub(super) payer: bool,
+    /// While no connection is bound: when nobody may come back any more, in seconds since 1970.
+    #[n(17)]
+    pub(super) resume_by: Option<u64>,
 }
 
 impl Common {

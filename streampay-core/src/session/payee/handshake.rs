@@ -214,6 +214,9 @@ impl PayeeSession {
         self.phase = Phase::Live(Live::new(self.now.mono, receiving));
         self.resume_by = None;
         self.flow.reconnect();
+        if let Some(record) = &mut self.record {
+            record.common.resume_by = None;
+        }
         self.persist();
         self.say_ready();
         let terms = self.config.terms.clone();
@@ -227,15 +230,19 @@ impl PayeeSession {
         self.beat();
     }
 
-    /// From here on the session can be resumed for so long as its terms say.
+    /// From here on the session can be resumed for so long as its terms say. Connections that
+    /// nobody binds, and restarts, do not make it longer.
     pub(super) fn go_offline(&mut self) {
         self.phase = Phase::Offline;
-        let record = self.record.as_ref();
-        let resumable_s = record.map(|record| u64::from(record.common.terms.0.resumable_s));
-        let now = self.now.mono;
-        let by = resumable_s.map(|s| now.after_ms(s.saturating_mul(1_000)));
-        // Connections that nobody binds do not make it longer.
-        self.resume_by = self.resume_by.or(by);
+        let now = self.now;
+        let Some(record) = self.record.as_mut().filter(|_| self.resume_by.is_none()) else {
+            return;
+        };
+        let (by, decided) = record.common.resume_by(now);
+        self.resume_by = Some(by);
+        if decided {
+            self.persist();
+        }
     }
 
     pub(super) fn close_if_not_resumed(&mut self) {
@@ -310,6 +317,7 @@ impl PayeeSession {
                 offer: None,
                 offered: Msat::ZERO,
                 agreed: None,
+                resume_by: None,
             },
             purses: [].into(),
             preview: self.config.terms.preview.min(self.config.preview_left),

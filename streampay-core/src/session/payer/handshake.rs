@@ -156,7 +156,7 @@ impl PayerSession {
             return self.misbehaved(Misbehaviour::Changed);
         }
         self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
-        self.resume_by = None;
+        self.resume();
         self.flow.reconnect();
         self.event(Event::Bound {
             session: self.session,
@@ -175,15 +175,28 @@ impl PayerSession {
         self.show_again();
     }
 
-    /// From here on the session can be resumed for so long as its terms say.
+    /// From here on the session can be resumed for so long as its terms say. Connections that
+    /// nobody binds, and restarts, do not make it longer.
     pub(super) fn go_offline(&mut self) {
         self.phase = Phase::Offline;
-        let record = self.record.as_ref();
-        let resumable_s = record.map(|record| u64::from(record.common.terms.0.resumable_s));
-        let now = self.now.mono;
-        let by = resumable_s.map(|s| now.after_ms(s.saturating_mul(1_000)));
-        // Connections that nobody binds do not make it longer.
-        self.resume_by = self.resume_by.or(by);
+        let now = self.now;
+        let Some(record) = self.record.as_mut().filter(|_| self.resume_by.is_none()) else {
+            return;
+        };
+        let (by, decided) = record.common.resume_by(now);
+        self.resume_by = Some(by);
+        if decided {
+            self.persist();
+        }
+    }
+
+    /// A connection is bound: the time to resume begins anew when it is lost.
+    fn resume(&mut self) {
+        self.resume_by = None;
+        let record = self.record.as_mut();
+        if record.is_some_and(|record| record.common.resume_by.take().is_some()) {
+            self.persist();
+        }
     }
 
     pub(super) fn close_if_not_resumed(&mut self) {
@@ -321,6 +334,7 @@ impl PayerSession {
                 offer: None,
                 offered: Msat::ZERO,
                 agreed: None,
+                resume_by: None,
             },
             purses: [].into(),
             written_off: Msat::ZERO,
