@@ -6,6 +6,8 @@
 
 mod change;
 mod key;
+#[cfg(feature = "redb")]
+mod medium;
 #[cfg(feature = "std")]
 mod memory;
 #[cfg(feature = "redb")]
@@ -49,3 +51,5 @@ pub enum StoreError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "redb"))]
+mod tests_redb;

@@ -1,8 +1,10 @@
 use alloc::vec::Vec;
 use std::path::Path;
 
+use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition};
 
+use super::medium::Medium;
 use super::{ChangeSet, Key, Store, StoreError};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
@@ -44,9 +46,13 @@ impl RedbStore {
             Err(std::fs::TryLockError::Error(_)) => return Err(StoreError::Failed),
         }
         let file = private("streampay.redb")?;
-        let database = Database::builder().create_file(file);
-        let database = database.map_err(|_| StoreError::Failed)?;
-        Self::with(database, Some(lock))
+        // A file is durable when its name is.
+        #[cfg(unix)]
+        let named = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+        #[cfg(unix)]
+        named.map_err(|_| StoreError::Failed)?;
+        let file = FileBackend::new(file).map_err(|_| StoreError::Failed)?;
+        Self::with(file, Some(lock))
     }
 
     /// Opens the store on any medium, as a simulated disk.
@@ -54,11 +60,13 @@ impl RedbStore {
     /// # Errors
     /// [`StoreError::Failed`] where it cannot be opened.
     pub fn open_on(disk: impl StorageBackend) -> Result<Self, StoreError> {
-        let database = Database::builder().create_with_backend(disk);
-        Self::with(database.map_err(|_| StoreError::Failed)?, None)
+        Self::with(disk, None)
     }
 
-    fn with(database: Database, lock: Option<std::fs::File>) -> Result<Self, StoreError> {
+    fn with(medium: impl StorageBackend, lock: Option<std::fs::File>) -> Result<Self, StoreError> {
+        let medium = Medium::new(medium).map_err(|_| StoreError::Failed)?;
+        let database = Database::builder().create_with_backend(medium);
+        let database = database.map_err(|_| StoreError::Failed)?;
         let mut store = Self {
             database,
             poisoned: false,
