@@ -51,5 +51,6 @@ pub enum StoreError {
 
 #[cfg(test)]
 mod tests;
-#[cfg(all(test, feature = "redb"))]
+#[cfg(test)]
+#[cfg(feature = "redb")]
 mod tests_redb;
