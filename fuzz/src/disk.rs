@@ -1,12 +1,10 @@
 //! Disks that forget: what was not synced is lost with the process, in whole or in part.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 use streampay_core::sim::Rng;
-use streampay_core::store::{ChangeSet, Key, RedbStore, Store, StoreError};
 
 /// A sector: what a disk writes in whole or not at all.
 const SECTOR: usize = 512;
@@ -33,7 +31,7 @@ enum Write {
 
 /// A disk in memory on which redb runs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -53,8 +51,23 @@ impl Disk {
         Ok(state)
     }
 
+    /// Fails at so many operations from here, and at every one after that.
+    pub(crate) fn fail_in(&self, operations: u32) {
+        self.state().fail_in = Some(operations);
+    }
+
+    /// It fails no more.
+    pub(crate) fn heal(&self) {
+        self.state().fail_in = None;
+    }
+
+    /// True while it fails, or will.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.state().fail_in.is_some()
+    }
+
     /// Cuts the power: some of what is pending is there, some is not, some in part.
-    fn crash(&self, rng: &mut Rng) -> (Self, bool) {
+    pub(crate) fn crash(&self, rng: &mut Rng) -> (Self, bool) {
         let mut state = self.state();
         state.dead = true;
         let mut durable = core::mem::take(&mut state.durable);
@@ -78,11 +91,15 @@ impl Disk {
     }
 }
 
-/// The first part of a write: whole sectors, or up to any byte.
+/// The first part of a write: whole sectors, or of a longer one up to any byte. What fits a sector
+/// is written in whole or not at all: redb's header relies on it, and every disk does so.
 fn tear(write: Write, rng: &mut Rng) -> Write {
     let Write::Bytes(at, mut bytes) = write else {
         return write;
     };
+    if at % SECTOR + bytes.len() <= SECTOR {
+        return Write::Bytes(at, Vec::new());
+    }
     let any = usize::try_from(rng.next()).unwrap_or_default() % bytes.len().max(1);
     let cut = match rng.next() % 2 {
         0 => any,
@@ -95,6 +112,7 @@ fn tear(write: Write, rng: &mut Rng) -> Write {
 fn apply(disk: &mut Vec<u8>, write: Write) {
     match write {
         Write::Len(len) => disk.resize(len, 0),
+        Write::Bytes(_, bytes) if bytes.is_empty() => {}
         Write::Bytes(at, bytes) => {
             let end = at + bytes.len();
             if disk.len() < end {
@@ -146,150 +164,5 @@ impl StorageBackend for Disk {
         apply(&mut state.live, Write::Bytes(at, data.to_vec()));
         state.pending.push(Write::Bytes(at, data.to_vec()));
         Ok(())
-    }
-}
-
-/// A node's store: redb on such a disk, or what behaves like it and costs less.
-pub(super) enum SimStore {
-    Memory {
-        records: BTreeMap<Key, Vec<u8>>,
-        fail_in: Option<u32>,
-        poisoned: bool,
-    },
-    Redb {
-        disk: Disk,
-        store: Option<RedbStore>,
-    },
-}
-
-impl SimStore {
-    pub(super) fn new(redb: bool) -> Self {
-        if redb {
-            let disk = Disk::default();
-            let store = RedbStore::open_on(disk.clone()).ok();
-            return Self::Redb { disk, store };
-        }
-        Self::Memory {
-            records: BTreeMap::new(),
-            fail_in: None,
-            poisoned: false,
-        }
-    }
-
-    pub(super) const fn is_redb(&self) -> bool {
-        matches!(self, Self::Redb { .. })
-    }
-
-    /// Fails at a write from here.
-    pub(super) fn fail_in(&mut self, writes: u32) {
-        match self {
-            Self::Memory { fail_in, .. } => *fail_in = Some(writes),
-            Self::Redb { disk, .. } => disk.state().fail_in = Some(writes * 20),
-        }
-    }
-
-    pub(super) fn heal(&mut self) {
-        match self {
-            Self::Memory { fail_in, .. } => *fail_in = None,
-            Self::Redb { disk, .. } => disk.state().fail_in = None,
-        }
-    }
-
-    /// Makes it durable. What failed may be there or not.
-    pub(super) fn append(&mut self, rng: &mut Rng, changes: &ChangeSet) -> Result<(), StoreError> {
-        match self {
-            Self::Memory {
-                records,
-                fail_in,
-                poisoned,
-            } => {
-                if *poisoned {
-                    return Err(StoreError::Poisoned);
-                }
-                let fails = *fail_in == Some(0);
-                *fail_in = fail_in.map(|left| left.saturating_sub(1));
-                *poisoned = fails;
-                if !fails || rng.next().is_multiple_of(2) {
-                    put(records, changes);
-                }
-                if fails {
-                    Err(StoreError::Failed)
-                } else {
-                    Ok(())
-                }
-            }
-            Self::Redb { store, .. } => {
-                let store = store.as_mut().ok_or(StoreError::Failed)?;
-                store.append(core::slice::from_ref(changes))
-            }
-        }
-    }
-
-    /// The process dies while it writes this. True where a file was torn.
-    pub(super) fn crash(&mut self, rng: &mut Rng, writing: Option<&ChangeSet>) -> bool {
-        match self {
-            Self::Memory {
-                records,
-                fail_in,
-                poisoned,
-            } => {
-                (*fail_in, *poisoned) = (None, false);
-                if let Some(changes) = writing.filter(|_| rng.next().is_multiple_of(2)) {
-                    put(records, changes);
-                }
-                false
-            }
-            Self::Redb { disk, store } => {
-                let operations = u32::try_from(rng.next() % 30).unwrap_or_default();
-                if let (Some(changes), Some(store)) = (writing, store.as_mut()) {
-                    disk.state().fail_in = Some(operations);
-                    let _ = store.append(core::slice::from_ref(changes));
-                }
-                let (left, torn) = disk.crash(rng);
-                *store = None;
-                *disk = left;
-                torn
-            }
-        }
-    }
-
-    /// Opens what a crash left.
-    pub(super) fn open(&mut self) -> Result<(), StoreError> {
-        if let Self::Redb { disk, store } = self
-            && store.is_none()
-        {
-            *store = Some(RedbStore::open_on(disk.clone())?);
-        }
-        Ok(())
-    }
-
-    pub(super) fn scan(&self, prefix: &[u8]) -> Vec<(Key, Vec<u8>)> {
-        match self {
-            Self::Memory { records, .. } => {
-                let from = records.range(prefix.to_vec()..);
-                let found = from.take_while(|(key, _)| key.starts_with(prefix));
-                found.map(|(k, v)| (k.clone(), v.clone())).collect()
-            }
-            Self::Redb { store, .. } => {
-                let found = store.as_ref().and_then(|store| store.scan(prefix).ok());
-                found.unwrap_or_default()
-            }
-        }
-    }
-
-    /// Drops the records of a session that is over.
-    pub(super) fn forget(&mut self, prefix: &[u8]) {
-        if let Self::Memory { records, .. } = self {
-            records.retain(|key, _| !key.starts_with(prefix));
-        }
-    }
-}
-
-fn put(records: &mut BTreeMap<Key, Vec<u8>>, changes: &ChangeSet) {
-    for change in changes.changes() {
-        match &change.value {
-            Some(value) => records.insert(change.key.clone(), value.clone()),
-            None => records.remove(&change.key),
-        };
     }
 }

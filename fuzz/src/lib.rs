@@ -14,13 +14,17 @@
 //! cargo +nightly fuzz run wire --features libfuzzer -- -use_value_profile=1 -max_total_time=60
 //! ```
 
+mod actions;
+mod disk;
 pub mod order;
 mod records;
 mod session;
 pub mod simulate;
+mod store;
 
 pub use records::records;
 pub use session::session;
+pub use store::store;
 
 use streampay_core::backend::RefusalCode;
 use streampay_core::session::CloseCode;
@@ -30,11 +34,12 @@ use streampay_core::wire::{self, MESSAGE_MAX, Message, RoomCode, Terms, WireErro
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("wire", wire),
     ("terms", terms),
     ("session", session),
     ("records", records),
+    ("store", store),
 ];
 
 /// One message from a peer.

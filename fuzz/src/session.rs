@@ -1,10 +1,11 @@
 //! Both machines, driven by bytes.
 
-use bytes::Bytes;
 use streampay_core::session::{CloseCode, Command};
-use streampay_core::sim::{Direction, Fault, Pair, PairConfig, Violation, Weather};
+use streampay_core::sim::{Fault, Pair, PairConfig, Violation, Weather};
 use streampay_core::units::Msat;
 use streampay_core::wire;
+
+use crate::actions::Actions;
 
 /// Actions of one input: each is a few bytes.
 const ACTIONS_MAX: usize = 24;
@@ -109,39 +110,5 @@ fn weather(actions: &mut Actions<'_>) -> Weather {
         lose: percent(),
         repeat: percent(),
         delay: percent(),
-    }
-}
-
-/// Bytes as choices; zeros where they end.
-struct Actions<'a>(&'a [u8]);
-
-impl Actions<'_> {
-    const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn byte(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *first
-    }
-
-    fn number(&mut self) -> u64 {
-        u64::from(u16::from_be_bytes([self.byte(), self.byte()])) * 4
-    }
-
-    fn direction(&mut self) -> Direction {
-        if self.byte().is_multiple_of(2) {
-            Direction::ToPayer
-        } else {
-            Direction::ToPayee
-        }
-    }
-
-    fn message(&mut self) -> Bytes {
-        let length = usize::from(self.byte()).min(self.0.len());
-        let (message, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Bytes::copy_from_slice(message)
     }
 }

@@ -75,7 +75,7 @@ impl World {
             role,
             up: true,
             life: 0,
-            store: super::disk::SimStore::new(self.setting.redb),
+            store: super::store::SimStore::new(self.setting.redb),
             machines: Vec::new(),
             crash: None,
             again: false,

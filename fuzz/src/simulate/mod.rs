@@ -10,7 +10,6 @@
     reason = "slots, ends and nodes are made before anything runs; a simulator that errs must stop"
 )]
 
-mod disk;
 mod drive;
 mod judge;
 mod kinds;
@@ -23,7 +22,10 @@ mod mint_faults;
 mod plan;
 mod restore;
 mod run;
+mod store;
 mod strike;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use judge::Violation;

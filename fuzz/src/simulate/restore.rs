@@ -10,7 +10,8 @@ use streampay_core::units::{PurseId, PurseKey};
 
 use super::kinds::Kind;
 use super::machine::Method;
-use super::world::{PAYEE, PAYER, Session, World};
+use super::store::Opened;
+use super::world::{Ev, PAYEE, PAYER, Session, World};
 
 impl World {
     /// The process is back: its sessions come from the store.
@@ -19,9 +20,20 @@ impl World {
             return;
         }
         self.log(|| format!("n{node} xx back"));
-        if self.nodes[node].store.open().is_err() {
-            let slot = 0;
-            return self.violate(slot, "Disk", "the store cannot be opened again".into());
+        let dies = self.nodes[node].store.is_redb()
+            && self.switches.crashes
+            && self.rough
+            && self.one_in(8);
+        match self.nodes[node].store.open(&mut self.rng, dies) {
+            Opened::Ready => {}
+            Opened::Died => {
+                self.count(0, Kind::DoubleCrash);
+                let away_ms = self.between(50, 3_000);
+                return self.after(away_ms, Ev::Back { node });
+            }
+            Opened::Broken => {
+                return self.violate(0, "Disk", "the store cannot be opened again".into());
+            }
         }
         let machines = self.machines();
         let mono = self.below(1_000_000_000);

@@ -139,7 +139,7 @@ pub fn run_world(seed: u64, options: &Options) -> Report {
     report
 }
 
-fn make_world(seed: u64, options: &Options) -> World {
+pub(super) fn make_world(seed: u64, options: &Options) -> World {
     let mut rng = Rng::new(seed ^ 0x5eed_0f5e_5510_4123);
     let setting = setting(&mut rng, seed);
     let streamer = SecretKey::derive(&Entropy(rng.bytes()), "streamer");

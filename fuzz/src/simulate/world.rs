@@ -13,7 +13,6 @@ use streampay_core::session::{
 use streampay_core::sim::Rng;
 use streampay_core::units::{Mono, Now, PurseId, SessionId, Unix};
 
-use super::disk::SimStore;
 use super::judge::{Truth, Violation};
 use super::kinds::{Counts, Kind};
 use super::link::Link;
@@ -21,6 +20,7 @@ use super::machine::{Machine, Method};
 use super::media::Media;
 use super::mint::Account;
 use super::mint_faults::MintFaults;
+use super::store::SimStore;
 
 /// The payer's end of a slot, and its node's role.
 pub(super) const PAYER: usize = 0;
