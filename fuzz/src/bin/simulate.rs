@@ -8,10 +8,12 @@ use streampay_fuzz::simulate::{
 };
 
 const USAGE: &str = "\
-simulate [--hours H] [--seed N] [--crypto fake|real] [--threads N] [--transcript]
+simulate [--hours H] [--from N] [--crypto fake|real] [--threads N]
+simulate --seed N [--crypto fake|real] [--transcript]
 simulate --planted NAME|all [--threads N]
 
 --hours H       session-hours with at least 300 ticks and 60 faults (default 100)
+--from N        the first seed (default 1): a long run in pieces
 --seed N        one world, the one that this seed makes; --transcript prints all that happens
 --planted NAME  looks for a planted bug with the invariant that must find it; all: for all";
 
@@ -22,6 +24,7 @@ const EACH_MIN: u64 = 100;
 
 struct Args {
     hours: u64,
+    from: u64,
     seed: Option<u64>,
     fake_crypto: bool,
     planted: Option<String>,
@@ -33,6 +36,7 @@ fn parse() -> Result<Args, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut parsed = Args {
         hours: 100,
+        from: 1,
         seed: None,
         fake_crypto: true,
         planted: None,
@@ -51,6 +55,7 @@ fn parse() -> Result<Args, String> {
             .map_err(|_| format!("{name}: no number: {value}"));
         match (name.as_str(), value.as_str()) {
             ("--hours", _) => parsed.hours = number?,
+            ("--from", _) => parsed.from = number?,
             ("--seed", _) => parsed.seed = Some(number?),
             ("--threads", _) => parsed.threads = usize::try_from(number?).unwrap_or(1).max(1),
             ("--crypto", "fake" | "real") => parsed.fake_crypto = value == "fake",
@@ -99,7 +104,7 @@ fn simulate(args: &Args) -> (u64, u64) {
     };
     let start = Instant::now();
     let hours = args.hours;
-    let report = run_worlds(1, u64::MAX / 2, args.threads, &options, |report| {
+    let report = run_worlds(args.from, u64::MAX / 2, args.threads, &options, |report| {
         report.hours >= hours || report.violations.len() >= 10
     });
     let seconds = start.elapsed().as_secs_f64();
