@@ -76,6 +76,7 @@ fn request_to_json(object: Object, request: &Request) -> Object {
             ("receive", receive.hex("payload", payload))
         }
         Request::Settle => ("settle", new),
+        Request::Note { bytes } => ("note", new.hex("bytes", bytes)),
         other => {
             let said = serde_json::to_value(other).map(plain);
             return object.with("other", said.unwrap_or_default());

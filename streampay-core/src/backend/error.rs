@@ -111,4 +111,6 @@ crate::codes::coded! {
     OutOfOrder = 14, "it does not follow what came before";
     /// What the payer may still spend does not cover a payment and its fees.
     OverBudget = 15, "the budget does not cover another payment and its fees";
+    /// The lock may be given back to the payer soon: it is not taken any more.
+    TooLate = 16, "the time in which it can be taken is over";
 }

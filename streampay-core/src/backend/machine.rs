@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 
 use super::{Answer, EffectResult, Request};
 use crate::store::Key;
-use crate::units::{Now, PurseKey, RequestId};
+use crate::units::{Now, PurseKey, RequestId, Unix};
 
 /// A purse's records as they were found on disk: sub-keys and values.
 pub type RestoredPurse = Vec<(Key, Vec<u8>)>;
@@ -34,6 +34,20 @@ pub trait BackendMachine: Send {
 
     /// Takes a purse's records as found on disk. The answer holds the effects to run again.
     fn restore(&mut self, now: Now, purse: PurseKey, records: RestoredPurse) -> Answer;
+
+    /// When the machine wants to be told the time for this purse, if nothing else tells it before:
+    /// locks that run out, with a session or without. None where it waits for nothing.
+    fn wake_at(&self, purse: PurseKey) -> Option<Unix> {
+        let _ = purse;
+        None
+    }
+
+    /// [`BackendMachine::wake_at`] has come, which must be later or none after this, or an effect
+    /// under way. An outcome is that of the request under way.
+    fn wake(&mut self, now: Now, purse: PurseKey) -> Answer {
+        let _ = (now, purse);
+        Answer::default()
+    }
 
     /// Drops what it has of a purse in memory: its session is over, all its money is where it
     /// belongs, and durably so. Its records stay.

@@ -55,6 +55,12 @@ pub enum Request {
     /// Payer: no tick comes any more; take back what was not acknowledged. Ends in
     /// [`Released`](crate::backend::Outcome::Released).
     Release,
+    /// Payer: the payee's machine left a [note](crate::backend::Answer::note) on this purse. A
+    /// hint until the machine has checked it. No outcome of its own.
+    Note {
+        /// The payee's purse frames, joined.
+        bytes: Bytes,
+    },
     /// Payee: a payer wants to open a purse with these bytes. Ends in
     /// [`Accepted`](crate::backend::Outcome::Accepted) or a refusal.
     Accept {
@@ -89,6 +95,7 @@ impl core::fmt::Debug for Request {
             Self::Acked { seq } => write!(f, "Acked({})", seq.0),
             Self::Reclaim { seq } => write!(f, "Reclaim({})", seq.0),
             Self::Release => write!(f, "Release"),
+            Self::Note { bytes } => write!(f, "Note({} bytes)", bytes.len()),
             Self::Accept { opening, .. } => write!(f, "Accept({} bytes)", opening.len()),
             Self::Receive {
                 seq,

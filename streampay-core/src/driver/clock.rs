@@ -44,6 +44,18 @@ impl Clock {
             .unwrap_or_else(|| Instant::now() + day)
     }
 
+    /// Waits until the wall clock says `at`. It looks once a minute, so that a clock that was set,
+    /// or a computer that slept, delays nobody for long.
+    pub(super) async fn sleep_until(&self, at: Unix) {
+        loop {
+            let left = at.0.saturating_sub(self.now().unix.0);
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(left.min(60))).await;
+        }
+    }
+
     fn mono(&self) -> Mono {
         Mono(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Clock, EffectRunner, StoreWriter};
 use crate::backend::{
-    Answer, BackendError, BackendMachine, Effect, EffectResult, RefusalCode, Request,
+    Answer, BackendError, BackendMachine, EffectResult, RefusalCode, Request,
 };
 use crate::store::{Key, StoreError, node_prefix, purse_prefix, session_of};
-use crate::units::{PurseId, PurseKey, RequestId, SessionId};
+use crate::units::{PurseId, PurseKey, RequestId, SessionId, Unix};
 
 /// What all sessions of a process share: payment methods, store, clock.
 pub struct Node {
@@ -113,15 +113,14 @@ impl Node {
         self.store.scan(crate::store::session_prefix(session)).await
     }
 
-    /// Gives the machines what they had written of a session's purses. The effects to run again
-    /// come with their method.
+    /// Gives the machines what they had written of a session's purses, and takes their answers.
     pub(super) fn restore(
         &self,
         session: SessionId,
         purses: &[(PurseId, String)],
         records: &[(Key, Vec<u8>)],
-    ) -> Vec<(String, Effect)> {
-        let mut effects = Vec::new();
+    ) -> Vec<(PurseKey, Answer)> {
+        let mut answers = Vec::new();
         for (purse, method) in purses {
             let key = PurseKey {
                 session,
@@ -138,14 +137,40 @@ impl Node {
             };
             let mut machine = found.machine.lock().unwrap_or_else(PoisonError::into_inner);
             let answer = machine.restore(self.clock.now(), key, without_prefix(own, &prefix));
-            effects.extend(
-                answer
-                    .effects
-                    .into_iter()
-                    .map(|effect| (method.clone(), effect)),
-            );
+            answers.push((key, answer));
         }
-        effects
+        answers
+    }
+
+    /// The purse whose machine wants to be told the time first, and when.
+    pub(super) fn wake_at(
+        &self,
+        session: SessionId,
+        purses: &[(PurseId, String)],
+    ) -> Option<(Unix, PurseKey, String)> {
+        let wakes = purses.iter().filter_map(|(purse, method)| {
+            let key = PurseKey {
+                session,
+                purse: *purse,
+            };
+            let found = self.methods.get(method)?;
+            let machine = found.machine.lock().unwrap_or_else(PoisonError::into_inner);
+            Some((machine.wake_at(key)?, key, method.clone()))
+        });
+        wakes.min_by_key(|(at, ..)| *at)
+    }
+
+    pub(super) fn wake(&self, method: &str, purse: PurseKey) -> Answer {
+        match self.methods.get(method) {
+            Some(method) => {
+                let mut machine = method
+                    .machine
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                machine.wake(self.clock.now(), purse)
+            }
+            None => Answer::default(),
+        }
     }
 
     /// The machines need not know these purses any more: all their money is where it belongs, and

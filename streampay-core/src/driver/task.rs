@@ -13,7 +13,7 @@ use crate::session::{
     BackendEvent, Command, Event, Input, LinkEvent, Output, PayeeSession, RoomNews,
 };
 use crate::store::{Key, StoreError};
-use crate::units::SessionId;
+use crate::units::{PurseKey, SessionId, Unix};
 
 /// Ends of effects that may wait: a session has few under way.
 const RESULTS: usize = 256;
@@ -66,6 +66,8 @@ enum Wake {
     LinkGone,
     CommandsGone,
     News(RoomNews),
+    /// A purse's machine wants to be told the time.
+    Alarm(String, PurseKey),
 }
 
 impl SessionTask<PayeeSession> {
@@ -105,11 +107,15 @@ impl<S: SessionMachine> SessionTask<S> {
         records: &[(Key, Vec<u8>)],
         ports: Ports,
     ) -> Self {
-        let effects = node.restore(id, &session.purses(), records);
+        let answers = node.restore(id, &session.purses(), records);
         let mut task = Self::new(node, session, ports);
-        effects
-            .into_iter()
-            .for_each(|(method, effect)| task.spawn(method, effect));
+        let said = answers.into_iter().filter(|(_, answer)| {
+            !answer.effects.is_empty() || !answer.delta.is_empty() || answer.note.is_some()
+        });
+        for (purse, answer) in said {
+            // What it wants done or shown goes the way of every answer.
+            task.input(Input::Backend(BackendEvent { purse, answer }));
+        }
         task
     }
 
@@ -199,6 +205,10 @@ impl<S: SessionMachine> SessionTask<S> {
             Wake::Finished(finished) => self.finished(finished),
             Wake::News(news) => self.input(Input::Command(Command::Room(news))),
             Wake::CommandsGone => self.commands_gone = true,
+            Wake::Alarm(method, purse) => {
+                let answer = self.node.wake(&method, purse);
+                self.input(Input::Backend(BackendEvent { purse, answer }));
+            }
             Wake::LinkGone => {}
         }
     }
@@ -212,6 +222,11 @@ impl<S: SessionMachine> SessionTask<S> {
     /// True where nothing is left to do without a connection.
     fn rests(&self) -> bool {
         self.under_way == 0 && self.session.poll_timeout() == self.session.resume_by()
+    }
+
+    fn alarm(&self) -> Option<(Unix, PurseKey, String)> {
+        let id = self.session.id()?;
+        self.node.wake_at(id, &self.session.purses())
     }
 
     fn drop_link(
@@ -237,6 +252,16 @@ impl<S: SessionMachine> SessionTask<S> {
         let timeout = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let alarm = self.alarm();
+        let alarm = async {
+            match alarm {
+                Some((at, purse, method)) => {
+                    self.node.clock.sleep_until(at).await;
+                    Wake::Alarm(method, purse)
+                }
                 None => std::future::pending().await,
             }
         };
@@ -273,6 +298,7 @@ impl<S: SessionMachine> SessionTask<S> {
             }
             reading = read => Wake::Input(Input::Usage(reading)),
             () = timeout => Wake::Input(Input::Timeout),
+            alarm = alarm => alarm,
         }
     }
 

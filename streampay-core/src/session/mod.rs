@@ -10,6 +10,7 @@ mod lease;
 mod member;
 mod offer;
 pub(crate) mod pace;
+mod parts;
 mod payee;
 mod payer;
 mod receipt;

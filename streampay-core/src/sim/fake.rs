@@ -191,7 +191,7 @@ impl BackendMachine for FakeBackend {
                 self.effect(purse, id, Call::Make { seq, amount })
             }
             Request::Pay { seq, amount, .. } => Answer::outcome(paid(purse, seq, amount)),
-            Request::Acked { .. } => Answer::default(),
+            Request::Acked { .. } | Request::Note { .. } => Answer::default(),
             Request::Reclaim { seq } => self.effect(purse, id, Call::Reclaim { seq }),
             Request::Release => self.release(purse, id),
             Request::Accept { opening, .. } => {

@@ -30,7 +30,7 @@ pub(super) struct Live {
     /// What was said in the room.
     pub(super) talk: super::member::Talk,
     /// The purse whose parts are being collected.
-    pub(super) parts: Option<super::purses::Parts>,
+    pub(super) parts: Option<crate::session::parts::Parts>,
 }
 
 impl Live {

@@ -63,8 +63,14 @@ impl PayeeSession {
                 let welcome = greeted.welcome.clone();
                 self.out.push_back(Output::Send(welcome));
             }
-            Phase::Settling(_) if self.is_ours(hello) => self.say_closing(),
-            Phase::Lingering(_) if self.is_ours(hello) => self.say_closed_again(),
+            Phase::Settling(_) if self.is_ours(hello) => {
+                self.say_closing();
+                self.say_notes();
+            }
+            Phase::Lingering(_) if self.is_ours(hello) => {
+                self.say_closed_again();
+                self.say_notes();
+            }
             // A session that is over is nobody's any more.
             Phase::Lingering(_) => self.send(&Message::Close(Close {
                 code: CloseCode::UnknownSession,

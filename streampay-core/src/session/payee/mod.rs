@@ -39,7 +39,7 @@ mod tips;
 mod view;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -92,6 +92,8 @@ pub struct PayeeSession {
     nonsense: u16,
     /// True where what the payer wants of a room goes to one.
     has_room: bool,
+    /// What the payer's backend is to be shown of a purse. The backend's machine keeps it durable.
+    notes: BTreeMap<PurseId, Bytes>,
 }
 
 /// The connection.
@@ -138,6 +140,7 @@ impl PayeeSession {
             now: Now::default(),
             nonsense: 0,
             has_room: false,
+            notes: BTreeMap::new(),
         })
     }
 
@@ -180,6 +183,7 @@ impl PayeeSession {
             now,
             nonsense: 0,
             has_room: false,
+            notes: BTreeMap::new(),
         };
         restored.take_up_again();
         Ok(restored)

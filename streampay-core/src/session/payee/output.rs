@@ -55,6 +55,9 @@ impl PayeeSession {
         if let Some(outcome) = answer.outcome {
             self.on_outcome(purse.purse, outcome);
         }
+        if let Some(note) = answer.note {
+            self.leave_note(purse.purse, note);
+        }
         let after = core::mem::replace(&mut self.out, before);
         let mut changes = answer.delta.within_purse(purse);
         changes.merge(answer.node_delta.within_node(&method));

@@ -9,10 +9,11 @@ use minicbor::bytes::ByteArray;
 use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, PurseOffer, RefusalCode, Request};
 use crate::planted::{self, Planted};
+use crate::session::parts::{Parts, frames};
 use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{Event, Misbehaviour, TaggedHash};
 use crate::units::{Msat, PurseId, Seq};
-use crate::wire::{METHODS_MAX, Message, OPENING_MAX, Purse, PurseOk, PurseRefused};
+use crate::wire::{METHODS_MAX, Message, Purse, PurseOk, PurseRefused};
 
 /// The most purses that one payer may open in one session. Matches what a payer opens.
 const PURSES_MAX: usize = 400;
@@ -20,52 +21,6 @@ const PURSES_MAX: usize = 400;
 /// The most before anything is credited: one of each method that terms can list. Each is a write
 /// to disk and a call to its backend.
 const UNPAID_PURSES_MAX: usize = METHODS_MAX;
-
-/// What has come of a purse's opening.
-pub(super) struct Parts {
-    purse: PurseId,
-    method: u8,
-    parts: Vec<Option<Bytes>>,
-}
-
-impl Parts {
-    fn new(part: &Purse) -> Self {
-        Self {
-            purse: part.purse,
-            method: part.method,
-            parts: core::iter::repeat_n(None, usize::from(part.of)).collect(),
-        }
-    }
-
-    /// Adds a part. True where it fits the others.
-    fn add(&mut self, part: Purse) -> bool {
-        let size: usize = self.parts.iter().flatten().map(Bytes::len).sum();
-        let fits = self.purse == part.purse
-            && self.method == part.method
-            && self.parts.len() == usize::from(part.of)
-            && size.saturating_add(part.bytes.len()) <= OPENING_MAX;
-        match self.parts.get_mut(usize::from(part.part)) {
-            Some(Some(known)) => fits && *known == part.bytes,
-            Some(empty) if fits => {
-                *empty = Some(part.bytes);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn joined(&self) -> Option<Bytes> {
-        let parts: Option<Vec<&Bytes>> = self.parts.iter().map(Option::as_ref).collect();
-        Some(
-            parts?
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect::<Vec<u8>>()
-                .into(),
-        )
-    }
-}
 
 impl PayeeSession {
     pub(super) fn on_purse_part(&mut self, part: Purse) {
@@ -88,7 +43,7 @@ impl PayeeSession {
             _ => {}
         }
         let Some(live) = self.live_mut() else { return };
-        let other = live.parts.as_ref().is_none_or(|parts| parts.purse != id);
+        let other = live.parts.as_ref().is_none_or(|parts| parts.purse() != id);
         if other {
             live.parts = Some(Parts::new(&part));
         }
@@ -198,6 +153,33 @@ impl PayeeSession {
         }
         self.event(Event::PurseRefused { purse: id, code });
         self.send_in_live(&Message::PurseRefused(PurseRefused { purse: id, code }));
+    }
+
+    /// Keeps what the payer's machine is to be shown of a purse, and shows it where a payer listens.
+    pub(super) fn leave_note(&mut self, id: PurseId, note: Bytes) {
+        self.notes.insert(id, note);
+        if matches!(
+            self.phase,
+            Phase::Live(_) | Phase::Settling(_) | Phase::Lingering(_)
+        ) {
+            self.say_note(id);
+        }
+    }
+
+    /// Shows a payer that came back what it may have missed.
+    pub(super) fn say_notes(&mut self) {
+        let ids: Vec<PurseId> = self.notes.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.say_note(id));
+    }
+
+    fn say_note(&mut self, id: PurseId) {
+        let Some(note) = self.notes.get(&id).cloned() else {
+            return;
+        };
+        let method = self.purse(id).map(|purse| purse.method).unwrap_or_default();
+        for frame in frames(id, method, &note) {
+            self.send(&Message::Purse(frame));
+        }
     }
 
     /// Sends what makes sense on a bound connection only.

@@ -53,6 +53,7 @@ use self::handshake::{Binding, Greeting};
 use self::provide::Failed;
 use super::flow::Flow;
 use super::pace::Backoff;
+use super::parts::Parts;
 use super::record::{PayerRecord, find};
 use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
@@ -95,6 +96,8 @@ pub struct PayerSession {
     nonsense: u16,
     /// That the user wants to be in the payee's room.
     wanted: Option<member::Wanted>,
+    /// What has come of what the payee's backend shows ours.
+    parts: Option<Parts>,
 }
 
 /// The connection.
@@ -179,6 +182,7 @@ impl PayerSession {
             now: Now::default(),
             nonsense: 0,
             wanted: None,
+            parts: None,
         }
     }
 
@@ -266,6 +270,7 @@ impl PayerSession {
             Message::Ready(ready) => self.on_ready(&ready),
             Message::PurseOk(ok) => self.on_purse_ok(ok.purse),
             Message::PurseRefused(refused) => self.on_purse_refused(refused.purse, refused.code),
+            Message::Purse(part) => self.on_purse_part(part),
             Message::Ack(ack) => self.on_ack(&ack),
             Message::Nack(nack) => self.on_nack(&nack),
             Message::Pause(pause) => self.on_peer_flow(pause.epoch, Some(pause.reason)),
@@ -282,7 +287,6 @@ impl PayerSession {
             Message::Tip(tip) => self.on_tip(tip),
             other @ (Message::Hello(_)
             | Message::Bind(_)
-            | Message::Purse(_)
             | Message::Tick(_)
             | Message::Agree(_)
             | Message::Decline(_)

@@ -9,13 +9,11 @@ use minicbor::bytes::ByteVec;
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Opened, PurseOffer, RefusalCode, Request};
 use crate::meter::PauseReason;
+use crate::session::parts::{Parts, frames};
 use crate::session::record::{Fate, PayerPurse, PurseState, method_name};
-use crate::session::{Event, Output};
+use crate::session::{Event, Misbehaviour, Output};
 use crate::units::{Msat, PurseId, RequestId, Seq};
 use crate::wire::{Message, Purse};
-
-/// The largest part of an opening in one message: a message less its frame, rounded down.
-const PART: usize = 15 * 1024;
 
 impl PayerSession {
     /// Opens a purse of at most `budget`.
@@ -125,22 +123,41 @@ impl PayerSession {
         live.offered(now);
         let Some(purse) = self.purse(id) else { return };
         let (method, opening) = (purse.method, Bytes::copy_from_slice(&purse.opening));
-        let of = opening.len().div_ceil(PART).max(1);
-        for part in 0..of {
-            let from = part.saturating_mul(PART);
-            let to = from.saturating_add(PART).min(opening.len());
-            let (Ok(part), Ok(of)) = (u16::try_from(part), u16::try_from(of)) else {
-                return;
-            };
-            let bytes = opening.slice(from.min(to)..to);
-            self.send(&Message::Purse(Purse {
-                purse: id,
-                part,
-                of,
-                method,
-                bytes,
-            }));
+        for frame in frames(id, method, &opening) {
+            self.send(&Message::Purse(frame));
         }
+    }
+
+    /// The payee's backend has something to show ours.
+    pub(super) fn on_purse_part(&mut self, part: Purse) {
+        let id = part.purse;
+        let listens = matches!(
+            self.phase,
+            Phase::Live(_) | Phase::Closing(_) | Phase::Releasing(_)
+        );
+        if !listens {
+            return;
+        }
+        let known = self.purse(id).map(|purse| (purse.method, purse.state));
+        if known.is_none_or(|(method, _)| method != part.method) {
+            return self.misbehaved(Misbehaviour::PurseParts);
+        }
+        let other = self.parts.as_ref().is_none_or(|parts| parts.purse() != id);
+        if other || part.part == 0 {
+            self.parts = Some(Parts::new(&part));
+        }
+        let Some(parts) = &mut self.parts else { return };
+        if !parts.add(part) {
+            self.parts = None;
+            return self.misbehaved(Misbehaviour::PurseParts);
+        }
+        let Some(bytes) = parts.joined() else { return };
+        self.parts = None;
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let request = record.common.request_id();
+        self.ask(id, request, Request::Note { bytes });
     }
 
     pub(super) fn on_purse_ok(&mut self, id: PurseId) {
