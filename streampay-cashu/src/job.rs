@@ -8,6 +8,7 @@ use streampay_core::units::PurseKey;
 use crate::codec::Undecodable;
 use crate::coin::{Coin, Seed};
 use crate::keysets::Keysets;
+use crate::locked::job::{LockedDone, LockedJob};
 
 /// Where a purse's money is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -170,6 +171,9 @@ pub(crate) enum Job {
         #[n(0)]
         mints: Vec<Place>,
     },
+    /// Of the methods with locked ecash.
+    #[n(7)]
+    Locked(#[n(0)] LockedJob),
 }
 
 /// The good end of an effect.
@@ -196,4 +200,7 @@ pub(crate) enum Done {
     /// A sum from the wallet's own ledger, in the unit.
     #[n(7)]
     Sum(#[n(0)] u64),
+    /// Of the methods with locked ecash.
+    #[n(8)]
+    Locked(#[n(0)] LockedDone),
 }

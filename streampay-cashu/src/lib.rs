@@ -26,18 +26,24 @@
 //! from the store and the wallet's file, not from the wallet's seed words alone. cdk spends them
 //! first.
 
+pub mod chain;
 mod codec;
 mod coin;
 mod fee;
 mod figures;
 mod job;
 mod keysets;
+mod locked;
 mod machine;
 mod params;
+mod params_locked;
 mod runner;
+pub mod verify;
 mod wire;
 
 pub use figures::{PurseFigures, purse_figures};
+pub use locked::{LockedMachine, LockedPolicy};
 pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
+pub use params_locked::LockedParams;
 pub use runner::{Runner, Wallets, redeeming_fee};

@@ -31,6 +31,9 @@ pub enum ParamsError {
     /// The list is longer than terms can carry.
     #[error("the mints' URLs are too long together: name fewer")]
     TooLong,
+    /// Locked for no time, for too long, or with a margin that leaves none of it.
+    #[error("the lock must last longer than its margin, at least 2 s and at most 30 days")]
+    Lock,
     /// Only `sat` for now.
     #[error("the only unit is sat")]
     Unit,

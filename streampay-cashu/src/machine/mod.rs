@@ -202,15 +202,20 @@ impl core::fmt::Debug for SwapMachine {
     }
 }
 
-const OUT_OF_ORDER: BackendError = BackendError::Fatal(RefusalCode::OutOfOrder);
+pub(crate) const OUT_OF_ORDER: BackendError = BackendError::Fatal(RefusalCode::OutOfOrder);
 
 /// Effects under way, so that a repeated request does not run one twice at the same time.
 #[derive(Debug, Default)]
-struct Running(BTreeSet<u64>);
+pub(crate) struct Running(BTreeSet<u64>);
 
 impl Running {
     /// The effect, unless it is under way.
-    fn start(&mut self, purse: PurseKey, id: u64, job: impl FnOnce() -> Job) -> Vec<Effect> {
+    pub(crate) fn start(
+        &mut self,
+        purse: PurseKey,
+        id: u64,
+        job: impl FnOnce() -> Job,
+    ) -> Vec<Effect> {
         if !self.0.insert(id) {
             return Vec::new();
         }
@@ -221,17 +226,21 @@ impl Running {
         }]
     }
 
-    fn ended(&mut self, id: u64) {
+    pub(crate) fn ended(&mut self, id: u64) {
         self.0.remove(&id);
     }
 
-    fn has(&self, id: u64) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn has(&self, id: u64) -> bool {
         self.0.contains(&id)
     }
 }
 
 /// An amount of the wallet's in the core's unit; beyond all bitcoin it is all bitcoin.
-fn msat(sat: u64) -> Msat {
+pub(crate) fn msat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap_or(Msat::MAX)
 }
 

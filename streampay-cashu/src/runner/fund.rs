@@ -14,6 +14,7 @@ use streampay_core::units::Msat;
 use super::outputs::Outputs;
 use super::swap::{Swapped, swap};
 use super::{NO_MINT, OWN_STORE, Runner, fault, keysets, random_seed};
+use crate::chain::STEP_PROOFS_MAX;
 use crate::coin::Coin;
 use crate::fee::{fee_of, split, token_amounts};
 use crate::figures::{self, LEFT};
@@ -31,9 +32,9 @@ impl Runner {
     pub(crate) async fn plan(
         &self,
         mints: &[Place],
-        tick: u64,
+        tick: Tick,
         limit: Limit,
-    ) -> Result<Done, BackendError> {
+    ) -> Result<Plan, BackendError> {
         let mut best: Option<(Arc<Wallet>, &Place, u64)> = None;
         for place in mints {
             let Ok(wallet) = self.wallet(place).await else {
@@ -42,7 +43,7 @@ impl Runner {
             let reserved = reserved(&wallet, place).await?;
             if !reserved.is_empty() {
                 let plan = draw(&wallet, place, reserved, tick, limit).await?;
-                return Ok(Done::Planned(plan));
+                return Ok(plan);
             }
             let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
             let balance = balance.to_u64();
@@ -66,7 +67,7 @@ impl Runner {
                 .is_ok()
             {
                 let plan = draw(&wallet, place, inputs, tick, limit).await?;
-                return Ok(Done::Planned(plan));
+                return Ok(plan);
             }
         }
         Err(BackendError::Transient)
@@ -88,7 +89,7 @@ async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof>, BackendE
 }
 
 /// Proofs for as many tokens as the wallet can pay for, at most `count`.
-async fn select(wallet: &Wallet, tick: u64, limit: Limit) -> Result<Vec<Proof>, BackendError> {
+async fn select(wallet: &Wallet, tick: Tick, limit: Limit) -> Result<Vec<Proof>, BackendError> {
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
     let token = token_of(&set, tick)?;
     let face: u64 = token.iter().sum();
@@ -123,16 +124,32 @@ pub async fn redeeming_fee(wallet: &Wallet, tick: Msat) -> Result<Msat, BackendE
     const SIZE: BackendError = BackendError::Fatal(RefusalCode::WrongAmount);
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
     let tick = whole_sat(tick).ok_or(SIZE)?;
-    let face: u64 = token_of(&set, tick)?.iter().sum();
+    let face: u64 = token_of(&set, Tick::Net(tick))?.iter().sum();
     Msat::from_sat(face.saturating_sub(tick)).map_err(|_| SIZE)
 }
 
-fn token_of(set: &KeySet, tick: u64) -> Result<Vec<u64>, BackendError> {
-    // A fee above the tick itself: half of the money would be the mint's.
-    token_amounts(tick, set.input_fee_ppk, &denominations(set), tick).ok_or(DEAR)
+/// What one tick's proofs come to, in the unit.
+#[derive(Clone, Copy)]
+pub(crate) enum Tick {
+    /// The tick, after the fee of redeeming them by themselves.
+    Net(u64),
+    /// The tick, before any fee: they are redeemed together with others.
+    Face(u64),
 }
 
-fn denominations(set: &KeySet) -> Vec<u64> {
+fn token_of(set: &KeySet, tick: Tick) -> Result<Vec<u64>, BackendError> {
+    let denominations = denominations(set);
+    match tick {
+        // A fee above the tick itself: half of the money would be the mint's.
+        Tick::Net(tick) => token_amounts(tick, set.input_fee_ppk, &denominations, tick),
+        Tick::Face(tick) => {
+            split(tick, &denominations).filter(|amounts| amounts.len() <= STEP_PROOFS_MAX)
+        }
+    }
+    .ok_or(DEAR)
+}
+
+pub(super) fn denominations(set: &KeySet) -> Vec<u64> {
     set.keys.iter().map(|(amount, _)| amount.to_u64()).collect()
 }
 
@@ -192,7 +209,7 @@ async fn draw(
     wallet: &Wallet,
     place: &Place,
     inputs: Vec<Proof>,
-    tick: u64,
+    tick: Tick,
     limit: Limit,
 ) -> Result<Plan, BackendError> {
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
@@ -266,7 +283,10 @@ pub(crate) async fn fund(
     funded(wallet, plan, &proofs, token_ys).await
 }
 
-async fn planned_inputs(wallet: &Wallet, plan: &Plan) -> Result<Vec<Proof>, BackendError> {
+pub(super) async fn planned_inputs(
+    wallet: &Wallet,
+    plan: &Plan,
+) -> Result<Vec<Proof>, BackendError> {
     let wanted: HashSet<_> = plan.inputs.iter().map(|y| **y).collect();
     let mut inputs = reserved(wallet, &plan.place).await?;
     inputs.retain(|proof| proof.y().is_ok_and(|y| wanted.contains(&y.to_bytes())));
@@ -330,7 +350,7 @@ async fn funded(
 }
 
 /// Inputs that somebody else spent leave the wallet, the others become spendable again.
-async fn forget_spent(wallet: &Wallet, plan: &Plan) -> Result<(), BackendError> {
+pub(super) async fn forget_spent(wallet: &Wallet, plan: &Plan) -> Result<(), BackendError> {
     let ys = planned_ys(plan)?;
     let states = super::outputs::states(wallet, ys.clone()).await?;
     let spent = ys.into_iter().zip(states);
@@ -343,7 +363,7 @@ async fn forget_spent(wallet: &Wallet, plan: &Plan) -> Result<(), BackendError> 
     freed.map_err(|_| OWN_STORE)
 }
 
-fn planned_ys(plan: &Plan) -> Result<Vec<PublicKey>, BackendError> {
+pub(super) fn planned_ys(plan: &Plan) -> Result<Vec<PublicKey>, BackendError> {
     let ys = plan.inputs.iter().map(|y| PublicKey::from_slice(&**y));
     ys.collect::<Result<_, _>>()
         .map_err(|_| BackendError::Unknown)

@@ -3,6 +3,7 @@
 mod fault;
 mod finish;
 mod fund;
+mod locked;
 mod outputs;
 mod swap;
 mod swap_in;
@@ -25,6 +26,7 @@ use crate::codec;
 use crate::coin::Seed;
 use crate::job::{Done, Job, Place};
 use crate::keysets::Keysets;
+use crate::locked::job::LockedJob;
 
 /// Where the embedder keeps his wallets.
 ///
@@ -38,7 +40,8 @@ pub trait Wallets: Send + Sync + 'static {
     async fn wallet(&self, mint: &MintUrl, unit: &CurrencyUnit) -> Option<Arc<Wallet>>;
 }
 
-/// Makes the calls of a [`SwapMachine`](crate::SwapMachine).
+/// Makes the calls of a [`SwapMachine`](crate::SwapMachine) and of a
+/// [`LockedMachine`](crate::LockedMachine).
 #[derive(Clone)]
 pub struct Runner {
     wallets: Arc<dyn Wallets>,
@@ -74,7 +77,8 @@ impl Runner {
                 budget,
             } => {
                 let limit = fund::Limit { count, budget };
-                self.plan(&mints, tick, limit).await
+                let plan = self.plan(&mints, fund::Tick::Net(tick), limit).await?;
+                Ok(Done::Planned(plan))
             }
             Job::Fund { plan, again } => {
                 let wallet = self.wallet(&plan.place).await?;
@@ -111,6 +115,7 @@ impl Runner {
                 }
                 Ok(Done::Sum(0))
             }
+            Job::Locked(job) => self.run_locked(job).await.map(Done::Locked),
         }
     }
 
@@ -158,7 +163,9 @@ const OWN_STORE: BackendError = BackendError::Unknown;
 /// What a job that ran out of time has become.
 const fn late(job: &Job) -> BackendError {
     match job {
-        Job::Fund { .. } | Job::SwapIn { .. } => BackendError::Unknown,
+        Job::Fund { .. }
+        | Job::SwapIn { .. }
+        | Job::Locked(LockedJob::Fund { .. } | LockedJob::Redeem { .. }) => BackendError::Unknown,
         _ => BackendError::Transient,
     }
 }

@@ -28,12 +28,13 @@ impl Outputs {
         amounts: &[u64],
     ) -> Result<Self, BackendError> {
         let keyset = wallet.keyset(keyset).await.map_err(fault::of_reading)?;
-        let premints = (0_u32..)
-            .zip(amounts)
-            .map(|(counter, amount)| premint(seed, keyset.id, counter, *amount))
-            .collect::<Result<_, _>>()
-            .map_err(|_| BackendError::Unknown)?;
+        let premints = premints(seed, keyset.id, amounts)?;
         Ok(Self { premints, keyset })
+    }
+
+    /// Outputs that were prepared elsewhere, all of `keyset`.
+    pub(crate) const fn of(premints: Vec<PreMint>, keyset: KeySet) -> Self {
+        Self { premints, keyset }
     }
 
     pub(crate) fn messages(&self) -> Vec<BlindedMessage> {
@@ -128,9 +129,26 @@ pub(crate) async fn states(
         .ok_or(BackendError::Transient)
 }
 
-fn premint(seed: &Seed, keyset: Id, counter: u32, amount: u64) -> Result<PreMint, Error> {
-    let secret = Secret::from_seed(seed.bytes(), keyset, counter)?;
-    let blinding = SecretKey::from_seed(seed.bytes(), keyset, counter)?;
+/// `amounts` in order, as NUT-13 does from counter 0 of `seed`.
+pub(crate) fn premints(
+    seed: &Seed,
+    keyset: Id,
+    amounts: &[u64],
+) -> Result<Vec<PreMint>, BackendError> {
+    (0_u32..)
+        .zip(amounts)
+        .map(|(counter, amount)| premint(seed, keyset, counter, *amount))
+        .collect::<Result<_, _>>()
+        .map_err(|_| BackendError::Unknown)
+}
+
+/// An output with this secret and blinding factor.
+pub(crate) fn premint_of(
+    secret: Secret,
+    blinding: SecretKey,
+    keyset: Id,
+    amount: u64,
+) -> Result<PreMint, Error> {
     let (blinded, r) = blind_message(secret.as_bytes(), Some(blinding))?;
     let amount = Amount::from(amount);
     Ok(PreMint {
@@ -140,4 +158,10 @@ fn premint(seed: &Seed, keyset: Id, counter: u32, amount: u64) -> Result<PreMint
         amount,
         derivation_index: None,
     })
+}
+
+fn premint(seed: &Seed, keyset: Id, counter: u32, amount: u64) -> Result<PreMint, Error> {
+    let secret = Secret::from_seed(seed.bytes(), keyset, counter)?;
+    let blinding = SecretKey::from_seed(seed.bytes(), keyset, counter)?;
+    premint_of(secret, blinding, keyset, amount)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdk::nuts::{PublicKey, State};
+use cdk::nuts::{Id, Proof, PublicKey, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
@@ -10,10 +10,10 @@ use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 use super::outputs::{Outputs, states};
 use super::swap::{Swapped, swap};
 use super::{OWN_STORE, fault, keysets};
-use crate::coin;
+use crate::coin::{self, Seed};
 use crate::fee;
 use crate::figures::{self, RECEIVED, RETURNED};
-use crate::job::{Done, SwapIn};
+use crate::job::{Done, Place, SwapIn};
 
 const MALFORMED: BackendError = BackendError::Rejected(RefusalCode::Malformed, Consumed::No);
 
@@ -22,29 +22,74 @@ pub(crate) async fn swap_in(
     job: &SwapIn,
     limit: Duration,
 ) -> Result<Done, BackendError> {
-    let keyset = job.keyset().map_err(|_| MALFORMED)?;
     let inputs = coin::to_proofs(&job.coins).map_err(|_| MALFORMED)?;
+    let fee = coin::sum(&job.coins).and_then(|sum| sum.checked_sub(job.net));
+    let into = Into {
+        place: &job.place,
+        seed: &job.seed,
+        keyset: job.keyset().map_err(|_| MALFORMED)?,
+        net: job.net,
+        fee: fee.unwrap_or_default(),
+        again: job.again,
+        own: job.own,
+    };
+    match swap_inputs(wallet, inputs, &into, limit).await? {
+        End::Ours => Ok(Done::Swapped),
+        End::SpentElsewhere => Ok(Done::SpentElsewhere),
+        End::OtherKeyset => Ok(Done::OtherKeysets(keysets(wallet, true).await?)),
+    }
+}
+
+/// What coins become.
+pub(crate) struct Into<'a> {
+    pub(crate) place: &'a Place,
+    /// Root of the outputs; every run has the same outputs.
+    pub(crate) seed: &'a Seed,
+    pub(crate) keyset: Id,
+    /// What the outputs come to, in the unit.
+    pub(crate) net: u64,
+    pub(crate) fee: u64,
+    /// True where it may have reached the mint before.
+    pub(crate) again: bool,
+    /// True for the payer's own coins coming back, false for a payment.
+    pub(crate) own: bool,
+}
+
+/// How it ended.
+pub(crate) enum End {
+    Ours,
+    SpentElsewhere,
+    OtherKeyset,
+}
+
+pub(crate) async fn swap_inputs(
+    wallet: &Wallet,
+    inputs: Vec<Proof>,
+    into: &Into<'_>,
+    limit: Duration,
+) -> Result<End, BackendError> {
     let input_ys: Vec<_> = inputs.iter().filter_map(|input| input.y().ok()).collect();
-    let set = wallet.keyset(keyset).await.map_err(fault::of_reading)?;
+    let set = wallet
+        .keyset(into.keyset)
+        .await
+        .map_err(fault::of_reading)?;
     let denominations: Vec<u64> = set.keys.iter().map(|(amount, _)| amount.to_u64()).collect();
-    let amounts = fee::split(job.net, &denominations).ok_or(MALFORMED)?;
-    let outputs = Outputs::derive(wallet, &job.seed, keyset, &amounts).await?;
+    let amounts = fee::split(into.net, &denominations).ok_or(MALFORMED)?;
+    let outputs = Outputs::derive(wallet, into.seed, into.keyset, &amounts).await?;
     let ys = outputs.ys()?;
 
     let stored = wallet.localstore.get_proofs_by_ys(ys.clone()).await;
     if !stored.map_err(|_| OWN_STORE)?.is_empty() {
         // An earlier run got as far as the wallet, which may have spent some since.
-        note(wallet, job, &ys, &input_ys).await?;
-        return Ok(Done::Swapped);
+        note(wallet, into, &ys, &input_ys).await?;
+        return Ok(End::Ours);
     }
-    let (proofs, before) = match swap(wallet, inputs, &outputs, job.again, limit).await? {
+    let (proofs, before) = match swap(wallet, inputs, &outputs, into.again, limit).await? {
         Swapped::Ours { proofs, before } => (proofs, before),
-        Swapped::SpentElsewhere => return Ok(Done::SpentElsewhere),
-        Swapped::OtherKeyset => {
-            return Ok(Done::OtherKeysets(keysets(wallet, true).await?));
-        }
+        Swapped::SpentElsewhere => return Ok(End::SpentElsewhere),
+        Swapped::OtherKeyset => return Ok(End::OtherKeyset),
     };
-    let keep = if before || job.again {
+    let keep = if before || into.again {
         unspent(wallet, &ys).await?
     } else {
         vec![true; proofs.len()]
@@ -60,46 +105,45 @@ pub(crate) async fn swap_in(
                 State::Unspent,
                 wallet.unit.clone(),
                 None,
-                Some(job.place.operation()),
+                Some(into.place.operation()),
             )
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| BackendError::Unknown)?;
-    let removed = if job.own {
+    let removed = if into.own {
         input_ys.clone()
     } else {
         Vec::new()
     };
     let update = wallet.localstore.update_proofs(added, removed).await;
     update.map_err(|_| OWN_STORE)?;
-    note(wallet, job, &ys, &input_ys).await?;
-    Ok(Done::Swapped)
+    note(wallet, into, &ys, &input_ys).await?;
+    Ok(End::Ours)
 }
 
 /// An output that is spent already was in the wallet before and must not come back.
-async fn unspent(wallet: &Wallet, ys: &[PublicKey]) -> Result<Vec<bool>, BackendError> {
+pub(crate) async fn unspent(wallet: &Wallet, ys: &[PublicKey]) -> Result<Vec<bool>, BackendError> {
     let states = states(wallet, ys.to_vec()).await?;
     Ok(states.iter().map(|state| *state != State::Spent).collect())
 }
 
 async fn note(
     wallet: &Wallet,
-    job: &SwapIn,
+    into: &Into<'_>,
     ys: &[PublicKey],
     input_ys: &[PublicKey],
 ) -> Result<(), BackendError> {
-    let fee = coin::sum(&job.coins).and_then(|sum| sum.checked_sub(job.net));
-    let (kind, ys) = if job.own {
+    let (kind, ys) = if into.own {
         (RETURNED, input_ys)
     } else {
         (RECEIVED, ys)
     };
     figures::note(
         wallet,
-        job.place.operation(),
+        into.place.operation(),
         kind,
-        job.net,
-        fee.unwrap_or_default(),
+        into.net,
+        into.fee,
         ys.to_vec(),
     )
     .await

@@ -6,9 +6,7 @@ use alloc::vec::Vec;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Clock, EffectRunner, StoreWriter};
-use crate::backend::{
-    Answer, BackendError, BackendMachine, EffectResult, RefusalCode, Request,
-};
+use crate::backend::{Answer, BackendError, BackendMachine, EffectResult, RefusalCode, Request};
 use crate::store::{Key, StoreError, node_prefix, purse_prefix, session_of};
 use crate::units::{PurseId, PurseKey, RequestId, SessionId, Unix};
 

@@ -1,0 +1,281 @@
+//! Effects of locked ecash, as the machine writes and the runner reads them.
+
+use cdk::nuts::{PublicKey, SecretKey};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+use super::drain::Batch;
+use crate::chain::{Funded, Funding};
+use crate::codec::Undecodable;
+use crate::coin::Seed;
+use crate::job::{Place, Plan};
+use crate::keysets::Keysets;
+
+/// A funding and the key that its proofs name as receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Locked {
+    #[n(0)]
+    pub(crate) funding: Funding,
+    #[n(1)]
+    receiver: ByteArray<33>,
+}
+
+impl Locked {
+    pub(crate) fn new(funding: Funding, receiver: PublicKey) -> Self {
+        Self {
+            funding,
+            receiver: receiver.to_bytes().into(),
+        }
+    }
+
+    pub(crate) fn funded(&self) -> Result<Funded, Undecodable> {
+        let receiver = PublicKey::from_slice(&*self.receiver).map_err(|_| Undecodable)?;
+        let funding = self.funding.clone();
+        funding.with_receiver(receiver).ok_or(Undecodable)
+    }
+}
+
+/// 32 bytes that are as good as money.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub(crate) struct Secret32(#[n(0)] ByteArray<32>);
+
+impl Secret32 {
+    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn key(&self) -> Result<SecretKey, Undecodable> {
+        SecretKey::from_slice(&*self.0).map_err(|_| Undecodable)
+    }
+}
+
+impl core::fmt::Debug for Secret32 {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secret32(..)")
+    }
+}
+
+impl Drop for Secret32 {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut *self.0);
+    }
+}
+
+/// What a purse is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Agreed {
+    /// `cashu-chain`, else `cashu-p2pk`.
+    #[n(0)]
+    pub(crate) chain: bool,
+    #[n(1)]
+    pub(crate) lock_s: u64,
+    #[n(2)]
+    pub(crate) margin_s: u64,
+    #[n(3)]
+    pub(crate) max_fee_ppk: u64,
+}
+
+/// Who spends, by what right.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Right {
+    /// The payee: with its key, and the preimage of a step from which it derives the older ones.
+    #[n(0)]
+    Receive {
+        #[n(0)]
+        key: Secret32,
+        #[n(1)]
+        step: u64,
+        #[n(2)]
+        preimage: Option<Secret32>,
+    },
+    /// The payer: with the payee's signatures and its own preimages.
+    #[n(1)]
+    Release {
+        #[n(0)]
+        release: ByteVec,
+        #[n(1)]
+        top: Secret32,
+    },
+    /// The payer, after the locktime: with its refund key.
+    #[n(2)]
+    Refund {
+        #[n(0)]
+        key: Secret32,
+    },
+}
+
+impl Right {
+    pub(crate) const fn is_payer(&self) -> bool {
+        matches!(self, Self::Release { .. } | Self::Refund { .. })
+    }
+}
+
+/// The body of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum LockedJob {
+    /// Payer: reserve money in a wallet, draw the purse's seed, learn the mint's time.
+    #[n(0)]
+    Plan {
+        #[n(0)]
+        mints: Vec<Place>,
+        #[n(1)]
+        step: u64,
+        #[n(2)]
+        count: u64,
+        #[n(3)]
+        budget: u64,
+        #[n(4)]
+        agreed: Agreed,
+    },
+    /// Payer: swap what is reserved into locked proofs.
+    #[n(1)]
+    Fund {
+        #[n(0)]
+        plan: Plan,
+        /// Without its pieces.
+        #[n(1)]
+        locked: Locked,
+        #[n(2)]
+        again: bool,
+        /// By the mint's clock: later it is planned anew.
+        #[n(3)]
+        latest: u64,
+    },
+    /// Payee: check an opening, and draw the purse's seed.
+    #[n(2)]
+    Verify {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        locked: Locked,
+        #[n(2)]
+        agreed: Agreed,
+    },
+    /// Either: learn the mint's time, and which proofs from a number on are spent.
+    #[n(3)]
+    Check {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        locked: Locked,
+        #[n(2)]
+        from: u64,
+    },
+    /// Either: swap locked proofs into the wallet.
+    #[n(4)]
+    Redeem {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        locked: Locked,
+        #[n(2)]
+        batch: Batch,
+        /// The proofs' own bytes, in the batch's order.
+        #[n(3)]
+        pieces: ByteVec,
+        #[n(4)]
+        right: Right,
+        #[n(5)]
+        seed: Seed,
+        /// True where it may have reached the mint before: look first, then swap.
+        #[n(6)]
+        again: bool,
+    },
+    /// Payee: sign the rest over to the payer.
+    #[n(5)]
+    Sign {
+        #[n(0)]
+        locked: Locked,
+        #[n(1)]
+        from: u64,
+        #[n(2)]
+        key: Secret32,
+    },
+    /// Payer: check the payee's signatures.
+    #[n(6)]
+    CheckRelease {
+        #[n(0)]
+        locked: Locked,
+        #[n(1)]
+        release: ByteVec,
+    },
+    /// Payee, `cashu-p2pk`: check the proofs of one step.
+    #[n(7)]
+    VerifyStep {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        locked: Locked,
+        #[n(2)]
+        step: u64,
+        #[n(3)]
+        pieces: ByteVec,
+        #[n(4)]
+        agreed: Agreed,
+    },
+    /// Either: what the wallet's ledger says came home from this purse.
+    #[n(8)]
+    Ledger {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        payer: bool,
+    },
+}
+
+/// The good end of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum LockedDone {
+    #[n(0)]
+    Planned {
+        #[n(0)]
+        plan: Plan,
+        #[n(1)]
+        time_s: u64,
+        #[n(2)]
+        ppk: u64,
+    },
+    /// The proofs' own bytes, in order.
+    #[n(1)]
+    Funded(#[n(0)] ByteVec),
+    /// The plan cannot be carried out any more, and nothing happened: plan again.
+    #[n(2)]
+    PlanAgain,
+    #[n(3)]
+    Verified {
+        #[n(0)]
+        time_s: u64,
+        #[n(1)]
+        ppk: u64,
+        #[n(2)]
+        keysets: Keysets,
+        #[n(3)]
+        seed: Seed,
+    },
+    #[n(4)]
+    Checked {
+        #[n(0)]
+        time_s: u64,
+        #[n(1)]
+        spent: Vec<u64>,
+    },
+    #[n(5)]
+    Swapped,
+    /// These of the batch were spent by somebody else.
+    #[n(6)]
+    SomeSpent(#[n(0)] Vec<u64>),
+    /// The mint does not take the outputs' keyset any more; it has these.
+    #[n(7)]
+    OtherKeysets(#[n(0)] Keysets),
+    #[n(8)]
+    Signed(#[n(0)] ByteVec),
+    #[n(9)]
+    Good,
+    #[n(10)]
+    Sum(#[n(0)] u64),
+}

@@ -1,0 +1,344 @@
+//! The machine of the methods with locked ecash, `cashu-chain` and `cashu-p2pk`: all purses of
+//! this node, payer's and payee's.
+//!
+//! ```text
+//! payer   Open --> Planning --plan--> Funding --swap--> Open --Pay: the next preimage
+//!                     ^                  |                |
+//!                     +--plan is stale---+                | Release
+//!                                                         v
+//!                     payee's release, else the locktime: the rest comes home --> Released
+//!
+//! payee   Accept --verify--> open: Receive, a hash a tick --Settle--> the rest is signed over,
+//!                              | 64 ticks, exposure, margin           what was paid is redeemed
+//!                              +--> a batch is redeemed
+//! ```
+//!
+//! A tick calls no mint. The mint is asked at the opening (keys, time, NUT-07), for a redemption,
+//! and for its time again after a restart or where wall and monotonic clock part.
+//!
+//! - A preimage that was shown cannot be taken back before the locktime. A tick that was refused is
+//!   shown again with the same preimage: what is paid grows with the newest preimage alone. So
+//!   `Reclaim` is answered at once, and no other purse of the session pays while a refused preimage
+//!   has not been shown again.
+//! - No tick is credited or shown from the margin before the locktime on, by the mint's clock.
+//! - Steps are redeemed in ascending order, the rest is released only above the durable closing
+//!   cumulative, and a refund's witness has no preimage.
+
+pub(crate) mod clock;
+pub(crate) mod drain;
+pub(crate) mod job;
+mod payee;
+mod payer;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use streampay_core::backend::{
+    Answer, BackendError, BackendMachine, EffectResult, Outcome, RefusalCode, Request,
+    RestoredPurse,
+};
+use streampay_core::units::{Msat, Now, PurseKey, RequestId, Unix};
+
+use self::job::{LockedDone, LockedJob};
+use self::payee::PayeePurse;
+use self::payer::PayerPurse;
+use self::record::{Meta, Records};
+use crate::chain::{PIECE, PROOFS_MAX, ReceiverKey, STEPS_MAX};
+use crate::codec;
+use crate::job::{Done, Job};
+use crate::machine::OUT_OF_ORDER;
+
+/// For how long after the locktime a keyset must live on, in seconds: the payer's time to come
+/// back.
+pub(crate) const REFUND_WINDOW_S: u64 = 24 * 3600;
+/// How long after the locktime the payer asks for its refund, in seconds: the mint's clock is
+/// known to a few.
+const REFUND_AFTER_S: u64 = 5;
+/// When a mint that did not answer is asked again, in seconds.
+const RETRY_S: u64 = 30;
+/// By how much the payer's and the payee's reading of the mint's clock may differ, in seconds.
+pub(crate) const CLOCK_SLACK_S: u64 = 600;
+
+/// What this node wants of its purses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockedPolicy {
+    /// Payer: the most steps of a purse. More steps, fewer openings; all of them are locked at
+    /// once.
+    pub steps_max: u64,
+    /// Payer: the longest lock that it agrees to, in seconds.
+    pub lock_s_max: u64,
+    /// Payee: how many credited ticks make it redeem.
+    pub redeem_ticks: u64,
+    /// Payee: the most that may be credited and not redeemed before it redeems, at one mint in one
+    /// purse.
+    pub exposure: Msat,
+    /// Payee: openings that are being checked at the same time, over all sessions.
+    pub checking_max: usize,
+}
+
+impl Default for LockedPolicy {
+    fn default() -> Self {
+        Self {
+            steps_max: 256,
+            lock_s_max: 24 * 3600,
+            redeem_ticks: 64,
+            exposure: Msat::MAX,
+            checking_max: 16,
+        }
+    }
+}
+
+/// The sync machine of one method with locked ecash, both roles. Its effects are for a
+/// [`Runner`](crate::Runner).
+pub struct LockedMachine {
+    chain: bool,
+    policy: LockedPolicy,
+    receiver: Option<ReceiverKey>,
+    purses: BTreeMap<PurseKey, Purse>,
+}
+
+enum Purse {
+    Payer(Box<PayerPurse>),
+    Payee(Box<PayeePurse>),
+}
+
+impl LockedMachine {
+    /// The method of streams: a step of a hash chain a tick.
+    pub const CHAIN: &'static str = "cashu-chain";
+    /// The method of single payments, and of mints without NUT-14: a locked token a tick.
+    pub const P2PK: &'static str = "cashu-p2pk";
+    /// What amounts due are rounded up to.
+    pub const QUANTUM: Msat = crate::SwapMachine::QUANTUM;
+
+    /// The machine of [`CHAIN`](Self::CHAIN). `receiver` is the payee's key; a payer needs none.
+    #[must_use]
+    pub const fn chain(policy: LockedPolicy, receiver: Option<ReceiverKey>) -> Self {
+        Self {
+            chain: true,
+            policy,
+            receiver,
+            purses: BTreeMap::new(),
+        }
+    }
+
+    /// The machine of [`P2PK`](Self::P2PK). `receiver` is the payee's key; a payer needs none.
+    #[must_use]
+    pub const fn p2pk(policy: LockedPolicy, receiver: Option<ReceiverKey>) -> Self {
+        Self {
+            chain: false,
+            policy,
+            receiver,
+            purses: BTreeMap::new(),
+        }
+    }
+
+    fn open(&mut self, now: Now, key: PurseKey, request: Request) -> Answer {
+        match request {
+            Request::Open {
+                offer,
+                capacity,
+                budget,
+            } => {
+                let steps_max = self.policy.steps_max.clamp(1, STEPS_MAX.min(PROOFS_MAX));
+                let limits = payer::Limits {
+                    capacity: capacity.min(budget),
+                    budget,
+                    steps_max,
+                    lock_s_max: self.policy.lock_s_max,
+                };
+                match PayerPurse::open(key, self.chain, &offer, limits) {
+                    Ok((purse, answer)) => {
+                        self.purses.insert(key, Purse::Payer(Box::new(purse)));
+                        answer
+                    }
+                    Err(code) => Answer::failed(BackendError::Fatal(code)),
+                }
+            }
+            Request::Accept { offer, opening } => {
+                let checking = self.purses.values().filter(|purse| match purse {
+                    Purse::Payee(payee) => payee.is_checking(),
+                    Purse::Payer(_) => false,
+                });
+                if checking.count() >= self.policy.checking_max {
+                    return Answer::failed(BackendError::Transient);
+                }
+                let receiver = self.receiver.as_ref();
+                let accepted =
+                    PayeePurse::accept(key, self.chain, self.policy, receiver, &offer, &opening);
+                match accepted {
+                    Ok((purse, answer)) => {
+                        self.purses.insert(key, Purse::Payee(Box::new(purse)));
+                        answer
+                    }
+                    Err(error) => Answer::failed(error),
+                }
+            }
+            // A purse that never was has nothing to give back.
+            Request::Release => Answer::outcome(Outcome::Released {
+                refunded: Msat::ZERO,
+            }),
+            Request::Settle => Answer::outcome(Outcome::Settled {
+                settled: Msat::ZERO,
+            }),
+            Request::Note { .. } => Answer::default(),
+            _ => {
+                let _ = now;
+                Answer::failed(OUT_OF_ORDER)
+            }
+        }
+    }
+
+    /// True where a purse of the same session has a preimage out that was refused, and that has
+    /// not been shown again: its payee may have it all the same.
+    fn owes_elsewhere(&self, key: PurseKey) -> bool {
+        let first = PurseKey {
+            purse: streampay_core::units::PurseId(0),
+            ..key
+        };
+        let last = PurseKey {
+            purse: streampay_core::units::PurseId(u32::MAX),
+            ..key
+        };
+        let mut others = self.purses.range(first..=last);
+        others.any(|(of, purse)| match purse {
+            Purse::Payer(payer) => *of != key && payer.is_disowned(),
+            Purse::Payee(_) => false,
+        })
+    }
+
+    fn tidy(&mut self, key: PurseKey) {
+        let gone = match self.purses.get(&key) {
+            Some(Purse::Payer(payer)) => payer.is_gone(),
+            Some(Purse::Payee(payee)) => payee.is_gone(),
+            None => false,
+        };
+        if gone {
+            self.purses.remove(&key);
+        }
+    }
+}
+
+impl BackendMachine for LockedMachine {
+    fn method(&self) -> &'static str {
+        if self.chain { Self::CHAIN } else { Self::P2PK }
+    }
+
+    fn request(&mut self, now: Now, purse: PurseKey, _: RequestId, request: Request) -> Answer {
+        if matches!(request, Request::Pay { .. }) && self.owes_elsewhere(purse) {
+            return Answer::failed(OUT_OF_ORDER);
+        }
+        let answer = match self.purses.get_mut(&purse) {
+            Some(Purse::Payer(payer)) => payer.request(now, request),
+            Some(Purse::Payee(payee)) => payee.request(now, request),
+            None => self.open(now, purse, request),
+        };
+        self.tidy(purse);
+        answer
+    }
+
+    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
+        let done = result.result.and_then(|body| {
+            codec::decode::<Done>(&body, usize::MAX).map_err(|_| BackendError::Unknown)
+        });
+        let id = result.id.0;
+        let answer = match self.purses.get_mut(&result.purse) {
+            Some(Purse::Payer(payer)) => payer.effect_done(now, id, done),
+            Some(Purse::Payee(payee)) => payee.effect_done(now, id, locked(done)),
+            None => return Answer::default(),
+        };
+        self.tidy(result.purse);
+        answer
+    }
+
+    fn restore_node(&mut self, _: RestoredPurse) {}
+
+    fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
+        let Ok(mut records) = Records::read(&records) else {
+            return Answer::failed(BackendError::Fatal(RefusalCode::Malformed));
+        };
+        let (restored, answer) = match records.meta.take() {
+            Some(Meta::Payer(meta)) => {
+                let (payer, answer) = PayerPurse::restore(purse, meta, records);
+                (Purse::Payer(Box::new(payer)), answer)
+            }
+            Some(Meta::Payee(meta)) => {
+                match PayeePurse::restore(purse, self.policy, meta, records) {
+                    Some((payee, answer)) => (Purse::Payee(Box::new(payee)), answer),
+                    None => return Answer::failed(BackendError::Fatal(RefusalCode::Malformed)),
+                }
+            }
+            None => return Answer::default(),
+        };
+        self.purses.insert(purse, restored);
+        answer
+    }
+
+    fn wake_at(&self, purse: PurseKey) -> Option<Unix> {
+        match self.purses.get(&purse)? {
+            Purse::Payer(payer) => payer.wake_at(),
+            Purse::Payee(payee) => payee.wake_at(),
+        }
+    }
+
+    fn wake(&mut self, now: Now, purse: PurseKey) -> Answer {
+        match self.purses.get_mut(&purse) {
+            Some(Purse::Payer(payer)) => payer.wake(now),
+            Some(Purse::Payee(payee)) => payee.wake(now),
+            None => Answer::default(),
+        }
+    }
+
+    fn forget(&mut self, purse: PurseKey) {
+        self.purses.remove(&purse);
+    }
+}
+
+impl core::fmt::Debug for LockedMachine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("LockedMachine")
+            .field("method", &self.method())
+            .field("policy", &self.policy)
+            .field("purses", &self.purses.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A result of this method's own; another is as good as none.
+fn locked(done: Result<Done, BackendError>) -> Result<LockedDone, BackendError> {
+    match done? {
+        Done::Locked(done) => Ok(done),
+        _ => Err(BackendError::Unknown),
+    }
+}
+
+const fn job(job: LockedJob) -> Job {
+    Job::Locked(job)
+}
+
+fn merge(mut first: Answer, then: Answer) -> Answer {
+    first.delta.merge(then.delta);
+    first.effects.extend(then.effects);
+    first.outcome = then.outcome.or(first.outcome);
+    first.note = then.note.or(first.note);
+    first
+}
+
+/// The proofs' own bytes of these numbers, one after the other.
+fn pieces_of(all: &[u8], numbers: &[u64]) -> Option<Vec<u8>> {
+    let pieces = numbers.iter().map(|number| {
+        let from = usize::try_from(*number).ok()?.checked_mul(PIECE)?;
+        all.get(from..from.checked_add(PIECE)?)
+    });
+    Some(pieces.collect::<Option<Vec<_>>>()?.concat())
+}
+
+/// A step's number for a cumulative amount that is a whole number of steps.
+fn whole_steps(cumulative: Msat, step: u64) -> Option<u64> {
+    let step_msat = step.checked_mul(1000)?;
+    let whole = cumulative.msat().checked_rem(step_msat)? == 0;
+    let steps = cumulative.msat().checked_div(step_msat)?;
+    (whole && steps > 0).then_some(steps)
+}

@@ -1,0 +1,329 @@
+//! A payee's purse of locked ecash: checked once, credited with a hash a tick, redeemed in batches.
+
+mod redeem;
+mod ticks;
+
+use minicbor::bytes::ByteArray;
+use streampay_core::backend::{
+    Answer, BackendError, Consumed, Effect, Outcome, PurseOffer, RefusalCode, Request,
+};
+use streampay_core::store::ChangeSet;
+use streampay_core::units::{Msat, Now, PurseKey, Unix};
+
+use super::clock::MintClock;
+use super::drain::Drain;
+use super::job::{Agreed, Locked, LockedDone, LockedJob, Secret32};
+use super::record::{self, Credited, Meta, PayeeMeta, Records};
+use super::{LockedMachine, LockedPolicy, job};
+use crate::chain::{Funded, Funding, FundingError, PurseKeys, ReceiverKey, first_proof};
+use crate::coin::Seed;
+use crate::job::Place;
+use crate::keysets::Keysets;
+use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
+use crate::params_locked::LockedParams;
+
+const VERIFY: u64 = 1;
+const CHECK: u64 = 2;
+const SIGN: u64 = 3;
+const LEDGER: u64 = 4;
+const STEP: u64 = 5;
+/// Batch n is effect `DRAIN + n`.
+const DRAIN: u64 = 256;
+
+pub(super) struct PayeePurse {
+    key: PurseKey,
+    policy: LockedPolicy,
+    meta: PayeeMeta,
+    locked: Locked,
+    funded: Funded,
+    /// SHA-256 of the opening; none after a restart.
+    opening: [u8; 32],
+    stage: Stage,
+    /// Proofs of paid steps that the funding does not carry.
+    pieces: Vec<u8>,
+    credited: Credited,
+    drain: Drain,
+    release: Option<Vec<u8>>,
+    running: Running,
+    clock: Option<MintClock>,
+    /// True where the mint was asked, since the start, that nothing from the next step on is spent.
+    checked: bool,
+    /// A tick that waits for the mint or for its check.
+    waiting: Option<Waiting>,
+    /// Everything credited is to be redeemed, whatever it wastes.
+    redeem_all: bool,
+    retry_at: Option<Unix>,
+}
+
+/// A tick that cannot be decided on the spot.
+#[derive(Clone)]
+struct Waiting {
+    seq: u64,
+    step: u64,
+    payload: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Being checked; nothing is durable yet.
+    Checking,
+    Open,
+    /// It was refused: the machine forgets it.
+    Gone,
+}
+
+impl PayeePurse {
+    pub(super) fn accept(
+        key: PurseKey,
+        chain: bool,
+        policy: LockedPolicy,
+        receiver: Option<&ReceiverKey>,
+        offer: &PurseOffer,
+        opening: &[u8],
+    ) -> Result<(Self, Answer), BackendError> {
+        let own = |code| BackendError::Fatal(code);
+        let params =
+            LockedParams::decode(&offer.params).map_err(|_| own(RefusalCode::Malformed))?;
+        let step = whole_sat(offer.tick).ok_or_else(|| own(RefusalCode::WrongAmount))?;
+        let root = receiver
+            .filter(|receiver| params.receiver() == Ok(receiver.public()))
+            .ok_or_else(|| own(RefusalCode::NoCommonMethod))?;
+        let keys = PurseKeys {
+            payer: offer.payer_key,
+            payee: offer.payee_key,
+            purse: key,
+        };
+        let secret = root
+            .of_purse(&keys)
+            .ok_or_else(|| own(RefusalCode::Other))?;
+        let funding = Funding::decode(key, opening).map_err(|error| {
+            refused(match error {
+                FundingError::WrongPurse => RefusalCode::WrongSession,
+                _ => RefusalCode::Malformed,
+            })
+        })?;
+        let mut at_mint = (params.mints().iter())
+            .filter(|mint| mint.url() == funding.mint)
+            .peekable();
+        if at_mint.peek().is_none() {
+            return Err(refused(RefusalCode::WrongMint));
+        }
+        if !at_mint.any(|mint| mint.unit() == funding.unit) {
+            return Err(refused(RefusalCode::WrongUnit));
+        }
+        if funding.is_chain() != chain {
+            return Err(refused(RefusalCode::WrongLock));
+        }
+        if funding.step() != Some(step) {
+            return Err(refused(RefusalCode::WrongAmount));
+        }
+        let place = Place::new(key, &funding.mint, &funding.unit);
+        let receiver = secret.public_key();
+        let locked = Locked::new(funding.clone(), receiver);
+        let funded = funding.with_receiver(receiver);
+        let funded = funded.ok_or_else(|| refused(RefusalCode::Malformed))?;
+        let meta = PayeeMeta {
+            agreed: Agreed {
+                chain,
+                lock_s: params.lock_s(),
+                margin_s: params.margin_s(),
+                max_fee_ppk: params.max_fee_ppk(),
+            },
+            step,
+            place,
+            key: Secret32::new(secret.to_secret_bytes()),
+            ppk: 0,
+            keysets: Keysets::default(),
+            seed: Seed::new([0; 64]),
+            closed: false,
+            settled: None,
+        };
+        let digest = digest(opening);
+        let mut purse = Self::new(key, policy, meta, (locked, funded), digest, Stage::Checking);
+        let answer = Answer {
+            effects: purse.verify(),
+            ..Answer::default()
+        };
+        Ok((purse, answer))
+    }
+
+    fn new(
+        key: PurseKey,
+        policy: LockedPolicy,
+        meta: PayeeMeta,
+        (locked, funded): (Locked, Funded),
+        opening: [u8; 32],
+        stage: Stage,
+    ) -> Self {
+        Self {
+            key,
+            policy,
+            meta,
+            locked,
+            funded,
+            opening,
+            stage,
+            pieces: Vec::new(),
+            credited: Credited::default(),
+            drain: Drain::default(),
+            release: None,
+            running: Running::default(),
+            clock: None,
+            checked: false,
+            waiting: None,
+            redeem_all: false,
+            retry_at: None,
+        }
+    }
+
+    pub(super) fn restore(
+        key: PurseKey,
+        policy: LockedPolicy,
+        meta: PayeeMeta,
+        records: Records,
+    ) -> Option<(Self, Answer)> {
+        let locked = records.locked?;
+        let funded = locked.funded().ok()?;
+        let opening = digest(&locked.funding.encode());
+        let mut purse = Self::new(key, policy, meta, (locked, funded), opening, Stage::Open);
+        purse.pieces = records.pieces;
+        purse.credited = records.credited;
+        purse.drain = records.drain;
+        purse.release = records.release;
+        let answer = Answer {
+            effects: purse.drain_effect(true),
+            // A payer that comes back may have missed it.
+            note: purse.release.clone().map(Into::into),
+            ..Answer::default()
+        };
+        Some((purse, answer))
+    }
+
+    pub(super) fn is_checking(&self) -> bool {
+        self.stage == Stage::Checking
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.stage == Stage::Gone
+    }
+
+    pub(super) fn request(&mut self, now: Now, request: Request) -> Answer {
+        match request {
+            Request::Accept { opening, .. } => self.accept_again(&opening),
+            Request::Receive {
+                seq,
+                amount,
+                cumulative,
+                payload,
+            } => self.receive(now, seq, (amount, cumulative), &payload),
+            Request::Settle => self.settle(now),
+            _ => Answer::failed(OUT_OF_ORDER),
+        }
+    }
+
+    fn accept_again(&mut self, opening: &[u8]) -> Answer {
+        if digest(opening) != self.opening {
+            return Answer::failed(refused(RefusalCode::OutOfOrder));
+        }
+        match self.stage {
+            Stage::Checking => Answer {
+                effects: self.verify(),
+                ..Answer::default()
+            },
+            Stage::Open | Stage::Gone => self.accepted(),
+        }
+    }
+
+    fn verify(&mut self) -> Vec<Effect> {
+        let verify = LockedJob::Verify {
+            place: self.meta.place.clone(),
+            locked: self.locked.clone(),
+            agreed: self.meta.agreed,
+        };
+        self.running.start(self.key, VERIFY, || job(verify))
+    }
+
+    fn accepted(&self) -> Answer {
+        let capacity = self.meta.step.saturating_mul(self.locked.funding.steps);
+        Answer::outcome(Outcome::Accepted {
+            capacity: msat(capacity),
+            quantum: LockedMachine::QUANTUM,
+        })
+    }
+
+    pub(super) fn effect_done(
+        &mut self,
+        now: Now,
+        id: u64,
+        done: Result<LockedDone, BackendError>,
+    ) -> Answer {
+        self.running.ended(id);
+        match (id, done) {
+            (VERIFY, done) => self.verified(now, done),
+            (CHECK, done) => self.mint_checked(now, done),
+            (SIGN, Ok(LockedDone::Signed(release))) => self.signed(now, release.into()),
+            (STEP, done) => self.step_verified(now, done),
+            (LEDGER, Ok(LockedDone::Sum(settled))) => self.settled(settled),
+            (SIGN | LEDGER, done) => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
+            (id, done) => match id.checked_sub(DRAIN) {
+                Some(no) => self.drained(now, no, done),
+                None => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
+            },
+        }
+    }
+
+    fn verified(&mut self, now: Now, done: Result<LockedDone, BackendError>) -> Answer {
+        if self.stage != Stage::Checking {
+            return Answer::default();
+        }
+        match done {
+            Ok(LockedDone::Verified {
+                time_s,
+                ppk,
+                keysets,
+                seed,
+            }) => {
+                self.clock = Some(MintClock::new(time_s, now));
+                self.checked = true;
+                self.stage = Stage::Open;
+                (self.meta.ppk, self.meta.keysets, self.meta.seed) = (ppk, keysets, seed);
+                let mut answer = self.accepted();
+                self.put_meta(&mut answer.delta);
+                record::put_locked(&mut answer.delta, &self.locked);
+                answer
+            }
+            Ok(_) => Answer::failed(BackendError::Unknown),
+            Err(error) => {
+                // Nothing of it is kept: shown again, it is checked again.
+                self.stage = Stage::Gone;
+                Answer::failed(error)
+            }
+        }
+    }
+
+    fn put_meta(&self, delta: &mut ChangeSet) {
+        record::put_meta(delta, &Meta::Payee(self.meta.clone()));
+    }
+
+    fn proofs_until(&self, step: u64) -> u64 {
+        first_proof(step.saturating_add(1), self.funded.per_step())
+    }
+
+    fn sum_of(&self, from: u64, until: u64) -> Msat {
+        let amounts = (from..until).filter_map(|number| self.funded.amount(number));
+        msat(amounts.fold(0, u64::saturating_add))
+    }
+}
+
+fn refused(code: RefusalCode) -> BackendError {
+    BackendError::Rejected(code, Consumed::No)
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    use bitcoin_hashes::{Hash, sha256};
+    sha256::Hash::hash(bytes).to_byte_array()
+}
+
+fn digest_record(bytes: &[u8]) -> Option<ByteArray<32>> {
+    Some(digest(bytes).into())
+}

@@ -1,0 +1,244 @@
+//! Making what was credited the payee's own, and giving back the rest.
+
+use streampay_core::backend::{Answer, BackendError, Effect, Outcome};
+use streampay_core::units::{Now, Unix};
+
+use super::{DRAIN, LEDGER, PayeePurse, SIGN, Stage};
+use crate::locked::drain::Cut;
+use crate::locked::job::{LockedDone, LockedJob, Right};
+use crate::locked::{RETRY_S, job, merge, record};
+use crate::machine::{OUT_OF_ORDER, msat};
+
+impl PayeePurse {
+    /// Redeems where enough has come together, or time runs out.
+    pub(super) fn redeem_if_due(&mut self, now: Now) -> Answer {
+        if self.drain.batch.is_some() {
+            return Answer::default();
+        }
+        let until = self.proofs_until(self.credited.step);
+        let due = until.saturating_sub(self.drain.next);
+        let per_step = u64::try_from(self.funded.per_step()).unwrap_or(u64::MAX);
+        let ticks = due.checked_div(per_step).unwrap_or_default();
+        let time = self.clock.and_then(|clock| clock.at(now));
+        let late = time.is_some_and(|time| time >= self.usable_until());
+        let exposed = self.sum_of(self.drain.next, until) >= self.policy.exposure;
+        let all = self.meta.closed || self.redeem_all || late || exposed;
+        if due == 0 || !(all || ticks >= self.policy.redeem_ticks) {
+            return Answer::default();
+        }
+        self.redeem(until, all)
+    }
+
+    fn redeem(&mut self, until: u64, all: bool) -> Answer {
+        let cut = Cut {
+            until,
+            ppk: self.meta.ppk,
+            all,
+        };
+        let Some(keyset) = self.meta.keysets.active() else {
+            return Answer::failed(BackendError::Unknown);
+        };
+        let funded = &self.funded;
+        self.drain
+            .begin(cut, |number| funded.amount(number), &keyset);
+        let mut answer = Answer::default();
+        record::put_drain(&mut answer.delta, &self.drain);
+        answer.effects = self.drain_effect(false);
+        answer
+    }
+
+    pub(super) fn drain_effect(&mut self, again: bool) -> Vec<Effect> {
+        let Some(batch) = self.drain.batch.clone() else {
+            return Vec::new();
+        };
+        let from = if self.meta.agreed.chain {
+            &self.locked.funding.pieces[..]
+        } else {
+            &self.pieces
+        };
+        let Some(pieces) = crate::locked::pieces_of(from, &batch.numbers) else {
+            return Vec::new();
+        };
+        let id = DRAIN.saturating_add(batch.no);
+        let redeem = LockedJob::Redeem {
+            place: self.meta.place.clone(),
+            locked: self.locked.clone(),
+            batch,
+            pieces: pieces.into(),
+            right: Right::Receive {
+                key: self.meta.key.clone(),
+                step: self.credited.step,
+                preimage: self.credited.preimage.clone(),
+            },
+            seed: self.meta.seed.clone(),
+            again,
+        };
+        self.running.start(self.key, id, || job(redeem))
+    }
+
+    pub(super) fn drained(
+        &mut self,
+        now: Now,
+        no: u64,
+        done: Result<LockedDone, BackendError>,
+    ) -> Answer {
+        if self.drain.batch.as_ref().map(|batch| batch.no) != Some(no) {
+            return Answer::default();
+        }
+        let mut answer = Answer::default();
+        match done {
+            Ok(LockedDone::Swapped) => self.drain.home(),
+            Ok(LockedDone::SomeSpent(spent)) => self.drain.some_spent(&spent),
+            Ok(LockedDone::OtherKeysets(keysets)) => {
+                let other = self.drain.other_keyset(keysets.active());
+                self.meta.keysets = keysets;
+                self.put_meta(&mut answer.delta);
+                if !other {
+                    return merge(answer, self.not_now(now, BackendError::Transient));
+                }
+                answer.effects = self.drain_effect(true);
+                record::put_drain(&mut answer.delta, &self.drain);
+                return answer;
+            }
+            Ok(_) => return self.not_now(now, BackendError::Unknown),
+            Err(error) => return self.not_now(now, error),
+        }
+        record::put_drain(&mut answer.delta, &self.drain);
+        let next = match self.meta.closed {
+            true => self.settle_next(),
+            false => self.redeem_if_due(now),
+        };
+        merge(answer, next)
+    }
+
+    /// The batch stays as it is and is tried again. Only a settling session is told.
+    fn not_now(&mut self, now: Now, error: BackendError) -> Answer {
+        self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
+        if self.meta.closed {
+            Answer::failed(error)
+        } else {
+            Answer::default()
+        }
+    }
+
+    pub(super) fn settle(&mut self, _: Now) -> Answer {
+        if self.stage != Stage::Open {
+            self.stage = Stage::Gone;
+            return Answer::outcome(Outcome::Settled { settled: msat(0) });
+        }
+        let mut answer = Answer::default();
+        if !self.meta.closed {
+            // From here on no tick is credited: only then may the rest be signed over.
+            self.meta.closed = true;
+            self.waiting = None;
+            self.put_meta(&mut answer.delta);
+        }
+        let next = self.settle_next();
+        merge(answer, next)
+    }
+
+    /// The release first, for the payer waits for it; then what is due, then the sum.
+    fn settle_next(&mut self) -> Answer {
+        let mut answer = Answer::default();
+        let first = self.credited.step.saturating_add(1);
+        if let Some(release) = &self.release {
+            answer.note = Some(release.clone().into());
+        } else if first <= self.locked.funding.steps {
+            let sign = LockedJob::Sign {
+                locked: self.locked.clone(),
+                from: first,
+                key: self.meta.key.clone(),
+            };
+            answer.effects = self.running.start(self.key, SIGN, || job(sign));
+        }
+        let signing = self.running.has(SIGN);
+        let until = self.proofs_until(self.credited.step);
+        if self.drain.batch.is_some() {
+            answer.effects.extend(self.drain_effect(true));
+            return answer;
+        }
+        if self.drain.next < until {
+            let redeem = self.redeem(until, true);
+            answer = merge(answer, redeem);
+            if self.drain.batch.is_some() {
+                return answer;
+            }
+        }
+        if signing {
+            return answer;
+        }
+        if let Some(settled) = self.meta.settled {
+            answer.outcome = Some(Outcome::Settled {
+                settled: msat(settled),
+            });
+            return answer;
+        }
+        let ledger = LockedJob::Ledger {
+            place: self.meta.place.clone(),
+            payer: false,
+        };
+        answer
+            .effects
+            .extend(self.running.start(self.key, LEDGER, || job(ledger)));
+        answer
+    }
+
+    /// The rest is signed over: durable, then told.
+    pub(super) fn signed(&mut self, _: Now, release: Vec<u8>) -> Answer {
+        if !self.meta.closed || self.release.is_some() {
+            return Answer::default();
+        }
+        let mut answer = Answer::default();
+        record::put_release(&mut answer.delta, &release);
+        self.release = Some(release);
+        let next = self.settle_next();
+        merge(answer, next)
+    }
+
+    pub(super) fn settled(&mut self, settled: u64) -> Answer {
+        if !self.meta.closed {
+            return Answer::failed(OUT_OF_ORDER);
+        }
+        self.meta.settled = Some(settled);
+        let mut answer = Answer::outcome(Outcome::Settled {
+            settled: msat(settled),
+        });
+        self.put_meta(&mut answer.delta);
+        answer
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Unix> {
+        let until = self.proofs_until(self.credited.step);
+        let open = self.stage == Stage::Open && self.running.is_idle();
+        if !open || (self.drain.batch.is_none() && self.drain.next >= until) {
+            return None;
+        }
+        let margin = self.usable_until();
+        let at = match (&self.drain.batch, self.clock) {
+            // It failed, or was cut off by a restart.
+            (Some(_), _) => Unix(0),
+            (None, _) if self.meta.closed => Unix(0),
+            (None, Some(clock)) => clock.wall(margin),
+            (None, None) => Unix(margin),
+        };
+        Some(self.retry_at.map_or(at, |retry| at.max(retry)))
+    }
+
+    pub(crate) fn wake(&mut self, now: Now) -> Answer {
+        self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
+        if self.drain.batch.is_some() {
+            return Answer {
+                effects: self.drain_effect(true),
+                ..Answer::default()
+            };
+        }
+        let time = self.clock.and_then(|clock| clock.at(now));
+        if time.is_none() {
+            return self.check_mint();
+        }
+        let mut answer = self.redeem_if_due(now);
+        // Nobody has asked.
+        answer.outcome = None;
+        answer
+    }
+}

@@ -1,0 +1,213 @@
+//! Ticks of a payee's purse: credited only where the step's own lock matches, in time, in order.
+
+use streampay_core::backend::{Answer, BackendError, Consumed, Outcome, RefusalCode};
+use streampay_core::units::{Msat, Now, Seq};
+
+use super::{CHECK, PayeePurse, STEP, Stage, Waiting, digest_record, refused};
+use crate::chain::{PIECE, Preimage};
+use crate::locked::clock::MintClock;
+use crate::locked::job::{LockedDone, LockedJob, Secret32};
+use crate::locked::record::{self, Credited};
+use crate::locked::{RETRY_S, job, merge, whole_steps};
+use crate::machine::OUT_OF_ORDER;
+
+impl PayeePurse {
+    pub(super) fn receive(
+        &mut self,
+        now: Now,
+        seq: Seq,
+        (amount, cumulative): (Msat, Msat),
+        payload: &[u8],
+    ) -> Answer {
+        if self.stage != Stage::Open {
+            return Answer::failed(OUT_OF_ORDER);
+        }
+        if seq.0 == self.credited.seq && self.credited.digest.is_some() {
+            let same = self.credited.digest == digest_record(payload);
+            return match same {
+                true => Answer::outcome(Outcome::Credited),
+                false => Answer::failed(refused(RefusalCode::OutOfOrder)),
+            };
+        }
+        if self.meta.closed || seq.0 <= self.credited.seq {
+            return Answer::failed(refused(RefusalCode::OutOfOrder));
+        }
+        let steps = self.locked.funding.steps;
+        let before = self.meta.step.saturating_mul(self.credited.step);
+        let before = Msat::from_sat(before).unwrap_or(Msat::MAX);
+        let step = whole_steps(cumulative, self.meta.step);
+        let (Some(step), true) = (step, before.plus(amount) == Ok(cumulative)) else {
+            return Answer::failed(refused(RefusalCode::WrongAmount));
+        };
+        if step > steps {
+            return Answer::failed(refused(RefusalCode::PurseEmpty));
+        }
+        if step <= self.credited.step {
+            return Answer::failed(refused(RefusalCode::WrongAmount));
+        }
+        self.waiting = Some(Waiting {
+            seq: seq.0,
+            step,
+            payload: payload.to_vec(),
+        });
+        self.decide(now)
+    }
+
+    /// Credits the tick that waits, or asks for what is missing to decide.
+    fn decide(&mut self, now: Now) -> Answer {
+        let time = self.clock.and_then(|clock| clock.at(now));
+        let (Some(time), true) = (time, self.checked) else {
+            return self.check_mint();
+        };
+        let Some(waiting) = self.waiting.clone() else {
+            return Answer::default();
+        };
+        if time >= self.usable_until() {
+            self.waiting = None;
+            return Answer::failed(refused(RefusalCode::TooLate));
+        }
+        if self.meta.agreed.chain {
+            self.waiting = None;
+            return match self.opens(&waiting) {
+                Ok(preimage) => self.credit(now, &waiting, Some(preimage)),
+                Err(code) => Answer::failed(refused(code)),
+            };
+        }
+        let size = self.funded.per_step().saturating_mul(PIECE);
+        let in_turn = waiting.step == self.credited.step.saturating_add(1);
+        if !in_turn || waiting.payload.len() != size {
+            self.waiting = None;
+            let code = match in_turn {
+                true => RefusalCode::Malformed,
+                false => RefusalCode::WrongAmount,
+            };
+            return Answer::failed(refused(code));
+        }
+        let verify = LockedJob::VerifyStep {
+            place: self.meta.place.clone(),
+            locked: self.locked.clone(),
+            step: waiting.step,
+            pieces: waiting.payload.into(),
+            agreed: self.meta.agreed,
+        };
+        Answer {
+            effects: self.running.start(self.key, STEP, || job(verify)),
+            ..Answer::default()
+        }
+    }
+
+    /// From then on nothing is credited, by the mint's clock.
+    pub(super) fn usable_until(&self) -> u64 {
+        let locktime = self.locked.funding.locktime;
+        locktime.saturating_sub(self.meta.agreed.margin_s)
+    }
+
+    /// The preimage, where it and every older one down to the last credited step open their own
+    /// locks and are of one chain.
+    fn opens(&self, waiting: &Waiting) -> Result<Preimage, RefusalCode> {
+        let bytes: [u8; 32] =
+            (waiting.payload.as_slice().try_into()).map_err(|_| RefusalCode::Malformed)?;
+        let newest = Preimage::new(bytes);
+        let mut preimage = newest.clone();
+        for step in (self.credited.step.saturating_add(1)..=waiting.step).rev() {
+            if self.funded.lock(step) != Some(preimage.lock()) {
+                return Err(RefusalCode::BadProof);
+            }
+            preimage = preimage.older();
+        }
+        let known = self.credited.preimage.as_ref();
+        match known {
+            Some(known) if known.bytes() != preimage.dangerous_bytes() => {
+                Err(RefusalCode::BadProof)
+            }
+            _ => Ok(newest),
+        }
+    }
+
+    fn credit(&mut self, now: Now, waiting: &Waiting, preimage: Option<Preimage>) -> Answer {
+        self.credited = Credited {
+            step: waiting.step,
+            preimage: preimage.map(|preimage| Secret32::new(*preimage.dangerous_bytes())),
+            seq: waiting.seq,
+            digest: digest_record(&waiting.payload),
+        };
+        let mut answer = Answer::outcome(Outcome::Credited);
+        record::put_credited(&mut answer.delta, &self.credited);
+        if !self.meta.agreed.chain {
+            record::put_step(&mut answer.delta, waiting.step, &waiting.payload);
+            self.pieces.extend_from_slice(&waiting.payload);
+        }
+        let redeem = self.redeem_if_due(now);
+        merge(answer, redeem)
+    }
+
+    pub(super) fn step_verified(
+        &mut self,
+        now: Now,
+        done: Result<LockedDone, BackendError>,
+    ) -> Answer {
+        let Some(waiting) = self.waiting.take() else {
+            return Answer::default();
+        };
+        match done {
+            Ok(LockedDone::Good) if !self.meta.closed => self.credit(now, &waiting, None),
+            Ok(LockedDone::Good) => Answer::failed(refused(RefusalCode::OutOfOrder)),
+            Ok(_) => Answer::failed(BackendError::Unknown),
+            Err(error) => Answer::failed(error),
+        }
+    }
+
+    /// Learns the mint's time, and after a start that nothing from the next step on is spent: our
+    /// records may be an old backup, of which a newer self has redeemed more.
+    pub(super) fn check_mint(&mut self) -> Answer {
+        let from = match self.checked {
+            true => u64::MAX,
+            false => self.proofs_until(self.credited.step),
+        };
+        let check = LockedJob::Check {
+            place: self.meta.place.clone(),
+            locked: self.locked.clone(),
+            from,
+        };
+        Answer {
+            effects: self.running.start(self.key, CHECK, || job(check)),
+            ..Answer::default()
+        }
+    }
+
+    pub(super) fn mint_checked(
+        &mut self,
+        now: Now,
+        done: Result<LockedDone, BackendError>,
+    ) -> Answer {
+        match done {
+            Ok(LockedDone::Checked { time_s, spent }) => {
+                self.clock = Some(MintClock::new(time_s, now));
+                if !spent.is_empty() {
+                    // Not ours to credit: they are spent, whoever it was.
+                    let waiting = self.waiting.take();
+                    let error = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+                    return match waiting {
+                        Some(_) => Answer::failed(error),
+                        None => Answer::default(),
+                    };
+                }
+                self.checked = true;
+                match self.waiting {
+                    Some(_) => self.decide(now),
+                    None => self.redeem_if_due(now),
+                }
+            }
+            Ok(_) => Answer::failed(BackendError::Unknown),
+            Err(error) => {
+                self.retry_at = Some(streampay_core::units::Unix(
+                    now.unix.0.saturating_add(RETRY_S),
+                ));
+                match self.waiting.take() {
+                    Some(_) => Answer::failed(error),
+                    None => Answer::default(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A payer's purse of locked ecash: planned, funded, shown step by step, and brought home.
+
+mod home;
+mod secrets;
+mod ticks;
+
+use cdk::nuts::PublicKey;
+use minicbor::bytes::ByteVec;
+use streampay_core::backend::{
+    Answer, BackendError, Effect, Opened, Outcome, PurseOffer, RefusalCode, Request,
+};
+use streampay_core::store::ChangeSet;
+use streampay_core::units::{Msat, Now, PurseKey, Unix};
+
+use self::secrets::Secrets;
+use super::clock::MintClock;
+use super::drain::Drain;
+use super::job::{Agreed, Locked, LockedDone, LockedJob};
+use super::record::{self, Meta, Paid, PayerMeta, Planned, Records, Stage};
+use super::{LockedMachine, job, merge};
+use crate::chain::{Chain, Funding, PurseKeys};
+use crate::job::{Done, Job, Place};
+use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
+use crate::params_locked::LockedParams;
+
+const PLAN: u64 = 1;
+const FUND: u64 = 2;
+const LEDGER: u64 = 3;
+const ABANDON: u64 = 4;
+const TIME: u64 = 5;
+const RELEASE: u64 = 6;
+/// Batch n is effect `DRAIN + n`.
+const DRAIN: u64 = 256;
+
+/// What a purse may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) capacity: Msat,
+    pub(super) budget: Msat,
+    pub(super) steps_max: u64,
+    pub(super) lock_s_max: u64,
+}
+
+pub(super) struct PayerPurse {
+    key: PurseKey,
+    meta: PayerMeta,
+    /// The funding without its pieces, once it is planned.
+    locked: Option<Locked>,
+    pieces: Vec<u8>,
+    chain: Option<Chain>,
+    paid: Paid,
+    drain: Drain,
+    release: Option<Vec<u8>>,
+    running: Running,
+    clock: Option<MintClock>,
+    /// A `Pay` that waits for the mint's time.
+    paying: Option<(u64, u64)>,
+    /// A release that is being checked.
+    offered: Option<Vec<u8>>,
+    retry_at: Option<Unix>,
+    gone: bool,
+}
+
+impl PayerPurse {
+    pub(super) fn open(
+        key: PurseKey,
+        chain: bool,
+        offer: &PurseOffer,
+        limits: Limits,
+    ) -> Result<(Self, Answer), RefusalCode> {
+        let params = LockedParams::decode(&offer.params).map_err(|_| RefusalCode::Malformed)?;
+        if params.lock_s() > limits.lock_s_max {
+            return Err(RefusalCode::WrongLock);
+        }
+        let step = whole_sat(offer.tick).ok_or(RefusalCode::WrongAmount)?;
+        let affordable = limits.capacity.sat_floor().checked_div(step);
+        let count = affordable.unwrap_or_default().min(limits.steps_max);
+        if count == 0 {
+            return Err(RefusalCode::PurseEmpty);
+        }
+        let keys = PurseKeys {
+            payer: offer.payer_key,
+            payee: offer.payee_key,
+            purse: key,
+        };
+        let root = params.receiver().map_err(|_| RefusalCode::Malformed)?;
+        let receiver = keys.receiver(root).ok_or(RefusalCode::Malformed)?;
+        let mints = params.mints().iter();
+        let mints = mints.map(|mint| Place::new(key, mint.url(), mint.unit()));
+        let meta = PayerMeta {
+            agreed: Agreed {
+                chain,
+                lock_s: params.lock_s(),
+                margin_s: params.margin_s(),
+                max_fee_ppk: params.max_fee_ppk(),
+            },
+            step,
+            mints: mints.collect(),
+            count,
+            budget: limits.budget.sat_floor(),
+            receiver: receiver.to_bytes().into(),
+            stage: Stage::Planning,
+            closing: false,
+            failed: None,
+        };
+        let mut purse = Self::new(key, meta, Records::default());
+        let mut answer = Answer::default();
+        purse.put_meta(&mut answer.delta);
+        answer.effects = purse.next_effect(false);
+        Ok((purse, answer))
+    }
+
+    fn new(key: PurseKey, meta: PayerMeta, records: Records) -> Self {
+        Self {
+            key,
+            meta,
+            locked: None,
+            pieces: records.pieces,
+            chain: None,
+            paid: records.paid,
+            drain: records.drain,
+            release: records.release,
+            running: Running::default(),
+            clock: None,
+            paying: None,
+            offered: None,
+            retry_at: None,
+            gone: false,
+        }
+    }
+
+    pub(super) fn restore(key: PurseKey, meta: PayerMeta, records: Records) -> (Self, Answer) {
+        let mut purse = Self::new(key, meta, records);
+        purse.derive();
+        let effects = purse.next_effect(true);
+        let answer = Answer {
+            effects,
+            ..Answer::default()
+        };
+        (purse, answer)
+    }
+
+    pub(super) const fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(super) const fn is_disowned(&self) -> bool {
+        self.paid.disowned && matches!(self.meta.stage, Stage::Open(_))
+    }
+
+    pub(super) fn request(&mut self, now: Now, request: Request) -> Answer {
+        match request {
+            Request::Open { .. } if self.meta.closing && self.meta.failed.is_none() => {
+                Answer::failed(OUT_OF_ORDER)
+            }
+            Request::Open { .. } => match self.opened(now) {
+                Some(outcome) => Answer::outcome(outcome),
+                None => self.go_on(true),
+            },
+            Request::Pay {
+                seq,
+                amount,
+                cumulative,
+            } => self.pay(now, seq, amount, cumulative),
+            Request::Acked { seq } => self.acked(seq),
+            Request::Reclaim { seq } => self.reclaim(now, seq),
+            Request::Note { bytes } => self.on_note(&bytes),
+            Request::Release => self.release(now),
+            _ => Answer::failed(OUT_OF_ORDER),
+        }
+    }
+
+    pub(super) fn effect_done(
+        &mut self,
+        now: Now,
+        id: u64,
+        done: Result<Done, BackendError>,
+    ) -> Answer {
+        self.running.ended(id);
+        if id == ABANDON {
+            return match done {
+                Ok(_) => self.abandoned(),
+                Err(error) => Answer::failed(error),
+            };
+        }
+        match (id, super::locked(done)) {
+            (PLAN, Ok(LockedDone::Planned { plan, time_s, ppk })) => {
+                self.clock = Some(MintClock::new(time_s, now));
+                if !matches!(self.meta.stage, Stage::Planning) {
+                    return self.settled_answer(now);
+                }
+                if !self.meta.closing {
+                    let locktime = time_s.saturating_add(self.meta.agreed.lock_s);
+                    self.meta.stage = Stage::Funding(Planned {
+                        plan,
+                        locktime,
+                        ppk,
+                    });
+                    self.derive();
+                }
+                self.advance(false)
+            }
+            (FUND, Ok(LockedDone::Funded(pieces))) => self.funded(now, pieces),
+            (FUND, Ok(LockedDone::PlanAgain)) => {
+                if !matches!(self.meta.stage, Stage::Funding(_)) {
+                    return self.settled_answer(now);
+                }
+                self.meta.stage = Stage::Planning;
+                self.advance(false)
+            }
+            (PLAN | FUND, Err(error)) => self.not_opened(error),
+            (TIME, done) => self.time_learnt(now, done),
+            (RELEASE, done) => self.release_checked(now, done),
+            (LEDGER, Ok(LockedDone::Sum(refunded))) => self.finished(refunded),
+            (LEDGER, Err(error)) => self.later(now, error),
+            (id, done) => match id.checked_sub(DRAIN) {
+                Some(no) => self.drained(now, no, done),
+                None => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
+            },
+        }
+    }
+
+    fn funded(&mut self, now: Now, pieces: ByteVec) -> Answer {
+        let Stage::Funding(planned) = &self.meta.stage else {
+            return self.settled_answer(now);
+        };
+        let mut answer = Answer::default();
+        self.pieces = pieces.into();
+        record::put_pieces(&mut answer.delta, &self.pieces);
+        self.meta.stage = Stage::Open(planned.clone());
+        self.put_meta(&mut answer.delta);
+        if self.meta.closing {
+            return merge(answer, self.release(now));
+        }
+        answer.outcome = self.opened(now);
+        answer
+    }
+
+    fn not_opened(&mut self, error: BackendError) -> Answer {
+        let (BackendError::Fatal(code) | BackendError::Rejected(code, _)) = error else {
+            return Answer::failed(error);
+        };
+        if matches!(self.meta.stage, Stage::Open(_) | Stage::Released(_)) {
+            return Answer::failed(error);
+        }
+        // Nothing was swapped: what is reserved goes back, and the purse ends.
+        if !self.meta.closing {
+            self.meta.failed = Some(code.code());
+            self.meta.closing = true;
+        }
+        self.meta.stage = Stage::Planning;
+        self.advance(false)
+    }
+
+    fn abandoned(&mut self) -> Answer {
+        let Some(code) = self.meta.failed else {
+            return self.finished(0);
+        };
+        self.gone = true;
+        let mut answer = Answer::failed(BackendError::Fatal(RefusalCode::from_code(code)));
+        record::remove_meta(&mut answer.delta);
+        answer
+    }
+
+    /// What the purse's stage calls for, at the mint.
+    fn next_effect(&mut self, again: bool) -> Vec<Effect> {
+        let key = self.key;
+        match &self.meta.stage {
+            Stage::Planning if self.meta.closing => {
+                let mints = self.meta.mints.clone();
+                self.running.start(key, ABANDON, || Job::Abandon { mints })
+            }
+            Stage::Planning => {
+                let plan = LockedJob::Plan {
+                    mints: self.meta.mints.clone(),
+                    step: self.meta.step,
+                    count: self.meta.count,
+                    budget: self.meta.budget,
+                    agreed: self.meta.agreed,
+                };
+                self.running.start(key, PLAN, || job(plan))
+            }
+            Stage::Funding(planned) => {
+                let Some(locked) = self.locked.clone() else {
+                    return Vec::new();
+                };
+                let half = self.meta.agreed.lock_s / 2;
+                let fund = LockedJob::Fund {
+                    plan: planned.plan.clone(),
+                    locked,
+                    again,
+                    latest: planned.locktime.saturating_sub(half),
+                };
+                self.running.start(key, FUND, || job(fund))
+            }
+            Stage::Open(_) => self.drain_effect(again),
+            Stage::Released(_) => Vec::new(),
+        }
+    }
+
+    fn go_on(&mut self, again: bool) -> Answer {
+        Answer {
+            effects: self.next_effect(again),
+            ..Answer::default()
+        }
+    }
+
+    fn advance(&mut self, again: bool) -> Answer {
+        let mut answer = Answer::default();
+        self.put_meta(&mut answer.delta);
+        answer.effects = self.next_effect(again);
+        answer
+    }
+
+    fn planned(&self) -> Option<&Planned> {
+        match &self.meta.stage {
+            Stage::Funding(planned) | Stage::Open(planned) => Some(planned),
+            Stage::Planning | Stage::Released(_) => None,
+        }
+    }
+
+    /// What the plan and its seed determine.
+    fn derive(&mut self) {
+        let (locked, chain) = match self.planned() {
+            Some(planned) => (self.locked_of(planned), self.chain_of(planned)),
+            None => (None, None),
+        };
+        (self.locked, self.chain) = (locked, chain);
+    }
+
+    fn chain_of(&self, planned: &Planned) -> Option<Chain> {
+        if !self.meta.agreed.chain {
+            return None;
+        }
+        Chain::new(Secrets(&planned.plan.seed).top(), planned.plan.count)
+    }
+
+    fn locked_of(&self, planned: &Planned) -> Option<Locked> {
+        let plan = &planned.plan;
+        let secrets = Secrets(&plan.seed);
+        let refund = secrets.refund()?.public_key();
+        let chain = self.chain_of(planned);
+        let locks = chain.as_ref().map(Chain::locks).unwrap_or_default();
+        let funding = Funding::new(
+            self.key,
+            (&plan.place.mint, &plan.place.unit),
+            &plan.keyset,
+            plan.count,
+            plan.token.clone(),
+            (planned.locktime, refund),
+            secrets.salt(),
+            &locks,
+        );
+        let receiver = PublicKey::from_slice(&*self.meta.receiver).ok()?;
+        Some(Locked::new(funding, receiver))
+    }
+
+    fn opened(&self, now: Now) -> Option<Outcome> {
+        let Stage::Open(planned) = &self.meta.stage else {
+            return None;
+        };
+        let mut funding = self.locked.as_ref()?.funding.clone();
+        if self.meta.agreed.chain {
+            funding.pieces = self.pieces.clone().into();
+        }
+        let plan = &planned.plan;
+        let face = plan
+            .token
+            .iter()
+            .fold(0_u64, |sum, one| sum.saturating_add(*one));
+        let face = face.saturating_mul(plan.count);
+        let ends = planned.locktime.saturating_sub(self.meta.agreed.margin_s);
+        // Without the mint's time our own clock must do; each payment looks again.
+        let until = self.clock.filter(|clock| clock.at(now).is_some());
+        Some(Outcome::Opened(Opened {
+            opening: funding.encode().into(),
+            capacity: msat(self.meta.step.saturating_mul(plan.count)),
+            cost: msat(face.saturating_add(plan.fee)),
+            quantum: LockedMachine::QUANTUM,
+            usable_until: Some(until.map_or(Unix(ends), |clock| clock.wall(ends))),
+        }))
+    }
+
+    /// The answer to a result that changes nothing any more.
+    fn settled_answer(&self, now: Now) -> Answer {
+        match self.meta.stage {
+            Stage::Released(refunded) => home::released(refunded),
+            _ if self.meta.closing => Answer::default(),
+            _ => self.opened(now).map(Answer::outcome).unwrap_or_default(),
+        }
+    }
+
+    fn put_meta(&self, delta: &mut ChangeSet) {
+        record::put_meta(delta, &Meta::Payer(self.meta.clone()));
+    }
+}

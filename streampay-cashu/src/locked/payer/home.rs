@@ -1,0 +1,274 @@
+//! The end of a payer's purse: with the payee's release at once, else after the locktime.
+
+use bytes::Bytes;
+use streampay_core::backend::{Answer, BackendError, Effect, Outcome};
+use streampay_core::units::{Now, Unix};
+
+use super::{DRAIN, LEDGER, PayerPurse, RELEASE, Secrets, Stage};
+use crate::chain::{Release, first_proof};
+use crate::locked::drain::Cut;
+use crate::locked::job::{LockedDone, LockedJob, Right, Secret32};
+use crate::locked::record::{self, Meta, Planned};
+use crate::locked::{REFUND_AFTER_S, RETRY_S, job, merge};
+use crate::machine::msat;
+
+impl PayerPurse {
+    pub(super) fn release(&mut self, now: Now) -> Answer {
+        if let Stage::Released(refunded) = self.meta.stage {
+            return released(refunded);
+        }
+        let mut answer = Answer::default();
+        if !self.meta.closing || self.meta.failed.is_some() {
+            self.meta.closing = true;
+            self.meta.failed = None;
+            self.put_meta(&mut answer.delta);
+        }
+        let next = match self.meta.stage {
+            Stage::Open(_) => self.come_home(now),
+            _ => self.go_on(true),
+        };
+        merge(answer, next)
+    }
+
+    /// Brings home what is left, by the right that there is.
+    pub(super) fn come_home(&mut self, now: Now) -> Answer {
+        let Stage::Open(planned) = &self.meta.stage else {
+            return self.settled_answer(now);
+        };
+        if !self.meta.closing {
+            return Answer::default();
+        }
+        let planned = planned.clone();
+        if self.release.is_none() && !self.is_all_paid(&planned) {
+            match self.clock.and_then(|clock| clock.at(now)) {
+                None => return self.ask_time(),
+                Some(time) if time < planned.locktime.saturating_add(REFUND_AFTER_S) => {
+                    // The payee may yet sign it over; else the locktime comes.
+                    return Answer::failed(BackendError::Transient);
+                }
+                Some(_) => {}
+            }
+        }
+        let mut answer = Answer::default();
+        self.begin_batch(&planned);
+        record::put_drain(&mut answer.delta, &self.drain);
+        answer.effects = self.drain_effect(true);
+        answer
+    }
+
+    fn is_all_paid(&self, planned: &Planned) -> bool {
+        self.paid.acked >= planned.plan.count
+    }
+
+    /// The next batch, from the first step that is not the payee's.
+    fn begin_batch(&mut self, planned: &Planned) {
+        let per_step = planned.plan.token.len();
+        let released = self.released().map_or(0, |release| release.from);
+        let first = released.max(self.paid.acked.saturating_add(1));
+        if self.drain.batch.is_some() {
+            return;
+        }
+        self.drain.next = self.drain.next.max(first_proof(first, per_step));
+        let until = first_proof(planned.plan.count.saturating_add(1), per_step);
+        let cut = Cut {
+            until,
+            ppk: planned.ppk,
+            all: true,
+        };
+        let token = &planned.plan.token;
+        let amount = |number: u64| {
+            let within = number.checked_rem(u64::try_from(per_step).ok()?)?;
+            token.get(usize::try_from(within).ok()?).copied()
+        };
+        self.drain.begin(cut, amount, &planned.plan.keyset);
+    }
+
+    fn released(&self) -> Option<Release> {
+        let funded = self.locked.as_ref()?.funded().ok()?;
+        let bytes = self.release.as_ref()?;
+        Release::decode(self.key, &funded, self.paid.revealed, bytes).ok()
+    }
+
+    pub(super) fn drain_effect(&mut self, again: bool) -> Vec<Effect> {
+        let Stage::Open(planned) = &self.meta.stage else {
+            return Vec::new();
+        };
+        if !self.meta.closing {
+            return Vec::new();
+        }
+        let (place, seed) = (planned.plan.place.clone(), planned.plan.seed.clone());
+        let Some(batch) = self.drain.batch.clone() else {
+            return self.ledger_effect();
+        };
+        let secrets = Secrets(&seed);
+        let right = match &self.release {
+            Some(release) => Some(Right::Release {
+                release: release.clone().into(),
+                top: Secret32::new(*secrets.top().dangerous_bytes()),
+            }),
+            None => secrets.refund().map(|key| Right::Refund {
+                key: Secret32::new(key.to_secret_bytes()),
+            }),
+        };
+        let pieces = crate::locked::pieces_of(&self.pieces, &batch.numbers);
+        let (Some(locked), Some(right), Some(pieces)) = (self.locked.clone(), right, pieces) else {
+            return Vec::new();
+        };
+        let id = DRAIN.saturating_add(batch.no);
+        let redeem = LockedJob::Redeem {
+            place,
+            locked,
+            batch,
+            pieces: pieces.into(),
+            right,
+            seed,
+            again,
+        };
+        self.running.start(self.key, id, || job(redeem))
+    }
+
+    fn ledger_effect(&mut self) -> Vec<Effect> {
+        let Some(planned) = self.planned() else {
+            return Vec::new();
+        };
+        let ledger = LockedJob::Ledger {
+            place: planned.plan.place.clone(),
+            payer: true,
+        };
+        self.running.start(self.key, LEDGER, || job(ledger))
+    }
+
+    pub(super) fn drained(
+        &mut self,
+        now: Now,
+        no: u64,
+        done: Result<LockedDone, BackendError>,
+    ) -> Answer {
+        let current = self.drain.batch.as_ref().map(|batch| batch.no) == Some(no);
+        let Stage::Open(planned) = &self.meta.stage else {
+            return Answer::default();
+        };
+        if !current {
+            return Answer::default();
+        }
+        let planned = planned.clone();
+        let mut again = false;
+        match done {
+            Ok(LockedDone::Swapped) => self.drain.home(),
+            Ok(LockedDone::SomeSpent(spent)) => self.drain.some_spent(&spent),
+            Ok(LockedDone::OtherKeysets(keysets)) => {
+                again = true;
+                if !self.drain.other_keyset(keysets.active()) {
+                    return self.later(now, BackendError::Transient);
+                }
+            }
+            Ok(_) => return self.later(now, BackendError::Unknown),
+            Err(BackendError::Rejected(..)) if self.release.is_none() => {
+                // The mint's clock is behind what we think: the way back is not open yet.
+                return self.later(now, BackendError::Transient);
+            }
+            Err(error) => return self.later(now, error),
+        }
+        let mut answer = Answer::default();
+        self.begin_batch(&planned);
+        record::put_drain(&mut answer.delta, &self.drain);
+        answer.effects = self.drain_effect(again);
+        answer
+    }
+
+    /// Nothing came of it for now.
+    pub(super) fn later(&mut self, now: Now, error: BackendError) -> Answer {
+        self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
+        Answer::failed(error)
+    }
+
+    pub(super) fn finished(&mut self, refunded: u64) -> Answer {
+        if !matches!(self.meta.stage, Stage::Released(_)) {
+            self.meta.stage = Stage::Released(refunded);
+            self.meta.closing = true;
+        }
+        let Stage::Released(refunded) = self.meta.stage else {
+            return Answer::default();
+        };
+        let mut answer = released(refunded);
+        record::put_meta(&mut answer.delta, &Meta::Payer(self.meta.clone()));
+        record::remove_rest(&mut answer.delta);
+        (self.pieces, self.release, self.chain) = (Vec::new(), None, None);
+        answer
+    }
+
+    /// The payee signs over what it was not paid.
+    pub(super) fn on_note(&mut self, bytes: &Bytes) -> Answer {
+        let Stage::Open(_) = &self.meta.stage else {
+            return Answer::default();
+        };
+        let begun = self.drain != crate::locked::drain::Drain::default();
+        if self.release.is_some() || self.offered.is_some() || begun {
+            return Answer::default();
+        }
+        let Some(locked) = self.locked.clone() else {
+            return Answer::default();
+        };
+        let fits = locked.funded().is_ok_and(|funded| {
+            Release::decode(self.key, &funded, self.paid.revealed, bytes).is_ok()
+        });
+        if !fits {
+            return Answer::default();
+        }
+        self.offered = Some(bytes.to_vec());
+        let check = LockedJob::CheckRelease {
+            locked,
+            release: bytes.to_vec().into(),
+        };
+        Answer {
+            effects: self.running.start(self.key, RELEASE, || job(check)),
+            ..Answer::default()
+        }
+    }
+
+    pub(super) fn release_checked(
+        &mut self,
+        now: Now,
+        done: Result<LockedDone, BackendError>,
+    ) -> Answer {
+        let offered = self.offered.take();
+        let (Ok(LockedDone::Good), Some(release), Stage::Open(_)) =
+            (done, offered, &self.meta.stage)
+        else {
+            return Answer::default();
+        };
+        let mut answer = Answer::default();
+        record::put_release(&mut answer.delta, &release);
+        self.release = Some(release);
+        if self.meta.closing && self.drain.batch.is_none() {
+            return merge(answer, self.come_home(now));
+        }
+        answer
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Unix> {
+        let Stage::Open(planned) = &self.meta.stage else {
+            return None;
+        };
+        if !self.meta.closing || !self.running.is_idle() {
+            return None;
+        }
+        let due = planned.locktime.saturating_add(REFUND_AFTER_S);
+        let at = self.clock.map_or(Unix(due), |clock| clock.wall(due));
+        Some(self.retry_at.map_or(at, |retry| at.max(retry)))
+    }
+
+    pub(crate) fn wake(&mut self, now: Now) -> Answer {
+        self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
+        let mut answer = self.come_home(now);
+        // Nobody has asked: only a good end is news.
+        answer.outcome = None;
+        answer
+    }
+}
+
+pub(super) fn released(refunded: u64) -> Answer {
+    Answer::outcome(Outcome::Released {
+        refunded: msat(refunded),
+    })
+}

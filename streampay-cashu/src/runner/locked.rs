@@ -1,0 +1,215 @@
+//! Calls for locked ecash: funding, checking, redeeming.
+
+mod fund;
+mod redeem;
+mod verify;
+
+use cdk::nuts::{Id, KeySet, MintInfo};
+use cdk::wallet::Wallet;
+use streampay_core::backend::{BackendError, Consumed, RefusalCode};
+
+use super::finish::ledger_sum;
+use super::outputs::states;
+use super::{Runner, fault};
+use crate::chain::{Funded, Release};
+use crate::figures::{RECEIVED, RETURNED};
+use crate::job::Done;
+use crate::locked::job::{LockedDone, LockedJob};
+
+pub(super) const MALFORMED: BackendError =
+    BackendError::Rejected(RefusalCode::Malformed, Consumed::No);
+
+/// The most Ys in one NUT-07 request.
+const STATES_MAX: usize = 200;
+
+impl Runner {
+    pub(super) async fn run_locked(&self, job: LockedJob) -> Result<LockedDone, BackendError> {
+        match job {
+            LockedJob::Plan {
+                mints,
+                step,
+                count,
+                budget,
+                agreed,
+            } => {
+                let limit = super::fund::Limit { count, budget };
+                self.plan_locked(&mints, step, limit, agreed).await
+            }
+            LockedJob::Fund {
+                plan,
+                locked,
+                again,
+                latest,
+            } => {
+                let wallet = self.wallet(&plan.place).await?;
+                let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
+                fund::fund(&wallet, &plan, &funded, (again, latest), self.limit).await
+            }
+            LockedJob::Verify {
+                place,
+                locked,
+                agreed,
+            } => {
+                let wallet = self.wallet(&place).await?;
+                let funded = locked.funded().map_err(|_| MALFORMED)?;
+                verify::opening(&wallet, funded, agreed).await
+            }
+            LockedJob::VerifyStep {
+                place,
+                locked,
+                step,
+                pieces,
+                agreed,
+            } => {
+                let wallet = self.wallet(&place).await?;
+                let funded = locked.funded().map_err(|_| MALFORMED)?;
+                verify::step(&wallet, funded, step, pieces.into(), agreed).await
+            }
+            LockedJob::Check {
+                place,
+                locked,
+                from,
+            } => {
+                let wallet = self.wallet(&place).await?;
+                let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
+                let spent = spent_from(&wallet, &funded, from).await?;
+                let time_s = mint_time(&wallet).await?;
+                Ok(LockedDone::Checked { time_s, spent })
+            }
+            LockedJob::Redeem {
+                place,
+                locked,
+                batch,
+                pieces,
+                right,
+                seed,
+                again,
+            } => {
+                let wallet = self.wallet(&place).await?;
+                let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
+                let redeem = redeem::Redeem {
+                    place,
+                    funded,
+                    batch,
+                    pieces: pieces.into(),
+                    right,
+                    seed,
+                    again,
+                };
+                redeem::redeem(&wallet, redeem, self.limit).await
+            }
+            LockedJob::Sign { locked, from, key } => {
+                let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
+                let key = key.key().map_err(|_| BackendError::Unknown)?;
+                let purse = locked.funding.purse_key();
+                let signed = blocking(move || Release::sign(purse, &funded, from, &key)).await?;
+                let release = signed.ok_or(BackendError::Unknown)?;
+                Ok(LockedDone::Signed(release.encode().into()))
+            }
+            LockedJob::CheckRelease { locked, release } => {
+                let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
+                let purse = locked.funding.purse_key();
+                let check = move || {
+                    let most = funded.funding.steps;
+                    let release = Release::decode(purse, &funded, most, &release)?;
+                    release.verify(&funded)
+                };
+                match blocking(check).await? {
+                    Ok(()) => Ok(LockedDone::Good),
+                    Err(_) => Err(MALFORMED),
+                }
+            }
+            LockedJob::Ledger { place, payer } => {
+                let wallet = self.wallet(&place).await?;
+                let kind = if payer { RETURNED } else { RECEIVED };
+                match ledger_sum(&wallet, place.operation(), kind).await? {
+                    Done::Sum(sum) => Ok(LockedDone::Sum(sum)),
+                    _ => Err(BackendError::Unknown),
+                }
+            }
+        }
+    }
+}
+
+/// Arithmetic on many points, off the loop.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BackendError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| BackendError::Transient)
+}
+
+/// What the mint says of itself, asked now: a wallet's copy may be hours old.
+pub(super) async fn mint_info(wallet: &Wallet) -> Result<MintInfo, BackendError> {
+    let info = wallet.mint_connector().get_mint_info().await;
+    info.map_err(fault::of_reading)
+}
+
+/// The mint's time in seconds since 1970. Source: NUT-06.
+pub(super) async fn mint_time(wallet: &Wallet) -> Result<u64, BackendError> {
+    time_of(&mint_info(wallet).await?)
+}
+
+pub(super) fn time_of(info: &MintInfo) -> Result<u64, BackendError> {
+    info.time.ok_or(BackendError::Transient)
+}
+
+/// Whether the mint says that it enforces the locks and answers what we must ask.
+pub(super) fn fits(info: &MintInfo, chain: bool) -> bool {
+    let nuts = &info.nuts;
+    nuts.nut07.supported
+        && nuts.nut09.supported
+        && nuts.nut10.supported
+        && nuts.nut11.supported
+        && nuts.nut12.supported
+        && (nuts.nut14.supported || !chain)
+}
+
+/// The keyset, from the mint where the wallet does not know it.
+pub(super) async fn keyset(wallet: &Wallet, id: Id) -> Result<KeySet, BackendError> {
+    match wallet.keyset(id).await {
+        Ok(set) => Ok(set),
+        Err(_) => {
+            super::keysets(wallet, true).await?;
+            let set = wallet.keyset(id).await;
+            set.map_err(|_| BackendError::Rejected(RefusalCode::UnknownKeyset, Consumed::No))
+        }
+    }
+}
+
+/// The numbers of the proofs from `from` on that the mint has seen spent, or is about to.
+pub(super) async fn spent_from(
+    wallet: &Wallet,
+    funded: &Funded,
+    from: u64,
+) -> Result<Vec<u64>, BackendError> {
+    let numbers: Vec<u64> = (from..funded.proofs()).collect();
+    spent_of(wallet, funded, &numbers).await
+}
+
+pub(super) async fn spent_of(
+    wallet: &Wallet,
+    funded: &Funded,
+    numbers: &[u64],
+) -> Result<Vec<u64>, BackendError> {
+    let mut spent = Vec::new();
+    for numbers in numbers.chunks(STATES_MAX) {
+        let ys = numbers
+            .iter()
+            .map(|number| {
+                let secret = funded.secret(*number)?;
+                cdk::dhke::hash_to_curve(secret.as_bytes()).ok()
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or(BackendError::Unknown)?;
+        let found = states(wallet, ys).await?;
+        let found = numbers.iter().zip(found);
+        spent.extend(
+            found
+                .filter(|(_, state)| *state != cdk::nuts::State::Unspent)
+                .map(|(number, _)| *number),
+        );
+    }
+    Ok(spent)
+}

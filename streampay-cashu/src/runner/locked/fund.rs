@@ -1,0 +1,161 @@
+//! A payer's purse of locked ecash: money reserved in the wallet, then swapped into locked proofs.
+
+use std::time::Duration;
+
+use cdk::nuts::{Proof, PublicKey, State};
+use cdk::wallet::Wallet;
+use cdk::wallet::types::ProofInfo;
+use streampay_core::backend::{BackendError, RefusalCode};
+
+use super::{fits, keyset, mint_info, mint_time, time_of};
+use crate::chain::{Funded, Piece};
+use crate::figures::{self, LEFT};
+use crate::job::{Place, Plan};
+use crate::locked::REFUND_WINDOW_S;
+use crate::locked::job::{Agreed, LockedDone};
+use crate::runner::fund::{Limit, Tick, forget_spent, planned_inputs, planned_ys};
+use crate::runner::outputs::{Outputs, premint_of, premints};
+use crate::runner::swap::{Swapped, swap};
+use crate::runner::swap_in::unspent;
+use crate::runner::{OWN_STORE, Runner, keysets};
+
+const UNFIT: BackendError = BackendError::Fatal(RefusalCode::NoCommonMethod);
+
+impl Runner {
+    pub(super) async fn plan_locked(
+        &self,
+        mints: &[Place],
+        step: u64,
+        limit: Limit,
+        agreed: Agreed,
+    ) -> Result<LockedDone, BackendError> {
+        let plan = self.plan(mints, Tick::Face(step), limit).await?;
+        let wallet = self.wallet(&plan.place).await?;
+        let info = mint_info(&wallet).await?;
+        if !fits(&info, agreed.chain) {
+            return Err(UNFIT);
+        }
+        let time_s = time_of(&info)?;
+        let id = plan.keyset().map_err(|_| BackendError::Unknown)?;
+        let set = keyset(&wallet, id).await?;
+        if set.input_fee_ppk > agreed.max_fee_ppk {
+            return Err(BackendError::Fatal(RefusalCode::FeeTooHigh));
+        }
+        let needed = time_s
+            .saturating_add(agreed.lock_s)
+            .saturating_add(REFUND_WINDOW_S);
+        match set.final_expiry {
+            Some(expiry) if expiry != 0 && expiry < needed => Err(UNFIT),
+            _ => Ok(LockedDone::Planned {
+                plan,
+                time_s,
+                ppk: set.input_fee_ppk,
+            }),
+        }
+    }
+}
+
+/// Swaps what the plan reserved. Run again it finds what the first run did: the mint's signatures
+/// on the same outputs. `latest` is the mint's time from which the plan is stale.
+pub(super) async fn fund(
+    wallet: &Wallet,
+    plan: &Plan,
+    funded: &Funded,
+    (again, latest): (bool, u64),
+    limit: Duration,
+) -> Result<LockedDone, BackendError> {
+    let set = keyset(wallet, funded.keyset).await?;
+    let mut all = (0..funded.proofs())
+        .map(|number| {
+            let secret = funded.secret(number)?;
+            let blinding = funded.blinding(number)?;
+            premint_of(secret, blinding, funded.keyset, funded.amount(number)?).ok()
+        })
+        .collect::<Option<Vec<_>>>()
+        .ok_or(BackendError::Unknown)?;
+    let locked = all.len();
+    let change_seed = plan.seed.child(0, b"change");
+    all.extend(premints(&change_seed, funded.keyset, &plan.change)?);
+    let outputs = Outputs::of(all, set);
+
+    // The inputs may be gone from the wallet already: look at the mint before at them.
+    let before = match again {
+        true => outputs.restore(wallet).await?,
+        false => None,
+    };
+    let mut proofs = match before {
+        Some(proofs) => proofs,
+        None => {
+            if again && mint_time(wallet).await? > latest {
+                return Ok(LockedDone::PlanAgain);
+            }
+            let inputs = planned_inputs(wallet, plan).await?;
+            match swap(wallet, inputs, &outputs, again, limit).await? {
+                Swapped::Ours { proofs, .. } => proofs,
+                Swapped::OtherKeyset => {
+                    keysets(wallet, true).await?;
+                    return Ok(LockedDone::PlanAgain);
+                }
+                Swapped::SpentElsewhere => {
+                    forget_spent(wallet, plan).await?;
+                    return Err(BackendError::Fatal(RefusalCode::AlreadySpent));
+                }
+            }
+        }
+    };
+    let change = proofs.split_off(locked);
+    store(wallet, plan, change, again).await?;
+    let pieces: Option<Vec<[u8; crate::chain::PIECE]>> = proofs.iter().map(Piece::of).collect();
+    // A mint that leaves out its proof makes money that no payee can check.
+    let pieces = pieces.ok_or(BackendError::Unknown)?;
+    note(wallet, plan, &proofs).await?;
+    Ok(LockedDone::Funded(pieces.concat().into()))
+}
+
+/// Change spendable, inputs gone: in one write. The locked proofs are in our own records.
+async fn store(
+    wallet: &Wallet,
+    plan: &Plan,
+    change: Vec<Proof>,
+    again: bool,
+) -> Result<(), BackendError> {
+    let ys = change
+        .iter()
+        .map(|proof| proof.y().ok())
+        .collect::<Option<Vec<PublicKey>>>()
+        .ok_or(BackendError::Unknown)?;
+    // An earlier run may have stored it, and the user may have spent it since.
+    let keep = match again && !ys.is_empty() {
+        true => unspent(wallet, &ys).await?,
+        false => vec![true; change.len()],
+    };
+    let added = (change.into_iter().zip(keep))
+        .filter(|(_, keep)| *keep)
+        .map(|(proof, _)| {
+            let operation = Some(plan.place.operation());
+            let (mint, unit) = (wallet.mint_url.clone(), wallet.unit.clone());
+            ProofInfo::new_with_operations(proof, mint, State::Unspent, unit, None, operation)
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| BackendError::Unknown)?;
+    let update = wallet
+        .localstore
+        .update_proofs(added, planned_ys(plan)?)
+        .await;
+    update.map_err(|_| OWN_STORE)
+}
+
+async fn note(wallet: &Wallet, plan: &Plan, proofs: &[Proof]) -> Result<(), BackendError> {
+    let ys = proofs
+        .iter()
+        .map(|proof| proof.y().ok())
+        .collect::<Option<Vec<PublicKey>>>()
+        .ok_or(BackendError::Unknown)?;
+    let face = proofs.iter().fold(0_u64, |sum, proof| {
+        sum.saturating_add(proof.amount.to_u64())
+    });
+    let left = face.saturating_add(plan.fee);
+    figures::note(wallet, plan.place.operation(), LEFT, left, plan.fee, ys)
+        .await
+        .map_err(|_| OWN_STORE)
+}
