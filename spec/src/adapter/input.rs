@@ -160,9 +160,14 @@ fn backend(fields: Fields<'_>, session: SessionId) -> Read<BackendEvent> {
         Some(_) => fields.list("effects")?.iter().map(effect).collect(),
         None => Ok(vec![]),
     };
+    let note = match fields.opt("note") {
+        Some(_) => Some(fields.bytes("note")?.into()),
+        None => None,
+    };
     let answer = Answer {
         outcome: fields.maybe("outcome", outcome)?,
         effects: effects?,
+        note,
         ..Answer::default()
     };
     Ok(BackendEvent { purse, answer })

@@ -1,6 +1,7 @@
 //! Whole scenes of one side, step by step: what it is told, what it does, how it stands.
 
 mod later;
+mod notes;
 pub(crate) mod payee;
 mod payee_trouble;
 pub(crate) mod payer;
@@ -45,6 +46,7 @@ pub fn files() -> Played<Vec<File>> {
         payee::SCENES,
         payee_trouble::SCENES,
         later::SCENES,
+        notes::SCENES,
     ];
     let mut files = Vec::new();
     for scene in scenes.into_iter().flatten() {

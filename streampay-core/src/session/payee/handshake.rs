@@ -44,8 +44,8 @@ impl PayeeSession {
         self.up = None;
         match self.phase {
             Phase::Waiting { .. } | Phase::Greeted(_) | Phase::Live(_) => {
-                self.go_offline();
                 self.shut_gate(PauseReason::LinkDown);
+                self.go_offline();
                 self.event(Event::LinkDown);
                 if self.record.is_none() {
                     self.phase = Phase::Ended;

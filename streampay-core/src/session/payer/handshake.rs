@@ -48,7 +48,7 @@ impl PayerSession {
     pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
         let nonce = entropy.derive("nonce");
         self.up = Some(Up { identity, entropy });
-        self.nonsense = 0;
+        (self.nonsense, self.notes, self.parts) = (0, 0, None);
         if matches!(self.phase, Phase::Offline) {
             let (retry, deadline) = self.handshake_clock();
             self.phase = Phase::Greeting(Greeting {
@@ -64,12 +64,11 @@ impl PayerSession {
         self.up = None;
         match self.phase {
             Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {
-                self.go_offline();
-                self.event(Event::LinkDown);
                 if let Some(record) = &mut self.record {
                     record.common.reading = record.common.reading.max(self.metered);
                 }
-                self.persist();
+                self.go_offline();
+                self.event(Event::LinkDown);
             }
             Phase::Offline | Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
         }

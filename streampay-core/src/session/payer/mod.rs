@@ -98,6 +98,8 @@ pub struct PayerSession {
     wanted: Option<member::Wanted>,
     /// What has come of what the payee's backend shows ours.
     parts: Option<Parts>,
+    /// How often that was complete on this connection.
+    notes: u16,
 }
 
 /// The connection.
@@ -183,6 +185,7 @@ impl PayerSession {
             nonsense: 0,
             wanted: None,
             parts: None,
+            notes: 0,
         }
     }
 

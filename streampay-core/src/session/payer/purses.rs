@@ -15,6 +15,10 @@ use crate::session::{Event, Misbehaviour, Output};
 use crate::units::{Msat, PurseId, RequestId, Seq};
 use crate::wire::{Message, Purse};
 
+/// The most that a payee's backend may show on one connection: all purses of a session, twice, and
+/// some. Each is a call to our backend.
+const NOTES_MAX: u16 = 1_024;
+
 impl PayerSession {
     /// Opens a purse of at most `budget`.
     pub(super) fn open_purse(&mut self, method: u8, budget: Msat) {
@@ -153,6 +157,10 @@ impl PayerSession {
         }
         let Some(bytes) = parts.joined() else { return };
         self.parts = None;
+        self.notes = self.notes.saturating_add(1);
+        if self.notes > NOTES_MAX {
+            return self.misbehaved(Misbehaviour::PurseParts);
+        }
         let Some(record) = &mut self.record else {
             return;
         };
