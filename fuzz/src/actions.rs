@@ -35,4 +35,11 @@ impl Actions<'_> {
         self.0 = rest;
         Bytes::copy_from_slice(message)
     }
+
+    /// Takes what is beyond the next `count` bytes away.
+    pub(crate) fn rest_after(&mut self, count: usize) -> Vec<u8> {
+        let (here, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = here;
+        rest.to_vec()
+    }
 }

@@ -2,27 +2,40 @@
 //!
 //! | target | what it is given | what must hold |
 //! |---|---|---|
+//! | [`scan()`] | anything | the pre-scan accepts what a plain decoder and encoder agree on, and nothing else |
 //! | [`wire()`] | one data-channel message | a typed end; what decodes has one encoding |
 //! | [`terms()`] | signed terms out of a store or a link | the same, and equal terms hash alike |
+//! | [`receipts()`] | the numbers of a receipt, and how to change them | it stays itself in every message; changed, its signature does not hold |
 //! | [`session()`] | faults, commands and forged messages for a whole session | all bounds; money is conserved; it settles |
+//! | [`resume()`] | crashes, and lies at each resumption | the same |
+//! | [`store()`] | appends, power cuts and failures of a disk | what was acknowledged is there; the rest in whole or not at all |
 //! | [`records()`] | a session's record on disk | unreadable, or a machine that can be driven |
 //!
 //! `corpus/TARGET` holds what each has learnt and every input that once broke it; `cargo test`
-//! replays all of it on stable Rust. To look for more, with cargo-fuzz:
+//! replays all of it on stable Rust. To look for more, with changed inputs on stable Rust ([`hunt`]),
+//! and with cargo-fuzz:
 //!
 //! ```text
+//! cargo run --release -p streampay-fuzz --bin fuzz -- --target all --seconds 60
 //! cargo +nightly fuzz run wire --features libfuzzer -- -use_value_profile=1 -max_total_time=60
 //! ```
 
 mod actions;
 mod disk;
+pub mod hunt;
 pub mod order;
+mod receipts;
 mod records;
+mod resume;
+mod scan;
 mod session;
 pub mod simulate;
 mod store;
 
+pub use receipts::receipts;
 pub use records::records;
+pub use resume::resume;
+pub use scan::scan;
 pub use session::session;
 pub use store::store;
 
@@ -34,10 +47,13 @@ use streampay_core::wire::{self, MESSAGE_MAX, Message, RoomCode, Terms, WireErro
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 8] = [
+    ("scan", scan),
     ("wire", wire),
     ("terms", terms),
+    ("receipts", receipts),
     ("session", session),
+    ("resume", resume),
     ("records", records),
     ("store", store),
 ];

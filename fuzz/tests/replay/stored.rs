@@ -7,7 +7,6 @@ use streampay_core::session::{
     ChannelIdentity, Entropy, Input, LinkEvent, Output, PayeeConfig, PayeeSession, PayerConfig,
     PayerSession, Policy, SecretKey,
 };
-use streampay_core::sim::Rng;
 use streampay_core::store::{ChangeSet, session_key};
 use streampay_core::units::{Msat, Now, Unix};
 use streampay_core::wire::Terms;
@@ -88,12 +87,4 @@ fn drain(mut next: impl FnMut() -> Option<Output>, disk: &mut Disk) -> Vec<Bytes
         }
     }
     sent
-}
-
-/// Runs that a seed chooses.
-pub(crate) fn sessions() -> [Vec<u8>; 3] {
-    [1, 2, 3].map(|seed| {
-        let mut rng = Rng::new(seed);
-        (0..6).flat_map(|_| rng.bytes()).collect()
-    })
 }
