@@ -12,6 +12,7 @@ mod link;
 mod mint;
 mod pair;
 mod side;
+mod store_suite;
 mod strategy;
 mod world;
 
@@ -22,6 +23,7 @@ pub use judge::Violation;
 pub use link::{Direction, Weather};
 pub use mint::FakeMint;
 pub use pair::Pair;
+pub use store_suite::check_store;
 pub use strategy::{fault, faults};
 
 /// A small seeded generator: the simulator must not depend on the host's randomness.

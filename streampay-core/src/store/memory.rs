@@ -10,6 +10,7 @@ use super::{ChangeSet, Key, Store, StoreError};
 pub struct MemoryStore {
     records: Arc<Mutex<BTreeMap<Key, Vec<u8>>>>,
     fails: bool,
+    failed: bool,
 }
 
 impl MemoryStore {
@@ -27,7 +28,11 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn append(&mut self, sets: &[ChangeSet]) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Poisoned);
+        }
         if self.fails {
+            self.failed = true;
             return Err(StoreError::Failed);
         }
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,6 +46,9 @@ impl Store for MemoryStore {
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Key, Vec<u8>)>, StoreError> {
+        if self.failed {
+            return Err(StoreError::Poisoned);
+        }
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let from = records.range(prefix.to_vec()..);
         let found = from.take_while(|(key, _)| key.starts_with(prefix));

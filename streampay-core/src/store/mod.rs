@@ -5,6 +5,8 @@
 //! a store in memory that crashes on request behind `sim`.
 
 mod change;
+#[cfg(feature = "redb")]
+mod fence;
 mod key;
 #[cfg(feature = "redb")]
 mod medium;
@@ -41,6 +43,12 @@ pub enum StoreError {
     /// A write failed before; what is on disk is unknown until the store is opened anew.
     #[error("the store failed earlier and must be opened anew")]
     Poisoned,
+    /// Another process took the folder over while this one had it. It must stop.
+    #[error("another process took this folder over; stop this one")]
+    Fenced,
+    /// A later version of this software wrote the store.
+    #[error("a later version of this software wrote the store; use that one")]
+    NewerFormat,
     /// What was read is not what this version wrote.
     #[error("the store holds a record that this version cannot read")]
     Corrupt,

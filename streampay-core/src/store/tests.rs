@@ -1,36 +1,24 @@
+use alloc::boxed::Box;
+
 use super::*;
+use crate::sim::check_store;
 use crate::units::{PurseId, PurseKey, SessionId};
 
-fn conforms(store: &mut dyn Store) {
-    let mut first = ChangeSet::new();
-    first.put(*b"a1", *b"one");
-    first.put(*b"a2", *b"two");
-    first.put(*b"b", *b"other");
-    let mut second = ChangeSet::new();
-    second.put(*b"a1", *b"newer");
-    second.remove(*b"a2");
-    store.append(&[first, second]).unwrap();
-    assert_eq!(
-        store.scan(b"a").unwrap(),
-        [(b"a1".to_vec(), b"newer".to_vec())]
-    );
-    assert_eq!(store.scan(b"").unwrap().len(), 2);
-}
-
 #[test]
-fn later_sets_of_one_append_win() {
-    conforms(&mut MemoryStore::new());
-}
-
-#[test]
-fn redb_keeps_what_was_appended_after_it_is_opened_anew() {
+fn both_stores_do_what_every_store_must() {
+    let memory = MemoryStore::new();
+    check_store(|| Box::new(memory.clone()));
     let folder = tempfile::tempdir().unwrap();
-    conforms(&mut RedbStore::open(folder.path()).unwrap());
-    let store = RedbStore::open(folder.path()).unwrap();
-    assert_eq!(
-        store.scan(b"a").unwrap(),
-        [(b"a1".to_vec(), b"newer".to_vec())]
-    );
+    check_store(|| Box::new(RedbStore::open(folder.path()).unwrap()));
+}
+
+#[test]
+fn store_that_failed_refuses_everything() {
+    let mut store = MemoryStore::new();
+    store.fail_from_now_on();
+    assert_eq!(store.append(&[]), Err(StoreError::Failed));
+    assert_eq!(store.append(&[]), Err(StoreError::Poisoned));
+    assert_eq!(store.scan(&[]), Err(StoreError::Poisoned));
 }
 
 #[test]
