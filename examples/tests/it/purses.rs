@@ -83,6 +83,7 @@ pub(crate) async fn finish(
             delta,
             node_delta,
             effects,
+            ..
         } = next;
         store.append(&[delta.within_purse(purse), node_delta.within_node(method)])?;
         outcome = reached.or(outcome);

@@ -283,18 +283,6 @@ impl Funded {
         lock::blinding(&self.funding.salt, number)
     }
 
-    /// The piece of proof `number`, from the funding.
-    pub(crate) fn piece(&self, number: u64) -> Option<Piece<'_>> {
-        let from = usize::try_from(number).ok()?.checked_mul(PIECE)?;
-        let bytes = self
-            .funding
-            .pieces
-            .get(from..from.checked_add(PIECE)?)?
-            .try_into()
-            .ok()?;
-        Some(Piece(bytes))
-    }
-
     /// Proof `number`, with its DLEQ proof and without a witness.
     pub(crate) fn proof(&self, number: u64, piece: Piece<'_>) -> Option<Proof> {
         let mut proof = Proof::new(

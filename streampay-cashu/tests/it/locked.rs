@@ -1,0 +1,181 @@
+//! A purse of locked ecash from its opening to its end.
+
+use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::units::Seq;
+
+use crate::mint::Fault;
+use crate::node::{Crash, Pair, purse, sat};
+
+fn refused(code: RefusalCode) -> Option<Outcome> {
+    let error = BackendError::Rejected(code, Consumed::No);
+    Some(Outcome::Failed(error))
+}
+
+#[tokio::test]
+async fn chain_pays_redeems_and_gives_back_the_rest() {
+    for (ppk, tick) in [(0, 1), (0, 10), (100, 10)] {
+        let mut pair = Pair::opened(true, ppk, 1_000, tick, 20).await;
+        let before = pair.mint.calls();
+        pair.ticks(1..=13).await;
+        assert_eq!(pair.mint.calls(), before, "a tick asks the mint nothing");
+        let settled = pair.settle().await;
+        assert_eq!(settled, pair.payee.spendable().await);
+        assert_eq!(pair.show_note().await, None);
+        let refunded = pair.release().await;
+        let payer = pair.payer.spendable().await;
+        if ppk == 0 {
+            assert_eq!(settled, 13 * tick);
+            assert_eq!(refunded, 7 * tick);
+            assert_eq!(payer + settled, 1_000);
+        }
+        assert!(
+            settled <= 13 * tick && settled + 3 >= 13 * tick,
+            "{settled}"
+        );
+        assert!(payer + settled <= 1_000, "{payer} {settled}");
+        assert!(payer + settled + 12 >= 1_000, "{payer} {settled}");
+    }
+}
+
+#[tokio::test]
+async fn p2pk_pays_redeems_and_gives_back_the_rest() {
+    let mut pair = Pair::opened(false, 0, 1_000, 10, 5).await;
+    let before = pair.mint.calls();
+    pair.ticks(1..=2).await;
+    assert_eq!(pair.mint.calls(), before);
+    assert_eq!(pair.settle().await, 20);
+    assert_eq!(pair.show_note().await, None);
+    assert_eq!(pair.release().await, 30);
+    assert_eq!(pair.payer.spendable().await, 980);
+}
+
+#[tokio::test]
+async fn refund_after_the_locktime_needs_nobody() {
+    for chain in [true, false] {
+        let mut pair = Pair::new(chain, 0, 1_000, 8).await;
+        // The mint says that it is three hours ago; it enforces the real time.
+        pair.mint.set_skew(-3 * 3600);
+        pair.params = pair.params.clone().with_lock(2 * 3600, 600).unwrap();
+        pair.open(0, 10).await;
+        pair.ticks(1..=4).await;
+        let too_early = pair.payer.ask(purse(0), Request::Release).await;
+        let later = Some(Outcome::Failed(BackendError::Transient));
+        assert_eq!(too_early, later);
+        assert_eq!(pair.payer.wake(purse(0)).await, None, "not yet");
+        pair.mint.set_skew(0);
+        pair.payer.after_s(3 * 3600);
+        let back = pair.payer.wake(purse(0)).await;
+        let refunded = sat(6 * 8);
+        assert_eq!(back, Some(Outcome::Released { refunded }));
+        // What was acknowledged is still the payee's.
+        assert_eq!(pair.settle().await, 4 * 8);
+        assert_eq!(pair.payer.spendable().await, 1_000 - 32);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_wherever_a_process_dies() {
+    for at in 0..40 {
+        let mut pair = Pair::new(true, 0, 500, 3).await;
+        let request = pair.open_request(10);
+        let opened = pair
+            .payer
+            .ask_crashing(purse(0), request, &mut Crash(Some(at)))
+            .await;
+        let Some(Outcome::Opened(opened)) = opened else {
+            panic!("not opened at {at}: {opened:?}");
+        };
+        let request = pair.accept_request(opened.opening);
+        let accepted = pair
+            .payee
+            .ask_crashing(purse(0), request, &mut Crash(Some(at)))
+            .await;
+        assert!(matches!(accepted, Some(Outcome::Accepted { .. })), "{at}");
+        pair.ticks(1..=6).await;
+        let settled = pair
+            .payee
+            .ask_crashing(purse(0), Request::Settle, &mut Crash(Some(at)))
+            .await;
+        let expect = sat(18);
+        assert_eq!(settled, Some(Outcome::Settled { settled: expect }), "{at}");
+        pair.show_note().await;
+        let released = pair
+            .payer
+            .ask_crashing(purse(0), Request::Release, &mut Crash(Some(at)))
+            .await;
+        let refunded = sat(12);
+        assert_eq!(released, Some(Outcome::Released { refunded }), "{at}");
+        assert_eq!(pair.payer.spendable().await, 482, "{at}");
+        assert_eq!(pair.payee.spendable().await, 18, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn answers_lost_after_the_mint_acted_lose_nothing() {
+    let mut pair = Pair::new(true, 0, 500, 3).await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    pair.open(0, 10).await;
+    pair.ticks(1..=6).await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    assert_eq!(pair.settle().await, 18);
+    pair.show_note().await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    assert_eq!(pair.release().await, 12);
+    assert_eq!(pair.payer.spendable().await, 482);
+    assert_eq!(pair.payee.spendable().await, 18);
+}
+
+#[tokio::test]
+async fn forged_and_old_preimages_are_refused() {
+    let mut pair = Pair::opened(true, 0, 500, 3, 10).await;
+    pair.ticks(1..=3).await;
+    let old = pair.paid(4, 2).await;
+    let cases = [
+        (bytes::Bytes::from(vec![1; 32]), RefusalCode::BadProof),
+        (bytes::Bytes::from(vec![1; 31]), RefusalCode::Malformed),
+        (bytes::Bytes::new(), RefusalCode::Malformed),
+        (old, RefusalCode::BadProof),
+    ];
+    for (payload, code) in cases {
+        let request = pair.receive_request(4, 4, payload);
+        assert_eq!(pair.payee.ask(purse(0), request).await, refused(code));
+    }
+    let payload = pair.paid(4, 4).await;
+    let request = pair.receive_request(4, 5, payload);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, refused(RefusalCode::WrongAmount));
+}
+
+#[tokio::test]
+async fn newest_preimage_heals_lost_ticks() {
+    let mut pair = Pair::opened(true, 0, 500, 3, 10).await;
+    pair.tick(1).await;
+    for seq in 2..=4 {
+        pair.paid(seq, seq).await;
+    }
+    let payload = pair.paid(5, 5).await;
+    let request = Request::Receive {
+        seq: Seq(5),
+        amount: sat(12),
+        cumulative: sat(15),
+        payload,
+    };
+    let credited = pair.payee.ask(purse(0), request.clone()).await;
+    assert_eq!(credited, Some(Outcome::Credited));
+    assert_eq!(pair.payee.ask(purse(0), request).await, credited, "replay");
+    assert_eq!(pair.settle().await, 15);
+}
+
+#[tokio::test]
+async fn long_stream_is_redeemed_in_batches() {
+    let mut pair = Pair::opened(true, 100, 1_000, 2, 200).await;
+    pair.ticks(1..=63).await;
+    assert_eq!(pair.payee.spendable().await, 0);
+    let swaps = pair.mint.calls_of("swap");
+    pair.ticks(64..=64).await;
+    assert_eq!(pair.mint.calls_of("swap"), swaps + 1);
+    // 60 of 64, for the fee of 60 inputs at 100 ppk is whole.
+    assert_eq!(pair.payee.spendable().await, 120 - 6);
+    pair.ticks(65..=200).await;
+    assert_eq!(pair.settle().await, 400 - 20);
+}

@@ -1,0 +1,13 @@
+//! Locked ecash against a real cdk mint in the process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "a test that fails should say where"
+)]
+
+mod locked;
+mod mint;
+mod node;
+mod session;

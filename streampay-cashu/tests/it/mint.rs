@@ -1,0 +1,341 @@
+//! A real cdk mint in the process, and a connector to it that counts, loses answers and tells
+//! another time.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use cdk::mint::{Mint, MintBuilder, MintMeltLimits, UnitConfig};
+use cdk::nuts::nut00::KnownMethod;
+use cdk::nuts::{
+    BatchCheckMintQuoteRequest, BatchMintRequest, CheckStateRequest, CheckStateResponse,
+    CurrencyUnit, Id, KeySet, KeysetResponse, MeltRequest, MintInfo, MintRequest, MintResponse,
+    PaymentMethod, PreMintSecrets, RestoreRequest, RestoreResponse, State, SwapRequest,
+    SwapResponse,
+};
+use cdk::types::FeeReserve;
+use cdk::wallet::types::ProofInfo;
+use cdk::wallet::{
+    AuthWallet, LnurlPayInvoiceResponse, LnurlPayResponse, MintConnector, Wallet, WalletBuilder,
+};
+use cdk::{Amount, Error};
+use cdk_common::{
+    MeltQuoteCreateResponse, MeltQuoteRequest, MeltQuoteResponse, MintQuoteRequest,
+    MintQuoteResponse,
+};
+use cdk_fake_wallet::FakeWallet;
+use cdk_redb::WalletRedbDatabase;
+use cdk_sqlite::mint::memory;
+use tempfile::TempDir;
+
+pub(crate) const URL: &str = "https://mint.example";
+
+/// What goes wrong with the next calls of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It does not reach the mint.
+    Away,
+    /// The mint acts, its answer is lost.
+    LoseAnswer,
+    /// HTTP 429, nothing done.
+    TooMany,
+}
+
+pub(crate) struct TestMint {
+    pub(crate) mint: Arc<Mint>,
+    calls: Mutex<BTreeMap<&'static str, u64>>,
+    faults: Mutex<Vec<(&'static str, Fault)>>,
+    /// What the mint says of the time, less the real time, in seconds. What it enforces is real.
+    skew_s: AtomicI64,
+}
+
+impl TestMint {
+    pub(crate) async fn new(ppk: u64) -> Arc<Self> {
+        let database = Arc::new(memory::empty().await.unwrap());
+        let store: Arc<
+            dyn cdk_common::database::MintDatabase<cdk_common::database::Error> + Send + Sync,
+        > = database.clone();
+        let mut builder = MintBuilder::new(store).with_limits(1000, 1000);
+        let unit = UnitConfig {
+            input_fee_ppk: ppk,
+            ..UnitConfig::default()
+        };
+        builder.configure_unit(CurrencyUnit::Sat, unit).unwrap();
+        let reserve = FeeReserve {
+            min_fee_reserve: Amount::from(1),
+            percent_fee_reserve: 0.02,
+        };
+        let lightning = FakeWallet::new(
+            reserve,
+            HashMap::new(),
+            HashSet::new(),
+            0,
+            CurrencyUnit::Sat,
+        );
+        builder
+            .add_payment_processor(
+                CurrencyUnit::Sat,
+                PaymentMethod::Known(KnownMethod::Bolt11),
+                MintMeltLimits::new(1, 10_000_000),
+                Arc::new(lightning),
+            )
+            .await
+            .unwrap();
+        let mint = builder.build_with_seed(database, &[3; 64]).await.unwrap();
+        Arc::new(Self {
+            mint: Arc::new(mint),
+            calls: Mutex::default(),
+            faults: Mutex::default(),
+            skew_s: AtomicI64::new(0),
+        })
+    }
+
+    /// Calls so far, all kinds together.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.lock().unwrap().values().sum()
+    }
+
+    /// Calls of one kind so far.
+    pub(crate) fn calls_of(&self, kind: &'static str) -> u64 {
+        let calls = self.calls.lock().unwrap();
+        calls.get(kind).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn fail(&self, kind: &'static str, fault: Fault) {
+        self.faults.lock().unwrap().push((kind, fault));
+    }
+
+    /// Lets the mint say another time.
+    pub(crate) fn set_skew(&self, seconds: i64) {
+        self.skew_s.store(seconds, Ordering::SeqCst);
+    }
+
+    fn count(&self, kind: &'static str) -> Option<Fault> {
+        *self.calls.lock().unwrap().entry(kind).or_default() += 1;
+        let mut faults = self.faults.lock().unwrap();
+        let at = faults.iter().position(|(of, _)| *of == kind)?;
+        Some(faults.remove(at).1)
+    }
+
+    async fn call<T>(
+        &self,
+        kind: &'static str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match self.count(kind) {
+            None => work.await,
+            Some(Fault::Away) => Err(Error::HttpError(None, "connection refused".to_owned())),
+            Some(Fault::TooMany) => Err(Error::HttpError(Some(429), "slow down".to_owned())),
+            Some(Fault::LoseAnswer) => {
+                let _ = work.await;
+                Err(Error::Timeout)
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Direct(pub(crate) Arc<TestMint>);
+
+impl std::fmt::Debug for Direct {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Direct")
+    }
+}
+
+fn not_here<T>() -> Result<T, Error> {
+    Err(Error::UnsupportedPaymentMethod)
+}
+
+#[async_trait]
+impl MintConnector for Direct {
+    async fn fetch_lnurl_pay_request(&self, _: &str) -> Result<LnurlPayResponse, Error> {
+        not_here()
+    }
+
+    async fn fetch_lnurl_invoice(&self, _: &str) -> Result<LnurlPayInvoiceResponse, Error> {
+        not_here()
+    }
+
+    async fn get_mint_keys(&self) -> Result<Vec<KeySet>, Error> {
+        let keys = async { Ok(self.0.mint.pubkeys().keysets) };
+        self.0.call("keys", keys).await
+    }
+
+    async fn get_mint_keyset(&self, id: Id) -> Result<KeySet, Error> {
+        let keys = async {
+            let mut keys = self.0.mint.keyset_pubkeys(&id)?.keysets;
+            keys.pop().ok_or(Error::UnknownKeySet)
+        };
+        self.0.call("keys", keys).await
+    }
+
+    async fn get_mint_keysets(&self) -> Result<KeysetResponse, Error> {
+        let sets = async { Ok(self.0.mint.keysets()) };
+        self.0.call("keysets", sets).await
+    }
+
+    async fn post_mint_quote(
+        &self,
+        _: MintQuoteRequest,
+    ) -> Result<MintQuoteResponse<String>, Error> {
+        not_here()
+    }
+
+    async fn post_mint(
+        &self,
+        _: &PaymentMethod,
+        _: MintRequest<String>,
+    ) -> Result<MintResponse, Error> {
+        not_here()
+    }
+
+    async fn post_batch_check_mint_quote_status(
+        &self,
+        _: &PaymentMethod,
+        _: BatchCheckMintQuoteRequest<String>,
+    ) -> Result<Vec<MintQuoteResponse<String>>, Error> {
+        not_here()
+    }
+
+    async fn post_batch_mint(
+        &self,
+        _: &PaymentMethod,
+        _: BatchMintRequest<String>,
+    ) -> Result<MintResponse, Error> {
+        not_here()
+    }
+
+    async fn post_melt_quote(
+        &self,
+        _: MeltQuoteRequest,
+    ) -> Result<MeltQuoteCreateResponse<String>, Error> {
+        not_here()
+    }
+
+    async fn get_mint_quote_status(
+        &self,
+        _: PaymentMethod,
+        _: &str,
+    ) -> Result<MintQuoteResponse<String>, Error> {
+        not_here()
+    }
+
+    async fn get_melt_quote_status(
+        &self,
+        _: PaymentMethod,
+        _: &str,
+    ) -> Result<MeltQuoteResponse<String>, Error> {
+        not_here()
+    }
+
+    async fn post_melt(
+        &self,
+        _: &PaymentMethod,
+        _: MeltRequest<String>,
+    ) -> Result<MeltQuoteResponse<String>, Error> {
+        not_here()
+    }
+
+    async fn post_swap(&self, request: SwapRequest) -> Result<SwapResponse, Error> {
+        let swap = self.0.mint.process_swap_request(request);
+        self.0.call("swap", swap).await
+    }
+
+    async fn get_mint_info(&self) -> Result<MintInfo, Error> {
+        let info = async {
+            let mut info = self.0.mint.mint_info().await?;
+            let skew = self.0.skew_s.load(Ordering::SeqCst);
+            let now = cdk::util::unix_time().checked_add_signed(skew).unwrap();
+            info.time = Some(now);
+            Ok(info)
+        };
+        self.0.call("info", info).await
+    }
+
+    async fn post_check_state(
+        &self,
+        request: CheckStateRequest,
+    ) -> Result<CheckStateResponse, Error> {
+        let states = self.0.mint.check_state(&request);
+        self.0.call("state", states).await
+    }
+
+    async fn post_restore(&self, request: RestoreRequest) -> Result<RestoreResponse, Error> {
+        let restored = self.0.mint.restore(request);
+        self.0.call("restore", restored).await
+    }
+
+    async fn get_auth_wallet(&self) -> Option<AuthWallet> {
+        None
+    }
+
+    async fn set_auth_wallet(&self, _: Option<AuthWallet>) {}
+}
+
+/// A wallet at the mint, over a store in a folder.
+pub(crate) struct Purseless {
+    pub(crate) wallet: Arc<Wallet>,
+    _folder: TempDir,
+}
+
+impl Purseless {
+    pub(crate) async fn new(mint: &Arc<TestMint>, seed: u8, funds: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = WalletRedbDatabase::new(&folder.path().join("wallet.redb")).unwrap();
+        let store: Arc<
+            dyn cdk_common::database::WalletDatabase<cdk_common::database::Error> + Send + Sync,
+        > = Arc::new(store);
+        let wallet = WalletBuilder::new()
+            .mint_url(URL.parse().unwrap())
+            .unit(CurrencyUnit::Sat)
+            .localstore(store)
+            .seed([seed; 64])
+            .client(Direct(mint.clone()))
+            .without_rate_limiting()
+            .build()
+            .unwrap();
+        let wallet = Arc::new(wallet);
+        if funds > 0 {
+            deposit(&wallet, mint, funds).await;
+        }
+        Self {
+            wallet,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) async fn spendable(&self) -> u64 {
+        self.wallet.total_balance().await.unwrap().to_u64()
+    }
+}
+
+/// Ecash that the mint signed for nothing.
+async fn deposit(wallet: &Wallet, mint: &TestMint, funds: u64) {
+    let set = wallet.active_keyset().await.unwrap();
+    let amounts = (0..32)
+        .map(|bit| 1_u64 << bit)
+        .filter(|bit| funds & bit > 0);
+    for amount in amounts {
+        let secret = cdk::secret::Secret::generate();
+        let amount = Amount::from(amount);
+        let outputs = PreMintSecrets::from_secrets(set.id, vec![amount], vec![secret]).unwrap();
+        let signed = mint.mint.blind_sign(outputs.blinded_messages()).await;
+        let proofs = cdk::dhke::construct_proofs(
+            signed.unwrap(),
+            outputs.rs(),
+            outputs.secrets(),
+            &set.keys,
+        );
+        let infos = proofs.unwrap().into_iter().map(|proof| {
+            let (url, unit) = (wallet.mint_url.clone(), wallet.unit.clone());
+            ProofInfo::new(proof, url, State::Unspent, unit).unwrap()
+        });
+        let store = &wallet.localstore;
+        store
+            .update_proofs(infos.collect(), Vec::new())
+            .await
+            .unwrap();
+    }
+}
