@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use streampay_cashu::{Runner, SwapMachine};
+use streampay_cashu::chain::ReceiverKey;
+use streampay_cashu::{LockedMachine, LockedPolicy, Runner, SwapMachine};
 use streampay_core::driver::{Node, StoreWriter};
 use streampay_core::session::{Entropy, SecretKey};
 use streampay_core::store::RedbStore;
@@ -21,6 +22,8 @@ pub struct Home {
     pub node: Arc<Node>,
     /// Who the user is.
     pub identity: SecretKey,
+    /// What locked ecash is locked to, in terms of this user.
+    pub receiver: ReceiverKey,
 }
 
 impl Home {
@@ -40,16 +43,23 @@ impl Home {
             .map_err(|_| AppError::Failed("the identity file is damaged"))?;
         let store = Box::new(RedbStore::open(folder)?);
         let writer = StoreWriter::start(store).map_err(AppError::io("the store cannot start"))?;
+        let receiver = crate::pay::receiver(&entropy)?;
         let runner = Arc::new(Runner::new(wallet.clone()));
-        let machine = Box::new(SwapMachine::default());
+        let (policy, key) = (LockedPolicy::default(), || Some(receiver.clone()));
         let node = Node::builder(writer)
-            .method(machine, runner)
+            .method(
+                Box::new(LockedMachine::chain(policy, key())),
+                runner.clone(),
+            )
+            .method(Box::new(LockedMachine::p2pk(policy, key())), runner.clone())
+            .method(Box::new(SwapMachine::default()), runner)
             .build()
             .await?;
         Ok(Self {
             wallet,
             node,
             identity,
+            receiver,
         })
     }
 }

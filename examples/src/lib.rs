@@ -7,6 +7,7 @@ pub mod home;
 pub mod http;
 pub mod link;
 pub mod mint;
+pub mod pay;
 pub mod price;
 pub mod quote;
 pub mod report;

@@ -1,6 +1,7 @@
 //! A real cdk mint within this process, with a Lightning backend that only pretends.
 
 pub mod faults_for_testing;
+pub mod tally;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::faults_for_testing::FaultSwitch;
+use self::tally::Tally;
 use crate::home::{lock, private_file};
 use crate::http::{self, Limits};
 use crate::seed_file;
@@ -86,6 +88,7 @@ pub struct EmbeddedMint {
     mint: Arc<Mint>,
     address: SocketAddr,
     faults: FaultSwitch,
+    tally: Tally,
     shutdown: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
     _lock: Option<File>,
@@ -114,7 +117,7 @@ impl EmbeddedMint {
         let mint = Arc::new(mint);
         mint.start().await.map_err(MintError::Mint)?;
 
-        let faults = FaultSwitch::default();
+        let (faults, tally) = (FaultSwitch::default(), Tally::default());
         // No kept answers (NUT-19): nutshell keeps none either, so nobody here may rely on them.
         let forgetful = HttpCache::new(Duration::ZERO, Duration::ZERO, None);
         let methods = vec!["bolt11".to_owned()];
@@ -123,6 +126,10 @@ impl EmbeddedMint {
         let router = router
             .map_err(|_| MintError::Http)?
             .layer(axum::middleware::from_fn(to_the_end))
+            .layer(axum::middleware::from_fn_with_state(
+                tally.clone(),
+                tally::count,
+            ))
             .layer(axum::middleware::from_fn_with_state(
                 faults.clone(),
                 faults_for_testing::inject,
@@ -144,6 +151,7 @@ impl EmbeddedMint {
             mint,
             address,
             faults,
+            tally,
             shutdown,
             server: Some(server),
             _lock: lock,
@@ -178,6 +186,12 @@ impl EmbeddedMint {
     #[must_use]
     pub fn swaps(&self) -> u64 {
         self.faults.seen("/v1/swap")
+    }
+
+    /// What its HTTP layer was asked.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Makes this mint misbehave. For tests.

@@ -1,6 +1,6 @@
 //! What a stream costs, before anything connects: the signed terms, at the stream's own address.
 
-use streampay_cashu::{SwapParams, redeeming_fee};
+use streampay_cashu::redeeming_fee;
 use streampay_core::meter::{Reading, Tariff};
 use streampay_core::session::{SecretKey, Signature};
 use streampay_core::units::Msat;
@@ -10,6 +10,7 @@ use streampay_media::whep::Client;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
+use crate::pay::mints;
 
 /// The media type of a quote: the identity's signature over [`Terms::hash`], 64 bytes, then the
 /// terms.
@@ -126,17 +127,4 @@ fn per_megabyte(tariff: Tariff) -> Msat {
         media_ms: 0,
         bytes: 1_000_000,
     })
-}
-
-/// The mints whose ecash is taken.
-#[must_use]
-pub fn mints(terms: &Terms) -> Vec<String> {
-    let params = terms.methods.iter().map(|method| &method.params);
-    params
-        .filter_map(|params| SwapParams::decode(params).ok())
-        .flat_map(|params| {
-            let urls = params.mints().iter().map(|mint| mint.url().to_owned());
-            urls.collect::<Vec<_>>()
-        })
-        .collect()
 }

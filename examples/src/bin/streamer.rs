@@ -10,6 +10,7 @@ use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
+use streampay_examples::pay::Pay;
 use streampay_examples::price::{Price, amount};
 use streampay_examples::report::{Report, show_balance, show_balance_of, show_link};
 use streampay_examples::signals::asked_to_end;
@@ -36,6 +37,9 @@ enum Command {
         /// How long to watch, 2 to 3600 s.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=3600))]
         seconds: u64,
+        /// How the viewer pays.
+        #[arg(long, default_value = "chain", value_name = "WAY")]
+        pay: Pay,
         /// One event a line on stdout, the last one the summary.
         #[arg(long)]
         json: bool,
@@ -86,6 +90,15 @@ struct ServeArgs {
     /// The mint whose ecash you take: you trust it with what you earn until you take it out.
     #[arg(long, value_name = "URL")]
     mint: String,
+    /// The ways to pay that you take, best first; a viewer uses the first one that works at the
+    /// mint.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "chain,p2pk,swap",
+        value_name = "WAYS"
+    )]
+    pay: Vec<Pay>,
     /// Where to listen, such as 127.0.0.1:8080.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -118,12 +131,14 @@ async fn run(cli: Cli) -> Result<(), AppError> {
     match cli.command {
         Command::Demo {
             seconds,
+            pay,
             json,
             record,
         } => {
             let report = Report { json };
             run_demo(Demo {
                 seconds,
+                pay,
                 record,
                 report,
             })
@@ -160,6 +175,7 @@ async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
         media: args.media,
         price: args.price,
         mint: args.mint,
+        pay: args.pay,
         listen: args.listen,
         public_url: args.public_url,
         trusted_proxy: match args.trusted_proxy.as_deref() {

@@ -12,6 +12,7 @@ use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::link::StreamLink;
+use streampay_examples::pay::Pay;
 use streampay_examples::price::{Price, amount};
 use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::Report;
@@ -86,6 +87,14 @@ struct WatchArgs {
     /// and asked.
     #[arg(long, value_name = "PRICE")]
     max_price: Option<Price>,
+    /// The ways to pay, best first; the first one that the stream takes and its mint can do.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "chain,p2pk,swap",
+        value_name = "WAYS"
+    )]
+    pay: Vec<Pay>,
     /// The recording's file, WebM or Matroska. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -159,6 +168,7 @@ async fn run_watch(home: &Home, args: WatchArgs) -> Result<(), AppError> {
         link: args.link,
         budget: args.budget,
         max_tariff,
+        pay: args.pay,
         max_tick,
         record,
         stop_after_ms: None,

@@ -1,6 +1,7 @@
 //! Mint, streamer and viewer in one process: the whole thing, with nothing to install.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 use streampay_core::session::CloseCode;
@@ -8,14 +9,17 @@ use streampay_core::units::Msat;
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::TrustedProxy;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::serve::{Offer, serve};
 use crate::error::AppError;
 use crate::home::Home;
+use crate::mint::tally::Asked;
 use crate::mint::{EmbeddedMint, Storage};
+use crate::pay::Pay;
 use crate::price::Price;
 use crate::report::Report;
-use crate::viewer::watch::{Target, Watch, watch};
+use crate::viewer::watch::{Target, Watch, Watched, watch};
 
 /// The shipped clip, and its sound.
 const CLIP: [(&str, &[u8]); 2] = [
@@ -24,12 +28,16 @@ const CLIP: [(&str, &[u8]); 2] = [
 ];
 /// What a tick of the demo buys, in milliseconds: short, so that many are seen.
 const TICK_MS: u64 = 2_000;
+/// How long opening another purse may take: the calls before it are its own.
+const OPENING: Duration = Duration::from_secs(2);
 
 /// How the demo runs.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// How long to watch, in seconds.
     pub seconds: u64,
+    /// How the viewer pays.
+    pub pay: Pay,
     /// The recording; none takes a numbered file in the current folder.
     pub record: Option<PathBuf>,
     /// Who is told.
@@ -58,6 +66,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         media: unpack_clip(folder)?,
         price,
         mint: mint.url(),
+        pay: vec![demo.pay],
         listen: loopback,
         public_url: None,
         trusted_proxy: TrustedProxy::None,
@@ -84,6 +93,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
             link: serving.link.clone(),
             budget,
             max_tariff: price.tariff(),
+            pay: vec![demo.pay],
             max_tick: price.tick,
             record: demo.record.map_or(Target::Numbered, Target::File),
             stop_after_ms: Some(demo.seconds.saturating_mul(1000)),
@@ -97,6 +107,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
     let after = Sums::now(&mint, &payer, &payee).await?;
     let settled = after.payee.saturating_minus(before.payee);
     let fees = after.fees.saturating_minus(before.fees);
+    let calls = mint_calls(&mint.tally().asked(), &watched);
     let recording = watched
         .recording
         .as_ref()
@@ -105,6 +116,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         "paid_msat": watched.account.paid.msat(), "settled_msat": settled.msat(), "fees_msat": fees.msat(),
         "refunded_msat": watched.account.refunded.msat(), "ticks": watched.ticks,
         "media_ms": watched.media_ms, "recording": recording, "packets": watched.packets,
+        "pay": demo.pay.method(), "mint_calls": calls,
     }));
     report.tell(&format!(
         "{} left the wallet = {settled} to the streamer + {fees} of the mint's fees + {} back\n\
@@ -130,6 +142,23 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         (true, Some(CloseCode::Done)) => Ok(()),
         (true, code) => Err(AppError::Closed(code.unwrap_or(CloseCode::Other))),
     }
+}
+
+/// Requests that ticks caused: those from the first opened purse to the close, but for
+/// redemptions of locked tokens and what opens another purse.
+fn mint_calls(asked: &[Asked], watched: &Watched) -> usize {
+    let (Some(first), Some(closed)) = (watched.openings.first(), watched.closed) else {
+        return 0;
+    };
+    let later = watched.openings.iter().skip(1);
+    let opens = |at: Instant| {
+        let mut later = later.clone();
+        later.any(|open| at <= *open && *open <= at + OPENING)
+    };
+    let asked = asked.iter().filter(|asked| {
+        asked.at >= *first && asked.at < closed && !asked.redeems && !opens(asked.at)
+    });
+    asked.count()
 }
 
 /// Each from its own books.

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use streampay_cashu::{AcceptedMint, SwapMachine, SwapParams};
 use streampay_core::session::{BadConfig, PayeeConfig};
 use streampay_core::units::{Msat, Unix};
-use streampay_core::wire::{Method, Terms};
+use streampay_core::wire::Terms;
 use streampay_media::source::{FileOptions, Source};
 use streampay_media::whep::{Server, ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
@@ -19,6 +18,7 @@ use crate::error::AppError;
 use crate::home::Home;
 use crate::http::{self, Limits};
 use crate::link::StreamLink;
+use crate::pay::{self, Pay};
 use crate::price::Price;
 use crate::report::{Report, plain};
 
@@ -31,6 +31,8 @@ pub struct Offer {
     pub price: Price,
     /// The mint whose ecash is taken.
     pub mint: String,
+    /// The ways to pay, best first; at least one.
+    pub pay: Vec<Pay>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where viewers reach this, if not where it listens.
@@ -148,7 +150,6 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
 }
 
 fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
-    let params = SwapParams::new(vec![AcceptedMint::sat(&offer.mint)?])?;
     let title = offer
         .media
         .file_stem()
@@ -166,10 +167,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         tolerance_permille: 20,
         tolerance_ms: 1_000,
         live_ms: 2_000,
-        methods: vec![Method {
-            name: SwapMachine::METHOD.to_owned(),
-            params: params.encode().to_vec(),
-        }],
+        methods: pay::methods(&offer.pay, &offer.mint, &home.receiver)?,
         join_fee: Msat::ZERO,
         resumable_s: 86_400,
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),

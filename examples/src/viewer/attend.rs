@@ -26,12 +26,16 @@ pub enum Wish {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attended {
     /// Payments acknowledged.
     pub(crate) ticks: u64,
     /// Why the session ended.
     pub(crate) code: Option<CloseCode>,
+    /// When each purse could be paid from.
+    pub(crate) openings: Vec<Instant>,
+    /// When the session began to close.
+    pub(crate) closed: Option<Instant>,
 }
 
 /// What those who reconnect must know.
@@ -141,10 +145,14 @@ impl Attendant {
 }
 
 impl Attended {
-    const fn note(&mut self, event: &Event) {
+    fn note(&mut self, event: &Event) {
         match event {
             Event::TickPaid { .. } => self.ticks = self.ticks.saturating_add(1),
-            Event::Closed { code, .. } => self.code = Some(*code),
+            Event::PurseOpen { .. } => self.openings.push(Instant::now()),
+            Event::Closed { code, .. } => {
+                self.code = Some(*code);
+                self.closed = Some(Instant::now());
+            }
             _ => {}
         }
     }

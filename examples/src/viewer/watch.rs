@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use streampay_cashu::SwapMachine;
 use streampay_core::driver::{Connected, Ports, SessionTask, Stopped, UserPorts, entropy};
 use streampay_core::meter::Tariff;
 use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
@@ -11,6 +10,7 @@ use streampay_core::units::Msat;
 use streampay_media::peer::{PeerConfig, ViewerPeer, ViewerStream};
 use streampay_media::whep::Client;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::account::Account;
 pub use super::attend::Wish;
@@ -20,6 +20,7 @@ pub use super::recording::Target;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
+use crate::pay::{self, Pay};
 use crate::report::Report;
 
 /// How long paid media may stay away before the session ends, in milliseconds.
@@ -36,6 +37,8 @@ pub struct Watch {
     pub budget: Msat,
     /// The highest price of time.
     pub max_tariff: Tariff,
+    /// The ways to pay that the user is willing to, best first.
+    pub pay: Vec<Pay>,
     /// The largest single payment.
     pub max_tick: Msat,
     /// Where the recording goes.
@@ -57,6 +60,10 @@ pub struct Watched {
     pub account: Account,
     /// Payments acknowledged.
     pub ticks: u64,
+    /// When each purse could be paid from.
+    pub openings: Vec<Instant>,
+    /// When the session began to close.
+    pub closed: Option<Instant>,
     /// Media received, in milliseconds.
     pub media_ms: u64,
     /// The file.
@@ -127,6 +134,7 @@ pub async fn watch(
     drop(task);
     if let Ok(attended) = attending.await {
         (watched.ticks, watched.code) = (attended.ticks, attended.code);
+        (watched.openings, watched.closed) = (attended.openings, attended.closed);
     }
     Ok(watched)
 }
@@ -140,7 +148,7 @@ fn config(home: &Home, watch: &Watch) -> PayerConfig {
             max_purse: watch.budget,
             max_tariff: watch.max_tariff,
             max_tick: watch.max_tick,
-            methods: vec![SwapMachine::METHOD.to_owned()],
+            methods: pay::names(&watch.pay),
             stall_close_ms: STALL_CLOSE_MS,
         },
     }

@@ -9,6 +9,7 @@ use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::mint::faults_for_testing::Fault;
+use streampay_examples::pay::Pay;
 use streampay_examples::price::Price;
 use streampay_examples::quote;
 use streampay_examples::report::Report;
@@ -32,6 +33,11 @@ struct Stage {
 
 /// A stream of 2 sat a second, and a viewer who holds `funds`.
 async fn stage(funds: u64) -> Stage {
+    stage_paying(funds, Pay::Swap).await
+}
+
+/// The same, paid in one way.
+async fn stage_paying(funds: u64, pay: Pay) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let mint = mint(100).await;
     let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
@@ -47,6 +53,7 @@ async fn stage(funds: u64) -> Stage {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")),
         price: "2sat/1s".parse().unwrap(),
         mint: mint.url(),
+        pay: vec![pay],
         listen: ([127, 0, 0, 1], 0).into(),
         public_url: None,
         trusted_proxy: TrustedProxy::None,
@@ -69,6 +76,7 @@ impl Stage {
             link: self.serving.link.clone(),
             budget: sat(budget),
             max_tariff: price.tariff(),
+            pay: Pay::ALL.to_vec(),
             max_tick: sat(100),
             record: Target::File(record.to_owned()),
             stop_after_ms: None,
