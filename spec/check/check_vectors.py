@@ -6,6 +6,7 @@ Needs Python 3.8 or later and nothing else. Prints a line for each case that fai
 `N passed, N failed`.
 """
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -137,13 +138,49 @@ def verified(signatures):
                for key, digest, signature in signatures)
 
 
+class Given:
+    """The tips of a session: what ticks say of them, and receipts."""
+
+    def __init__(self):
+        self.ticks, self.receipted = {}, 0
+
+    def check(self, report, title, own, name, fields, welcome):
+        if name == "tick":
+            # A number that is used stays what it was.
+            self.ticks.setdefault((fields["purse"], fields["seq"]), fields)
+            if own and "tips" in fields:
+                # Payments of all transcripts are in whole sats: a step is the tick of the terms.
+                sum_with_it = self.receipted + int(welcome["terms"]["tick"])
+                report.case(f"{title} tips", str(sum_with_it), lambda: fields["tips"])
+        if name in ("ack", "ready", "closed") and "evidence" in fields:
+            receipt = fields["evidence"]["receipt"]
+            tick = self.ticks.get((receipt["purse"], receipt["seq"]), {})
+            tips = int(receipt.get("tips", 0))
+            if own and "tips" in tick:
+                report.case(f"{title} tips", max(self.receipted, int(tick["tips"])), lambda: tips)
+            self.receipted = max(self.receipted, tips)
+
+
+def check_invitation(report, title, step):
+    """A room is shown the hash of an invitation, not the invitation."""
+    shown = [output["event"]["room"]["join"] for output in step["outputs"]
+             if "join" in output.get("event", {}).get("room", {})]
+    for join in shown:
+        _, fields = messages.decode(bytes.fromhex(step["input"]["received"]))
+        invitation = fields.get("invitation")
+        digest = hashlib.sha256(bytes.fromhex(invitation)).digest() if invitation else b""
+        expected = bip340.tagged_hash("streampay/invitation/v1", digest).hex() if digest else None
+        report.case(f"{title} invitation", expected, lambda: join.get("invitation"))
+
+
 def check_transcript(report, name, file):
     """All that the side says is a message; what is bound and acknowledged is signed."""
-    connection = None
+    connection, given = None, Given()
     for at, step in enumerate(file["steps"]):
         title = f"{name} step {at}"
         if "link_up" in step["input"]:
             connection = Connection(step["input"]["link_up"])
+        check_invitation(report, title, step)
         for own, data in said(step):
             try:
                 message = messages.decode(data)
@@ -154,6 +191,7 @@ def check_transcript(report, name, file):
             if message is None or connection is None:
                 continue
             connection.note(*message)
+            given.check(report, title, own, *message, connection.welcome)
             if own and file["role"] == "payee" and message[0] == "ack":
                 evidence = message[1]["evidence"]
                 digest = computed.receipt_hash(connection.hello["session"], evidence["receipt"])

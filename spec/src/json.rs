@@ -193,31 +193,14 @@ pub fn as_int(value: &Value) -> Option<u64> {
     }
 }
 
-/// What Rust's serde says, in the form of the vectors: lists of small numbers are bytes, numbers
-/// are texts, nulls are left out.
+/// What Rust's serde says of an error, in the form of the vectors: numbers are texts.
 #[must_use]
 pub fn plain(value: Value) -> Value {
-    plain_at("", value)
-}
-
-/// Keys whose lists are lists; all other lists are bytes.
-const LISTS: [&str; 3] = ["methods", "versions", "effects"];
-
-fn plain_at(key: &str, value: Value) -> Value {
     match value {
         Value::Number(number) => Value::String(number.to_string()),
-        Value::Array(items) if LISTS.contains(&key) => items.into_iter().map(plain).collect(),
-        Value::Array(items) => {
-            let byte = |item: &Value| item.as_u64().and_then(|byte| u8::try_from(byte).ok());
-            match items.iter().map(byte).collect::<Option<Vec<u8>>>() {
-                Some(bytes) => Value::String(hex(&bytes)),
-                None => items.into_iter().map(plain).collect(),
-            }
-        }
         Value::Object(map) => map
             .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key.clone(), plain_at(&key, value)))
+            .map(|(key, value)| (key, plain(value)))
             .collect(),
         other => other,
     }

@@ -14,6 +14,7 @@ use streampay_core::units::{
     EffectId, Mono, Msat, Now, PurseId, PurseKey, SessionId, Unix, XOnlyKey,
 };
 
+use super::room::{invitation, line, name, news};
 use crate::fields::{reading_from_json, tariff_from_json, terms_from_json};
 use crate::json::{BadJson, Fields};
 
@@ -118,6 +119,9 @@ fn command(fields: Fields<'_>) -> Read<Command> {
         let grant = fields.bytes("grant")?.into();
         return Ok(Command::Grant(MediaGrant(grant)));
     }
+    if let Some(command) = member(fields)? {
+        return Ok(command);
+    }
     let plain = [
         ("request_receipt", Command::RequestReceipt),
         ("resume", Command::Resume),
@@ -131,6 +135,27 @@ fn command(fields: Fields<'_>) -> Read<Command> {
     found
         .map(|(_, command)| command)
         .ok_or_else(|| bad("command"))
+}
+
+/// What the user wants of the room, and gives.
+fn member(fields: Fields<'_>) -> Read<Option<Command>> {
+    if let Some(join) = fields.opt("join").map(Fields::new) {
+        return Ok(Some(Command::Join {
+            name: name(join, "name")?,
+            invitation: invitation(join)?,
+            max_fee: msat(join, "max_fee")?,
+        }));
+    }
+    if fields.opt("chat").is_some() {
+        return line(fields, "chat").map(|text| Some(Command::Chat(text)));
+    }
+    if fields.opt("tip").is_some() {
+        return msat(fields, "tip").map(|amount| Some(Command::Tip(amount)));
+    }
+    if let Some(said) = fields.opt("room") {
+        return news(Fields::new(said)).map(|news| Some(Command::Room(news)));
+    }
+    Ok(fields.opt("leave").map(|_| Command::Leave))
 }
 
 fn link_up(fields: Fields<'_>) -> Read<LinkEvent> {

@@ -2,8 +2,11 @@
 //! takes and gives is in `conformance.md`.
 
 mod broken;
+mod event;
+mod host;
 mod input;
 mod output;
+mod room;
 mod serve;
 mod step;
 
@@ -17,6 +20,7 @@ use streampay_core::wire::{OfferTerms, Terms, decode, encode};
 
 use self::broken::Faults;
 pub use self::broken::{Broken, Found};
+use self::host::Host;
 pub use self::serve::serve;
 use self::step::Stepper;
 use crate::fields::{
@@ -47,6 +51,7 @@ type Answered = Result<Value, Refusal>;
 pub struct Adapter {
     faults: Faults,
     stepper: Option<Stepper>,
+    host: Option<Host>,
 }
 
 impl Adapter {
@@ -56,6 +61,7 @@ impl Adapter {
         Self {
             faults: Faults::new(broken),
             stepper: None,
+            host: None,
         }
     }
 
@@ -180,6 +186,16 @@ impl Adapter {
         };
         let said = request.object("input")?;
         let now = self.faults.now(now);
+        if let Some(create) = said.opt("create") {
+            let create = Fields::new(create);
+            (self.host, self.stepper) = (None, None);
+            if create.text("role")? == "host" {
+                self.host = Some(Host::create(create)?);
+            }
+        }
+        if let Some(host) = &mut self.host {
+            return host.step(&self.faults, now, said, take);
+        }
         if let Some(create) = said.opt("create") {
             self.stepper = Some(Stepper::create(Fields::new(create))?);
             self.faults.reset();

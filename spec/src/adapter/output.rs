@@ -3,10 +3,11 @@
 use serde_json::Value;
 use streampay_core::backend::{PurseOffer, Request};
 use streampay_core::meter::Grant;
-use streampay_core::session::{Event, Output};
+use streampay_core::session::Output;
 
+use super::event::event_to_json;
 use crate::fields::schedule_to_json;
-use crate::json::{Object, plain};
+use crate::json::Object;
 
 pub(super) fn output_to_json(output: &Output) -> Value {
     let new = Object::new();
@@ -77,10 +78,8 @@ fn request_to_json(object: Object, request: &Request) -> Object {
         }
         Request::Settle => ("settle", new),
         Request::Note { bytes } => ("note", new.hex("bytes", bytes)),
-        other => {
-            let said = serde_json::to_value(other).map(plain);
-            return object.with("other", said.unwrap_or_default());
-        }
+        // Of a later version.
+        _ => ("other", new),
     };
     object.with(name, fields)
 }
@@ -102,28 +101,4 @@ fn grant_to_json(grant: &Grant) -> Object {
         Grant::Paused(reason) => new.int("paused", reason.code()),
         Grant::Closed => new.with("closed", true),
     }
-}
-
-/// An event's name, and what serde says of its fields.
-fn event_to_json(event: &Event) -> Value {
-    match serde_json::to_value(event).map(plain) {
-        Ok(Value::String(name)) => Object::new().with(&snake(&name), Object::new()).done(),
-        Ok(Value::Object(map)) => map
-            .into_iter()
-            .map(|(name, fields)| (snake(&name), fields))
-            .collect(),
-        _ => Value::Null,
-    }
-}
-
-/// `TickPaid` as `tick_paid`.
-fn snake(name: &str) -> String {
-    let mut text = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
 }

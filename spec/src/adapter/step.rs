@@ -6,9 +6,10 @@ use serde_json::Value;
 use streampay_core::session::{
     ApiMisuse, Entropy, Input, Output, PayeeConfig, PayeeSession, PayerConfig, PayerSession,
 };
-use streampay_core::store::{ChangeSet, session_prefix};
+use streampay_core::store::session_prefix;
 use streampay_core::units::{Now, SessionId};
 
+use super::host::write;
 use super::input::{payee_config, payer_config};
 use crate::fields::reading_to_json;
 use crate::json::{BadJson, Fields, Object};
@@ -16,13 +17,20 @@ use crate::json::{BadJson, Fields, Object};
 /// What makes a machine.
 enum Config {
     Payer(PayerConfig),
-    Payee(PayeeConfig),
+    /// And whether it has a room.
+    Payee(PayeeConfig, bool),
 }
 
 /// Either machine.
 enum Machine {
     Payer(Box<PayerSession>),
     Payee(Box<PayeeSession>),
+}
+
+impl Machine {
+    fn payee(payee: PayeeSession, room: bool) -> Self {
+        Self::Payee(Box::new(if room { payee.with_room() } else { payee }))
+    }
 }
 
 /// A session and its store.
@@ -47,7 +55,7 @@ impl Stepper {
         let config = fields.object("config")?;
         let config = match fields.text("role")? {
             "payer" => Config::Payer(payer_config(config)?),
-            "payee" => Config::Payee(payee_config(config)?),
+            "payee" => Config::Payee(payee_config(config)?, config.flag("room")),
             _ => return Err(BadJson("role".into())),
         };
         let machine = config.fresh(&entropy)?;
@@ -87,7 +95,7 @@ impl Stepper {
         while take.is_none_or(|take| outputs.len() < take) {
             let Some(output) = self.next() else { break };
             if let Output::Persist(changes) = &output {
-                self.write(changes);
+                write(&mut self.store, changes);
             }
             outputs.push(output);
         }
@@ -122,10 +130,10 @@ impl Stepper {
                 PayerSession::restore(identity, policy, now, self.session, &records)
                     .map(|payer| Machine::Payer(Box::new(payer)))
             }
-            Config::Payee(config) => {
+            Config::Payee(config, room) => {
                 let identity = config.identity.clone();
                 PayeeSession::restore(identity, config.unpaid_ms, now, self.session, &records)
-                    .map(|payee| Machine::Payee(Box::new(payee)))
+                    .map(|payee| Machine::payee(payee, *room))
             }
         };
         let machine = match restored {
@@ -171,15 +179,6 @@ impl Stepper {
         }
     }
 
-    fn write(&mut self, changes: &ChangeSet) {
-        for change in changes.changes() {
-            match &change.value {
-                Some(value) => self.store.insert(change.key.clone(), value.clone()),
-                None => self.store.remove(&change.key),
-            };
-        }
-    }
-
     fn learn_session(&mut self) {
         let named = match &self.machine {
             Some(Machine::Payer(payer)) => Some(payer.session()),
@@ -197,8 +196,8 @@ impl Config {
             Self::Payer(config) => PayerSession::new(config.clone(), entropy)
                 .map(|payer| Machine::Payer(Box::new(payer)))
                 .map_err(bad),
-            Self::Payee(config) => PayeeSession::new(config.clone(), entropy)
-                .map(|payee| Machine::Payee(Box::new(payee)))
+            Self::Payee(config, room) => PayeeSession::new(config.clone(), entropy)
+                .map(|payee| Machine::payee(payee, *room))
                 .map_err(|error| BadJson(error.to_string())),
         }
     }

@@ -15,7 +15,8 @@ pub(super) fn run(subject: &mut dyn Subject, report: &mut Report, file: &str, va
 
 fn play(subject: &mut dyn Subject, file: Fields<'_>) -> Result<(), String> {
     let steps = file.list("steps").map_err(|bad| bad.to_string())?;
-    let mut numbers = Numbers::default();
+    let is_host = file.text("role").is_ok_and(|role| role == "host");
+    let mut numbers = Numbers::of(is_host);
     for (at, step) in steps.iter().enumerate() {
         let fields = Fields::new(step);
         let given = ["now", "input", "take"];
@@ -68,24 +69,87 @@ fn without_timeout(state: Option<&Value>) -> Value {
     state
 }
 
-/// A side numbers its requests as it likes; here they have the numbers in which they came.
+/// A side numbers its requests as it likes, and a host marks names as it likes; here they have the
+/// numbers in which they came.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers(BTreeMap<String, usize>);
+pub(crate) struct Numbers {
+    requests: BTreeMap<String, usize>,
+    marks: BTreeMap<String, usize>,
+    is_host: bool,
+}
 
 impl Numbers {
+    /// For a side, or for a host.
+    pub(crate) fn of(is_host: bool) -> Self {
+        Self {
+            is_host,
+            ..Self::default()
+        }
+    }
+
     fn in_order(&mut self, mut step: Value) -> Value {
         let outputs = step.get_mut("outputs").and_then(Value::as_array_mut);
-        for output in outputs.into_iter().flatten() {
-            self.number(output);
+        if let Some(outputs) = outputs {
+            self.order(outputs);
+            outputs.iter_mut().for_each(|output| self.number(output));
+        }
+        if let Some(state) = step.get_mut("state") {
+            self.state(state);
         }
         step
     }
 
+    /// Whom a host tells first is its own affair, as long as each hears all in order, and what is
+    /// written down stays where it is; so is when it tells its user.
+    pub(crate) fn order(&self, outputs: &mut [Value]) {
+        if !self.is_host {
+            return;
+        }
+        outputs.sort_by_key(|output| output.get("event").is_some());
+        let told = |output: &Value| output.pointer("/tell/session").map(ToString::to_string);
+        for run in outputs.chunk_by_mut(|one, other| told(one).is_some() && told(other).is_some()) {
+            run.sort_by_key(told);
+        }
+    }
+
+    /// Numbers the names in a host's state, and puts them in order.
+    pub(crate) fn state(&mut self, state: &mut Value) {
+        if !self.is_host {
+            return;
+        }
+        let names = state.get_mut("names").and_then(Value::as_array_mut);
+        let Some(names) = names else { return };
+        names.iter_mut().for_each(|name| self.mark(name));
+        names.sort_by_key(ToString::to_string);
+    }
+
+    /// Numbers what a host put behind a name.
+    fn mark(&mut self, name: &mut Value) {
+        let next = self.marks.len();
+        let Some((asked, mark)) = name.as_str().and_then(|name| name.rsplit_once('#')) else {
+            return;
+        };
+        let number = *self.marks.entry(mark.into()).or_insert(next);
+        *name = Value::String(format!("{asked}#{number}"));
+    }
+
+    fn mark_all(&mut self, value: &mut Value) {
+        for (key, value) in value.as_object_mut().into_iter().flatten() {
+            match key.as_str() {
+                "name" | "sender" => self.mark(value),
+                _ => self.mark_all(value),
+            }
+        }
+    }
+
     /// Numbers one output.
     pub(crate) fn number(&mut self, output: &mut Value) {
-        let next = self.0.len();
+        if self.is_host {
+            self.mark_all(output);
+        }
+        let next = self.requests.len();
         if let Some(request) = output.pointer_mut("/backend/request") {
-            let number = *self.0.entry(request.to_string()).or_insert(next);
+            let number = *self.requests.entry(request.to_string()).or_insert(next);
             *request = Value::String(number.to_string());
         }
     }

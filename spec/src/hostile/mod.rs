@@ -4,6 +4,7 @@
 mod flood;
 mod payees;
 mod payers;
+mod rooms;
 
 use crate::conformance::Subject;
 use crate::peer::{Played, Stage};
@@ -37,7 +38,11 @@ impl Script {
 
 /// All scripts.
 pub fn scripts() -> impl Iterator<Item = &'static Script> {
-    [payers::SCRIPTS, payees::SCRIPTS, flood::SCRIPTS]
-        .into_iter()
-        .flatten()
+    let all = [
+        payers::SCRIPTS,
+        payees::SCRIPTS,
+        flood::SCRIPTS,
+        rooms::SCRIPTS,
+    ];
+    all.into_iter().flatten()
 }

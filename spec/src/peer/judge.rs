@@ -1,11 +1,13 @@
 //! What must hold whatever the peer does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use streampay_core::wire::{Message, Tick, decode};
+use streampay_core::meter::{Reading, Tariff};
+use streampay_core::wire::{Message, RoomCode, Tick, decode};
 
 use super::Played;
+use crate::fields::reading_from_json;
 use crate::json::{Fields, as_int, unhex};
 
 /// The most that one input may bring about, in outputs.
@@ -20,12 +22,16 @@ const TICK: u64 = 2_000;
 pub struct Judge {
     /// Which side it is.
     pub is_payer: bool,
+    /// True where it is no side but a room.
+    pub is_host: bool,
     /// Payee: preview and window, in millisatoshi.
     pub free: u64,
     /// Payer: the most that it may spend, in millisatoshi.
     pub budget: u64,
-    /// Payer: the price of 10 s that both agreed to last, where it is not that of the first terms.
-    pub price: Option<u64>,
+    /// The first terms' prices.
+    pub tariff: Tariff,
+    /// Payer: the prices that both agreed to last, where it is not those.
+    pub next: Option<Tariff>,
     bound: bool,
     /// Payee: what its backend said is good, by purse and tick.
     credited: BTreeMap<(u64, u64), u64>,
@@ -35,8 +41,13 @@ pub struct Judge {
     paying: BTreeMap<u64, (u64, u64)>,
     said: BTreeMap<(u64, u64), Vec<u8>>,
     refused: Option<(u64, u64)>,
-    used_ms: u64,
+    used: Reading,
     opened: u64,
+    /// Payee: the ticks that are tips.
+    tips: BTreeSet<(u64, u64)>,
+    /// Payer: what its user consented to give besides the media, and to pay for joining.
+    given: u64,
+    max_fee: u64,
 }
 
 impl Judge {
@@ -55,7 +66,11 @@ impl Judge {
         if written || input.get("backend").is_none() {
             self.learn(input);
         }
+        self.hear(input, outputs);
         bounded(outputs)?;
+        if self.is_host {
+            return host_durable_first(outputs);
+        }
         durable_first(input, outputs)?;
         for output in outputs {
             if output.pointer("/event/bound").is_some() {
@@ -72,8 +87,15 @@ impl Judge {
 
     /// What the runner itself said.
     fn learn(&mut self, input: &Value) {
-        if let Some(ms) = input.pointer("/usage/media_ms").and_then(as_int) {
-            self.used_ms = self.used_ms.max(ms);
+        let usage = input.get("usage").map(Fields::new);
+        if let Some(Ok(reading)) = usage.map(reading_from_json) {
+            self.used = self.used.max(reading);
+        }
+        if let Some(tip) = input.pointer("/command/tip").and_then(as_int) {
+            self.given = self.given.saturating_add(tip);
+        }
+        if let Some(fee) = input.pointer("/command/join/max_fee").and_then(as_int) {
+            self.max_fee = fee;
         }
         // What is lost by consent is no longer at stake.
         if input.pointer("/command/write_off").is_some()
@@ -102,9 +124,31 @@ impl Judge {
             self.made.remove(&refused);
             self.said.remove(&refused);
         }
+        if let Some(released) = said("released") {
+            let refunded: u64 = Fields::new(released).int("refunded").unwrap_or_default();
+            self.opened = self.opened.saturating_sub(refunded);
+        }
         if let Some(opened) = said("opened") {
             let cost: u64 = Fields::new(opened).int("cost").unwrap_or_default();
             self.opened = self.opened.saturating_add(cost);
+        }
+    }
+
+    /// What the runner said as the peer.
+    fn hear(&mut self, input: &Value, outputs: &[Value]) {
+        let bytes = input.get("received").and_then(|hex| unhex(hex.as_str()?));
+        match bytes.and_then(|bytes| decode(&bytes).ok()?) {
+            Some(Message::RoomRefused(refused)) if refused.code == RoomCode::Unpaid => {
+                self.given = self.given.saturating_add(self.max_fee);
+                self.max_fee = 0;
+            }
+            Some(Message::Tick(tick)) if tick.tips.is_some() => {
+                let mut taken = outputs.iter();
+                if taken.any(|output| output.pointer("/backend/receive").is_some()) {
+                    self.tips.insert((u64::from(tick.purse.0), tick.seq.0));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -149,10 +193,11 @@ impl Judge {
         }
         self.paying.insert(purse, (seq, amount));
         let out: u64 = self.made.values().sum::<u64>() + amount;
-        let price = self.price.unwrap_or(TICK).max(TICK);
-        let used = self.used_ms * price / 10_000;
-        // One tick, a lead of a fifth of one, and the drift of one tick that is tolerated.
-        let most = used + 2 * TICK + TICK / 5;
+        let prices = [Some(self.tariff), self.next].into_iter().flatten();
+        let used = prices.map(|tariff| tariff.price(self.used).msat()).max();
+        let used = used.unwrap_or_default();
+        // One tick, a lead of a fifth of one, the drift of one tick that is tolerated, and tips.
+        let most = used + 2 * TICK + TICK / 5 + self.given;
         if out > most {
             return Err(format!("{out} msat are paid, {used} used"));
         }
@@ -163,9 +208,13 @@ impl Judge {
         let Some(limit) = output.pointer("/gate/limit").and_then(as_int) else {
             return Ok(());
         };
-        let good: u64 = self.credited.values().sum();
+        let bought = |(at, amount): (&(u64, u64), &u64)| match self.tips.contains(at) {
+            true => 0,
+            false => *amount,
+        };
+        let good: u64 = self.credited.iter().map(bought).sum();
         if limit > good + self.free {
-            return Err(format!("the gate is open to {limit} with {good} credited"));
+            return Err(format!("the gate is open to {limit} with {good} bought"));
         }
         if !self.bound && self.is_payer {
             return Err("a payer has no gate".into());
@@ -191,7 +240,13 @@ impl Judge {
 
     fn tick(&mut self, tick: &Tick) -> Played {
         let at = (u64::from(tick.purse.0), tick.seq.0);
-        let bytes = [&tick.cumulative.msat().to_be_bytes()[..], &tick.payload].concat();
+        let tips = tick.tips.unwrap_or_default().msat();
+        if tips > self.given {
+            return Err(format!("{tips} msat are given, {} wanted", self.given));
+        }
+        let sums = [tick.cumulative.msat(), tips];
+        let mut bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_be_bytes()).collect();
+        bytes.extend_from_slice(&tick.payload);
         let first = self.said.entry(at).or_insert_with(|| bytes.clone());
         if *first != bytes {
             return Err(format!("another payment for tick {}", tick.seq.0));
@@ -238,4 +293,18 @@ fn durable_first(input: &Value, outputs: &[Value]) -> Played {
         }
     }
     Ok(())
+}
+
+/// What a room writes down is durable before anybody hears of it or is sent out.
+fn host_durable_first(outputs: &[Value]) -> Played {
+    let is = |output: &Value, name: &str| output.get(name).is_some();
+    let last = outputs.iter().rposition(|output| is(output, "persist"));
+    let mut acts = outputs.iter();
+    let first = acts.position(|output| is(output, "tell") || is(output, "close"));
+    match (last, first) {
+        (Some(last), Some(first)) if first < last => {
+            Err("it acts before what it wrote is durable".into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -91,6 +91,24 @@ impl Payee {
         }
     }
 
+    /// The receipt for so many ticks of the first purse of which so many were tips.
+    #[must_use]
+    pub fn receipt_with_tips(&self, seq: u64, tips: u64) -> Receipt {
+        Receipt {
+            tips: msat(tips.saturating_mul(2_000)),
+            ..self.receipt(seq, 0)
+        }
+    }
+
+    /// The ack of it.
+    #[must_use]
+    pub fn ack_with_tips(&self, seq: u64, tips: u64) -> Message {
+        Message::Ack(Ack {
+            evidence: self.sign(self.receipt_with_tips(seq, tips)),
+            grant: None,
+        })
+    }
+
     /// It signs this.
     #[must_use]
     pub fn sign(&self, receipt: Receipt) -> Evidence {

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use streampay_core::session::{BadKey, Binding, Choice, Role, SecretKey};
-use streampay_core::units::{PurseId, Seq, SessionId};
+use streampay_core::units::{Msat, PurseId, Seq, SessionId};
 use streampay_core::wire::{Bind, Evidence, Hello, Message, Purse, Tick, VERSION, Welcome};
 
 use super::{CHANNEL, method};
@@ -110,8 +110,24 @@ impl Payer {
             purse,
             seq,
             cumulative,
-            payload: Bytes::from(method::payment(self.session, purse, seq, cumulative)),
+            payload: self.paying(purse.0, seq.0, cumulative),
             tips: None,
+        }
+    }
+
+    /// What pays a tick with this number and sum.
+    #[must_use]
+    pub fn paying(&self, purse: u32, seq: u64, cumulative: Msat) -> Bytes {
+        let (purse, seq) = (PurseId(purse), Seq(seq));
+        Bytes::from(method::payment(self.session, purse, seq, cumulative))
+    }
+
+    /// The same as a tip, with which all tips come to so many ticks.
+    #[must_use]
+    pub fn tip(&self, purse: u32, seq: u64, tips: u64) -> Tick {
+        Tick {
+            tips: Some(msat(tips.saturating_mul(2_000))),
+            ..self.tick(purse, seq)
         }
     }
 }

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use streampay_core::meter::Tariff;
 use streampay_core::units::{PurseId, Seq, SessionId};
 use streampay_core::wire::{Message, Terms, decode, encode};
 
@@ -6,7 +7,7 @@ use super::{CHANNEL, Judge, METHOD, Played, opening, payment};
 use crate::conformance::{Numbers, Subject, Trouble};
 use crate::fields::{tariff_to_json, terms_to_json};
 use crate::json::{BadJson, Fields, Object, int, unhex};
-use crate::people::{entropy, key, msat, terms};
+use crate::people::{entropy, key, msat, rate, terms};
 
 /// Where one side plays against a puppet. It tells the side the time, plays its backend, keeps a
 /// record, and has a judge look at everything that the side does.
@@ -38,8 +39,12 @@ pub struct Cast {
     pub preview_left: u64,
     /// A payee's terms.
     pub terms: Terms,
-    /// A payer's highest price for 10 s, in millisatoshi.
-    pub max_price: u64,
+    /// A payer's highest prices.
+    pub max_tariff: Tariff,
+    /// The ways to pay that a payer has, its favourite first.
+    pub methods: Vec<&'static str>,
+    /// True for a payee with a room.
+    pub room: bool,
 }
 
 impl Cast {
@@ -53,7 +58,12 @@ impl Cast {
             max_purse: 100_000,
             preview_left: 1_000_000,
             terms: terms().map_err(|_| "a fixed key is none")?,
-            max_price: 5_000,
+            max_tariff: Tariff {
+                time: rate(5_000, 10_000),
+                bytes: None,
+            },
+            methods: vec![METHOD],
+            room: false,
         })
     }
 }
@@ -107,8 +117,11 @@ impl<'a> Stage<'a> {
         let answer = answer.map_err(|trouble: Trouble| trouble.to_string())?;
         let fields = Fields::new(&answer);
         let outputs = fields.list("outputs").map_err(|bad| bad.to_string())?;
+        let mut outputs = outputs.clone();
+        self.requests.order(&mut outputs);
         self.outputs = outputs.iter().map(|output| self.numbered(output)).collect();
         self.state = fields.opt("state").cloned().unwrap_or_default();
+        self.requests.state(&mut self.state);
         let step = Object::new()
             .with("now", now)
             .with("input", input.clone())
@@ -135,22 +148,18 @@ impl<'a> Stage<'a> {
     pub fn create_payer(&mut self, cast: &Cast) -> Played {
         self.judge.is_payer = true;
         let secret = key("payer").map_err(|_| "a fixed key is none")?;
-        let max_tariff = streampay_core::meter::Tariff {
-            time: crate::people::rate(cast.max_price, 10_000),
-            bytes: None,
-        };
         let policy = Object::new()
             .int("budget", cast.budget)
-            .with("max_tariff", tariff_to_json(&max_tariff))
+            .with("max_tariff", tariff_to_json(&cast.max_tariff))
             .int("max_tick", 4_000_u64)
             .int("max_purse", cast.max_purse)
-            .with("methods", vec![METHOD])
+            .with("methods", cast.methods.clone())
             .int("stall_close_ms", 30_000_u64);
         let config = Object::new()
             .hex("identity", secret.dangerous_bytes())
             .hex("payee", &cast.terms.payee.0)
             .with("policy", policy);
-        self.judge.budget = cast.budget;
+        (self.judge.budget, self.judge.tariff) = (cast.budget, cast.terms.tariff);
         self.create("payer", config)
     }
 
@@ -164,9 +173,24 @@ impl<'a> Stage<'a> {
             .hex("identity", secret.dangerous_bytes())
             .with("terms", terms_to_json(&cast.terms))
             .int("preview_left", cast.preview_left)
-            .int("unpaid_ms", 20_000_u64);
+            .int("unpaid_ms", 20_000_u64)
+            .maybe("room", cast.room.then_some(true));
         self.judge.free = cast.terms.preview.msat() + cast.terms.window.msat();
         self.create("payee", config)
+    }
+
+    /// Creates a room: who may join, how many, and how many texts it keeps for who comes.
+    ///
+    /// # Errors
+    /// As [`Stage::step`].
+    pub fn create_host(&mut self, admission: &str, members_max: u64, history: u64) -> Played {
+        self.judge.is_host = true;
+        self.requests = Numbers::of(true);
+        let config = Object::new()
+            .with("admission", admission)
+            .int("members_max", members_max)
+            .int("history", history);
+        self.create("host", config)
     }
 
     fn create(&mut self, role: &str, config: Object) -> Played {
@@ -247,7 +271,15 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// As [`Stage::step`].
     pub fn usage(&mut self, media_ms: u64) -> Played {
-        let usage = Object::new().int("media_ms", media_ms).int("bytes", 0_u64);
+        self.usage_of(media_ms, 0)
+    }
+
+    /// The same, with both meters.
+    ///
+    /// # Errors
+    /// As [`Stage::step`].
+    pub fn usage_of(&mut self, media_ms: u64, bytes: u64) -> Played {
+        let usage = Object::new().int("media_ms", media_ms).int("bytes", bytes);
         self.step(Object::new().with("usage", usage))
     }
 
@@ -348,12 +380,27 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// As [`Stage::step`].
     pub fn opened(&mut self, purse: u32, session: SessionId, capacity: u64) -> Played {
+        self.opened_until(purse, session, capacity, None)
+    }
+
+    /// The same, with an end of its usable time, in seconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Stage::step`].
+    pub fn opened_until(
+        &mut self,
+        purse: u32,
+        session: SessionId,
+        capacity: u64,
+        until: Option<u64>,
+    ) -> Played {
         let bytes = opening(session, PurseId(purse), msat(capacity));
         let opened = Object::new()
             .hex("opening", &bytes)
             .int("capacity", capacity)
             .int("cost", capacity)
-            .int("quantum", 1_000_u64);
+            .int("quantum", 1_000_u64)
+            .maybe("usable_until", until.map(int));
         self.answer(purse, "opened", opened)
     }
 

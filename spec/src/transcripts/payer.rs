@@ -3,7 +3,7 @@
 use serde_json::Value;
 use streampay_core::backend::{Consumed, RefusalCode};
 use streampay_core::meter::{PauseReason, Reading};
-use streampay_core::session::{CloseCode, Signature};
+use streampay_core::session::{CloseCode, Receipt, Signature};
 use streampay_core::units::{PurseId, Seq};
 use streampay_core::wire::{
     Agreed, Close, Closed, Message, Nack, OfferTerms, Pause, PurseOk, Resume, Terms, Tick,
@@ -259,6 +259,13 @@ fn pause_by_peer(stage: &mut Stage<'_>) -> Played {
 
 /// A new connection up to its ready.
 pub(crate) fn rebind(stage: &mut Stage<'_>, payee: &mut Payee, paid: Option<u64>) -> Played {
+    greet_again(stage, payee)?;
+    let evidence = paid.map(|seq| payee.sign(payee.receipt(seq, 0)));
+    stage.receive(&Payee::ready(evidence))
+}
+
+/// A new connection up to the bind.
+fn greet_again(stage: &mut Stage<'_>, payee: &mut Payee) -> Played {
     stage.link_up()?;
     let sent = stage.sent();
     let Some(Message::Hello(hello)) = sent.first() else {
@@ -267,9 +274,13 @@ pub(crate) fn rebind(stage: &mut Stage<'_>, payee: &mut Payee, paid: Option<u64>
     stage.must(hello.root.is_some(), "name the first binding")?;
     payee.hello = hello.clone();
     let welcome = payee.welcome();
-    stage.receive(&Message::Welcome(welcome))?;
-    let evidence = paid.map(|seq| payee.sign(payee.receipt(seq, 0)));
-    stage.receive(&Payee::ready(evidence))
+    stage.receive(&Message::Welcome(welcome))
+}
+
+/// A new connection of one that knows this receipt.
+pub(crate) fn rebind_with(stage: &mut Stage<'_>, payee: &mut Payee, paid: Receipt) -> Played {
+    greet_again(stage, payee)?;
+    stage.receive(&Payee::ready(Some(payee.sign(paid))))
 }
 
 fn reconnect(stage: &mut Stage<'_>, received: bool) -> Played {
@@ -345,7 +356,7 @@ fn price_change(stage: &mut Stage<'_>, agrees: bool) -> Played {
     let payee = first_tick(stage)?;
     stage.receive(&payee.ack(1, 0))?;
     let offer = offer(&payee);
-    let hash = offer.hash(payee.hello.session);
+    let (hash, offer_terms) = (offer.hash(payee.hello.session), offer.terms.clone());
     stage.receive(&Message::OfferTerms(offer.clone()))?;
     stage.must(stage.told("terms_offered"), "ask the user")?;
     let command = if agrees { "agree" } else { "decline" };
@@ -361,7 +372,7 @@ fn price_change(stage: &mut Stage<'_>, agrees: bool) -> Played {
     if agrees {
         stage.receive(&Message::Agreed(Agreed { offer: hash }))?;
         stage.must(stage.told("terms_agreed"), "tell the user")?;
-        stage.judge.price = Some(3_000);
+        stage.judge.next = Some(offer_terms.tariff);
     }
     watch(stage, 0, 9_950)?;
     stage.make_payment(payee.hello.session)?;

@@ -9,7 +9,7 @@ use super::payer::{bound, first_tick, first_tick_of, reading, rebind, settle, ti
 use super::{Scene, puppet_payee};
 use crate::json::{Object, hex};
 use crate::peer::{Cast, Played, Stage};
-use crate::people::{key, msat};
+use crate::people::{key, msat, rate};
 
 const fn scene(
     name: &'static str,
@@ -48,7 +48,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene(
         "terms-too-dear",
         "Terms beyond the policy are not agreed to.",
-        |stage| refuses(stage, |cast| cast.max_price = 1_999),
+        |stage| refuses(stage, |cast| cast.max_tariff.time = rate(1_999, 10_000)),
     ),
     scene(
         "tick-too-large",

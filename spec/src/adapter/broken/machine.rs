@@ -12,6 +12,7 @@ use streampay_core::wire::{Message, Tick, decode, encode};
 
 use super::super::output::output_to_json;
 use super::super::step::{Stepped, Stepper};
+use super::member::Member;
 use super::{Broken, codec};
 use crate::json::Object;
 
@@ -21,15 +22,16 @@ const PATIENCE: usize = 16;
 /// What is wrong with an adapter, and what it must remember to be so.
 #[derive(Debug, Default)]
 pub(in crate::adapter) struct Faults {
-    broken: Option<Broken>,
+    pub(super) broken: Option<Broken>,
     /// Everything sent, to say it but once; everything received, to credit it twice.
     seen: BTreeSet<Vec<u8>>,
     open: Option<Grant>,
     extra: Msat,
-    reconnected: bool,
+    pub(super) reconnected: bool,
     nonsense: u32,
     /// The next tick that the payee waits for.
     next: u64,
+    pub(super) member: Member,
 }
 
 impl Faults {
@@ -104,6 +106,7 @@ impl Faults {
         take: Option<usize>,
     ) -> Stepped {
         let input = self.change(input);
+        let fee = self.fee_unasked(&input);
         let bytes = match &input {
             Input::Received(bytes) => bytes.to_vec(),
             _ => vec![],
@@ -131,6 +134,9 @@ impl Faults {
                 stepped.outputs.extend(usage.outputs);
             }
             (Broken::Recredits, Ok(Some(Message::Tick(_)))) => self.recredit(&bytes, &mut stepped),
+            (Broken::TellsFlood, Ok(Some(Message::Chat(chat)))) => {
+                self.tell_all_the_same(chat, &mut stepped);
+            }
             (Broken::Chatters, Err(_)) => {
                 self.nonsense = self.nonsense.saturating_add(1);
                 let long = Output::Send(encode(&Message::ReceiptRequest));
@@ -140,6 +146,11 @@ impl Faults {
             }
             (Broken::DiesOfNonsense, Err(_)) => self.nonsense = self.nonsense.saturating_add(1),
             _ => {}
+        }
+        if let Some(fee) = fee {
+            stepped
+                .outputs
+                .extend(stepper.handle(now, fee, take).outputs);
         }
         self.note(&stepped);
         stepped
@@ -152,7 +163,7 @@ impl Faults {
 
     fn change(&self, input: Input) -> Input {
         let Input::Received(bytes) = input else {
-            return input;
+            return self.change_other(input);
         };
         let bytes = self.received(bytes.to_vec());
         match decode(&bytes) {
@@ -188,6 +199,7 @@ impl Faults {
     }
 
     fn note(&mut self, stepped: &Stepped) {
+        self.member.note(stepped);
         for output in &stepped.outputs {
             match output {
                 Output::Gate(grant @ Grant::Open { .. }) => self.open = Some(*grant),
@@ -239,7 +251,7 @@ impl Faults {
             (Some(Broken::PaysTwice), Output::Send(bytes)) if self.reconnected => {
                 Some(Output::Send(other_payment(bytes)))
             }
-            (_, output) => Some(output),
+            (_, output) => self.said_of_room(output),
         }
     }
 }

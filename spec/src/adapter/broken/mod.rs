@@ -2,6 +2,7 @@
 
 mod codec;
 mod machine;
+mod member;
 
 pub(super) use self::machine::Faults;
 
@@ -78,6 +79,32 @@ broken! {
     NeverRepeats = "never-repeats", Transcript;
     /// Takes the payee's reading for its own.
     BelievesReading = "believes-reading", Transcript;
+    /// Lets media through for tips.
+    TipsAsMedia = "tips-as-media", Transcript;
+    /// Says of each tip only what it is itself, not what all come to.
+    TipsByThemselves = "tips-by-themselves", Transcript;
+    /// Gives a tip that is less than a tick as a whole tick.
+    TipsTooMuch = "tips-too-much", Transcript;
+    /// Pays the fee for joining before it is asked for it.
+    FeeUnasked = "fee-unasked", Transcript;
+    /// Does not join again on a new connection.
+    JoinsOnce = "joins-once", Transcript;
+    /// Shows the room an invitation that is not hashed: another hash than the spec's.
+    PlainInvitation = "plain-invitation", Transcript;
+    /// Tries no other method where one does not work.
+    NoFallback = "no-fallback", Transcript;
+    /// Knows no end of a purse's usable time.
+    NoUsableTime = "no-usable-time", Transcript;
+    /// Counts no bytes.
+    NoBytes = "no-bytes", Transcript;
+    /// Lets everybody into the room.
+    OpenDoors = "open-doors", Transcript;
+    /// Asks for the fee before it says what else keeps a payer out.
+    FeeFirst = "fee-first", Transcript;
+    /// Forgets who is banned when it begins anew.
+    ForgetsBans = "forgets-bans", Transcript;
+    /// Passes on all texts, however many come.
+    TellsFlood = "tells-flood", Transcript;
     /// Answers what it does not understand at length, once it is tired of it.
     Chatters = "chatters", Hostile;
     /// Takes a tick with any number for the next one.
