@@ -48,6 +48,13 @@ pub(super) const SCENES: &[Scene] = &[
     ),
     scene(
         "payer",
+        "method-rests-longer",
+        "A method whose purses are refused again and again is tried after 30 s, 60 s, and once a \
+         purse is taken it has not failed.",
+        rests_longer,
+    ),
+    scene(
+        "payer",
         "step-too-large",
         "A purse whose step is beyond the policy is not offered, and comes home.",
         too_coarse,
@@ -206,6 +213,46 @@ fn and_back(stage: &mut Stage<'_>) -> Played {
     stage.pass_ms(500);
     stage.usage(29_950)?;
     asks_for(stage, "test-hash")
+}
+
+/// The payee refuses a purse that opened; its money comes home.
+fn refused(stage: &mut Stage<'_>, purse: u32, session: SessionId) -> Played {
+    stage.opened(purse, session, 10_000)?;
+    let refused = PurseRefused {
+        purse: PurseId(purse),
+        code: RefusalCode::WrongMint,
+    };
+    stage.receive(&Message::PurseRefused(refused))?;
+    stage.must(stage.asked("release").is_some(), "bring it home")?;
+    let refunded = Object::new().int("refunded", 10_000_u64);
+    stage.answer(purse, "released", refunded)
+}
+
+/// No purse is asked for before so many milliseconds are over.
+fn rests(stage: &mut Stage<'_>, ms: u64) -> Played {
+    stage.must(asked_method(stage).is_none(), "let the method rest")?;
+    stage.wait_ms(ms - 1)?;
+    stage.must(asked_method(stage).is_none(), "let it rest longer")?;
+    stage.wait_ms(1)?;
+    asks_for(stage, "test-hash")
+}
+
+fn rests_longer(stage: &mut Stage<'_>) -> Played {
+    let payee = bound(stage, &Cast::usual()?)?;
+    let session = payee.hello.session;
+    // While it is paused it does not end for want of a purse.
+    stage.command("pause", "1")?;
+    refused(stage, 0, session)?;
+    rests(stage, 30_000)?;
+    refused(stage, 1, session)?;
+    rests(stage, 60_000)?;
+    // One that is taken, and low: another is asked for at once.
+    let purse = PurseId(2);
+    stage.open_purse(session, 2_000)?;
+    stage.receive(&Message::PurseOk(PurseOk { purse }))?;
+    asks_for(stage, "test-hash")?;
+    refused(stage, 3, session)?;
+    rests(stage, 30_000)
 }
 
 fn too_coarse(stage: &mut Stage<'_>) -> Played {

@@ -125,6 +125,15 @@ impl PayerSession {
         });
     }
 
+    /// Its purse opened after all. How often it failed is kept until the payee takes one.
+    pub(super) fn try_method(&mut self, method: u8) {
+        let now = self.now.mono;
+        let mut failed = self.failed.iter_mut();
+        if let Some(failed) = failed.find(|failed| failed.method == method) {
+            failed.until = now;
+        }
+    }
+
     pub(super) fn forgive_method(&mut self, method: u8) {
         self.failed.retain(|failed| failed.method != method);
     }

@@ -108,7 +108,7 @@ impl PayerSession {
         if too_coarse {
             return self.leave_purse(id, RefusalCode::WrongAmount);
         }
-        self.forgive_method(method);
+        self.try_method(method);
         self.offer_purse(id);
     }
 
@@ -180,7 +180,8 @@ impl PayerSession {
         }
         purse.state = PurseState::Open;
         purse.opening = ByteVec::from(Vec::new());
-        let capacity = purse.capacity;
+        let (method, capacity) = (purse.method, purse.capacity);
+        self.forgive_method(method);
         self.persist();
         self.event(Event::PurseOpen {
             purse: id,
