@@ -127,6 +127,7 @@ impl PayerPurse {
             Request::Acked { seq } => self.acked(seq),
             Request::Reclaim { seq } => self.reclaim(seq),
             Request::Release => self.release(),
+            Request::Note { .. } => Answer::default(),
             _ => Answer::failed(OUT_OF_ORDER),
         }
     }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::session::{Event, Misbehaviour, Receipt};
-use crate::units::Msat;
-use crate::wire::{Message, decode, encode};
+use crate::units::{Msat, Seq};
+use crate::wire::{Ack, Message, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -179,6 +179,47 @@ fn payee_that_calls_ticks_tips_or_tips_ticks_is_left() {
     pair.run(2_000, &[]).unwrap();
     assert!(caught(&pair));
     pair.settle().unwrap();
+}
+
+/// The payee acknowledges a tick for media in two steps: all but a millisatoshi of it as a tip
+/// under the number before, then the rest.
+#[test]
+fn payee_cannot_call_a_part_of_a_tick_a_tip() {
+    for (crumb, back) in [(1, 1), (1_000, 1), (1, 0)] {
+        let mut pair = Pair::new(PairConfig::default());
+        let (key, id) = (pair.payee_key.clone(), pair.payer.id.unwrap());
+        pair.tamper(move |_, bytes| {
+            let mut message = decode(bytes).unwrap().unwrap();
+            let Message::Ack(ack) = &mut message else {
+                return vec![bytes.clone()];
+            };
+            let receipt = ack.evidence.receipt;
+            let less = Msat::new(crumb).unwrap().min(receipt.total);
+            let lie = Receipt {
+                seq: Seq(receipt.seq.0 - back),
+                cumulative: receipt.cumulative.minus(less).unwrap(),
+                total: receipt.total.minus(less).unwrap(),
+                tips: sat(2).minus(less).unwrap(),
+                ..receipt
+            };
+            let rest = Receipt {
+                tips: lie.tips,
+                ..receipt
+            };
+            let says = |receipt: Receipt| {
+                let evidence = receipt.sign(id, &key);
+                encode(&Message::Ack(Ack {
+                    evidence,
+                    grant: None,
+                }))
+            };
+            vec![says(lie), says(rest)]
+        });
+        pair.run(30_000, &[]).unwrap();
+        let how = Misbehaviour::OverAcknowledged;
+        assert!(pair.events(PAYER).contains(&Event::Misbehaved { how }));
+        pair.settle().unwrap();
+    }
 }
 
 #[test]

@@ -143,8 +143,14 @@ impl PayerSession {
             return;
         }
         let known = self.purse(id).map(|purse| (purse.method, purse.state));
-        if known.is_none_or(|(method, _)| method != part.method) {
-            return self.misbehaved(Misbehaviour::PurseParts);
+        match known {
+            // One that the payee was shown.
+            Some((method, state)) if method == part.method && state != PurseState::Opening => {
+                if state == PurseState::Done {
+                    return;
+                }
+            }
+            _ => return self.misbehaved(Misbehaviour::PurseParts),
         }
         let other = self.parts.as_ref().is_none_or(|parts| parts.purse() != id);
         if other || part.part == 0 {

@@ -1,13 +1,15 @@
 //! What the payee acknowledges: verified, kept, never more than was paid.
 
+use core::cmp::Ordering;
+
 use bytes::Bytes;
 
 use super::PayerSession;
 use crate::backend::Request;
 use crate::meter::PauseReason;
 use crate::planted;
-use crate::session::record::{PurseState, StoredEvidence};
-use crate::session::{Event, MediaGrant, Misbehaviour};
+use crate::session::record::{PayerPurse, PurseState, StoredEvidence};
+use crate::session::{Event, MediaGrant, Misbehaviour, Receipt};
 use crate::wire::{Ack, Evidence, Message};
 
 impl PayerSession {
@@ -90,9 +92,9 @@ impl PayerSession {
         };
         let others = self.acknowledged().saturating_minus(purse.acked);
         // After a restart the record may be an old backup: the payee's receipt brings it forward.
-        let made = receipt.cumulative <= purse.paid && receipt.seq <= purse.seq;
         let forgotten = self.restored && receipt.cumulative <= purse.capacity;
-        let fits = (made || forgotten)
+        let fits = (is_made(purse, &receipt) || forgotten)
+            && is_whole(purse, &receipt)
             && self.tips_fit(&receipt)
             && others.plus(receipt.cumulative) == Ok(receipt.total);
         if !fits {
@@ -157,4 +159,26 @@ impl PayerSession {
         self.clear_pause(PauseReason::PaymentRefused);
         self.backend_is_back();
     }
+}
+
+/// True where a receipt acknowledges payments that were made: the one under way, by its own
+/// number, or some that were written off.
+fn is_made(purse: &PayerPurse, receipt: &Receipt) -> bool {
+    let more = receipt.cumulative.saturating_minus(purse.acked);
+    let under_way = purse.pending.as_ref().map(|pending| pending.amount);
+    let under_way = under_way.unwrap_or_default();
+    let open = purse.paid.saturating_minus(purse.acked);
+    let lost = open.saturating_minus(under_way);
+    match receipt.seq.cmp(&purse.seq) {
+        Ordering::Less => more <= lost,
+        Ordering::Equal => more >= under_way && more <= open,
+        Ordering::Greater => false,
+    }
+}
+
+/// Payments are whole steps, and so is what a receipt says of a purse.
+fn is_whole(purse: &PayerPurse, receipt: &Receipt) -> bool {
+    let more = receipt.cumulative.msat().checked_sub(purse.acked.msat());
+    let part = more.and_then(|more| more.checked_rem(purse.step.msat()));
+    part == Some(0)
 }

@@ -114,9 +114,9 @@ impl PayerSession {
         receipt.map(|receipt| receipt.tips).unwrap_or_default()
     }
 
-    /// True where a receipt with a higher total counts as tips what was given as tips: exactly,
-    /// where it is for the payment under way. One that goes beyond an old backup, or brings back
-    /// what was written off, is for payments that are not known here.
+    /// True where a receipt with a higher total counts as tips what was given as tips: the payment
+    /// under way exactly, and never more than was given. Only what goes beyond an old backup is for
+    /// payments that are not known here.
     pub(super) fn tips_fit(&self, receipt: &Receipt) -> bool {
         let Some(record) = &self.record else {
             return false;
@@ -125,13 +125,22 @@ impl PayerSession {
         let Ok(more) = receipt.tips.minus(before.tips) else {
             return false;
         };
-        let purse = self.purse(receipt.purse);
-        let purse = purse.filter(|purse| purse.seq == receipt.seq);
-        match purse.and_then(|purse| purse.pending.as_ref()) {
-            Some(pending) if pending.tip => more == pending.amount,
-            Some(_) => more.is_zero(),
-            None => more <= receipt.total.saturating_minus(before.total),
-        }
+        let gained = receipt.total.saturating_minus(before.total);
+        let Some(purse) = self.purse(receipt.purse) else {
+            return false;
+        };
+        let unknown = match self.restored {
+            true => receipt.cumulative.saturating_minus(purse.paid),
+            false => Msat::ZERO,
+        };
+        let under_way = purse.pending.as_ref();
+        let under_way = under_way.filter(|_| purse.seq == receipt.seq);
+        let amount = under_way.map(|pending| pending.amount).unwrap_or_default();
+        let tip = under_way.is_some_and(|pending| pending.tip);
+        let own = if tip { amount } else { Msat::ZERO };
+        receipt.tips <= record.tips.saturating_plus(unknown)
+            && more >= own
+            && more.saturating_minus(own) <= gained.saturating_minus(amount)
     }
 
     /// Takes what a receipt that fits says of tips. True where there are more.
