@@ -199,6 +199,9 @@ pub(crate) fn reorder(out: &mut VecDeque<Output>, payer: bool) {
         Output::Effect { .. } => is(Planted::EffectBeforePersist),
         _ => false,
     };
+    if !out.iter().any(early) {
+        return;
+    }
     let mut barriers = out.iter();
     let Some(barrier) = barriers.rposition(|output| matches!(output, Output::Persist(_))) else {
         return;

@@ -122,6 +122,23 @@ impl Entropy {
     }
 }
 
+/// A tag of hashes that are made often: what it comes to is computed once, at compile time.
+pub(super) struct Tag(sha256::Midstate);
+
+impl Tag {
+    pub(super) const fn new(tag: &str) -> Self {
+        Self(sha256::Midstate::hash_tag(tag.as_bytes()))
+    }
+
+    /// Starts as [`TaggedHash::new`] does with the same tag.
+    pub(super) fn hash(&self) -> TaggedHash {
+        TaggedHash(sha256::HashEngine::from_midstate(self.0, TAGS))
+    }
+}
+
+/// What a tag comes to, in bytes: its SHA-256, twice. Source: BIP 340.
+const TAGS: usize = 64;
+
 /// A BIP 340 tagged hash over fields of fixed width, built field by field.
 #[derive(Clone)]
 pub struct TaggedHash(sha256::HashEngine);

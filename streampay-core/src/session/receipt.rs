@@ -1,7 +1,9 @@
-use super::crypto::{Hash, SecretKey, TaggedHash};
+use super::crypto::{Hash, SecretKey, Tag};
 use crate::meter::Reading;
 use crate::units::{Msat, PurseId, Seq, SessionId};
 use crate::wire::Evidence;
+
+const TAG: Tag = Tag::new("streampay/receipt/v1");
 
 /// What the payee has accepted, durable on its side: the newest tick of the newest purse, and
 /// the sum over all purses. Spec: session 5.4.
@@ -27,7 +29,7 @@ impl Receipt {
     /// What the payee's session key signs.
     #[must_use]
     pub fn hash(&self, session: SessionId) -> Hash {
-        TaggedHash::new("streampay/receipt/v1")
+        TAG.hash()
             .bytes32(&session.0)
             .u64(u64::from(self.purse.0))
             .u64(self.seq.0)

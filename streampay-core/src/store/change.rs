@@ -69,12 +69,18 @@ impl ChangeSet {
     /// cannot reach another purse's records.
     #[must_use]
     pub fn within_purse(self, purse: PurseKey) -> Self {
+        if self.is_empty() {
+            return self;
+        }
         self.under(&super::purse_prefix(purse))
     }
 
     /// The same changes, each key within the method's own space of this node.
     #[must_use]
     pub fn within_node(self, method: &str) -> Self {
+        if self.is_empty() {
+            return self;
+        }
         self.under(&super::key::node_prefix(method))
     }
 

@@ -230,14 +230,26 @@ impl<'d, 'b> MapReader<'d, 'b> {
 /// Writes one map: collects `key: value` in ascending order of keys, which the callers keep.
 pub(super) struct MapWriter {
     pairs: u64,
+    /// The map, and before it room for its head, which tells how many pairs follow.
     body: Encoder<Vec<u8>>,
 }
+
+/// Room for most messages, in bytes.
+const ROOM: usize = 256;
+/// The most pairs of which a head of one byte tells. Source: RFC 8949 3.
+const SHORT: u64 = 23;
+/// That head, for no pairs.
+const MAP: u8 = 0xa0;
 
 impl MapWriter {
     pub(super) fn new() -> Self {
         Self {
             pairs: 0,
-            body: Encoder::new(Vec::new()),
+            body: {
+                let mut body = Vec::with_capacity(ROOM);
+                body.push(MAP);
+                Encoder::new(body)
+            },
         }
     }
 
@@ -295,9 +307,17 @@ impl MapWriter {
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
+        let mut body = self.body.into_writer();
+        let short = u8::try_from(self.pairs)
+            .ok()
+            .filter(|_| self.pairs <= SHORT);
+        if let (Some(pairs), Some(head)) = (short, body.first_mut()) {
+            *head = MAP | pairs;
+            return body;
+        }
         let mut whole = Encoder::new(Vec::new());
         infallible(whole.map(self.pairs));
-        whole.writer_mut().extend(self.body.into_writer());
+        whole.writer_mut().extend(body.into_iter().skip(1));
         whole.into_writer()
     }
 

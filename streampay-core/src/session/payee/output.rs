@@ -51,24 +51,24 @@ impl PayeeSession {
     pub(super) fn on_backend(&mut self, event: BackendEvent) {
         let BackendEvent { purse, answer } = event;
         let method = self.method_of(purse.purse);
-        let before = core::mem::take(&mut self.out);
+        let barrier = self.out.len();
         if let Some(outcome) = answer.outcome {
             self.on_outcome(purse.purse, outcome);
         }
         if let Some(note) = answer.note {
             self.leave_note(purse.purse, note);
         }
-        let after = core::mem::replace(&mut self.out, before);
         let mut changes = answer.delta.within_purse(purse);
         changes.merge(answer.node_delta.within_node(&method));
         changes.merge(self.changes());
-        self.out.push_back(Output::Persist(changes));
-        let effects = answer.effects.into_iter();
-        self.out.extend(effects.map(|effect| Output::Effect {
+        let effects = answer.effects.into_iter().map(|effect| Output::Effect {
             method: method.clone(),
             effect,
-        }));
-        self.out.extend(after);
+        });
+        let first = core::iter::once(Output::Persist(changes)).chain(effects);
+        for (at, output) in first.enumerate() {
+            self.out.insert(barrier.saturating_add(at), output);
+        }
         planted::reorder(&mut self.out, false);
     }
 

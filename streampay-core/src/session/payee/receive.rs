@@ -6,8 +6,9 @@ use minicbor::bytes::ByteArray;
 use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use crate::planted::{self, Planted};
+use crate::session::crypto::Tag;
 use crate::session::record::{PurseState, ReceivingTick, StoredEvidence};
-use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Output, Receipt, TaggedHash};
+use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Output, Receipt};
 use crate::units::{PurseId, Seq};
 use crate::wire::{Ack, Evidence, Message, Nack, Tick, encode};
 
@@ -287,8 +288,7 @@ impl PayeeSession {
 }
 
 fn payment_hash(payload: &[u8]) -> [u8; 32] {
-    TaggedHash::new("streampay/tick/v1")
-        .blob(payload)
-        .finish()
-        .0
+    TAG.hash().blob(payload).finish().0
 }
+
+const TAG: Tag = Tag::new("streampay/tick/v1");
