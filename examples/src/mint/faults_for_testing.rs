@@ -2,22 +2,39 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde_json::Value;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// 503 before the mint sees it.
     Refuse,
+    /// 500 before the mint sees it.
+    Fail,
+    /// 429 before the mint sees it, with so many seconds as `Retry-After`.
+    TooMany(u64),
     /// 403 before the mint sees it, as a firewall answers.
     Forbid,
     /// The mint never sees it and no answer comes.
     Hang,
     /// The mint does it and no answer comes.
     LoseAnswer,
+    /// The mint does it, and half of the answer comes.
+    Partial,
+    /// The mint does it, and every signature and key in the answer is another point.
+    WrongSignature,
+    /// The mint does it, and says the second where it means the first.
+    Say(&'static str, &'static str),
+    /// The mint does it, and says of a quote that nobody has paid it.
+    Unpaid,
+    /// The mint never sees it; this is answered with 200.
+    Answer(&'static str),
 }
 
 /// Switches faults on and off while the mint runs, and counts what it was asked.
@@ -30,10 +47,16 @@ pub struct FaultSwitch {
 struct Switched {
     faults: Vec<(String, Fault, u64)>,
     seen: Vec<(String, u64)>,
+    met: u64,
 }
 
+/// Any valid point: the generator of secp256k1.
+const OTHER_POINT: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+/// The longest answer that is rewritten, in bytes.
+const ANSWER_MAX: usize = 8 * 1024 * 1024;
+
 impl FaultSwitch {
-    /// The next `times` requests whose path begins with `path` meet `fault`.
+    /// The next `times` requests for `path`, or for what is below it, meet `fault`. `/` is all.
     pub fn set(&self, path: &str, fault: Fault, times: u64) {
         self.with(|state| state.faults.push((path.to_owned(), fault, times)));
     }
@@ -53,6 +76,12 @@ impl FaultSwitch {
         })
     }
 
+    /// How many requests have met a fault.
+    #[must_use]
+    pub fn met(&self) -> u64 {
+        self.with(|state| state.met)
+    }
+
     fn take(&self, path: &str) -> Option<Fault> {
         self.with(|state| {
             let known = state.seen.len();
@@ -63,9 +92,10 @@ impl FaultSwitch {
                 None => {}
             }
             let armed = state.faults.iter_mut();
-            let mut armed = armed.filter(|(of, _, left)| path.starts_with(of) && *left > 0);
+            let mut armed = armed.filter(|(of, _, left)| is_below(path, of) && *left > 0);
             let (_, fault, left) = armed.next()?;
             *left = left.saturating_sub(1);
+            state.met = state.met.saturating_add(1);
             Some(*fault)
         })
     }
@@ -73,6 +103,12 @@ impl FaultSwitch {
     fn with<T>(&self, act: impl FnOnce(&mut Switched) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// `/v1/keys/00ad` is below `/v1/keys`, `/v1/keysets` is not.
+fn is_below(path: &str, of: &str) -> bool {
+    let rest = path.strip_prefix(of.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 pub(super) async fn inject(
@@ -83,11 +119,82 @@ pub(super) async fn inject(
     match switch.take(request.uri().path()) {
         None => next.run(request).await,
         Some(Fault::Refuse) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Fault::Fail) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Some(Fault::TooMany(seconds)) => {
+            let wait = [(header::RETRY_AFTER, seconds.to_string())];
+            (StatusCode::TOO_MANY_REQUESTS, wait).into_response()
+        }
         Some(Fault::Forbid) => StatusCode::FORBIDDEN.into_response(),
         Some(Fault::Hang) => core::future::pending().await,
+        Some(Fault::Answer(body)) => json(body),
         Some(Fault::LoseAnswer) => {
             next.run(request).await;
             core::future::pending().await
         }
+        Some(Fault::Partial) => {
+            let half = |body: Bytes| body.slice(..body.len() / 2);
+            rewritten(next.run(request).await, half).await
+        }
+        Some(Fault::WrongSignature) => rewritten(next.run(request).await, with_other_points).await,
+        Some(Fault::Unpaid) => rewritten(next.run(request).await, unpaid).await,
+        Some(Fault::Say(instead, this)) => {
+            let say = |body: Bytes| match core::str::from_utf8(&body) {
+                Ok(text) => text.replace(instead, this).into(),
+                Err(_) => body,
+            };
+            rewritten(next.run(request).await, say).await
+        }
+    }
+}
+
+fn json(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+}
+
+/// The answer with another body; one that is no success stays as it is.
+async fn rewritten(answer: Response, change: impl FnOnce(Bytes) -> Bytes) -> Response {
+    if !answer.status().is_success() {
+        return answer;
+    }
+    match to_bytes(answer.into_body(), ANSWER_MAX).await {
+        Ok(body) => json(change(body)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn unpaid(body: Bytes) -> Bytes {
+    let Ok(mut quote) = serde_json::from_slice::<Value>(&body) else {
+        return body;
+    };
+    if let Some(fields) = quote.as_object_mut() {
+        fields.insert("state".into(), "UNPAID".into());
+        fields.insert("amount_paid".into(), 0.into());
+    }
+    quote.to_string().into()
+}
+
+fn with_other_points(body: Bytes) -> Bytes {
+    let Ok(mut answer) = serde_json::from_slice(&body) else {
+        return body;
+    };
+    change_points(&mut answer);
+    answer.to_string().into()
+}
+
+/// Signatures are called `C_`; keys are under `keys`, by their amounts.
+fn change_points(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(change_points),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let is_key = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+                if value.is_string() && (name == "C_" || is_key) {
+                    *value = OTHER_POINT.into();
+                } else {
+                    change_points(value);
+                }
+            }
+        }
+        _ => {}
     }
 }
