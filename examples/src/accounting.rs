@@ -30,7 +30,7 @@ pub async fn account_for(
     for at in &found {
         tell(report, at);
     }
-    let waits = |at: &Recovered| at.waiting > 0 || !at.in_purses.is_zero();
+    let waits = |at: &Recovered| at.waiting > 0 || !at.in_purses.is_zero() || at.trouble.is_some();
     if found.iter().any(waits) || !sessions_settled {
         return Err(AppError::Unsettled);
     }
@@ -43,8 +43,12 @@ fn tell(report: Report, at: &Recovered) {
         "{}: {} spendable, {} pending",
         balance.mint, balance.spendable, balance.pending
     ));
-    let parts: [(Msat, &str); 3] = [
+    if let Some(trouble) = &at.trouble {
+        report.tell(&format!("  {trouble}"));
+    }
+    let parts: [(Msat, &str); 4] = [
         (at.deposited, "of paid deposits collected"),
+        (at.awaited, "of deposits whose invoices nobody has paid yet"),
         (
             at.sent,
             "in sent tokens that nobody has redeemed yet; --take-back makes them worthless",
@@ -62,8 +66,8 @@ fn tell(report: Report, at: &Recovered) {
         json!({
             "mint": balance.mint.to_string(), "spendable_msat": balance.spendable.msat(),
             "pending_msat": balance.pending.msat(), "sent_msat": at.sent.msat(),
-            "deposited_msat": at.deposited.msat(), "in_purses_msat": at.in_purses.msat(),
-            "waiting": at.waiting,
+            "deposited_msat": at.deposited.msat(), "awaited_msat": at.awaited.msat(),
+            "in_purses_msat": at.in_purses.msat(), "waiting": at.waiting, "trouble": at.trouble,
         }),
     );
 }

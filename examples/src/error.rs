@@ -98,6 +98,20 @@ pub enum AppError {
         /// The user's.
         allows: Msat,
     },
+    /// A withdrawal's fees are more than the user allows.
+    #[error(
+        "the fees may come to {fees}, and {allowed} are allowed; nothing was paid. Allow more with \
+         --max-fee"
+    )]
+    DearFee {
+        /// The most that they may come to.
+        fees: Msat,
+        /// The user's.
+        allowed: Msat,
+    },
+    /// A mint that should not be used.
+    #[error("do not use this mint for what it cannot do: see above")]
+    BadMint,
     /// The session ended in another way than asked.
     #[error("the session ended: {code}{why}", code = .0, why = advice(*.0))]
     Closed(CloseCode),
@@ -118,9 +132,12 @@ impl AppError {
             Self::Connect(_) | Self::Signalling(_) | Self::Wallet(WalletError::Unreachable(..)) => {
                 4
             }
-            Self::Unsettled => 5,
+            Self::Unsettled
+            | Self::Wallet(WalletError::Unsettled | WalletError::DepositPending(_)) => 5,
             Self::Closed(CloseCode::OverPolicy)
             | Self::Declined
+            | Self::Wallet(WalletError::Declined)
+            | Self::DearFee { .. }
             | Self::TooDear { .. }
             | Self::LongTick { .. } => 6,
             Self::Unbalanced => 7,
@@ -128,7 +145,19 @@ impl AppError {
             | Self::File { .. }
             | Self::SmallBudget { .. }
             | Self::Params(_)
-            | Self::Wallet(WalletError::MintUrl(_) | WalletError::Token | WalletError::Amount) => 2,
+            | Self::Wallet(
+                WalletError::MintUrl(_)
+                | WalletError::Token
+                | WalletError::Amount
+                | WalletError::Destination
+                | WalletError::WithoutAmount
+                | WalletError::OtherAmount
+                | WalletError::Expired
+                | WalletError::Request
+                | WalletError::RequestUnit
+                | WalletError::RequestTransport
+                | WalletError::RequestTarget,
+            ) => 2,
             _ => 1,
         }
     }
@@ -165,4 +194,4 @@ const fn advice(code: CloseCode) -> &'static str {
 }
 
 /// The table of exit codes, for `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command, or something named in it, cannot be used\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `recover`\n  6  the price was refused; nothing was paid\n  7  the demo's sums do not balance";
+pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command, or something named in it, cannot be used\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `recover`\n  6  the price or the fee was refused; nothing was paid\n  7  the demo's sums do not balance";

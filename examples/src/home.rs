@@ -12,7 +12,7 @@ use streampay_core::store::RedbStore;
 
 use crate::error::AppError;
 use crate::seed_file;
-use crate::wallet::{WalletError, WalletFolder};
+use crate::wallet::{MintLimits, WalletError, WalletFolder};
 
 /// An opened folder.
 pub struct Home {
@@ -32,7 +32,15 @@ impl Home {
     /// # Errors
     /// [`AppError`]: the folder is in use, or cannot be read or written.
     pub async fn open(folder: &Path) -> Result<Self, AppError> {
-        let wallet = Arc::new(WalletFolder::open(folder)?);
+        Self::open_with(folder, MintLimits::default()).await
+    }
+
+    /// The same with other limits for the wallet's mints.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(folder: &Path, limits: MintLimits) -> Result<Self, AppError> {
+        let wallet = Arc::new(WalletFolder::open_with(folder, limits)?);
         let seed = seed_file::load_or_create(folder, "identity");
         let seed = seed.map_err(AppError::io("the identity cannot be read"))?;
         let mut entropy = Entropy([0; 32]);

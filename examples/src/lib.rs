@@ -7,6 +7,8 @@ pub mod home;
 pub mod http;
 pub mod link;
 pub mod mint;
+mod mint_check;
+pub mod money;
 pub mod pay;
 pub mod price;
 pub mod quote;

@@ -9,6 +9,7 @@ use streampay_core::session::Event;
 use streampay_core::units::SessionId;
 use streampay_core::wire::Terms;
 
+use crate::error::AppError;
 use crate::wallet::MintBalance;
 
 /// The terminal's last line is a live one, not ended yet.
@@ -241,17 +242,41 @@ pub fn log_to_stderr() {
 
 /// The link on stdout, with a QR code on a terminal. With JSON, stdout is for that alone.
 pub fn show_link(report: Report, link: &str) {
+    show_code(report, link, link);
+}
+
+/// `text` on stdout, and on a terminal `code` as a QR code. With JSON, stdout is for that alone.
+pub fn show_code(report: Report, text: &str, code: &str) {
     if report.json {
-        return report.tell(link);
+        return report.tell(text);
     }
-    println!("{link}");
+    println!("{text}");
     if std::io::stdout().is_terminal()
-        && let Ok(code) = qrcode::QrCode::new(link)
+        && let Ok(code) = qrcode::QrCode::new(code)
     {
         println!(
             "{}",
             code.render::<qrcode::render::unicode::Dense1x2>().build()
         );
+    }
+}
+
+/// Asks the user, on a terminal.
+///
+/// # Errors
+/// [`AppError::Declined`] for anything but yes; [`AppError::Usage`] with `otherwise` where nobody
+/// can be asked.
+pub fn ask(question: &str, otherwise: &'static str) -> Result<(), AppError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(AppError::Usage(otherwise));
+    }
+    let mut out = std::io::stderr().lock();
+    let _ = write!(out, "{question} [y/N] ").and_then(|()| out.flush());
+    drop(out);
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
+        _ => Err(AppError::Declined),
     }
 }
 

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
+use streampay_examples::money::Money;
 use streampay_examples::pay::Pay;
-use streampay_examples::price::{Price, amount};
-use streampay_examples::report::{Report, show_balance, show_balance_of, show_link};
+use streampay_examples::price::Price;
+use streampay_examples::report::{Report, show_balance_of, show_link};
 use streampay_examples::signals::asked_to_end;
 use streampay_examples::streamer::demo::{Demo, demo};
 use streampay_examples::streamer::serve::{Offer, recover, serve};
+use streampay_examples::wallet::MintLimits;
 use streampay_media::whep::TrustedProxy;
 
 /// Offer a stream and be paid while it flows.
@@ -50,17 +51,8 @@ enum Command {
     /// Stream a file, looped, to everybody who pays. Ctrl-C closes every session and ends.
     #[command(after_help = EXIT_CODES)]
     Serve(ServeArgs),
-    /// What you have earned and hold. While `serve` runs, it says so itself.
-    Balance,
-    /// Take money out, as a token.
-    Send {
-        /// How much, such as 100sat.
-        #[arg(value_name = "AMOUNT", value_parser = amount)]
-        amount: Msat,
-        /// From which mint, if you have money at several.
-        #[arg(long, value_name = "URL")]
-        mint: Option<String>,
-    },
+    #[command(flatten)]
+    Money(Money),
     /// While `serve` does not run: close every session, settle it, and account for the money.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -128,6 +120,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), AppError> {
     let data = || folder(cli.data.clone(), "streamer");
+    let patient = MintLimits::default().patient();
     match cli.command {
         Command::Demo {
             seconds,
@@ -145,18 +138,9 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             .await
         }
         Command::Serve(args) => run_serve(&Home::open(&data()).await?, args).await,
-        Command::Balance => {
-            let home = Home::open(&data()).await?;
-            show_balance(&home.wallet.balance().await?);
-            Ok(())
-        }
-        Command::Send { amount, mint } => {
-            let home = Home::open(&data()).await?;
-            println!("{}", home.wallet.send(amount, mint.as_deref()).await?);
-            Ok(())
-        }
+        Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
-            let (home, report) = (Home::open(&data()).await?, Report { json });
+            let (home, report) = (Home::open_with(&data(), patient).await?, Report { json });
             let settled = recover(&home, report).await?;
             account_for(&home, report, take_back, settled).await
         }

@@ -1,6 +1,5 @@
 //! The viewer: watches, pays tick by tick, records, and gets the rest back.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,13 +11,15 @@ use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::link::StreamLink;
+use streampay_examples::money::Money;
 use streampay_examples::pay::Pay;
 use streampay_examples::price::{Price, amount};
 use streampay_examples::quote::{self, a_minute};
-use streampay_examples::report::Report;
+use streampay_examples::report::{Report, ask};
 use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::recover::recover;
 use streampay_examples::viewer::watch::{Target, Watch, watch};
+use streampay_examples::wallet::MintLimits;
 use streampay_media::peer::PeerConfig;
 use tokio::sync::mpsc;
 
@@ -39,31 +40,8 @@ enum Command {
     /// Watch a stream. Ctrl-C settles; on a terminal, `p` pauses and goes on.
     #[command(after_help = EXIT_CODES)]
     Watch(WatchArgs),
-    /// Get ecash from a mint for a Lightning payment.
-    Deposit {
-        /// How much, such as 100sat.
-        #[arg(value_name = "AMOUNT", value_parser = amount)]
-        amount: Msat,
-        /// The mint: one that the stream takes. You trust it with this money.
-        #[arg(long, value_name = "URL")]
-        mint: String,
-    },
-    /// Put a token into your wallet.
-    Receive {
-        /// The token: cashuA... or cashuB...
-        token: String,
-    },
-    /// Take money out, as a token.
-    Send {
-        /// How much, such as 100sat.
-        #[arg(value_name = "AMOUNT", value_parser = amount)]
-        amount: Msat,
-        /// From which mint, if you have money at several.
-        #[arg(long, value_name = "URL")]
-        mint: Option<String>,
-    },
-    /// What you have.
-    Balance,
+    #[command(flatten)]
+    Money(Money),
     /// After a crash: close every session, bring its money home, and account for it.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -123,28 +101,12 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), AppError> {
     let data = folder(cli.data, "viewer");
-    let home = Home::open(&data).await?;
+    let patient = MintLimits::default().patient();
     match cli.command {
-        Command::Watch(args) => run_watch(&home, args).await,
-        Command::Deposit { amount, mint } => {
-            let got = home.wallet.deposit(&mint, amount).await?;
-            println!("{got} deposited at {mint}");
-            Ok(())
-        }
-        Command::Receive { token } => {
-            println!("{} received", home.wallet.receive(&token).await?);
-            Ok(())
-        }
-        Command::Send { amount, mint } => {
-            println!("{}", home.wallet.send(amount, mint.as_deref()).await?);
-            Ok(())
-        }
-        Command::Balance => {
-            streampay_examples::report::show_balance(&home.wallet.balance().await?);
-            Ok(())
-        }
+        Command::Watch(args) => run_watch(&Home::open(&data).await?, args).await,
+        Command::Money(money) => money.run(&Home::open_with(&data, patient).await?).await,
         Command::Recover { take_back, json } => {
-            let report = Report { json };
+            let (home, report) = (Home::open_with(&data, patient).await?, Report { json });
             let settled = recover(&home, report).await?;
             account_for(&home, report, take_back, settled).await
         }
@@ -227,25 +189,13 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat), AppError
     if args.max_price.is_some() || args.yes {
         Report { json: args.json }.tell(&offer);
     } else {
-        ask_the_user(&offer, args.budget)?;
+        ask(
+            &format!("{offer}. Pay, and never more than {} in all?", args.budget),
+            "nobody can be asked here: say --max-price 2sat/10s, or --yes to agree to the \
+             stream's price",
+        )?;
     }
     quote::within(&terms, fees, args.budget)?;
     quote::check_tick(&terms)?;
     Ok((terms.tariff, quote::payment(&terms)))
-}
-
-fn ask_the_user(offer: &str, budget: Msat) -> Result<(), AppError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(AppError::Usage(
-            "nobody can be asked here: say --max-price 2sat/10s, or --yes to agree to the \
-             stream's price",
-        ));
-    }
-    eprint!("{offer}. Pay, and never more than {budget} in all? [y/N] ");
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    match read {
-        Ok(_) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
-        _ => Err(AppError::Declined),
-    }
 }

@@ -37,9 +37,69 @@ pub enum WalletError {
     /// The wallet holds less than asked.
     #[error("the wallet holds {0} that can be spent{1}, and fees come on top; ask for less")]
     InsufficientFunds(Msat, AtMint),
-    /// The deposit was not paid in time. It is kept, and `recover` takes it up again.
-    #[error("the deposit is not paid yet; pay the invoice, then run recover: {}", plain(.0))]
+    /// The deposit was not paid in time. It is kept, and the next one or `recover` takes it up.
+    #[error(
+        "the deposit has not arrived yet; it is kept: once the invoice is paid, run recover, or \
+         deposit the same amount again. The invoice: {}",
+        plain(.0)
+    )]
     DepositPending(String),
+    /// Not something that can be paid.
+    #[error(
+        "not a Lightning invoice (it begins with lnbc), nor a Lightning address (name@example.com), \
+         nor an amount such as 100sat"
+    )]
+    Destination,
+    /// The Lightning address did not lead to an invoice.
+    #[error("the Lightning address cannot be paid ({}); nothing was paid", plain(.0))]
+    Address(String),
+    /// It names no amount itself.
+    #[error("this names no amount: say after it how much, such as 100sat")]
+    WithoutAmount,
+    /// It names another amount itself.
+    #[error("this names an amount of its own, and it is another; leave yours out")]
+    OtherAmount,
+    /// The invoice's time is over.
+    #[error("this invoice has expired; ask for another. Nothing was paid")]
+    Expired,
+    /// The invoice was paid from this wallet.
+    #[error("this invoice is paid: this wallet has paid it before. Nothing was paid now")]
+    PaidBefore,
+    /// The user did not agree.
+    #[error("not agreed; nothing was paid")]
+    Declined,
+    /// The mint may be paying.
+    #[error(
+        "it is not known yet whether this payment went through; its ecash is kept for it. Run \
+         recover until it is known, and do not pay this elsewhere"
+    )]
+    Unsettled,
+    /// The mint did not pay, and the ecash is free again.
+    #[error("the mint at {0} did not pay ({why}); nothing has left the wallet", why = plain(&.1.to_string()))]
+    NotPaid(MintUrl, #[source] cdk::Error),
+    /// Not a payment request.
+    #[error("not a Cashu payment request: paste it whole, it begins with creqA or creqB")]
+    Request,
+    /// A payment request for other money.
+    #[error("this request is not in sat, which is all that this wallet holds")]
+    RequestUnit,
+    /// A payment request that takes none of the wallet's mints.
+    #[error("this request takes only ecash of {0}, and you have none there; nothing was paid")]
+    RequestMints(String),
+    /// A payment request for mints with other ways to pay than Lightning.
+    #[error("this request takes only ecash of mints without Lightning invoices; nothing was paid")]
+    RequestMethod,
+    /// A payment request that wants its token by a way that we do not have.
+    #[error(
+        "this request wants the ecash sent by Nostr, which this program cannot; ask for one \
+         without a transport, or with HTTP. Nothing was paid"
+    )]
+    RequestTransport,
+    /// A payment request that wants its token sent in the clear.
+    #[error(
+        "this request wants the ecash sent over http, where anybody could take it; nothing was paid"
+    )]
+    RequestTarget,
     /// The mint cannot be reached.
     #[error("the mint at {0} cannot be reached: is it running, and is the address right?")]
     Unreachable(MintUrl, #[source] cdk::Error),

@@ -1,16 +1,28 @@
 //! One folder a user: a seed, the ecash, and the wallets over it.
 
+mod check;
+mod deposit;
 mod error;
-mod pay;
 mod recover;
+mod request;
+mod tokens;
+mod transport;
+mod withdraw;
 
+pub use self::check::{Canary, KeysetReport, MintReport, Mode, Refused};
+pub use self::deposit::{Begun, Invoice};
 pub use self::error::{AtMint, WalletError};
 pub use self::recover::Recovered;
+pub use self::request::{Handover, PayQuote, Request};
+pub use self::transport::MintLimits;
+pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
+
+use self::transport::{Routes, Transport};
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +30,7 @@ use cdk::Amount;
 use cdk::mint_url::MintUrl;
 use cdk::nuts::{CurrencyUnit, State};
 use cdk::wallet::types::ProofInfo;
-use cdk::wallet::{Wallet, WalletBuilder};
+use cdk::wallet::{BaseHttpClient, Wallet, WalletBuilder};
 use cdk_common::database::{Error as DatabaseError, WalletDatabase};
 use cdk_redb::WalletRedbDatabase;
 use streampay_cashu::{Wallets, check_mint_url};
@@ -54,14 +66,14 @@ pub struct WalletFolder {
     seed: Zeroizing<[u8; 64]>,
     store: Arc<WalletRedbDatabase>,
     wallets: tokio::sync::Mutex<HashMap<MintUrl, Arc<Wallet>>>,
+    limits: MintLimits,
+    routes: Routes,
     _lock: File,
 }
 
 impl WalletFolder {
-    /// How long a deposit waits for its payment.
+    /// How long [`Self::deposit`] waits for its payment.
     pub const DEPOSIT_WAIT: Duration = Duration::from_secs(20);
-    /// How often the mint is asked for it.
-    const DEPOSIT_POLL: Duration = Duration::from_millis(50);
     /// The most proofs of a token that is received. NUT-07 answers for that many at once.
     const TOKEN_PROOFS_MAX: usize = 1_000;
     /// How many proofs a mint is asked for at once.
@@ -73,6 +85,14 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError::InUse`], [`WalletError::Folder`], [`WalletError::Store`].
     pub fn open(folder: &Path) -> Result<Self, WalletError> {
+        Self::open_with(folder, MintLimits::default())
+    }
+
+    /// The same with other limits for its mints.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(folder: &Path, limits: MintLimits) -> Result<Self, WalletError> {
         let failed = |error| WalletError::Folder(folder.to_owned(), error);
         let lock = lock(folder, "wallet.lock")?;
         let seed = seed_file::load_or_create(folder, "wallet.seed").map_err(failed)?;
@@ -83,6 +103,8 @@ impl WalletFolder {
             seed,
             store: Arc::new(store.map_err(|error| WalletError::Store(error.into()))?),
             wallets: tokio::sync::Mutex::default(),
+            limits,
+            routes: Routes::default(),
             _lock: lock,
         })
     }
@@ -98,7 +120,13 @@ impl WalletFolder {
             return Ok(wallet.clone());
         }
         let store: Arc<dyn WalletDatabase<DatabaseError> + Send + Sync> = self.store.clone();
+        let transport = Transport::new(self.limits, self.routes.clone());
         let wallet = WalletBuilder::new()
+            .client(BaseHttpClient::with_transport(
+                mint.clone(),
+                transport,
+                None,
+            ))
             .mint_url(mint.clone())
             .unit(CurrencyUnit::Sat)
             .localstore(store)
@@ -120,6 +148,12 @@ impl WalletFolder {
         let asked = wallet.mint_connector().get_mint_info().await;
         let answer = asked.map_err(|error| WalletError::of_mint(&wallet.mint_url, error));
         answer.map(|_| ())
+    }
+
+    /// Requests for `origin`, such as `https://example.com`, go to `real` instead. For tests.
+    pub fn route_for_testing(&self, origin: &str, real: &str) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.insert(origin.to_owned(), real.to_owned());
     }
 
     /// What there is, mint by mint, from the store alone.

@@ -17,6 +17,8 @@ pub struct Recovered {
     pub balance: MintBalance,
     /// Deposits that were paid and are now ecash.
     pub deposited: Msat,
+    /// Deposits whose invoices nobody has paid yet.
+    pub awaited: Msat,
     /// Operations that a crash interrupted and that are finished or undone now.
     pub finished: usize,
     /// Operations that still wait for the mint.
@@ -28,21 +30,46 @@ pub struct Recovered {
     pub in_purses: Msat,
     /// Part of pending: tokens of purses that the payee has spent. Booked with their sessions.
     pub spent_in_purses: Msat,
+    /// Why the mint could not be asked for all of this: the other figures are what is known here.
+    pub trouble: Option<String>,
 }
 
 impl WalletFolder {
     /// Finishes what a crash interrupted, collects paid deposits, and accounts for the rest. Sent
     /// tokens stay good. Purses are released with their sessions, not here.
     ///
+    /// A mint that does not answer keeps no other one waiting.
+    ///
     /// # Errors
-    /// [`WalletError`] of the first mint that does not answer; what is done stays done.
+    /// [`WalletError::Store`].
     pub async fn recover(&self) -> Result<Vec<Recovered>, WalletError> {
         let mut recovered = Vec::new();
         for mint in self.mints().await? {
             let wallet = self.wallet_at(&mint.to_string()).await?;
-            recovered.push(self.recover_at(&wallet).await?);
+            let at = match self.recover_at(&wallet).await {
+                Err(error @ WalletError::Store(_)) => return Err(error),
+                Err(error) => Recovered {
+                    balance: self.balance_at(&mint).await?,
+                    deposited: Msat::ZERO,
+                    awaited: Msat::ZERO,
+                    finished: 0,
+                    waiting: self.sagas_at(&mint).await?.len(),
+                    sent: Msat::ZERO,
+                    in_purses: Msat::ZERO,
+                    spent_in_purses: Msat::ZERO,
+                    trouble: Some(error.to_string()),
+                },
+                Ok(at) => at,
+            };
+            recovered.push(at);
         }
         Ok(recovered)
+    }
+
+    async fn balance_at(&self, mint: &MintUrl) -> Result<MintBalance, WalletError> {
+        let mut balances = self.balance().await?.into_iter();
+        let at = balances.find(|balance| balance.mint == *mint);
+        Ok(at.unwrap_or_else(|| MintBalance::empty(mint.clone())))
     }
 
     /// Takes back every sent token that nobody has redeemed: what came home, net of fees.
@@ -68,8 +95,9 @@ impl WalletFolder {
         let mint = wallet.mint_url.clone();
         let failed = |error| WalletError::of_mint(&mint, error);
         let sagas = wallet.recover_incomplete_sagas().await.map_err(failed)?;
-        let deposited = wallet.mint_unissued_quotes().await.map_err(failed)?;
+        let deposits = self.collect_deposits(wallet).await?;
         self.forget_spent_receipts(wallet).await?;
+        self.forget_spent(wallet).await?;
         for sent in wallet.get_pending_sends().await.map_err(failed)? {
             wallet.check_send_status(sent).await.map_err(failed)?;
         }
@@ -77,21 +105,19 @@ impl WalletFolder {
         let sends = wallet.get_pending_sends().await.map_err(failed)?;
         let left = self.sagas_at(&mint).await?;
         let waiting = left.iter().filter(|saga| !sends.contains(&saga.id));
-        let waiting = waiting.count();
+        let waiting = waiting.count().saturating_add(deposits.unclear);
         let sent = self.held_by(&mint, &sends).await?;
         let (in_purses, spent_in_purses) = self.in_purses(wallet).await?;
-        let mut balances = self.balance().await?.into_iter();
-        let empty = MintBalance::empty(mint.clone());
         Ok(Recovered {
-            balance: balances
-                .find(|balance| balance.mint == mint)
-                .unwrap_or(empty),
-            deposited: sum(core::iter::once(deposited))?,
+            balance: self.balance_at(&mint).await?,
+            deposited: deposits.arrived,
+            awaited: deposits.awaited,
             finished: sagas.recovered.saturating_add(sagas.compensated),
             waiting,
             sent,
             in_purses,
             spent_in_purses,
+            trouble: None,
         })
     }
 
@@ -102,6 +128,27 @@ impl WalletFolder {
             info.state != State::Spent && by.is_some_and(|by| operations.contains(&by))
         });
         sum(by_one.map(|info| info.proof.amount))
+    }
+
+    /// What the wallet takes for spendable and the mint has taken: left over where an operation was
+    /// cut short between two steps, or where this folder was restored from an old copy. It would
+    /// make each payment fail that uses it.
+    async fn forget_spent(&self, wallet: &Wallet) -> Result<(), WalletError> {
+        let mut held = self.proofs(Some(wallet.mint_url.clone())).await?;
+        held.retain(|info| info.state == State::Unspent);
+        for part in held.chunks(Self::CHECKED_AT_ONCE) {
+            let ys = part.iter().map(|info| info.y).collect();
+            let request = CheckStateRequest { ys };
+            let answer = wallet.mint_connector().post_check_state(request).await;
+            let answer = answer.map_err(|error| WalletError::of_mint(&wallet.mint_url, error))?;
+            let spent = answer.states.iter().filter(|of| of.state == State::Spent);
+            let spent: Vec<PublicKey> = spent.map(|of| of.y).collect();
+            if !spent.is_empty() {
+                let marked = self.store.update_proofs_state(spent, State::Spent).await;
+                marked.map_err(WalletError::Store)?;
+            }
+        }
+        Ok(())
     }
 
     /// A token that somebody else redeemed in the moment when it was being received: spent, and

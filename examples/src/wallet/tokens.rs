@@ -1,46 +1,17 @@
-//! Money in and out: deposits, tokens received, tokens sent.
+//! Money in and out as text: tokens received, tokens sent. Source: NUT-00, NUT-03.
 
 use std::str::FromStr;
 
 use cdk::Amount;
-use cdk::amount::SplitTarget;
 use cdk::dhke::hash_to_curve;
 use cdk::mint_url::MintUrl;
-use cdk::nuts::nut00::KnownMethod;
-use cdk::nuts::{CheckStateRequest, CurrencyUnit, MintQuoteState, PaymentMethod, State, Token};
+use cdk::nuts::{CheckStateRequest, CurrencyUnit, Proofs, State, Token};
 use cdk::wallet::{ReceiveOptions, SendOptions, Wallet};
 use streampay_core::units::Msat;
 
 use super::{AtMint, WalletError, WalletFolder, sum, whole_sat};
 
 impl WalletFolder {
-    /// Buys `amount` of ecash at `mint` and waits for it; in all what arrived.
-    ///
-    /// # Errors
-    /// [`WalletError::DepositPending`] with the invoice where it is not paid within
-    /// [`Self::DEPOSIT_WAIT`]; a restart or `recover` takes it up again.
-    pub async fn deposit(&self, mint: &str, amount: Msat) -> Result<Msat, WalletError> {
-        let sat = whole_sat(amount)?;
-        let wallet = self.wallet_at(mint).await?;
-        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
-        let method = PaymentMethod::Known(KnownMethod::Bolt11);
-        let quote = wallet.mint_quote(method, Some(Amount::from(sat)), None, None);
-        let quote = quote.await.map_err(failed)?;
-        let deadline = tokio::time::Instant::now() + Self::DEPOSIT_WAIT;
-        loop {
-            let state = wallet.check_mint_quote_status(&quote.id).await;
-            if state.map_err(failed)?.state == MintQuoteState::Paid {
-                break;
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(WalletError::DepositPending(quote.request));
-            }
-            tokio::time::sleep(Self::DEPOSIT_POLL).await;
-        }
-        let minted = wallet.mint(&quote.id, SplitTarget::default(), None).await;
-        sum(minted.map_err(failed)?.iter().map(|proof| proof.amount))
-    }
-
     /// Takes a token: what arrived, net of fees.
     ///
     /// # Errors
@@ -110,7 +81,7 @@ impl WalletFolder {
         Ok(token.map_err(failed)?.to_string())
     }
 
-    async fn source(&self, mint: Option<&str>) -> Result<String, WalletError> {
+    pub(super) async fn source(&self, mint: Option<&str>) -> Result<String, WalletError> {
         if let Some(mint) = mint {
             return Ok(mint.to_owned());
         }
@@ -120,9 +91,15 @@ impl WalletFolder {
         Ok(most.ok_or(nothing)?.mint.to_string())
     }
 
-    async fn spendable_at(&self, mint: &MintUrl) -> Result<Msat, WalletError> {
+    pub(super) async fn spendable_at(&self, mint: &MintUrl) -> Result<Msat, WalletError> {
         let mut balances = self.balance().await?.into_iter();
         let at = balances.find(|balance| balance.mint == *mint);
         Ok(at.map(|balance| balance.spendable).unwrap_or_default())
     }
+}
+
+/// A token's proofs, with their full keyset ids. Source: NUT-00, token V4.
+pub(super) async fn proofs_of(wallet: &Wallet, token: &Token) -> Result<Proofs, cdk::Error> {
+    let known = wallet.mint_connector().get_mint_keysets().await?;
+    Ok(token.proofs(&known.keysets)?)
 }

@@ -1,0 +1,271 @@
+//! HTTP to mints, where every request is bounded in time and size, and a mint that says "too many
+//! requests" is left alone for as long as it asks.
+//!
+//! cdk's own transport waits for ever, reads up to a gigabyte, and keeps one connection a wallet
+//! on which a request that hangs holds up all others. Here each request has a connection of its
+//! own: mints answer HTTP/1.1 without `Connection: keep-alive`, so that none would be used twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cdk::nuts::AuthToken;
+use cdk::wallet::HttpTransport;
+use cdk_common::ws_client::{WsError, WsReceiver, WsSender};
+use cdk_common::{HttpError, RawResponse};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use url::Url;
+
+/// What a mint may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MintLimits {
+    /// How long one request may take, its answer included.
+    pub request: Duration,
+    /// How long a Lightning payment is waited for. One that takes longer is looked for by the next
+    /// withdrawal, or by `recover`.
+    pub payment: Duration,
+    /// The longest answer, in bytes.
+    pub answer_bytes: usize,
+    /// How long to leave a mint alone that answers 429 and does not say how long. Doubled each
+    /// time in a row, up to [`Self::pause_most`].
+    pub pause: Duration,
+    /// The longest time a mint is left alone, whatever it says.
+    pub pause_most: Duration,
+    /// How long a request to a mint that answers 429 waits and is sent again, in all. None for
+    /// sessions, which have their own pace and go on within what is paid.
+    pub patience: Duration,
+}
+
+impl MintLimits {
+    /// For a user's command, which had better be done than fail: a mint that says "too many
+    /// requests" is asked again for a minute.
+    #[must_use]
+    pub const fn patient(self) -> Self {
+        Self {
+            patience: Duration::from_secs(60),
+            ..self
+        }
+    }
+}
+
+impl Default for MintLimits {
+    fn default() -> Self {
+        Self {
+            // A melt is answered when the Lightning payment is through, which may take so long.
+            request: Duration::from_secs(60),
+            payment: Duration::from_secs(120),
+            // The keys of one keyset take 6 kB, 1000 signatures with DLEQ 400 kB.
+            answer_bytes: 8 * 1024 * 1024,
+            pause: Duration::from_secs(1),
+            pause_most: Duration::from_secs(60),
+            patience: Duration::ZERO,
+        }
+    }
+}
+
+/// The transport of one wallet. Clones share what is known of each host.
+#[derive(Clone, Debug)]
+pub(super) struct Transport {
+    limits: MintLimits,
+    pauses: Arc<Mutex<BTreeMap<String, Pause>>>,
+    routes: Routes,
+}
+
+/// For tests: hosts that are really somewhere else, by their origin.
+pub(super) type Routes = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// A host that wants to be left alone.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Instant,
+    in_a_row: u32,
+}
+
+/// A wallet talks to its mint and to few Lightning addresses.
+const HOSTS_MAX: usize = 64;
+const TOO_MANY: u16 = 429;
+
+impl Transport {
+    pub(super) fn new(limits: MintLimits, routes: Routes) -> Self {
+        Self {
+            limits,
+            pauses: Arc::default(),
+            routes,
+        }
+    }
+
+    /// How long `url`'s host wants to be left alone from now on.
+    fn pause_left(&self, url: &Url) -> Duration {
+        let left = self.with(|pauses| pauses.get(&origin(url)).copied());
+        left.map_or(Duration::ZERO, |pause| {
+            pause.until.saturating_duration_since(Instant::now())
+        })
+    }
+
+    /// A request that was answered with 429 is not done, so it can be sent again.
+    async fn send(&self, request: bitreq::Request, url: &Url) -> Result<RawResponse, HttpError> {
+        let until = Instant::now() + self.limits.patience;
+        loop {
+            let left = self.pause_left(url);
+            if left.is_zero() {
+                match self.send_once(request.clone(), url).await {
+                    Err(HttpError::Status { status, .. }) if status == TOO_MANY => {}
+                    done => return done,
+                }
+            } else if Instant::now() + left > until {
+                return Err(too_many());
+            } else {
+                tokio::time::sleep(left).await;
+            }
+        }
+    }
+
+    async fn send_once(
+        &self,
+        request: bitreq::Request,
+        url: &Url,
+    ) -> Result<RawResponse, HttpError> {
+        let seconds = self.limits.request.as_secs().saturating_add(1);
+        let request = request
+            .with_timeout(seconds)
+            .with_max_redirects(0)
+            .with_max_headers_size(64 * 1024)
+            .with_max_status_line_length(1024)
+            .with_max_body_size(self.limits.answer_bytes);
+        let sent = tokio::time::timeout(self.limits.request, request.send_async()).await;
+        let answer = sent.map_err(|_| HttpError::Timeout)??;
+        let status = u16::try_from(answer.status_code).unwrap_or_default();
+        if status == TOO_MANY {
+            // RFC 9110 10.2.3: seconds; the other form, a date, is rare and taken as none.
+            let wanted = answer.headers.get("retry-after");
+            let wanted = wanted.and_then(|value| value.trim().parse().ok());
+            self.pause(url, wanted.map(Duration::from_secs));
+            return Err(too_many());
+        }
+        self.with(|pauses| pauses.remove(&origin(url)));
+        Ok(RawResponse::new(status, answer.into_bytes()))
+    }
+
+    fn pause(&self, url: &Url, wanted: Option<Duration>) {
+        self.with(|pauses| {
+            let in_a_row = pauses.get(&origin(url)).map_or(0, |pause| pause.in_a_row);
+            let factor = 1_u32.checked_shl(in_a_row).unwrap_or(u32::MAX);
+            let by_ourselves = self.limits.pause.saturating_mul(factor);
+            // At least a moment, so that nobody asks in a circle.
+            let length = wanted
+                .unwrap_or(by_ourselves)
+                .max(Duration::from_millis(10));
+            let length = length.min(self.limits.pause_most);
+            if pauses.len() >= HOSTS_MAX {
+                pauses.clear();
+            }
+            let pause = Pause {
+                until: Instant::now() + length,
+                in_a_row: in_a_row.saturating_add(1),
+            };
+            pauses.insert(origin(url), pause);
+        });
+    }
+
+    /// Where `url` really is.
+    fn place(&self, url: &Url) -> String {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = origin(url);
+        match (routes.get(&origin), url.as_str().strip_prefix(&origin)) {
+            (Some(real), Some(rest)) => format!("{real}{rest}"),
+            _ => url.to_string(),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<String, Pause>) -> T) -> T {
+        act(&mut self.pauses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl HttpTransport for Transport {
+    async fn ws_connect(
+        &self,
+        _url: &str,
+        _headers: &[(&str, &str)],
+    ) -> Result<(WsSender, WsReceiver), WsError> {
+        // The wallets ask by HTTP: nothing else is bounded.
+        Err(WsError::NotSupported("not used".to_owned()))
+    }
+
+    fn with_proxy(
+        &mut self,
+        _proxy: Url,
+        _hosts: Option<&str>,
+        _any_certificate: bool,
+    ) -> Result<(), HttpError> {
+        Err(HttpError::Proxy("not supported".to_owned()))
+    }
+
+    async fn http_get<R>(&self, url: Url, auth: Option<AuthToken>) -> Result<R, HttpError>
+    where
+        R: DeserializeOwned,
+    {
+        self.http_get_raw(url, auth).await?.json_or_status_error()
+    }
+
+    async fn http_get_raw(
+        &self,
+        url: Url,
+        auth: Option<AuthToken>,
+    ) -> Result<RawResponse, HttpError> {
+        let request = authorized(bitreq::get(self.place(&url)), auth);
+        self.send(request, &url).await
+    }
+
+    async fn http_post<P, R>(
+        &self,
+        url: Url,
+        auth: Option<AuthToken>,
+        payload: &P,
+    ) -> Result<R, HttpError>
+    where
+        P: Serialize + Send + Sync,
+        R: DeserializeOwned,
+    {
+        let request = bitreq::post(self.place(&url))
+            .with_header("Content-Type", "application/json")
+            .with_body(serde_json::to_vec(payload)?);
+        let answer = self.send(authorized(request, auth), &url).await?;
+        answer.json_or_status_error()
+    }
+
+    async fn http_post_form_raw<P>(
+        &self,
+        _url: Url,
+        _auth: Option<AuthToken>,
+        _payload: &P,
+    ) -> Result<RawResponse, HttpError>
+    where
+        P: Serialize + Send + Sync,
+    {
+        // For mints that want a login, which these wallets do not have.
+        Err(HttpError::Other("not supported".to_owned()))
+    }
+}
+
+fn authorized(request: bitreq::Request, auth: Option<AuthToken>) -> bitreq::Request {
+    match auth {
+        Some(auth) => request.with_header(auth.header_key(), auth.to_string()),
+        None => request,
+    }
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+fn too_many() -> HttpError {
+    HttpError::Status {
+        status: TOO_MANY,
+        message: "too many requests".to_owned(),
+    }
+}

@@ -1,0 +1,248 @@
+//! Money out by Lightning: the mint pays an invoice for ecash. Source: NUT-05, NUT-08, NUT-23,
+//! BOLT 11, LUD-06, LUD-16.
+//!
+//! cdk keeps what a payment began with in the store, so that one that is cut short is finished or
+//! undone by the next withdrawal or by `recover`: never paid twice, never half.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use cdk::nuts::{MeltOptions, MeltQuoteState, PaymentMethod};
+use cdk::wallet::{MeltConfirmOptions, MeltQuote, PreparedMelt, Wallet};
+use cdk::{Amount, Bolt11Invoice};
+use cdk_common::database::WalletDatabase;
+use streampay_core::units::Msat;
+
+use super::{AtMint, WalletError, WalletFolder, sum, whole_sat};
+use crate::price::amount;
+
+/// Where money goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A BOLT 11 invoice.
+    Invoice(Box<Bolt11Invoice>),
+    /// A Lightning address, such as `name@example.com`.
+    Address(String),
+    /// Nowhere yet: a token of so much.
+    Token(Msat),
+}
+
+impl FromStr for To {
+    type Err = WalletError;
+
+    fn from_str(text: &str) -> Result<Self, WalletError> {
+        let text = text.trim();
+        let scheme = text.get(..10).unwrap_or_default();
+        let text = if scheme.eq_ignore_ascii_case("lightning:") {
+            text.get(10..).unwrap_or_default()
+        } else {
+            text
+        };
+        if let Ok(amount) = amount(text) {
+            return Ok(Self::Token(amount));
+        }
+        if text.contains('@') {
+            return Ok(Self::Address(text.to_owned()));
+        }
+        // Any case is fine, for a QR code has capitals.
+        let invoice = Bolt11Invoice::from_str(&text.to_ascii_lowercase());
+        let invoice = invoice.map_err(|_| WalletError::Destination)?;
+        Ok(Self::Invoice(Box::new(invoice)))
+    }
+}
+
+/// What a withdrawal costs, before it is agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithdrawQuote {
+    /// Whose ecash pays.
+    pub mint: String,
+    /// What arrives.
+    pub amount: Msat,
+    /// The most that the Lightning network may take. What it does not take comes back.
+    pub fee_reserve: Msat,
+    /// What the mint takes for the ecash.
+    pub mint_fee: Msat,
+}
+
+impl WithdrawQuote {
+    /// The most that leaves the wallet for good.
+    #[must_use]
+    pub const fn total(&self) -> Msat {
+        self.amount
+            .saturating_plus(self.fee_reserve)
+            .saturating_plus(self.mint_fee)
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Has arrived.
+    pub amount: Msat,
+    /// Everything else that has left the wallet.
+    pub fees: Msat,
+    /// The Lightning payment's preimage, in hex, where the mint gives it.
+    pub preimage: Option<String>,
+}
+
+impl WalletFolder {
+    /// Pays `to` from `mint`, or from where there is most, if `agree` says so to what it costs.
+    /// `amount` is for what names none itself: an address, or an invoice without one.
+    ///
+    /// # Errors
+    /// [`WalletError::Declined`] where `agree` says no: nothing is paid. [`WalletError::Unsettled`]
+    /// where the payment may be under way. Otherwise nothing has left the wallet.
+    pub async fn withdraw(
+        &self,
+        to: &To,
+        amount: Option<Msat>,
+        mint: Option<&str>,
+        agree: impl FnOnce(&WithdrawQuote) -> bool,
+    ) -> Result<Withdrawn, WalletError> {
+        let wallet = self.wallet_at(&self.source(mint).await?).await?;
+        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
+        // What was cut short is finished first, or its ecash would be missing now.
+        wallet.recover_incomplete_sagas().await.map_err(failed)?;
+        let quote = self.quote_for(&wallet, to, amount).await?;
+        let spendable = self.spendable_at(&wallet.mint_url).await?;
+        let poor = |error| match error {
+            cdk::Error::InsufficientFunds => {
+                let at = AtMint(Some(wallet.mint_url.to_string()));
+                WalletError::InsufficientFunds(spendable, at)
+            }
+            error => WalletError::of_mint(&wallet.mint_url, error),
+        };
+        let prepared = wallet.prepare_melt(&quote.id, HashMap::new()).await;
+        let prepared = prepared.map_err(poor)?;
+        let options = options(&wallet).await.map_err(failed)?;
+        let fee = if options.skip_swap {
+            prepared.input_fee_without_swap()
+        } else {
+            prepared.total_fee()
+        };
+        let shown = shown(&wallet, &prepared, fee)?;
+        if !agree(&shown) {
+            prepared.cancel().await.map_err(failed)?;
+            return Err(WalletError::Declined);
+        }
+        let operation = prepared.operation_id();
+        // cdk leaves out what making the exact amount has cost before.
+        let swap_fee = if options.skip_swap {
+            Amount::ZERO
+        } else {
+            prepared.swap_fee()
+        };
+        // cdk asks for a payment that is under way for ever. Dropping it is a crash, which it is
+        // made for.
+        let confirmed = prepared.confirm_with_options(options);
+        let confirmed = tokio::time::timeout(self.limits.payment, confirmed).await;
+        match confirmed.unwrap_or(Err(cdk::Error::Timeout)) {
+            Ok(done) if done.state() == MeltQuoteState::Paid => {
+                let fees = sum([done.fee_paid(), swap_fee])?;
+                let amount = sum([done.amount()])?;
+                let preimage = done.payment_proof().filter(|proof| !proof.is_empty());
+                Ok(Withdrawn {
+                    amount,
+                    fees,
+                    preimage: preimage.map(str::to_owned),
+                })
+            }
+            Ok(_) => Err(WalletError::Unsettled),
+            Err(error) => {
+                let saga = self.store.get_saga(&operation).await;
+                match saga.map_err(WalletError::Store)? {
+                    Some(_) => Err(WalletError::Unsettled),
+                    None => Err(WalletError::NotPaid(wallet.mint_url.clone(), error)),
+                }
+            }
+        }
+    }
+
+    async fn quote_for(
+        &self,
+        wallet: &Wallet,
+        to: &To,
+        amount: Option<Msat>,
+    ) -> Result<MeltQuote, WalletError> {
+        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
+        let (invoice, options) = match to {
+            To::Token(_) => return Err(WalletError::Destination),
+            To::Address(address) => {
+                let amount = amount.ok_or(WalletError::WithoutAmount)?;
+                whole_sat(amount)?;
+                let quote = wallet.melt_lightning_address_quote(address, amount.msat());
+                return quote.await.map_err(|error| match error {
+                    cdk::Error::LightningAddressParse(why) => WalletError::Address(why),
+                    cdk::Error::LightningAddressRequest(why) => WalletError::Address(why),
+                    error => WalletError::of_mint(&wallet.mint_url, error),
+                });
+            }
+            To::Invoice(invoice) => (invoice, melt_options(invoice, amount)?),
+        };
+        if invoice.is_expired() {
+            return Err(WalletError::Expired);
+        }
+        self.check_unpaid(invoice).await?;
+        let method = PaymentMethod::BOLT11;
+        let quote = wallet.melt_quote(method, invoice, options, None).await;
+        quote.map_err(failed)
+    }
+
+    /// An invoice is paid once. A second payment, from another mint too, would be the payee's gain.
+    async fn check_unpaid(&self, invoice: &Bolt11Invoice) -> Result<(), WalletError> {
+        let request = invoice.to_string();
+        let quotes = self.store.get_melt_quotes().await;
+        for quote in quotes.map_err(WalletError::Store)? {
+            match quote.state {
+                _ if quote.request != request => {}
+                MeltQuoteState::Paid => return Err(WalletError::PaidBefore),
+                MeltQuoteState::Pending => return Err(WalletError::Unsettled),
+                _ if quote.used_by_operation.is_some() => return Err(WalletError::Unsettled),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An invoice's own amount is paid; one without is given `amount`. Source: NUT-23.
+fn melt_options(
+    invoice: &Bolt11Invoice,
+    amount: Option<Msat>,
+) -> Result<Option<MeltOptions>, WalletError> {
+    match (invoice.amount_milli_satoshis(), amount) {
+        (Some(_), None) => Ok(None),
+        (Some(own), Some(amount)) if own == amount.msat() => Ok(None),
+        (Some(_), Some(_)) => Err(WalletError::OtherAmount),
+        (None, Some(amount)) => {
+            whole_sat(amount)?;
+            Ok(Some(MeltOptions::new_amountless(amount.msat())))
+        }
+        (None, None) => Err(WalletError::WithoutAmount),
+    }
+}
+
+/// Ecash goes into the payment as it is, and what is too much comes back with the unused fee: one
+/// request, one fee. A mint that returns nothing (NUT-08) is given the exact amount, after a swap.
+async fn options(wallet: &Wallet) -> Result<MeltConfirmOptions, cdk::Error> {
+    let info = wallet.load_mint_info().await?;
+    Ok(if info.nuts.nut08.supported {
+        MeltConfirmOptions::skip_swap()
+    } else {
+        MeltConfirmOptions::new()
+    })
+}
+
+fn shown(
+    wallet: &Wallet,
+    prepared: &PreparedMelt<'_>,
+    mint_fee: Amount,
+) -> Result<WithdrawQuote, WalletError> {
+    let msat = |amount: Amount| sum([amount]);
+    Ok(WithdrawQuote {
+        mint: wallet.mint_url.to_string(),
+        amount: msat(prepared.amount())?,
+        fee_reserve: msat(prepared.quote().fee_reserve)?,
+        mint_fee: msat(mint_fee)?,
+    })
+}
