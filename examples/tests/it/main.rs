@@ -11,6 +11,8 @@ mod cashu_faults;
 mod cashu_node;
 mod edges;
 mod http;
+mod live;
+mod matrix;
 mod processes;
 mod purses;
 mod stream;
