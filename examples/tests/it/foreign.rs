@@ -1,0 +1,189 @@
+//! Sessions and commands against mints that are not this repository's: nutshell, another program
+//! in another language. `.ci/nutshell run COMMAND` starts it and says where it is; without it these
+//! tests say what they left out.
+//!
+//! Whatever is tested here is tested against the embedded mint too.
+
+use std::io::Write;
+
+use cdk_fake_wallet::create_fake_invoice;
+use streampay_core::session::Event;
+use streampay_core::units::Msat;
+use streampay_examples::wallet::{Refused, To};
+
+use crate::cashu_node::{mint, sat};
+use crate::live::{Mode, Party, Plan, play, recover_both};
+
+/// Where they are, with commas between.
+const VARIABLE: &str = "STREAMPAY_NUTSHELL";
+
+/// The addresses of the mints that are there; what is left out is said.
+fn foreign_mints(what: &str) -> Vec<String> {
+    let mints = std::env::var(VARIABLE).unwrap_or_default();
+    let mints = mints.split(',').map(str::trim);
+    let mints: Vec<String> = mints
+        .filter(|url| !url.is_empty())
+        .map(Into::into)
+        .collect();
+    if mints.is_empty() {
+        // Past the test harness, which keeps what a test prints that passes.
+        let line = format!("left out: {what} against nutshell; .ci/nutshell run COMMAND runs it");
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+    mints
+}
+
+/// The embedded ones, without and with a fee, and the foreign ones.
+async fn against_all<F>(what: &str, run: impl Fn(String) -> F)
+where
+    F: Future<Output = ()>,
+{
+    for ppk in [0, 100] {
+        let ours = mint(ppk).await;
+        run(ours.url()).await;
+        ours.stop().await;
+    }
+    for url in foreign_mints(what) {
+        run(url).await;
+    }
+}
+
+/// A swap a tick at a mint in Python, on a busy machine, takes a while.
+fn plan(mode: Mode, mint: &str) -> Plan {
+    Plan {
+        tick_ms: 1_000,
+        leave_at: 8,
+        ..Plan::new(mode, mint)
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_paid_settled_and_conserved() {
+    against_all("sessions", |url| async move {
+        for mode in Mode::ALL {
+            let payer = Party::with(&url, 60).await;
+            let payee = Party::new().await;
+            let plan = plan(*mode, &url);
+            let played = play(&payer, &payee, &plan, |_| {}).await;
+            assert!(!played.stuck, "{url} {:?}", played.troubles());
+            assert_eq!(
+                played.settled,
+                (true, true),
+                "{url} {:?}",
+                played.troubles()
+            );
+            let (left, payer_pending) = payer.held().await;
+            let (earned, payee_pending) = payee.held().await;
+            assert_eq!((payer_pending, payee_pending), (Msat::ZERO, Msat::ZERO));
+            assert!(earned >= sat(plan.leave_at), "{url}: {earned}");
+            assert_eq!(earned, played.credited);
+            // What is missing is fees: one for each swap, as the mint's keyset says.
+            let fees = sat(60).minus(left).unwrap().minus(earned).unwrap();
+            let report = payer.home().wallet.report_on(&url, false).await.unwrap();
+            let ppk = report
+                .keysets
+                .iter()
+                .find(|set| set.active)
+                .unwrap()
+                .input_fee_ppk;
+            let ticks = earned.sat_floor() / plan.tick;
+            let expected = if ppk == 0 { 0 } else { ticks + 1 };
+            // Coming home may take a swap of what was sent and not taken.
+            let most = if ppk == 0 { 0 } else { expected + 1 };
+            let fees = fees.sat_floor();
+            assert!(
+                (expected..=most).contains(&fees),
+                "{url}: {fees} of {expected}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_sides_go_on_after_a_restart() {
+    against_all("restarts", |url| async move {
+        for mode in Mode::ALL {
+            let mut payer = Party::with(&url, 60).await;
+            let mut payee = Party::new().await;
+            let plan = plan(*mode, &url);
+            for _ in 0..2 {
+                let played = play(&payer, &payee, &plan, |_| {}).await;
+                assert_eq!(
+                    played.settled,
+                    (true, true),
+                    "{url} {:?}",
+                    played.troubles()
+                );
+                payer.restart().await;
+                payee.restart().await;
+                assert!(recover_both(&payer, &payee).await, "{url}");
+            }
+            let pending = (payer.held().await.1, payee.held().await.1);
+            assert_eq!(pending, (Msat::ZERO, Msat::ZERO));
+            assert!(payee.held().await.0 >= sat(16));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn money_goes_in_round_and_out() {
+    against_all("deposit, send, receive, withdraw", |url| async move {
+        let (a, b) = (Party::with(&url, 200).await, Party::new().await);
+        let (a, b) = (&a.home().wallet, &b.home().wallet);
+        let token = a.send(sat(21), None).await.unwrap();
+        assert_eq!(b.receive(&token).await.unwrap(), sat(21));
+        assert!(b.receive(&token).await.is_err());
+        a.recover().await.unwrap();
+        let before = a.balance().await.unwrap()[0].spendable;
+        let invoice = create_fake_invoice(100_000, "out".into());
+        let to = To::Invoice(Box::new(invoice));
+        let paid = a.withdraw(&to, None, None, |_| true).await.unwrap();
+        assert_eq!(paid.amount, sat(100), "{url}");
+        let after = a.balance().await.unwrap()[0].clone();
+        let gone = paid.amount.plus(paid.fees).unwrap();
+        assert_eq!(before.minus(gone).unwrap(), after.spendable, "{url}");
+        assert_eq!(after.pending, Msat::ZERO);
+        assert!(paid.fees <= sat(6), "{url}: {}", paid.fees);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mint_check_finds_every_mode_and_locks_that_hold() {
+    against_all("mint-check", |url| async move {
+        let party = Party::with(&url, 40).await;
+        let report = party.home().wallet.report_on(&url, true).await.unwrap();
+        assert!(report.is_usable(), "{report:?}");
+        assert!(report.modes.iter().all(|mode| mode.runs), "{report:?}");
+        let canary = report.canary.unwrap();
+        assert_eq!((canary.p2pk, canary.htlc), (Refused::Yes, Refused::Yes));
+        let held = party.held().await;
+        let left = sat(40).minus(Msat::new(canary.cost_msat).unwrap()).unwrap();
+        assert_eq!(held, (left, Msat::ZERO), "{url}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_at_once_share_a_wallet_and_no_money() {
+    against_all("sessions at once", |url| async move {
+        for mode in Mode::ALL {
+            let payee = Party::new().await;
+            let (one, two) = (Party::with(&url, 60).await, Party::with(&url, 60).await);
+            let plan = plan(*mode, &url);
+            let (first, second) = tokio::join!(
+                play(&one, &payee, &plan, |_| {}),
+                play(&two, &payee, &plan, |_| {}),
+            );
+            let paid = first.credited.plus(second.credited).unwrap();
+            assert_eq!(payee.held().await, (paid, Msat::ZERO), "{url}");
+            for played in [&first, &second] {
+                assert_eq!(played.settled, (true, true), "{:?}", played.troubles());
+                assert!(played.said(|event| matches!(event, Event::Settled { .. })));
+            }
+        }
+    })
+    .await;
+}
