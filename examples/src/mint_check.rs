@@ -84,7 +84,7 @@ fn lines(found: &MintReport) -> Vec<String> {
 }
 
 fn row(name: &str, value: String) -> String {
-    format!("  {name:<14} {value}")
+    format!("  {name:<16} {value}")
 }
 
 fn limits(of: Option<(Option<u64>, Option<u64>)>) -> String {

@@ -18,8 +18,10 @@ use crate::wallet::{Begun, Handover, Invoice, PayQuote, Request, To, WithdrawQuo
 /// Money in, money out.
 #[derive(Subcommand)]
 pub enum Money {
-    /// Put money in: shows a Lightning invoice, and turns its payment into ecash. Cut short, it
-    /// goes on with the next `deposit` of the same amount, or with `recover`.
+    /// Put money in, by a Lightning invoice that it shows.
+    ///
+    /// It waits for the payment and turns it into ecash. Cut short, it goes on with the next
+    /// `deposit` of the same amount, or with `recover`.
     Deposit {
         /// How much, such as 100sat.
         #[arg(value_name = "AMOUNT", value_parser = amount)]
@@ -34,8 +36,9 @@ pub enum Money {
         #[arg(long)]
         json: bool,
     },
-    /// Take money out by Lightning: pays an invoice, or a Lightning address. Shows all fees, and
-    /// asks. With an amount alone, it makes a token, as `send` does.
+    /// Take money out by Lightning, to an invoice or a Lightning address.
+    ///
+    /// It shows all fees, and asks. With an amount alone, it makes a token, as `send` does.
     Withdraw {
         /// An invoice (lnbc...), a Lightning address (name@example.com), or an amount for a token.
         #[arg(value_name = "INVOICE|ADDRESS|AMOUNT")]
@@ -46,8 +49,8 @@ pub enum Money {
         /// From which mint, if you have money at several.
         #[arg(long, value_name = "URL")]
         mint: Option<String>,
-        /// The most that all fees together may come to. Without it a twentieth of the amount, and
-        /// 10sat for small ones, if nobody can be asked.
+        /// The most that all fees together may come to. Where `--yes` is said without it, a
+        /// twentieth of the amount, or 10sat if that is more.
         #[arg(long, value_name = "AMOUNT", value_parser = amount)]
         max_fee: Option<Msat>,
         /// Agree to the fees without being asked.
@@ -57,12 +60,12 @@ pub enum Money {
         #[arg(long)]
         json: bool,
     },
-    /// Put a token into your wallet. Keep nothing of it: it is worthless afterwards.
+    /// Put a token into your wallet; the token is worthless afterwards.
     Receive {
         /// The token, cashuA... or cashuB...; without it, or as `-`, it is read from stdin.
         token: Option<String>,
     },
-    /// Take money out as a token, good for whoever redeems it first.
+    /// Take money out as a token, for whoever redeems it first.
     Send {
         /// How much, such as 100sat.
         #[arg(value_name = "AMOUNT", value_parser = amount)]
@@ -71,8 +74,9 @@ pub enum Money {
         #[arg(long, value_name = "URL")]
         mint: Option<String>,
     },
-    /// Make a payment request, for somebody's Cashu wallet. What comes back is a token for
-    /// `receive`.
+    /// Ask somebody's Cashu wallet for money, by a payment request.
+    ///
+    /// What comes back is a token, for `receive`.
     Request {
         /// How much, such as 100sat.
         #[arg(value_name = "AMOUNT", value_parser = amount)]
@@ -88,7 +92,7 @@ pub enum Money {
         #[arg(long)]
         bech32: bool,
     },
-    /// Pay a payment request. Shows what it costs, and asks.
+    /// Pay a payment request: shows what it costs, and asks.
     Pay {
         /// The request: creqA... or creqB...
         #[arg(value_name = "REQUEST")]
@@ -324,7 +328,7 @@ async fn send(home: &Home, amount: Msat, mint: Option<&str>) -> Result<(), AppEr
     let token = home.wallet.send(amount, mint).await?;
     println!("{token}");
     eprintln!(
-        "a token of {amount}: whoever redeems it first has it. Is it not used, `recover --take-back` brings it home"
+        "a token of {amount}: whoever redeems it first has it. If nobody does, `recover --take-back` brings it home"
     );
     Ok(())
 }
