@@ -84,8 +84,13 @@ pub fn sentence(terms: &Terms, fee: Option<Msat>) -> String {
         None => ", plus the mint's fees".to_owned(),
     };
     let title: String = terms.title.escape_debug().collect();
+    let join = if terms.join_fee.is_zero() {
+        String::new()
+    } else {
+        format!(", and {} once to join the room", terms.join_fee)
+    };
     format!(
-        "\"{title}\" costs {} a minute{per_mb}, in payments of {}{fee}, in ecash of {}",
+        "\"{title}\" costs {} a minute{per_mb}, in payments of {}{fee}{join}, in ecash of {}",
         a_minute(terms.tariff),
         payment(terms),
         mints(terms).join(" or "),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use streampay_core::meter::PauseReason;
-use streampay_core::session::Event;
+use streampay_core::session::{Event, RoomNews};
 use streampay_core::units::SessionId;
 use streampay_core::wire::Terms;
 
@@ -181,7 +181,62 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             json!({"why": error.to_string()}),
             text(format!("not settled: {error}")),
         ),
+        Event::News(news) => describe_news(news),
+        Event::TipPaid { tips } => (
+            "tip_paid",
+            json!({"tips_msat": tips.msat()}),
+            text(format!("given: {tips} in all")),
+        ),
+        Event::TipRefused {
+            amount,
+            least,
+            most,
+        } => (
+            "tip_refused",
+            json!({"amount_msat": amount.msat(), "least_msat": least.msat(), "most_msat": most.msat()}),
+            text(format!("not given: {amount}; it can be {least} to {most}")),
+        ),
+        Event::TipReceived { amount, tips } => (
+            "tip_received",
+            json!({"amount_msat": amount.msat(), "tips_msat": tips.msat()}),
+            text(format!("{amount} beside the media, {tips} in all")),
+        ),
         other => describe_terms(other),
+    }
+}
+
+/// What the streamer's room says to a viewer.
+fn describe_news(news: &RoomNews) -> (&'static str, Value, Option<String>) {
+    match news {
+        RoomNews::Joined { name } => (
+            "joined",
+            json!({"name": name}),
+            Some(format!("you are in the room as {name}")),
+        ),
+        RoomNews::Refused { code } => (
+            "join_refused",
+            json!({"why": code.to_string()}),
+            Some(format!("you are not in the room: {code}")),
+        ),
+        RoomNews::Presence { viewers, .. } => (
+            "viewers",
+            json!({"viewers": viewers}),
+            Some(format!("{viewers} watching")),
+        ),
+        RoomNews::Chat { sender, text } => {
+            let who = sender.as_deref().unwrap_or("streamer");
+            (
+                "chat",
+                json!({"name": sender, "text": text.as_str()}),
+                Some(format!("<{who}> {}", text.as_str())),
+            )
+        }
+        RoomNews::Tip { sender, amount } => (
+            "tip",
+            json!({"name": sender, "amount_msat": amount.msat()}),
+            Some(format!("{sender} gave {amount}")),
+        ),
+        _ => ("other", json!({}), None),
     }
 }
 

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::money::Money;
 use streampay_examples::pay::Pay;
-use streampay_examples::price::Price;
+use streampay_examples::price::{Price, amount};
 use streampay_examples::report::{Report, show_balance_of, show_link};
 use streampay_examples::signals::asked_to_end;
 use streampay_examples::streamer::demo::{Demo, demo};
+use streampay_examples::streamer::host::HELP;
 use streampay_examples::streamer::serve::{Offer, recover, serve};
 use streampay_examples::wallet::MintLimits;
 use streampay_media::whep::TrustedProxy;
@@ -49,6 +51,9 @@ enum Command {
         record: Option<PathBuf>,
     },
     /// Stream a file, looped, to everybody who pays. Ctrl-C closes every session and ends.
+    ///
+    /// What you type goes to all viewers who joined the room; /kick NAME, /ban NAME, /unban NAME,
+    /// /mute NAME and /unmute NAME act on one.
     #[command(after_help = EXIT_CODES)]
     Serve(ServeArgs),
     #[command(flatten)]
@@ -91,6 +96,9 @@ struct ServeArgs {
         value_name = "WAYS"
     )]
     pay: Vec<Pay>,
+    /// What a viewer pays once to be seen by name and to chat; watching does not need it.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    join_fee: Option<Msat>,
     /// Where to listen, such as 127.0.0.1:8080.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -160,6 +168,8 @@ async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
         price: args.price,
         mint: args.mint,
         pay: args.pay,
+        join_fee: args.join_fee.unwrap_or_default(),
+        typing: true,
         listen: args.listen,
         public_url: args.public_url,
         trusted_proxy: match args.trusted_proxy.as_deref() {
@@ -181,6 +191,7 @@ async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
     let mut serving = serve(home, offer).await?;
     let link = serving.link.to_string();
     show_link(report, &link);
+    report.tell(HELP);
     report.say("serving", serde_json::json!({"link": link}));
     tokio::select! {
         () = serving.wait() => return Err(AppError::Failed("the server stopped; start it again")),

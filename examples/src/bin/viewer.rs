@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use streampay_core::meter::Tariff;
-use streampay_core::session::CloseCode;
+use streampay_core::session::{CloseCode, Name};
 use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
@@ -18,7 +18,7 @@ use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::{Report, ask};
 use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::recover::recover;
-use streampay_examples::viewer::watch::{Target, Watch, watch};
+use streampay_examples::viewer::watch::{Join, Target, Watch, watch};
 use streampay_examples::wallet::MintLimits;
 use streampay_media::peer::PeerConfig;
 use tokio::sync::mpsc;
@@ -82,6 +82,13 @@ struct WatchArgs {
     /// One event a line on stdout, the last one the summary.
     #[arg(long)]
     json: bool,
+    /// Join the streamer's room under this name: chat, and tips by `/tip 5sat`. On a terminal `t`
+    /// begins a line; elsewhere each line of stdin is one.
+    #[arg(long, value_name = "NAME", value_parser = |name: &str| Name::new(name))]
+    name: Option<Name>,
+    /// The most that joining may cost, within the budget, such as 5sat.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "name")]
+    max_join_fee: Option<Msat>,
     /// Agree to the stream's price without being asked; the budget holds all the same.
     #[arg(long)]
     yes: bool,
@@ -135,6 +142,10 @@ async fn run_watch(home: &Home, args: WatchArgs) -> Result<(), AppError> {
         record,
         stop_after_ms: None,
         interactive: interactive(),
+        join: args.name.map(|name| Join {
+            name,
+            max_fee: args.max_join_fee.unwrap_or_default(),
+        }),
         peer: PeerConfig::default(),
         report: Report { json: args.json },
     };
@@ -143,11 +154,11 @@ async fn run_watch(home: &Home, args: WatchArgs) -> Result<(), AppError> {
 
 async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
     let (wishes, from_user) = mpsc::channel(8);
-    tokio::spawn(listen(wishes));
+    tokio::spawn(listen(wishes, order.join.is_some()));
     if order.interactive {
         order
             .report
-            .tell("p pauses and goes on, Ctrl-C settles and ends");
+            .tell("p pauses and goes on, t talks to the room, Ctrl-C settles and ends");
     }
     let watched = watch(home, &order, from_user).await?;
     let recording = watched.recording.map(|path| path.display().to_string());

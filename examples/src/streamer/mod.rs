@@ -2,6 +2,7 @@
 
 mod closing;
 pub mod demo;
+pub mod host;
 mod page;
 pub mod serve;
 mod sessions;

@@ -12,6 +12,7 @@ use streampay_media::whep::{Server, ServerConfig, TrustedProxy};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::host;
 use super::page::Page;
 use super::sessions::{Sessions, UNPAID_MS};
 use crate::error::AppError;
@@ -33,6 +34,10 @@ pub struct Offer {
     pub mint: String,
     /// The ways to pay, best first; at least one.
     pub pay: Vec<Pay>,
+    /// What joining the room costs; watching does not need it.
+    pub join_fee: Msat,
+    /// Somebody types on stdin what the room is to hear or do.
+    pub typing: bool,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where viewers reach this, if not where it listens.
@@ -106,8 +111,9 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         terms,
         unpaid_ms: UNPAID_MS,
     };
-    let sessions = Sessions::new(home, offer.report);
     let mut tasks = JoinSet::new();
+    let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
+    let sessions = Sessions::new(home, offer.report, Some(room));
     let never = std::future::pending();
     let mut limits = Limits::default();
     if offer.trusted_proxy != TrustedProxy::None {
@@ -145,7 +151,7 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
-    let sessions = Sessions::new(home, report);
+    let sessions = Sessions::new(home, report, None);
     Ok(sessions.close_all().await?)
 }
 
@@ -168,7 +174,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         tolerance_ms: 1_000,
         live_ms: 2_000,
         methods: pay::methods(&offer.pay, &offer.mint, &home.receiver)?,
-        join_fee: Msat::ZERO,
+        join_fee: offer.join_fee,
         resumable_s: 86_400,
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),
         payee: home.identity.public(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use streampay_core::driver::{
-    Connected, Link, LinkEnd, Node, Ports, SessionTask, Stopped, UserPorts, entropy,
+    Connected, Link, LinkEnd, Node, Ports, RoomHandle, SessionTask, Stopped, UserPorts, entropy,
 };
 use streampay_core::meter::Grant;
 use streampay_core::session::{CloseCode, Command, Event, PayeeConfig, PayeeSession, SecretKey};
@@ -30,6 +30,8 @@ pub(super) struct Sessions {
     pub(super) node: Arc<Node>,
     identity: SecretKey,
     pub(super) report: Report,
+    /// None while nobody is served: sessions are closed, not joined.
+    room: Option<RoomHandle>,
     slots: Mutex<HashMap<SessionId, Slot>>,
 }
 
@@ -69,11 +71,12 @@ pub(super) enum Found {
 type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
-    pub(super) fn new(home: &Home, report: Report) -> Arc<Self> {
+    pub(super) fn new(home: &Home, report: Report, room: Option<RoomHandle>) -> Arc<Self> {
         Arc::new(Self {
             node: home.node.clone(),
             identity: home.identity.clone(),
             report,
+            room,
             slots: Mutex::default(),
         })
     }
@@ -190,6 +193,9 @@ impl Sessions {
         mut task: Task,
         (mut connections, user): (mpsc::Receiver<Connection>, UserPorts),
     ) -> Result<(), StoreError> {
+        if let Some(room) = &self.room {
+            task = task.in_room(room.seat());
+        }
         let gate = user.gate.clone();
         let place = Arc::new(Mutex::new(None));
         let watcher = tokio::spawn(tell(user.events, place.clone(), id, self.report));

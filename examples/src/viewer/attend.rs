@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use streampay_core::meter::PauseReason;
-use streampay_core::session::{CloseCode, Command, Event};
-use streampay_core::units::SessionId;
+use streampay_core::session::{CloseCode, Command, Event, Line, Name};
+use streampay_core::units::{Msat, SessionId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::price::amount;
 use crate::report::Report;
 
 /// What the user can wish for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Pause, or go on.
     TogglePause,
@@ -21,8 +22,19 @@ pub enum Wish {
     Consent,
     /// Refuse a new price: the session ends where it would begin.
     Refuse,
+    /// Say this to the room; `/tip 5sat` gives so much.
+    Say(String),
     /// Settle and end.
     Leave,
+}
+
+/// How to be in the streamer's room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The name that others see, with a mark of the identity.
+    pub name: Name,
+    /// The most that joining may cost.
+    pub max_fee: Msat,
 }
 
 /// What came of it.
@@ -55,6 +67,8 @@ pub(crate) struct Attendant {
     pub(crate) interactive: bool,
     /// The session ends by itself, so long after the first payment.
     pub(crate) stop_after: Option<Duration>,
+    /// The room is joined as soon as the session is bound.
+    pub(crate) join: Option<Join>,
     pub(crate) session: mpsc::Sender<Command>,
     pub(crate) standing: watch::Sender<Standing>,
 }
@@ -81,6 +95,13 @@ impl Attendant {
                 event = events.recv() => {
                     let Some(event) = event else { return attended };
                     attended.note(&event);
+                    if matches!(event, Event::Bound { .. })
+                        && let Some(Join { name, max_fee }) = self.join.take()
+                    {
+                        let invitation = None;
+                        let order = Command::Join { name, invitation, max_fee };
+                        let _ = self.session.send(order).await;
+                    }
                     if matches!(event, Event::TickPaid { .. })
                         && let Some(stop) = self.stop_after.take()
                     {
@@ -128,10 +149,18 @@ impl Attendant {
     }
 
     async fn pass_on(&self, wish: Wish, waits: &mut Waits) {
+        let leaves = wish == Wish::Leave;
+        if let Wish::Say(text) = &wish {
+            match said(text) {
+                Ok(Some(order)) => drop(self.session.send(order).await),
+                Ok(None) => {}
+                Err(why) => self.report.tell(why),
+            }
+        }
         for order in waits.orders(wish) {
             let _ = self.session.send(order).await;
         }
-        if wish == Wish::Leave {
+        if leaves {
             self.standing
                 .send_modify(|standing| standing.leaving = true);
         }
@@ -141,6 +170,27 @@ impl Attendant {
         self.standing
             .send_modify(|standing| standing.leaving = true);
         let _ = self.session.send(Command::Close(code)).await;
+    }
+}
+
+/// What a typed line asks for; none for an empty one.
+fn said(text: &str) -> Result<Option<Command>, &'static str> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.strip_prefix('/') {
+        Some(order) => match order.split_once(' ') {
+            Some(("tip", sat)) => {
+                let tip = amount(sat).map_err(|_| "how much? such as /tip 5sat")?;
+                Ok(Some(Command::Tip(tip)))
+            }
+            _ => Err("only /tip is known, such as /tip 5sat"),
+        },
+        None => {
+            let line = Line::new(text).map_err(|_| "too long to say at once; nothing was said")?;
+            Ok(Some(Command::Chat(line)))
+        }
     }
 }
 
@@ -222,7 +272,7 @@ impl Waits {
             Wish::TogglePause => vec![Command::Pause(PauseReason::ByPayer)],
             Wish::Consent => self.consents(),
             Wish::Refuse if core::mem::take(&mut self.offered) => vec![Command::Decline],
-            Wish::Refuse => vec![],
+            Wish::Refuse | Wish::Say(_) => vec![],
         }
     }
 
@@ -248,7 +298,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streampay_core::units::{Msat, Seq};
+    use streampay_core::units::Seq;
 
     fn paused(reason: PauseReason) -> Event {
         Event::Paused {
@@ -269,6 +319,18 @@ mod tests {
         let (seq, amount) = (Seq(1), Msat::ZERO);
         waits.note(&Event::TickLost { seq, amount });
         assert_eq!(waits.orders(Wish::Consent), [Command::WriteOff]);
+    }
+
+    #[test]
+    fn what_is_typed_is_said_or_given() {
+        let line = Line::new("hello").unwrap();
+        assert_eq!(said(" hello "), Ok(Some(Command::Chat(line))));
+        assert_eq!(said(""), Ok(None));
+        let tip = Command::Tip(Msat::from_sat(5).unwrap());
+        assert_eq!(said("/tip 5sat"), Ok(Some(tip)));
+        for wrong in ["/tip", "/tip x", "/dance now", "/"] {
+            assert!(said(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

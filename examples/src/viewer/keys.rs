@@ -1,6 +1,6 @@
 //! What the user says while watching: keys on a terminal, and signals.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 
 use tokio::sync::mpsc;
 
@@ -8,19 +8,36 @@ use super::watch::Wish;
 use crate::signals::asked_to_end;
 
 /// Ctrl-C (and SIGTERM, and `q`) settles; `p` on a terminal pauses and goes on, `y` agrees to what
-/// the session waits for, `n` refuses a new price. Runs until nobody listens.
-pub async fn listen(wishes: mpsc::Sender<Wish>) {
+/// the session waits for, `n` refuses a new price, `t` begins a line for the room that Enter sends.
+/// With `lines`, where stdin is no terminal, each line of it is for the room. Runs until nobody
+/// listens.
+pub async fn listen(wishes: mpsc::Sender<Wish>, lines: bool) {
     let restored_at_the_end = SingleKeys::begin();
-    let mut keys = Keys::new(restored_at_the_end.is_some());
+    let terminal = restored_at_the_end.is_some();
+    let piped = lines && !std::io::stdin().is_terminal();
+    let mut keys = Keys::new(terminal || piped);
+    let mut typed: Option<Typed> = piped.then(Typed::default);
     loop {
         let wish = tokio::select! {
             () = wishes.closed() => return,
             () = asked_to_end() => Wish::Leave,
-            key = keys.next() => match key {
-                b'p' | b'P' => Wish::TogglePause,
-                b'y' | b'Y' => Wish::Consent,
-                b'n' | b'N' => Wish::Refuse,
-                b'q' | b'Q' => Wish::Leave,
+            key = keys.next() => match (&mut typed, key) {
+                (Some(line), key) => match line.key(key, terminal) {
+                    None => continue,
+                    Some(text) => {
+                        typed = piped.then(Typed::default);
+                        Wish::Say(text)
+                    }
+                },
+                (None, b'p' | b'P') => Wish::TogglePause,
+                (None, b'y' | b'Y') => Wish::Consent,
+                (None, b'n' | b'N') => Wish::Refuse,
+                (None, b'q' | b'Q') => Wish::Leave,
+                (None, b't' | b'T') => {
+                    typed = Some(Typed::default());
+                    show(b"\r\x1b[K> ");
+                    continue;
+                }
                 _ => continue,
             },
         };
@@ -28,6 +45,51 @@ pub async fn listen(wishes: mpsc::Sender<Wish>) {
             return;
         }
     }
+}
+
+/// A line under way.
+#[derive(Default)]
+struct Typed(Vec<u8>);
+
+/// The longest line that is taken: what the room takes at once.
+const LINE_MAX: usize = 500;
+const BACKSPACE: [u8; 2] = [8, 127];
+
+impl Typed {
+    /// One more key; the line once it is whole. The terminal shows nothing by itself.
+    fn key(&mut self, key: u8, echo: bool) -> Option<String> {
+        match key {
+            b'\r' | b'\n' => {
+                if echo {
+                    show(b"\r\x1b[K");
+                }
+                let line = core::mem::take(&mut self.0);
+                return Some(String::from_utf8_lossy(&line).into_owned());
+            }
+            key if BACKSPACE.contains(&key) => {
+                // All bytes of the last character.
+                while self.0.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+                if echo {
+                    show(b"\r\x1b[K> ");
+                    show(&self.0);
+                }
+            }
+            key if key >= b' ' && self.0.len() < LINE_MAX => {
+                self.0.push(key);
+                if echo {
+                    show(&[key]);
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+fn show(bytes: &[u8]) {
+    let mut out = std::io::stderr().lock();
+    // A terminal that is gone shows nothing.
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// True where a user at a terminal can be asked.
@@ -110,5 +172,26 @@ struct SingleKeys;
 impl SingleKeys {
     fn begin() -> Option<Self> {
         std::io::stdin().is_terminal().then_some(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(keys: &[u8]) -> Vec<String> {
+        let mut line = Typed::default();
+        keys.iter()
+            .filter_map(|key| line.key(*key, false))
+            .collect()
+    }
+
+    #[test]
+    fn a_line_is_what_was_typed_when_enter_comes() {
+        assert_eq!(typed(b"hello\r"), ["hello"]);
+        assert_eq!(typed(b"hx\x7fello\nyou\n"), ["hello", "you"]);
+        assert_eq!(typed("h\u{e9}\x7fi\n".as_bytes()), ["hi"]);
+        assert_eq!(typed(b"\x7f\x1b\n"), [""]);
+        assert_eq!(typed(&[b'x'; 600]), Vec::<String>::new());
     }
 }

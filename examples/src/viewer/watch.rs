@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::account::Account;
-pub use super::attend::Wish;
 use super::attend::{Attendant, Standing};
+pub use super::attend::{Join, Wish};
 use super::recording::Recording;
 pub use super::recording::Target;
 use crate::error::AppError;
@@ -47,6 +47,8 @@ pub struct Watch {
     pub stop_after_ms: Option<u64>,
     /// Somebody can be asked what to do; else a session that waits for consent settles.
     pub interactive: bool,
+    /// The streamer's room, if it is to be joined.
+    pub join: Option<Join>,
     /// How connections are made.
     pub peer: PeerConfig,
     /// Who is told.
@@ -105,6 +107,7 @@ pub async fn watch(
         id: session.session(),
         interactive: watch.interactive,
         stop_after: watch.stop_after_ms.map(Duration::from_millis),
+        join: watch.join.clone(),
         session: commands.clone(),
         standing,
     };

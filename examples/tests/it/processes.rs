@@ -1,8 +1,8 @@
 //! The programs as processes: two viewers at once, each process killed in turn, every sat found.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Process {
     child: Child,
     lines: Receiver<String>,
+    typed: ChildStdin,
 }
 
 impl Process {
     fn start(program: &str, data: &Path, args: &[&str], from_stderr: bool) -> Self {
         let mut command = Command::new(program);
         command.arg("--data").arg(data).args(args);
-        command.stdin(Stdio::null());
+        command.stdin(Stdio::piped());
         let (out, err) = if from_stderr {
             (Stdio::null(), Stdio::piped())
         } else {
@@ -44,7 +45,16 @@ impl Process {
                 }
             }
         });
-        Self { child, lines }
+        let typed = child.stdin.take().unwrap();
+        Self {
+            child,
+            lines,
+            typed,
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.typed, "{line}").unwrap();
     }
 
     fn line(&self, mut wanted: impl FnMut(&str) -> bool) -> String {
@@ -127,6 +137,10 @@ impl Stage {
     }
 
     fn serve(&self, listen: &str) -> (Process, String) {
+        self.serve_with(listen, &[])
+    }
+
+    fn serve_with(&self, listen: &str, more: &[&str]) -> (Process, String) {
         let args = [
             "serve",
             "--json",
@@ -139,6 +153,7 @@ impl Stage {
             "--listen",
             listen,
         ];
+        let args = [&args, more].concat();
         let streamer = Process::start(STREAMER, &self.folder.path().join("streamer"), &args, false);
         let link = streamer.named("serving")["link"]
             .as_str()
@@ -148,6 +163,10 @@ impl Stage {
     }
 
     fn viewer(&self, name: &str, link: &str, budget: &str) -> Process {
+        self.viewer_with(name, link, budget, &[])
+    }
+
+    fn viewer_with(&self, name: &str, link: &str, budget: &str, more: &[&str]) -> Process {
         let data = self.folder.path().join(name);
         let deposit = ["deposit", "100sat", "--mint", &self.mint_url];
         assert!(run(VIEWER, &data, &deposit).status.success());
@@ -156,7 +175,7 @@ impl Stage {
         let args = [
             "watch", link, "--budget", budget, "--yes", "--json", "--record", record,
         ];
-        Process::start(VIEWER, &data, &args, false)
+        Process::start(VIEWER, &data, &[&args, more].concat(), false)
     }
 
     fn recover(&self, program: &str, name: &str) -> Output {
@@ -346,4 +365,100 @@ fn exit_codes_say_what_happened() {
         Some(2)
     );
     assert_eq!(run(VIEWER, &data, &["recover"]).status.code(), Some(0));
+}
+
+#[test]
+fn viewers_join_the_room_chat_give_and_are_sent_out() {
+    let stage = Stage::new();
+    let (mut streamer, link) = stage.serve_with("127.0.0.1:0", &["--join-fee", "1sat"]);
+    let join = |name| ["--name", name, "--max-join-fee", "1sat"];
+    let mut ann = stage.viewer_with("ann", &link, "60sat", &join("ann"));
+    let ann_name = ann.named("joined")["name"].as_str().unwrap().to_owned();
+    assert!(ann_name.starts_with("ann#"), "{ann_name}");
+    let mut bob = stage.viewer_with("bob", &link, "60sat", &join("bob"));
+    let bob_name = bob.named("joined")["name"].as_str().unwrap().to_owned();
+    // Who allows no fee watches all the same, and is in no room.
+    let mut eve = stage.viewer_with("eve", &link, "60sat", &["--name", "eve"]);
+    let told = eve.event(|event| {
+        let not_in = ["join_refused", "tip_refused"];
+        not_in.iter().any(|name| event["event"] == *name)
+    });
+    ticks(&eve, 2);
+    signal(&eve, "-TERM");
+    assert_eq!(eve.exit_code(), Some(0), "{told}");
+
+    ann.types("hello");
+    for listener in [&bob, &streamer] {
+        let chat = listener.named("chat");
+        let said = (chat["name"].as_str(), chat["text"].as_str());
+        assert_eq!(said, (Some(ann_name.as_str()), Some("hello")));
+    }
+    streamer.types("welcome");
+    let chat = bob.named("chat");
+    assert_eq!(
+        (&chat["name"], &chat["text"]),
+        (&Value::Null, &"welcome".into())
+    );
+    ann.types("/tip 2sat");
+    let tip = bob.named("tip");
+    assert_eq!(
+        (&tip["name"], msat(&tip, "amount_msat")),
+        (&ann_name.as_str().into(), 2_000)
+    );
+
+    streamer.types(&format!("/kick {bob_name}"));
+    bob.named("closed");
+    bob.named("summary");
+    assert_eq!(bob.exit_code(), Some(1));
+    signal(&ann, "-TERM");
+    let summary = ann.named("summary");
+    assert_eq!(ann.exit_code(), Some(0), "{summary}");
+    let parts = ["acknowledged_msat", "fees_msat", "refunded_msat"];
+    let sum: u64 = parts.iter().map(|part| msat(&summary, part)).sum();
+    assert_eq!(msat(&summary, "paid_msat"), sum);
+}
+
+#[test]
+fn money_goes_through_both_programs_and_out_by_lightning() {
+    let stage = Stage::new();
+    let folder = |name: &str| stage.folder.path().join(name);
+    let (viewer, streamer) = (folder("viewer"), folder("streamer"));
+    let deposit = ["deposit", "200sat", "--mint", &stage.mint_url, "--json"];
+    let deposited = run(VIEWER, &viewer, &deposit);
+    let event = |output: &Output, name| recovered(output, name);
+    assert_eq!(
+        msat(&event(&deposited, "deposited"), "amount_msat"),
+        200_000
+    );
+    assert!(event(&deposited, "invoice")["request"].is_string());
+
+    let asked = run(
+        STREAMER,
+        &streamer,
+        &["request", "30sat", "--mint", &stage.mint_url],
+    );
+    let asked = stdout(&asked);
+    let unasked = run(VIEWER, &viewer, &["pay", asked.trim()]);
+    assert_eq!(unasked.status.code(), Some(2), "nobody can be asked");
+    let paid = run(VIEWER, &viewer, &["pay", asked.trim(), "--yes"]);
+    let token = folder("token");
+    std::fs::write(&token, &paid.stdout).unwrap();
+    let mut receive = Command::new(STREAMER);
+    receive.arg("--data").arg(&streamer).args(["receive", "-"]);
+    receive.stdin(std::fs::File::open(&token).unwrap());
+    assert_eq!(stdout(&receive.output().unwrap()), "30 sat received\n");
+
+    let invoice = cdk_fake_wallet::create_fake_invoice(100_000, String::new()).to_string();
+    let dear = run(
+        VIEWER,
+        &viewer,
+        &["withdraw", &invoice, "--max-fee", "1sat", "--yes"],
+    );
+    assert_eq!(dear.status.code(), Some(6), "{dear:?}");
+    let out = run(VIEWER, &viewer, &["withdraw", &invoice, "--yes", "--json"]);
+    assert_eq!(msat(&event(&out, "withdrawn"), "amount_msat"), 100_000);
+    let again = run(VIEWER, &viewer, &["withdraw", &invoice, "--yes"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let check = run(VIEWER, &viewer, &["mint-check", &stage.mint_url, "--json"]);
+    assert_eq!(event(&check, "mint")["usable"], true);
 }

@@ -9,7 +9,7 @@ use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::mint::faults_for_testing::Fault;
-use streampay_examples::pay::Pay;
+use streampay_examples::pay::{Pay, mints};
 use streampay_examples::price::Price;
 use streampay_examples::quote;
 use streampay_examples::report::Report;
@@ -55,6 +55,8 @@ async fn stage_paying(funds: u64, pay: Pay) -> Stage {
         mint: mint.url(),
         pay: vec![pay],
         listen: ([127, 0, 0, 1], 0).into(),
+        join_fee: Msat::ZERO,
+        typing: false,
         public_url: None,
         trusted_proxy: TrustedProxy::None,
         report: QUIET,
@@ -81,6 +83,7 @@ impl Stage {
             record: Target::File(record.to_owned()),
             stop_after_ms: None,
             interactive: false,
+            join: None,
             peer: PeerConfig::loopback(),
             report: QUIET,
         }
@@ -187,7 +190,7 @@ async fn the_price_asked_beforehand_is_signed_by_the_owner_of_the_link() {
     let terms = quote::ask(&stage.serving.link).await.unwrap();
     let price: Price = "2sat/1s".parse().unwrap();
     assert_eq!((terms.tariff, terms.tick), (price.tariff(), price.tick));
-    assert_eq!(quote::mints(&terms), [stage.mint.url()]);
+    assert_eq!(mints(&terms), [stage.mint.url()]);
 
     let mut other = stage.serving.link.clone();
     other.key = stage.viewer.identity.public();
