@@ -22,8 +22,11 @@ impl Room {
         };
         let identity = viewer.identity;
         if let Some(name) = viewer.name.clone() {
-            // Again: the answer may have been lost.
-            return self.tell(session, RoomNews::Joined { name });
+            // Again: the answer may have been lost. Not while answers pile up.
+            if self.out.len() < self.config.backlog_max() {
+                self.tell(session, RoomNews::Joined { name });
+            }
+            return;
         }
         if !self.may_speak(identity) {
             return;

@@ -55,6 +55,10 @@ pub(super) struct StoredOffer {
     signature: ByteArray<64>,
     #[n(3)]
     pub(super) state: OfferState,
+    /// How often the same terms were moved on to a later amount.
+    #[n(4)]
+    #[cbor(default)]
+    pub(super) moved: u8,
 }
 
 impl StoredOffer {
@@ -64,6 +68,7 @@ impl StoredOffer {
             from: offer.from,
             signature: offer.signature.0.into(),
             state: OfferState::Open,
+            moved: 0,
         }
     }
 
@@ -98,7 +103,11 @@ impl Common {
     /// Keeps an offer in the place of the last one.
     pub(super) fn put_offer(&mut self, offer: OfferTerms) {
         self.offered = self.offered.max(offer.from);
-        self.offer = Some(StoredOffer::new(offer));
+        let mut offer = StoredOffer::new(offer);
+        let before = self.offer.take();
+        let before = before.filter(|before| before.terms.0 == offer.terms.0);
+        offer.moved = before.map_or(0, |before| before.moved.saturating_add(1));
+        self.offer = Some(offer);
         self.schedule.next = None;
     }
 

@@ -101,6 +101,46 @@ fn offers_follow_one_another() {
     pair.settle().unwrap();
 }
 
+/// A payer that pays beyond each offer, and reconnects, keeps the old price no longer than the
+/// offer may move.
+#[test]
+fn paying_beyond_an_offer_does_not_keep_the_old_price() {
+    let mut pair = replying(Reply::Silence);
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::OfferTerms(_))) if to == PAYER => vec![],
+        _ => vec![bytes.clone()],
+    });
+    let mut faults = vec![(3_000, Fault::OfferTariff(200))];
+    faults.extend((1..9).map(|at| (3_000 + at * 14_000, Fault::LinkDown(100))));
+    pair.run(130_000, &faults).unwrap();
+    assert_eq!(closed(&pair, PAYEE), Some(CloseCode::TermsChanged));
+    assert!(pair.credited().msat() <= 60_000, "{}", pair.credited());
+    pair.tamper = None;
+    pair.settle().unwrap();
+}
+
+/// While the user is asked, other terms do not take the place of those that were shown.
+#[test]
+fn consent_is_to_the_terms_that_were_shown() {
+    let mut pair = replying(Reply::Silence);
+    let faults = [(3_000, 110), (3_500, 200), (3_600, 190)];
+    let faults = faults.map(|(at, percent)| (at, Fault::OfferTariff(percent)));
+    pair.run(4_000, &faults).unwrap();
+    let offered: Vec<_> = (pair.events(PAYER).iter())
+        .filter_map(|event| match event {
+            Event::TermsOffered { terms, .. } => Some(terms.tariff),
+            _ => None,
+        })
+        .collect();
+    pair.command(PAYER, Command::Agree);
+    pair.run(30_000, &[]).unwrap();
+    let tariff = pair.payer().unwrap().schedule().tariff;
+    let shown = offered.first().copied();
+    assert!(offered.iter().all(|offer| Some(*offer) == shown));
+    assert!(Some(tariff) == shown || !began(&pair, PAYER), "{tariff:?}");
+    pair.settle().unwrap();
+}
+
 #[test]
 fn offer_while_another_waits_or_of_another_tick_is_misuse() {
     let mut pair = replying(Reply::Agree);

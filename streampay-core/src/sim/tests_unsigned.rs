@@ -160,6 +160,38 @@ fn refused_ticks_and_unpaid_purses_are_few() {
     assert!(count(&pair, PAYEE, purses) <= 8);
 }
 
+/// One meter at a time each word is within the bound; both together are not.
+#[test]
+fn consent_to_drift_of_two_meters_is_no_more() {
+    let mut pair = Pair::new(PairConfig {
+        bytes_msat: 20,
+        ..PairConfig::default()
+    });
+    pair.run(5_500, &[]).unwrap();
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Ack(_))) if to == PAYER => {
+            let say = |media_ms, bytes| encode(&Message::Reading(Reading { media_ms, bytes }));
+            let alone = (1..40).flat_map(|part| [say(part * 500, 0), say(0, part * 5_000_000)]);
+            core::iter::once(bytes.clone()).chain(alone).collect()
+        }
+        _ => vec![bytes.clone()],
+    });
+    pair.run(1_000, &[]).unwrap();
+    let before = pair.payer().unwrap().reading();
+    pair.command(PAYER, Command::Resume);
+    let payer = pair.payer().unwrap();
+    let schedule = payer.schedule();
+    let booked = payer.booked();
+    let both = Reading {
+        media_ms: before.media_ms + booked.media_ms,
+        bytes: before.bytes + booked.bytes,
+    };
+    let cost = schedule.used(both).saturating_minus(schedule.used(before));
+    assert!(booked.bytes > 0 && cost.msat() <= 5_000, "{cost} {booked:?}");
+    pair.tamper = None;
+    pair.settle().unwrap();
+}
+
 #[test]
 fn consent_to_drift_is_consent_to_a_tick_and_a_lease() {
     let mut pair = Pair::new(PairConfig {

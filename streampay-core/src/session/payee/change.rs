@@ -8,9 +8,10 @@ use crate::session::{ApiMisuse, CloseCode, Event, Hash, Signature};
 use crate::units::Msat;
 use crate::wire::{Agreed, Message, OfferTerms, Terms};
 
-/// How often an offer moves on, on one connection. Chosen arbitrarily: a payer hears of the first
-/// but for lost messages.
-const RENEWALS_MAX: u8 = 4;
+/// How often an offer moves on, over all connections: a payer that pays beyond it again and again
+/// must not keep the old price so. Chosen arbitrarily: a payer hears of the first but for lost
+/// messages.
+const MOVES_MAX: u8 = 4;
 /// The least notice, in ticks: one may be under way while the offer is.
 const NOTICE_TICKS: u64 = 2;
 
@@ -53,21 +54,22 @@ impl PayeeSession {
 
     /// A payment for what is only offered: the payer did not hear of the offer in time, so it
     /// moves on to ticks that are not yet paid. One that never hears is sent away in the end.
-    pub(super) fn renew_offer(&mut self) {
+    /// True where it moved.
+    pub(super) fn renew_offer(&mut self) -> bool {
         let Some(offer) = self
             .record
             .as_ref()
             .and_then(|record| record.common.offer.as_ref())
         else {
-            return;
+            return false;
         };
         let paid = offer.state != OfferState::Confirmed && self.bought() > offer.from;
+        let moves = paid && offer.moved < MOVES_MAX;
         let terms = offer.terms.0.clone();
-        let Some(live) = self.live_mut() else { return };
-        if paid && live.renewals < RENEWALS_MAX {
-            live.renewals = live.renewals.saturating_add(1);
+        if moves {
             self.offer_terms(terms, 0);
         }
+        moves
     }
 
     /// A number of ticks from what is credited, beyond all that may be used already and beyond
@@ -84,8 +86,7 @@ impl PayeeSession {
 
     /// What a new connection must say again.
     pub(super) fn take_up_offer(&mut self) {
-        self.renew_offer();
-        let said = self.live().is_some_and(|live| live.renewals > 0);
+        let said = self.renew_offer();
         if !said && self.offer_state() != Some(OfferState::Declined) {
             self.say_offer();
         }

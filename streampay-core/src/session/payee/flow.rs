@@ -23,8 +23,6 @@ pub(super) struct Live {
     receiving_since: Option<Mono>,
     /// When to say an offer again.
     pub(super) offer_retry: Option<Backoff>,
-    /// How often an offer moved on.
-    pub(super) renewals: u8,
     /// The reading at the last beat, where an offer that is not agreed to holds it up.
     pub(super) stood_at: Option<(Reading, Mono)>,
     /// What was said in the room.
@@ -40,7 +38,6 @@ impl Live {
             since: now,
             receiving_since: receiving.then_some(now),
             offer_retry: None,
-            renewals: 0,
             stood_at: None,
             talk: super::member::Talk::default(),
             parts: None,

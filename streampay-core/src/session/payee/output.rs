@@ -41,7 +41,13 @@ impl PayeeSession {
     fn changes(&self) -> ChangeSet {
         let mut changes = ChangeSet::new();
         if let Some(record) = &self.record {
-            changes.put(session_key(record.common.session), to_bytes(record));
+            let key = session_key(record.common.session);
+            // One in which no purse ever was cannot be paid twice: strangers leave nothing behind.
+            if record.common.settled && record.purses.is_empty() {
+                changes.remove(key);
+            } else {
+                changes.put(key, to_bytes(record));
+            }
         }
         changes
     }

@@ -11,6 +11,9 @@ use crate::wire::{Agree, Decline, Message, OfferTerms, Terms};
 /// How much longer than the payee the payer waits for an answer before it closes, in
 /// milliseconds.
 const PATIENCE_MS: u64 = 5_000;
+/// New offers that are looked at on one connection: each is a write to disk. What comes beyond is
+/// as if it was never made.
+const OFFERS_MAX: u8 = 64;
 
 impl PayerSession {
     pub(super) fn on_offer(&mut self, offer: OfferTerms) {
@@ -27,7 +30,18 @@ impl PayerSession {
         // that forgot our consent, from a backup: without an answer it closes there.
         // And one whose first tick is paid: the payee moves it on when it has that tick.
         let bound = common.offer_state() == Some(OfferState::Confirmed);
-        if offer.from <= common.offered || bound || self.has_lapsed(offer.from) {
+        // And other terms while the user is asked: a yes is to what was shown.
+        let shown = common
+            .offer
+            .as_ref()
+            .filter(|shown| shown.state == OfferState::Open);
+        let other = shown.is_some_and(|shown| shown.terms.0 != offer.terms);
+        if offer.from <= common.offered || bound || other || self.has_lapsed(offer.from) {
+            return;
+        }
+        let Some(live) = self.live_mut() else { return };
+        live.offers = live.offers.saturating_add(1);
+        if live.offers > OFFERS_MAX {
             return;
         }
         if !self.config.payee.verifies(hash, &offer.signature) {

@@ -46,10 +46,14 @@ pub(super) struct Live {
     /// What was said in the payee's room.
     pub(super) talk: super::member::Talk,
     refusals: u8,
+    /// New offers of other terms that came on this connection.
+    pub(super) offers: u8,
+    /// How far the reading may be ahead of the clock, in milliseconds.
+    pub(super) cache_ms: u64,
 }
 
 impl Live {
-    pub(super) fn new(now: Mono, reading: Reading) -> Self {
+    pub(super) fn new(now: Mono, reading: Reading, cache_ms: u64) -> Self {
         Self {
             heartbeat: None,
             hint: Reading::default(),
@@ -67,6 +71,8 @@ impl Live {
             wants_receipt: false,
             talk: super::member::Talk::default(),
             refusals: 0,
+            offers: 0,
+            cache_ms,
         }
     }
 

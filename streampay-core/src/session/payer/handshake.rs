@@ -16,6 +16,9 @@ use crate::wire::{Bind, Hello, Message, Ready, Terms, VERSION, Welcome};
 
 /// How long a peer has to answer the hello and the bind, in milliseconds. Spec: session 9.2.
 const HANDSHAKE_MS: u64 = 15_000;
+/// The longest time to resume that terms may name, in seconds: 30 days, in which a payer that is
+/// not there takes nothing home.
+const RESUMABLE_MAX_S: u32 = 30 * 86_400;
 
 /// Hello is sent.
 pub(super) struct Greeting {
@@ -66,6 +69,9 @@ impl PayerSession {
             Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {
                 if let Some(record) = &mut self.record {
                     record.common.reading = record.common.reading.max(self.metered);
+                }
+                if self.live().is_some() {
+                    self.lost = Some(self.now.mono);
                 }
                 self.go_offline();
                 self.event(Event::LinkDown);
@@ -154,7 +160,8 @@ impl PayerSession {
             // It was shown our receipt in the hello and still denies it.
             return self.misbehaved(Misbehaviour::Changed);
         }
-        self.phase = Phase::Live(Live::new(self.now.mono, self.reading()));
+        let cache_ms = self.cache_ms();
+        self.phase = Phase::Live(Live::new(self.now.mono, self.reading(), cache_ms));
         self.resume();
         self.flow.reconnect();
         self.event(Event::Bound {
@@ -301,7 +308,8 @@ impl PayerSession {
             return Err(CloseCode::TermsExpired);
         }
         let tick = terms.tick;
-        if tick > policy.max_tick || !terms.tariff.is_within(&policy.max_tariff) {
+        let too_long = terms.resumable_s > RESUMABLE_MAX_S;
+        if tick > policy.max_tick || !terms.tariff.is_within(&policy.max_tariff) || too_long {
             return Err(CloseCode::OverPolicy);
         }
         if tick > policy.budget {

@@ -8,7 +8,8 @@ use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
 
-/// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache.
+/// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache. After
+/// a reconnect no more than the connection was away, or each would be worth as much again.
 /// Spec: pricing 2.3.
 const CACHE_MS: u64 = 2_000;
 /// How often the reading is made durable, in milliseconds of media. Spec: pricing 7.3.
@@ -49,10 +50,16 @@ impl PayerSession {
         }
     }
 
+    /// How much of a cache the connection that is now bound may replay.
+    pub(super) fn cache_ms(&self) -> u64 {
+        let away = self.lost.map(|lost| self.now.mono.since_ms(lost));
+        away.map_or(CACHE_MS, |away| away.min(CACHE_MS))
+    }
+
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
         let Some(live) = self.live_mut() else { return };
-        let clock = now.since_ms(live.since).saturating_add(CACHE_MS);
+        let clock = now.since_ms(live.since).saturating_add(live.cache_ms);
         let most = live.base.media_ms.saturating_add(clock);
         let capped = Reading {
             media_ms: reading.media_ms.min(most),
@@ -90,11 +97,13 @@ impl PayerSession {
         let lease = lease(schedule.tariff).max(next.unwrap_or_default());
         let here = self.bought().max(schedule.used(self.own_reading()));
         let most = here.saturating_plus(self.step()).saturating_plus(lease);
+        // Together with what it said before: meter by meter each may be within, and both not.
+        let hint = self.live().map_or(hint, |live| live.hint.max(hint));
         if self.schedule().used(hint) > most {
             return self.pause_for(PauseReason::Drift);
         }
         if let Some(live) = self.live_mut() {
-            live.hint = live.hint.max(hint);
+            live.hint = hint;
         }
     }
 
@@ -127,6 +136,8 @@ impl PayerSession {
         let Some(live_ms) = self.terms().map(|terms| u64::from(terms.live_ms)) else {
             return;
         };
+        // The payee says when its source is live, the own policy how long that may take.
+        let live_ms = live_ms.min(stall_close_ms);
         let Some(live) = self.live_mut() else { return };
         if now >= live.watch {
             live.watch = now.after_ms(WATCH_MS);

@@ -100,6 +100,8 @@ pub struct PayerSession {
     parts: Option<Parts>,
     /// How often that was complete on this connection.
     notes: u16,
+    /// When the last bound connection was lost; none in the first one of a process.
+    lost: Option<Mono>,
 }
 
 /// The connection.
@@ -186,6 +188,7 @@ impl PayerSession {
             wanted: None,
             parts: None,
             notes: 0,
+            lost: None,
         }
     }
 
