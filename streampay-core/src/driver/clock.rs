@@ -44,15 +44,20 @@ impl Clock {
             .unwrap_or_else(|| Instant::now() + day)
     }
 
-    /// Waits until the wall clock says `at`. It looks once a minute, so that a clock that was set,
-    /// or a computer that slept, delays nobody for long.
-    pub(super) async fn sleep_until(&self, at: Unix) {
-        loop {
-            let left = at.0.saturating_sub(self.now().unix.0);
-            if left == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(left.min(60))).await;
+    /// The instant at which the wall clock will say `at`, if nobody sets it.
+    pub(super) fn instant_of(&self, at: Unix) -> Instant {
+        let left = at.0.saturating_sub(self.now().unix.0);
+        // A moment too far away to be an instant is as good as a day away: it is asked for again.
+        let day = Duration::from_secs(86_400);
+        Instant::now() + Duration::from_secs(left).min(day)
+    }
+
+    /// Waits until the wall clock says `at`, or until `instant`: neither a clock that was set nor a
+    /// computer that slept makes it late by more than a minute.
+    pub(super) async fn sleep_until(&self, at: Unix, instant: Instant) {
+        let minute = Duration::from_secs(60);
+        while self.now().unix < at && Instant::now() < instant {
+            tokio::time::sleep_until(instant.min(Instant::now() + minute)).await;
         }
     }
 

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::room::Word;
 use super::{Link, LinkEnd, Node, Ports, Seat, SessionMachine, entropy};
@@ -51,6 +52,8 @@ pub struct SessionTask<S> {
     under_way: usize,
     commands_gone: bool,
     seat: Option<Seat>,
+    /// When a purse wants to be told the time, and the instant that this was when it first said so.
+    alarm: Option<(Unix, Instant)>,
 }
 
 #[derive(Debug)]
@@ -95,6 +98,7 @@ impl<S: SessionMachine> SessionTask<S> {
             under_way: 0,
             commands_gone: false,
             seat: None,
+            alarm: None,
         }
     }
 
@@ -206,6 +210,7 @@ impl<S: SessionMachine> SessionTask<S> {
             Wake::News(news) => self.input(Input::Command(Command::Room(news))),
             Wake::CommandsGone => self.commands_gone = true,
             Wake::Alarm(method, purse) => {
+                self.alarm = None;
                 let answer = self.node.wake(&method, purse);
                 self.input(Input::Backend(BackendEvent { purse, answer }));
             }
@@ -224,9 +229,15 @@ impl<S: SessionMachine> SessionTask<S> {
         self.under_way == 0 && self.session.poll_timeout() == self.session.resume_by()
     }
 
-    fn alarm(&self) -> Option<(Unix, PurseKey, String)> {
+    fn next_alarm(&mut self) -> Option<(Unix, Instant, PurseKey, String)> {
         let id = self.session.id()?;
-        self.node.wake_at(id, &self.session.purses())
+        let (at, purse, method) = self.node.wake_at(id, &self.session.purses())?;
+        let instant = match self.alarm {
+            Some((known, instant)) if known == at => instant,
+            _ => self.node.clock.instant_of(at),
+        };
+        self.alarm = Some((at, instant));
+        Some((at, instant, purse, method))
     }
 
     fn drop_link(
@@ -255,11 +266,11 @@ impl<S: SessionMachine> SessionTask<S> {
                 None => std::future::pending().await,
             }
         };
-        let alarm = self.alarm();
+        let alarm = self.next_alarm();
         let alarm = async {
             match alarm {
-                Some((at, purse, method)) => {
-                    self.node.clock.sleep_until(at).await;
+                Some((at, instant, purse, method)) => {
+                    self.node.clock.sleep_until(at, instant).await;
                     Wake::Alarm(method, purse)
                 }
                 None => std::future::pending().await,

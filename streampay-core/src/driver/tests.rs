@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::*;
-use crate::backend::{Effect, EffectResult};
+use crate::backend::{Answer, BackendMachine, Effect, EffectResult, Request, RestoredPurse};
 use crate::meter::{Grant, Rate, Reading, Tariff};
 use crate::session::*;
 use crate::sim::{FakeBackend, FakeMint};
 use crate::store::MemoryStore;
-use crate::units::{Msat, Unix};
+use crate::units::{Msat, Now, PurseKey, RequestId, Unix};
 use crate::wire::{Method, Terms};
 
 struct Runner(Arc<Mutex<FakeMint>>);
@@ -36,10 +36,18 @@ pub(super) fn sat(sat: u64) -> Msat {
 }
 
 pub(super) async fn node(mint: &Arc<Mutex<FakeMint>>, store: MemoryStore) -> Arc<Node> {
+    node_with(mint, store, FakeBackend::default()).await
+}
+
+async fn node_with(
+    mint: &Arc<Mutex<FakeMint>>,
+    store: MemoryStore,
+    machine: impl BackendMachine + 'static,
+) -> Arc<Node> {
     let writer = StoreWriter::start(Box::new(store)).unwrap();
     let runner = Arc::new(Runner(Arc::clone(mint)));
     Node::builder(writer)
-        .method(Box::new(FakeBackend::default()), runner)
+        .method(Box::new(machine), runner)
         .build()
         .await
         .unwrap()
@@ -115,19 +123,117 @@ pub(super) async fn media(
     }
 }
 
-#[tokio::test]
-async fn a_session_over_the_driver_pays_settles_and_returns_the_rest() {
+fn links() -> (Link, Link) {
     let (a, b) = LinkEnd::pair();
     let identity = ChannelIdentity {
         payer: [1; 32],
         payee: [2; 32],
     };
     let link = |end| Link { identity, end };
-    session_over(link(a), link(b)).await;
+    (link(a), link(b))
+}
+
+#[tokio::test]
+async fn a_session_over_the_driver_pays_settles_and_returns_the_rest() {
+    let (payer, payee) = links();
+    session_over(payer, payee).await;
+}
+
+/// A method whose payee gives something back when it settles, without which the payer's money does
+/// not come home; and whose purses want to be told the time once.
+#[derive(Clone, Default)]
+struct Noting {
+    inner: Arc<Mutex<FakeBackend>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    notes: Vec<bytes::Bytes>,
+    releasing: Option<RequestId>,
+    woken: u32,
+}
+
+impl Noting {
+    fn note() -> bytes::Bytes {
+        (0..40_000_u32)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect()
+    }
+}
+
+impl BackendMachine for Noting {
+    fn method(&self) -> &'static str {
+        FakeBackend::METHOD
+    }
+
+    fn request(&mut self, now: Now, purse: PurseKey, id: RequestId, request: Request) -> Answer {
+        let mut seen = self.seen.lock().unwrap();
+        let mut inner = self.inner.lock().unwrap();
+        match request {
+            Request::Release if seen.notes.is_empty() => {
+                seen.releasing = Some(id);
+                Answer::default()
+            }
+            Request::Note { bytes } => {
+                seen.notes.push(bytes);
+                match seen.releasing {
+                    Some(id) => inner.request(now, purse, id, Request::Release),
+                    None => Answer::default(),
+                }
+            }
+            Request::Settle => Answer {
+                note: Some(Self::note()),
+                ..inner.request(now, purse, id, Request::Settle)
+            },
+            other => inner.request(now, purse, id, other),
+        }
+    }
+
+    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
+        self.inner.lock().unwrap().effect_done(now, result)
+    }
+
+    fn restore_node(&mut self, _: RestoredPurse) {}
+
+    fn restore(&mut self, now: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
+        self.inner.lock().unwrap().restore(now, purse, records)
+    }
+
+    fn wake_at(&self, _: PurseKey) -> Option<Unix> {
+        (self.seen.lock().unwrap().woken == 0).then_some(Unix(1))
+    }
+
+    fn wake(&mut self, _: Now, _: PurseKey) -> Answer {
+        self.seen.lock().unwrap().woken += 1;
+        Answer::default()
+    }
+
+    fn forget(&mut self, _: PurseKey) {}
+}
+
+#[tokio::test]
+async fn what_a_payees_backend_leaves_reaches_the_payers_after_the_close() {
+    let (payer, payee) = links();
+    let (at_payer, at_payee) = (Noting::default(), Noting::default());
+    let (seen_by_payer, seen_by_payee) = (at_payer.seen.clone(), at_payee.seen.clone());
+    session_of((payer, at_payer), (payee, at_payee)).await;
+    assert_eq!(seen_by_payer.lock().unwrap().notes, [Noting::note()]);
+    assert!(seen_by_payee.lock().unwrap().notes.is_empty());
+    assert_eq!(seen_by_payer.lock().unwrap().woken, 1);
+    assert_eq!(seen_by_payee.lock().unwrap().woken, 1);
+}
+
+pub(super) async fn session_over(payer_link: Link, payee_link: Link) {
+    let machine = FakeBackend::default;
+    session_of((payer_link, machine()), (payee_link, machine())).await;
 }
 
 /// In real time, for the store's thread knows no other: five ticks of 200 ms.
-pub(super) async fn session_over(payer_link: Link, payee_link: Link) {
+async fn session_of(
+    (payer_link, payer_machine): (Link, impl BackendMachine + 'static),
+    (payee_link, payee_machine): (Link, impl BackendMachine + 'static),
+) {
     let mint = Arc::new(Mutex::new(FakeMint::new(sat(100))));
     let (payer_config, payee_config) = configs();
     let payer = PayerSession::new(payer_config, &entropy().unwrap()).unwrap();
@@ -137,8 +243,10 @@ pub(super) async fn session_over(payer_link: Link, payee_link: Link) {
     let (payee_meter, payee_usage) = watch::channel(Reading::default());
     let (payer_meter, payer_usage) = watch::channel(Reading::default());
     tokio::spawn(media(payee_user.gate.clone(), payee_meter, payer_meter));
-    let mut payee = SessionTask::new(node(&mint, MemoryStore::new()).await, payee, payee_ports);
-    let mut payer = SessionTask::new(node(&mint, MemoryStore::new()).await, payer, payer_ports);
+    let payee_node = node_with(&mint, MemoryStore::new(), payee_machine).await;
+    let payer_node = node_with(&mint, MemoryStore::new(), payer_machine).await;
+    let mut payee = SessionTask::new(payee_node, payee, payee_ports);
+    let mut payer = SessionTask::new(payer_node, payer, payer_ports);
     let payee = tokio::spawn(async move {
         payee
             .run(Some(Connected {
