@@ -173,7 +173,25 @@ pub(crate) enum Job {
     },
     /// Of the methods with locked ecash.
     #[n(7)]
-    Locked(#[n(0)] LockedJob),
+    Locked(#[n(0)] Box<LockedJob>),
+}
+
+impl Job {
+    /// The mint that it asks, where that is known beforehand.
+    pub(crate) fn mint(&self) -> Option<&str> {
+        let place = match self {
+            Self::Fund { plan, .. } => &plan.place,
+            Self::Keysets { place, .. } => place,
+            Self::SwapIn { swap } => &swap.place,
+            Self::Locked(job) => job.place()?,
+            // Of our own store alone, or of a mint yet to be chosen.
+            Self::Plan { .. }
+            | Self::Finish { .. }
+            | Self::Received { .. }
+            | Self::Abandon { .. } => return None,
+        };
+        Some(&place.mint)
+    }
 }
 
 /// The good end of an effect.

@@ -1,14 +1,37 @@
 //! Cashu backend of streampay: ticks paid in ecash.
 //!
-//! The method `cashu-swap`: the payer's wallet splits a purse into tokens of exactly one tick
+//! | method | machine | mint calls a tick | a tick is |
+//! |---|---|---|---|
+//! | `cashu-chain` | [`LockedMachine::chain`] | 0 | 32 bytes: the next preimage of a hash chain |
+//! | `cashu-p2pk` | [`LockedMachine::p2pk`] | 0 | 97 bytes a proof: a locked token |
+//! | `cashu-swap` | [`SwapMachine`] | 1 | a plain token |
+//!
+//! Each machine is sync and of both roles; one [`Runner`] makes the calls of all, over the
+//! `cdk::Wallet`s that the embedder's [`Wallets`] hands out.
+//!
+//! # Locked ecash
+//!
+//! A purse is funded once with proofs that name the payee's key of that purse, the payer's for the
+//! way back, and a locktime; in `cashu-chain` each step also has a lock of its own. The payee checks
+//! it offline ([`verify`]) and asks the mint once (NUT-07). From then on a tick is a hash. The pure
+//! functions are in [`chain`]; what the machines do when is in the documentation of
+//! [`LockedMachine`].
+//!
+//! | moment | payer's money | payee's |
+//! |---|---|---|
+//! | planned | wallet's proofs, reserved under the purse's operation id; seed in our record | |
+//! | at the mint | outputs derived from the seed: the same request again, or NUT-09 | |
+//! | open | locked; signatures in our record, secrets and preimages derived | preimages as they come |
+//! | redeemed | | swapped in batches into outputs derived from its own seed |
+//! | closed | the payee signs the rest over (a note), which the payer swaps home | |
+//! | locktime | the payer swaps home what is left, by itself | |
+//!
+//! # `cashu-swap`
+//!
+//! The payer's wallet splits a purse into tokens of exactly one tick
 //! each, with the fee of redeeming it on top; every tick hands over one, and the payee swaps it at
 //! the mint before it acknowledges. A swap costs a fee and a call a tick, and asks nothing of the
 //! mint but NUT-03, 07 and 09.
-//!
-//! [`SwapMachine`] is the sync machine of both roles, [`Runner`] makes its calls over the
-//! `cdk::Wallet`s that the embedder's [`Wallets`] hands out.
-//!
-//! # Where the money is
 //!
 //! | moment | payer's tokens |
 //! |---|---|
@@ -38,6 +61,8 @@ mod machine;
 mod params;
 mod params_locked;
 mod runner;
+#[cfg(test)]
+mod vectors;
 pub mod verify;
 mod wire;
 
@@ -46,4 +71,7 @@ pub use locked::{LockedMachine, LockedPolicy};
 pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
 pub use params_locked::LockedParams;
-pub use runner::{Runner, Wallets, redeeming_fee};
+pub use runner::{
+    CallBudget, LockedQuote, MintFault, MintPolicy, Runner, Wallets, canary, check_mint,
+    locked_quote, redeeming_fee,
+};

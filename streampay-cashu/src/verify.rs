@@ -18,7 +18,7 @@
 
 mod secret;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 

@@ -64,3 +64,8 @@ pub(crate) fn nonce(salt: &[u8; 32], number: u64) -> [u8; 32] {
 pub(crate) fn blinding(salt: &[u8; 32], number: u64) -> Option<SecretKey> {
     SecretKey::from_slice(&numbered("streampay/cashu/blinding/v1", salt, number)).ok()
 }
+
+#[cfg(test)]
+pub(crate) fn nonce_and_blinding(salt: &[u8; 32], number: u64) -> ([u8; 32], Option<SecretKey>) {
+    (nonce(salt, number), blinding(salt, number))
+}

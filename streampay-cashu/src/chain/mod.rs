@@ -24,6 +24,8 @@ mod tests;
 pub(crate) use self::funding::{Funded, PIECE, Piece};
 pub use self::funding::{Funding, FundingError};
 pub use self::key::{PurseKeys, ReceiverKey};
+#[cfg(test)]
+pub(crate) use self::lock::nonce_and_blinding;
 pub use self::lock::{LockKind, LockTerms};
 pub use self::preimage::{Chain, Preimage, walk_back};
 pub(crate) use self::release::signature_hex;

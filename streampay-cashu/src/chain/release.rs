@@ -72,6 +72,16 @@ impl Release {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_signatures(key: PurseKey, from: u64, signatures: Vec<u8>) -> Self {
+        Self {
+            session: key.session.0.into(),
+            purse: key.purse.0,
+            from,
+            signatures: signatures.into(),
+        }
+    }
+
     /// The bytes for the purse frames.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -149,6 +149,15 @@ pub(crate) fn batch_size(due: u64, ppk: u64, all: bool) -> u64 {
     }
 }
 
+/// What it costs to bring `proofs` home, all of them at once.
+pub(crate) fn total_fee(proofs: u64, ppk: u64) -> u64 {
+    let full = proofs.checked_div(BATCH_MAX).unwrap_or_default();
+    let rest = proofs.checked_rem(BATCH_MAX).unwrap_or_default();
+    let each = fee_of(BATCH_MAX.saturating_mul(ppk));
+    full.saturating_mul(each)
+        .saturating_add(fee_of(rest.saturating_mul(ppk)))
+}
+
 const fn gcd(mut a: u64, mut b: u64) -> u64 {
     while let Some(rest) = a.checked_rem(b) {
         (a, b) = (b, rest);
@@ -202,9 +211,10 @@ mod tests {
                 assert_eq!(all, (0..until).collect::<Vec<_>>(), "{ppk} {until}");
                 let fees: u64 = batches
                     .iter()
-                    .map(|batch| fee_of(ppk * batch.len() as u64))
+                    .map(|batch| fee_of(ppk * u64_of(batch.len())))
                     .sum();
                 assert_eq!(net + fees, 8 * until);
+                assert_eq!(fees, total_fee(until, ppk));
             }
         }
     }

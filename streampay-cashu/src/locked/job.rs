@@ -228,6 +228,23 @@ pub(crate) enum LockedJob {
     },
 }
 
+impl LockedJob {
+    /// Where it asks the mint; none where it asks nobody, or the mint is yet to be chosen.
+    pub(crate) const fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Fund { plan, .. } => Some(&plan.place),
+            Self::Verify { place, .. } | Self::Check { place, .. } | Self::Redeem { place, .. } => {
+                Some(place)
+            }
+            Self::Plan { .. }
+            | Self::Sign { .. }
+            | Self::CheckRelease { .. }
+            | Self::VerifyStep { .. }
+            | Self::Ledger { .. } => None,
+        }
+    }
+}
+
 /// The good end of an effect.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum LockedDone {

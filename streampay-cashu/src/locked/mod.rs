@@ -314,8 +314,8 @@ fn locked(done: Result<Done, BackendError>) -> Result<LockedDone, BackendError> 
     }
 }
 
-const fn job(job: LockedJob) -> Job {
-    Job::Locked(job)
+fn job(job: LockedJob) -> Job {
+    Job::Locked(Box::new(job))
 }
 
 fn merge(mut first: Answer, then: Answer) -> Answer {

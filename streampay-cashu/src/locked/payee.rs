@@ -67,6 +67,8 @@ struct Waiting {
 enum Stage {
     /// Being checked; nothing is durable yet.
     Checking,
+    /// It was refused, and is being signed over to the payer, who need not wait for it then.
+    Refused,
     Open,
     /// It was refused: the machine forgets it.
     Gone,
@@ -230,7 +232,8 @@ impl PayeePurse {
                 effects: self.verify(),
                 ..Answer::default()
             },
-            Stage::Open | Stage::Gone => self.accepted(),
+            Stage::Open => self.accepted(),
+            Stage::Refused | Stage::Gone => Answer::failed(OUT_OF_ORDER),
         }
     }
 
@@ -241,6 +244,16 @@ impl PayeePurse {
             agreed: self.meta.agreed,
         };
         self.running.start(self.key, VERIFY, || job(verify))
+    }
+
+    /// Signs over to the payer what is not paid for.
+    fn sign(&mut self, from: u64) -> Vec<Effect> {
+        let sign = LockedJob::Sign {
+            locked: self.locked.clone(),
+            from,
+            key: self.meta.key.clone(),
+        };
+        self.running.start(self.key, SIGN, || job(sign))
     }
 
     fn accepted(&self) -> Answer {
@@ -293,6 +306,12 @@ impl PayeePurse {
                 answer
             }
             Ok(_) => Answer::failed(BackendError::Unknown),
+            Err(error @ BackendError::Rejected(..)) => {
+                self.stage = Stage::Refused;
+                let mut answer = Answer::failed(error);
+                answer.effects = self.sign(1);
+                answer
+            }
             Err(error) => {
                 // Nothing of it is kept: shown again, it is checked again.
                 self.stage = Stage::Gone;

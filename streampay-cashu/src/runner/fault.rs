@@ -19,6 +19,7 @@ pub(crate) enum Fault {
 }
 
 pub(crate) fn of_swap(error: &Error) -> Fault {
+    note(error);
     match error {
         Error::HttpError(Some(429 | 503), _) => Fault::Away,
         // The transport keeps the kind of an I/O error only in its text.
@@ -56,9 +57,17 @@ impl Fault {
 
 /// A failed call that changes nothing at the mint can simply be made again.
 pub(crate) fn of_reading(error: Error) -> BackendError {
+    note(&error);
     tracing::debug!(
         definitive = error.is_definitive_failure(),
         "mint call failed"
     );
     BackendError::Transient
+}
+
+/// A mint that has had too many calls is left alone for a while.
+fn note(error: &Error) {
+    if matches!(error, Error::HttpError(Some(429), _)) {
+        super::budget::note_busy();
+    }
 }

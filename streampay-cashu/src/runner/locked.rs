@@ -4,7 +4,7 @@ mod fund;
 mod redeem;
 mod verify;
 
-use cdk::nuts::{Id, KeySet, MintInfo};
+use cdk::nuts::{Id, KeySet, MintInfo, State};
 use cdk::wallet::Wallet;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 
@@ -185,15 +185,20 @@ pub(super) async fn spent_from(
     from: u64,
 ) -> Result<Vec<u64>, BackendError> {
     let numbers: Vec<u64> = (from..funded.proofs()).collect();
-    spent_of(wallet, funded, &numbers).await
+    let states = states_of(wallet, funded, &numbers).await?;
+    let gone = states
+        .into_iter()
+        .filter(|(_, state)| *state != State::Unspent);
+    Ok(gone.map(|(number, _)| number).collect())
 }
 
-pub(super) async fn spent_of(
+/// The proofs of these numbers with their states at the mint.
+pub(super) async fn states_of(
     wallet: &Wallet,
     funded: &Funded,
     numbers: &[u64],
-) -> Result<Vec<u64>, BackendError> {
-    let mut spent = Vec::new();
+) -> Result<Vec<(u64, State)>, BackendError> {
+    let mut all = Vec::new();
     for numbers in numbers.chunks(STATES_MAX) {
         let ys = numbers
             .iter()
@@ -204,12 +209,7 @@ pub(super) async fn spent_of(
             .collect::<Option<Vec<_>>>()
             .ok_or(BackendError::Unknown)?;
         let found = states(wallet, ys).await?;
-        let found = numbers.iter().zip(found);
-        spent.extend(
-            found
-                .filter(|(_, state)| *state != cdk::nuts::State::Unspent)
-                .map(|(number, _)| *number),
-        );
+        all.extend(numbers.iter().copied().zip(found));
     }
-    Ok(spent)
+    Ok(all)
 }

@@ -1,5 +1,7 @@
 //! The machine's network calls, over the embedder's wallets.
 
+mod budget;
+mod check;
 mod fault;
 mod finish;
 mod fund;
@@ -8,6 +10,8 @@ mod outputs;
 mod swap;
 mod swap_in;
 
+pub use self::budget::CallBudget;
+pub use self::check::{LockedQuote, MintFault, MintPolicy, canary, check_mint, locked_quote};
 pub use self::fund::redeeming_fee;
 
 use std::str::FromStr;
@@ -22,6 +26,7 @@ use cdk::wallet::types::KeysetLoadPolicy;
 use streampay_core::backend::{BackendError, Effect, EffectResult, RefusalCode};
 use streampay_core::driver::EffectRunner;
 
+use self::budget::Pacer;
 use crate::codec;
 use crate::coin::Seed;
 use crate::job::{Done, Job, Place};
@@ -46,6 +51,7 @@ pub trait Wallets: Send + Sync + 'static {
 pub struct Runner {
     wallets: Arc<dyn Wallets>,
     limit: Duration,
+    pacer: Arc<Pacer>,
 }
 
 impl Runner {
@@ -58,7 +64,17 @@ impl Runner {
         Self {
             wallets,
             limit: Self::LIMIT,
+            pacer: Arc::new(Pacer::default()),
         }
+    }
+
+    /// The same with a budget for each mint. Whatever the budget, a mint that answers 429 is left
+    /// alone, for longer each time: what is asked meanwhile is
+    /// [`Transient`](streampay_core::backend::BackendError::Transient).
+    #[must_use]
+    pub fn with_budget(mut self, budget: CallBudget) -> Self {
+        self.pacer = Arc::new(Pacer::new(Some(budget)));
+        self
     }
 
     /// The same with another limit for one effect.
@@ -115,7 +131,7 @@ impl Runner {
                 }
                 Ok(Done::Sum(0))
             }
-            Job::Locked(job) => self.run_locked(job).await.map(Done::Locked),
+            Job::Locked(job) => self.run_locked(*job).await.map(Done::Locked),
         }
     }
 
@@ -132,7 +148,15 @@ impl EffectRunner for Runner {
         let result = match codec::decode::<Job>(&effect.body, usize::MAX) {
             Ok(job) => {
                 let late = late(&job);
-                let ended = tokio::time::timeout(self.limit, self.run_job(job)).await;
+                let mint = job.mint().map(str::to_owned);
+                let half = self.limit / 2;
+                let run = async {
+                    match mint {
+                        Some(mint) => self.pacer.pace(&mint, half, self.run_job(job)).await,
+                        None => self.run_job(job).await,
+                    }
+                };
+                let ended = tokio::time::timeout(self.limit, run).await;
                 ended.unwrap_or(Err(late))
             }
             Err(_) => Err(BackendError::Fatal(RefusalCode::Malformed)),
@@ -161,12 +185,16 @@ const NO_MINT: BackendError = BackendError::Fatal(RefusalCode::NoCommonMethod);
 const OWN_STORE: BackendError = BackendError::Unknown;
 
 /// What a job that ran out of time has become.
-const fn late(job: &Job) -> BackendError {
-    match job {
-        Job::Fund { .. }
-        | Job::SwapIn { .. }
-        | Job::Locked(LockedJob::Fund { .. } | LockedJob::Redeem { .. }) => BackendError::Unknown,
-        _ => BackendError::Transient,
+fn late(job: &Job) -> BackendError {
+    let acts = match job {
+        Job::Fund { .. } | Job::SwapIn { .. } => true,
+        Job::Locked(job) => matches!(**job, LockedJob::Fund { .. } | LockedJob::Redeem { .. }),
+        _ => false,
+    };
+    if acts {
+        BackendError::Unknown
+    } else {
+        BackendError::Transient
     }
 }
 

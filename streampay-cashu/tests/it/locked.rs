@@ -179,3 +179,29 @@ async fn long_stream_is_redeemed_in_batches() {
     pair.ticks(65..=200).await;
     assert_eq!(pair.settle().await, 400 - 20);
 }
+
+#[tokio::test]
+async fn payee_redeems_early_at_its_limit_of_what_may_be_open() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let mut policy = pair.payee.policy;
+    policy.exposure = sat(20);
+    pair.payee.set_policy(policy);
+    pair.open(0, 20).await;
+    pair.ticks(1..=3).await;
+    assert_eq!(pair.payee.spendable().await, 0);
+    pair.tick(4).await;
+    assert_eq!(pair.payee.spendable().await, 20);
+    pair.ticks(5..=7).await;
+    assert_eq!(pair.payee.spendable().await, 20);
+}
+
+#[tokio::test]
+async fn any_tick_is_made_of_the_mints_denominations() {
+    for tick in [1, 3, 7, 10, 100, 1_023] {
+        let mut pair = Pair::opened(true, 0, 5_000, tick, 4).await;
+        pair.ticks(1..=3).await;
+        assert_eq!(pair.settle().await, 3 * tick, "{tick}");
+        pair.show_note().await;
+        assert_eq!(pair.release().await, tick, "{tick}");
+    }
+}

@@ -7,7 +7,9 @@
     reason = "a test that fails should say where"
 )]
 
+mod attacks;
 mod locked;
 mod mint;
+mod mints;
 mod node;
 mod session;

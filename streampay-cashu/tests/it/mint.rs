@@ -2,7 +2,7 @@
 //! another time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -34,6 +34,8 @@ pub(crate) const URL: &str = "https://mint.example";
 /// What goes wrong with the next calls of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
+    /// Nothing goes wrong: for the calls before one that fails.
+    Fine,
     /// It does not reach the mint.
     Away,
     /// The mint acts, its answer is lost.
@@ -46,8 +48,11 @@ pub(crate) struct TestMint {
     pub(crate) mint: Arc<Mint>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     faults: Mutex<Vec<(&'static str, Fault)>>,
+    /// Every swap that was asked for.
+    swaps: Mutex<Vec<SwapRequest>>,
     /// What the mint says of the time, less the real time, in seconds. What it enforces is real.
     skew_s: AtomicI64,
+    no_htlcs: AtomicBool,
 }
 
 impl TestMint {
@@ -87,7 +92,9 @@ impl TestMint {
             mint: Arc::new(mint),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            swaps: Mutex::default(),
             skew_s: AtomicI64::new(0),
+            no_htlcs: AtomicBool::new(false),
         })
     }
 
@@ -111,6 +118,33 @@ impl TestMint {
         self.skew_s.store(seconds, Ordering::SeqCst);
     }
 
+    /// Lets the mint say that it has no NUT-14.
+    pub(crate) fn without_htlcs(&self) {
+        self.no_htlcs.store(true, Ordering::SeqCst);
+    }
+
+    /// Of every swap with locked inputs so far: the locks, and the preimages shown.
+    pub(crate) fn shown(&self) -> Vec<(Vec<String>, Vec<[u8; 32]>)> {
+        let swaps = self.swaps.lock().unwrap();
+        let of = |swap: &SwapRequest| {
+            let inputs = swap.inputs().iter();
+            let locks = inputs.clone().filter_map(|input| {
+                let secret = cdk::nuts::nut10::Secret::try_from(&input.secret).ok()?;
+                Some(secret.secret_data().data().to_owned())
+            });
+            let preimages = inputs.filter_map(|input| match &input.witness {
+                Some(cdk::nuts::Witness::HTLCWitness(witness)) => witness.preimage_data().ok(),
+                _ => None,
+            });
+            (locks.collect::<Vec<_>>(), preimages.collect())
+        };
+        swaps
+            .iter()
+            .map(of)
+            .filter(|(locks, _)| !locks.is_empty())
+            .collect()
+    }
+
     fn count(&self, kind: &'static str) -> Option<Fault> {
         *self.calls.lock().unwrap().entry(kind).or_default() += 1;
         let mut faults = self.faults.lock().unwrap();
@@ -124,7 +158,7 @@ impl TestMint {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         match self.count(kind) {
-            None => work.await,
+            None | Some(Fault::Fine) => work.await,
             Some(Fault::Away) => Err(Error::HttpError(None, "connection refused".to_owned())),
             Some(Fault::TooMany) => Err(Error::HttpError(Some(429), "slow down".to_owned())),
             Some(Fault::LoseAnswer) => {
@@ -239,6 +273,7 @@ impl MintConnector for Direct {
     }
 
     async fn post_swap(&self, request: SwapRequest) -> Result<SwapResponse, Error> {
+        self.0.swaps.lock().unwrap().push(request.clone());
         let swap = self.0.mint.process_swap_request(request);
         self.0.call("swap", swap).await
     }
@@ -249,6 +284,9 @@ impl MintConnector for Direct {
             let skew = self.0.skew_s.load(Ordering::SeqCst);
             let now = cdk::util::unix_time().checked_add_signed(skew).unwrap();
             info.time = Some(now);
+            if self.0.no_htlcs.load(Ordering::SeqCst) {
+                info.nuts.nut14.supported = false;
+            }
             Ok(info)
         };
         self.0.call("info", info).await

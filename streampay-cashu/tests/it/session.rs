@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use streampay_cashu::{LockedMachine, LockedPolicy, Runner};
+use streampay_cashu::{
+    AcceptedMint, LockedMachine, LockedPolicy, Runner, SwapMachine, SwapParams, SwapPolicy,
+};
 use streampay_core::backend::{BackendMachine, Effect};
 use streampay_core::driver::{EffectRunner, SessionMachine};
 use streampay_core::meter::{Grant, Rate, Reading, Tariff};
@@ -13,8 +14,8 @@ use streampay_core::session::{
     BackendEvent, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent, Output,
     PayeeConfig, PayeeSession, PayerConfig, PayerSession, Policy, SecretKey,
 };
-use streampay_core::store::{MemoryStore, Store};
-use streampay_core::units::{Mono, Msat, Now, Unix};
+use streampay_core::store::{MemoryStore, Store, purse_prefix, session_prefix};
+use streampay_core::units::{Mono, Msat, Now, PurseKey, SessionId, Unix};
 use streampay_core::wire::{Message, Method, Terms, decode};
 
 use crate::mint::{Purseless, TestMint};
@@ -24,23 +25,23 @@ const STEP_MS: u64 = 100;
 
 struct Side<S> {
     session: S,
-    machine: LockedMachine,
+    machines: BTreeMap<String, Box<dyn BackendMachine>>,
     runner: Runner,
     store: MemoryStore,
     grant: Grant,
     outgoing: VecDeque<Bytes>,
-    effects: VecDeque<Effect>,
+    effects: VecDeque<(String, Effect)>,
     events: Vec<Event>,
     longest_tick: usize,
     ticks: u64,
 }
 
 impl<S: SessionMachine> Side<S> {
-    fn new(session: S, machine: LockedMachine, purses: &Purseless) -> Self {
+    fn new(session: S, machines: Machines, purses: &Purseless) -> Self {
         let wallets = Arc::new(OneWallet(purses.wallet.clone()));
         Self {
             session,
-            machine,
+            machines,
             runner: Runner::new(wallets),
             store: MemoryStore::new(),
             grant: Grant::Closed,
@@ -59,13 +60,17 @@ impl<S: SessionMachine> Side<S> {
                 Output::Persist(changes) => self.store.append(&[changes]).unwrap(),
                 Output::Send(bytes) => self.send(bytes),
                 Output::Backend {
-                    purse, id, request, ..
+                    method,
+                    purse,
+                    id,
+                    request,
                 } => {
-                    let answer = self.machine.request(now, purse, id, request);
+                    let machine = self.machines.get_mut(&method).unwrap();
+                    let answer = machine.request(now, purse, id, request);
                     let event = BackendEvent { purse, answer };
                     let _ = self.session.handle(now, Input::Backend(event));
                 }
-                Output::Effect { effect, .. } => self.effects.push_back(effect),
+                Output::Effect { method, effect } => self.effects.push_back((method, effect)),
                 Output::Gate(grant) => self.grant = grant,
                 Output::Event(event) => self.events.push(event),
             }
@@ -83,10 +88,11 @@ impl<S: SessionMachine> Side<S> {
     /// Makes the calls that were wanted, one after the other.
     async fn work(&mut self, now: Now) -> bool {
         let worked = !self.effects.is_empty();
-        while let Some(effect) = self.effects.pop_front() {
+        while let Some((method, effect)) = self.effects.pop_front() {
             let purse = effect.purse;
             let result = self.runner.run(effect).await;
-            let answer = self.machine.effect_done(now, result);
+            let machine = self.machines.get_mut(&method).unwrap();
+            let answer = machine.effect_done(now, result);
             self.input(now, Input::Backend(BackendEvent { purse, answer }));
         }
         worked
@@ -96,15 +102,62 @@ impl<S: SessionMachine> Side<S> {
         let Some(session) = self.session.id() else {
             return;
         };
-        for (id, _) in self.session.purses() {
-            let purse = streampay_core::units::PurseKey { session, purse: id };
-            if self.machine.wake_at(purse).is_some_and(|at| at <= now.unix) {
-                let answer = self.machine.wake(now, purse);
+        for (id, method) in self.session.purses() {
+            let purse = PurseKey { session, purse: id };
+            let machine = self.machines.get_mut(&method).unwrap();
+            if machine.wake_at(purse).is_some_and(|at| at <= now.unix) {
+                let answer = machine.wake(now, purse);
                 self.input(now, Input::Backend(BackendEvent { purse, answer }));
             }
         }
     }
+
+    /// A new process: machines and session come back from the store alone.
+    fn restart(
+        &mut self,
+        now: Now,
+        machines: Machines,
+        restore: impl FnOnce(SessionId, &[(Vec<u8>, Vec<u8>)]) -> S,
+    ) {
+        let id = self.session.id().unwrap();
+        let records = self.store.scan(&session_prefix(id)).unwrap();
+        self.session = restore(id, &records);
+        (self.machines, self.grant) = (machines, Grant::Closed);
+        self.effects.clear();
+        self.outgoing.clear();
+        for (purse, method) in self.session.purses() {
+            let key = PurseKey { session: id, purse };
+            let prefix = purse_prefix(key);
+            let own = records.iter().filter(|(key, _)| key.starts_with(&prefix));
+            let own = own.map(|(key, value)| (key[prefix.len()..].to_vec(), value.clone()));
+            let machine = self.machines.get_mut(&method).unwrap();
+            let answer = machine.restore(now, key, own.collect());
+            let event = BackendEvent { purse: key, answer };
+            self.input(now, Input::Backend(event));
+        }
+    }
 }
+
+type Machines = BTreeMap<String, Box<dyn BackendMachine>>;
+
+/// All three methods.
+fn machines(policy: LockedPolicy, payee: bool) -> Machines {
+    let key = || payee.then(receiver);
+    let all: [Box<dyn BackendMachine>; 3] = [
+        Box::new(LockedMachine::chain(policy, key())),
+        Box::new(LockedMachine::p2pk(policy, key())),
+        Box::new(SwapMachine::new(SwapPolicy::default())),
+    ];
+    all.into_iter()
+        .map(|machine| (machine.method().to_owned(), machine))
+        .collect()
+}
+
+const METHODS: [&str; 3] = [
+    LockedMachine::CHAIN,
+    LockedMachine::P2PK,
+    SwapMachine::METHOD,
+];
 
 struct World {
     mint: Arc<TestMint>,
@@ -112,10 +165,9 @@ struct World {
     payee: Side<PayeeSession>,
     payer_purses: Purseless,
     payee_purses: Purseless,
+    policy: Policy,
     now: Now,
     reading: Reading,
-    /// Calls to the mint by purpose: those that came with a tick and no batch or opening.
-    opened: BTreeMap<&'static str, u64>,
 }
 
 fn terms(payee: &SecretKey, tick: Msat) -> Terms {
@@ -131,10 +183,19 @@ fn terms(payee: &SecretKey, tick: Msat) -> Terms {
         tolerance_permille: 20,
         tolerance_ms: 1_000,
         live_ms: 2_000,
-        methods: vec![Method {
-            name: LockedMachine::CHAIN.into(),
-            params: params().encode().to_vec(),
-        }],
+        methods: METHODS
+            .map(|name| {
+                let mint = AcceptedMint::sat(crate::mint::URL).unwrap();
+                let params = match name {
+                    SwapMachine::METHOD => SwapParams::new(vec![mint]).unwrap().encode(),
+                    _ => params().encode(),
+                };
+                Method {
+                    name: name.into(),
+                    params: params.to_vec(),
+                }
+            })
+            .into(),
         join_fee: Msat::ZERO,
         resumable_s: 3_600,
         expires: Unix(u64::MAX),
@@ -145,6 +206,17 @@ fn terms(payee: &SecretKey, tick: Msat) -> Terms {
 impl World {
     async fn new(ppk: u64, funds: u64, tick: Msat, budget: Msat, policy: LockedPolicy) -> Self {
         let mint = TestMint::new(ppk).await;
+        Self::at(mint, funds, tick, budget, policy, METHODS.to_vec()).await
+    }
+
+    async fn at(
+        mint: Arc<TestMint>,
+        funds: u64,
+        tick: Msat,
+        budget: Msat,
+        policy: LockedPolicy,
+        methods: Vec<&'static str>,
+    ) -> Self {
         let payer_purses = Purseless::new(&mint, 1, funds).await;
         let payee_purses = Purseless::new(&mint, 2, 0).await;
         let identity = SecretKey::from_bytes([4; 32]).unwrap();
@@ -158,18 +230,19 @@ impl World {
             &Entropy([21; 32]),
         )
         .unwrap();
+        let own = Policy {
+            budget,
+            max_purse: Msat::MAX,
+            max_tariff: terms(&identity, tick).tariff,
+            max_tick: tick,
+            methods: methods.into_iter().map(String::from).collect(),
+            stall_close_ms: 600_000,
+        };
         let payer = PayerSession::new(
             PayerConfig {
                 identity: SecretKey::from_bytes([5; 32]).unwrap(),
                 payee: identity.public(),
-                policy: Policy {
-                    budget,
-                    max_purse: Msat::MAX,
-                    max_tariff: terms(&identity, tick).tariff,
-                    max_tick: tick,
-                    methods: vec![LockedMachine::CHAIN.into()],
-                    stall_close_ms: 600_000,
-                },
+                policy: own.clone(),
             },
             &Entropy([22; 32]),
         )
@@ -179,24 +252,24 @@ impl World {
             unix: Unix(cdk::util::unix_time()),
         };
         let mut world = Self {
-            payer: Side::new(payer, LockedMachine::chain(policy, None), &payer_purses),
-            payee: Side::new(
-                payee,
-                LockedMachine::chain(policy, Some(receiver())),
-                &payee_purses,
-            ),
+            payer: Side::new(payer, machines(policy, false), &payer_purses),
+            payee: Side::new(payee, machines(policy, true), &payee_purses),
             mint,
             payer_purses,
             payee_purses,
+            policy: own,
             now,
             reading: Reading::default(),
-            opened: BTreeMap::new(),
         };
         world.connect().await;
         world
     }
 
     async fn connect(&mut self) {
+        self.connect_with(31).await;
+    }
+
+    async fn connect_with(&mut self, entropy: u8) {
         let identity = ChannelIdentity {
             payer: [1; 32],
             payee: [2; 32],
@@ -207,8 +280,8 @@ impl World {
                 entropy: Entropy(entropy),
             })
         };
-        self.payee.input(self.now, up([31; 32]));
-        self.payer.input(self.now, up([32; 32]));
+        self.payee.input(self.now, up([entropy; 32]));
+        self.payer.input(self.now, up([entropy + 1; 32]));
         self.settle_down().await;
     }
 
@@ -233,7 +306,7 @@ impl World {
 
     async fn step(&mut self) {
         self.now.mono.0 += STEP_MS;
-        if self.now.mono.0 % 1_000 == 0 {
+        if self.now.mono.0.is_multiple_of(1_000) {
             self.now.unix.0 += 1;
         }
         let after = Reading {
@@ -264,7 +337,10 @@ impl World {
             }
             self.step().await;
         }
-        panic!("never {what}: {:?}", self.payer.events.last());
+        panic!(
+            "never {what}: {:?} {:?}",
+            self.payer.events, self.payee.events
+        );
     }
 
     async fn close(&mut self) {
@@ -285,39 +361,29 @@ async fn thousand_ticks_call_no_mint() {
     world
         .until("a first tick", |world| world.payer.ticks > 0)
         .await;
-    let mut silent = 0;
-    let mut with_ticks = 0;
-    let mut last = (world.payer.ticks, world.mint.calls());
+    // Steps of time in which a tick was paid: the mint is called in those alone that open a purse
+    // or redeem a batch.
+    let (mut with_ticks, mut called) = (0, 0);
     while world.payer.ticks < 1_000 {
+        let before = (world.payer.ticks, world.mint.calls());
         world.step().await;
-        let now = (world.payer.ticks, world.mint.calls());
-        let swaps_or_openings = now.1 != last.1;
-        if now.0 > last.0 {
+        if world.payer.ticks > before.0 {
             with_ticks += 1;
-            silent += u64::from(!swaps_or_openings);
+            called += u64::from(world.mint.calls() != before.1);
         }
-        last = now;
     }
     let calls = |kind| world.mint.calls_of(kind);
-    // Four openings of 256 steps; a redemption at 64 ticks each; nothing else.
-    let openings = world
-        .payer
-        .events
-        .iter()
-        .filter(|event| matches!(event, Event::PurseOpen { .. }))
-        .count() as u64;
-    assert_eq!(openings, 4, "{:?}", world.opened);
-    assert_eq!(calls("swap") - openings, 1_000 / 64);
-    assert_eq!(
-        calls("info"),
-        2 * openings,
-        "each side learns the time once a purse"
-    );
+    let opened = |event: &&Event| matches!(event, Event::PurseOpen { .. });
+    let openings = world.payer.events.iter().filter(opened).count() as u64;
+    // 256 steps each, and the next one at 80 % of the last.
+    assert_eq!(openings, 5);
+    let batches = 1_000 / 64;
+    assert_eq!(calls("swap"), openings + batches);
+    // Each side learns the time once a purse; each wallet looks at its mint once by itself.
+    assert_eq!(calls("info"), 2 * openings + 2);
     assert_eq!(calls("restore"), 0);
-    assert!(
-        silent + 1_000 / 64 + openings >= with_ticks,
-        "{silent} {with_ticks}"
-    );
+    assert_eq!(with_ticks, 999);
+    assert!(called < openings + batches, "{called}");
     assert!(
         world.payer.longest_tick <= 64,
         "{}",
@@ -343,8 +409,68 @@ async fn unused_steps_come_home_at_close_without_waiting() {
         world.payer_purses.spendable().await,
         world.payee_purses.spendable().await,
     );
-    assert!((69..=80).contains(&payee), "{payee}");
+    assert!((68..=80).contains(&payee), "{payee}");
     // What is not with either is the mint's fees: splitting, redeeming, coming home.
     let fees = 2_000 - payer - payee;
     assert!(fees <= 45, "{fees}");
+}
+
+#[tokio::test]
+async fn restarts_of_both_sides_lose_nothing() {
+    let policy = LockedPolicy::default();
+    let mut world = World::new(0, 500, sat(2), sat(200), policy).await;
+    for (round, ticks) in [(0_u8, 3), (1, 6), (2, 9), (3, 12)] {
+        world
+            .until("ticks", |world| world.payer.ticks >= ticks)
+            .await;
+        let now = world.now;
+        if round % 2 == 0 {
+            let identity = SecretKey::from_bytes([4; 32]).unwrap();
+            let restore = |id, records: &[_]| {
+                PayeeSession::restore(identity, 60_000, now, id, records).unwrap()
+            };
+            world.payee.restart(now, machines(policy, true), restore);
+            world.payer.input(now, Input::Link(LinkEvent::Down));
+        } else {
+            let identity = SecretKey::from_bytes([5; 32]).unwrap();
+            let own = world.policy.clone();
+            let restore =
+                |id, records: &[_]| PayerSession::restore(identity, own, now, id, records).unwrap();
+            world.payer.restart(now, machines(policy, false), restore);
+            world.payee.input(now, Input::Link(LinkEvent::Down));
+        }
+        world.connect_with(40 + 2 * round).await;
+    }
+    world
+        .until("more ticks", |world| world.payer.ticks >= 15)
+        .await;
+    world.close().await;
+    let (payer, payee) = (
+        world.payer_purses.spendable().await,
+        world.payee_purses.spendable().await,
+    );
+    assert_eq!(payer + payee, 500);
+    assert!((28..=34).contains(&payee), "{payee}");
+}
+
+#[tokio::test]
+async fn mint_without_htlcs_is_paid_by_another_method() {
+    for first in [LockedMachine::P2PK, SwapMachine::METHOD] {
+        let mint = TestMint::new(0).await;
+        mint.without_htlcs();
+        let methods = vec![LockedMachine::CHAIN, first];
+        let policy = LockedPolicy::default();
+        let mut world = World::at(mint, 500, sat(2), sat(100), policy, methods).await;
+        world.until("ticks", |world| world.payer.ticks >= 5).await;
+        let purses = world.payer.session.purses();
+        let used: Vec<_> = purses.iter().map(|(_, method)| method.as_str()).collect();
+        assert_eq!(used, [LockedMachine::CHAIN, first]);
+        world.close().await;
+        let (payer, payee) = (
+            world.payer_purses.spendable().await,
+            world.payee_purses.spendable().await,
+        );
+        assert_eq!(payer + payee, 500, "{first}");
+        assert!((10..=12).contains(&payee), "{payee}");
+    }
 }

@@ -88,7 +88,11 @@ impl PayeePurse {
         let mut answer = Answer::default();
         match done {
             Ok(LockedDone::Swapped) => self.drain.home(),
-            Ok(LockedDone::SomeSpent(spent)) => self.drain.some_spent(&spent),
+            Ok(LockedDone::SomeSpent(spent)) => {
+                let (purse, proofs) = (self.key.purse.0, spent.len());
+                tracing::warn!(purse, proofs, "credited proofs were spent by somebody else");
+                self.drain.some_spent(&spent);
+            }
             Ok(LockedDone::OtherKeysets(keysets)) => {
                 let other = self.drain.other_keyset(keysets.active());
                 self.meta.keysets = keysets;
@@ -144,12 +148,7 @@ impl PayeePurse {
         if let Some(release) = &self.release {
             answer.note = Some(release.clone().into());
         } else if first <= self.locked.funding.steps {
-            let sign = LockedJob::Sign {
-                locked: self.locked.clone(),
-                from: first,
-                key: self.meta.key.clone(),
-            };
-            answer.effects = self.running.start(self.key, SIGN, || job(sign));
+            answer.effects = self.sign(first);
         }
         let signing = self.running.has(SIGN);
         let until = self.proofs_until(self.credited.step);
@@ -185,6 +184,13 @@ impl PayeePurse {
 
     /// The rest is signed over: durable, then told.
     pub(super) fn signed(&mut self, _: Now, release: Vec<u8>) -> Answer {
+        if self.stage == Stage::Refused {
+            self.stage = Stage::Gone;
+            return Answer {
+                note: Some(release.into()),
+                ..Answer::default()
+            };
+        }
         if !self.meta.closed || self.release.is_some() {
             return Answer::default();
         }
@@ -219,7 +225,8 @@ impl PayeePurse {
             (Some(_), _) => Unix(0),
             (None, _) if self.meta.closed => Unix(0),
             (None, Some(clock)) => clock.wall(margin),
-            (None, None) => Unix(margin),
+            // Our own clock is not asked: learn the mint's time first.
+            (None, None) => Unix(0),
         };
         Some(self.retry_at.map_or(at, |retry| at.max(retry)))
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use cdk::nuts::nut11::P2PKWitness;
 use cdk::nuts::nut14::HTLCWitness;
-use cdk::nuts::{Id, Proof, Witness};
+use cdk::nuts::{Id, Proof, State, Witness};
 use cdk::wallet::Wallet;
 use streampay_core::backend::BackendError;
 
-use super::{blocking, spent_of};
+use super::{blocking, states_of};
 use crate::chain::{
     Chain, Funded, PIECE, Piece, Preimage, Release, signature_hex, step_of, walk_back,
 };
@@ -56,7 +56,10 @@ pub(super) async fn redeem(
         End::Ours => Ok(LockedDone::Swapped),
         End::OtherKeyset => Ok(LockedDone::OtherKeysets(keysets(wallet, true).await?)),
         End::SpentElsewhere => {
-            let spent = spent_of(wallet, &job.funded, &job.batch.numbers).await?;
+            let states = states_of(wallet, &job.funded, &job.batch.numbers).await?;
+            // What is pending may yet come back.
+            let spent = states.iter().filter(|(_, state)| *state == State::Spent);
+            let spent: Vec<u64> = spent.map(|(number, _)| *number).collect();
             match spent.is_empty() {
                 true => Err(BackendError::Transient),
                 false => Ok(LockedDone::SomeSpent(spent)),

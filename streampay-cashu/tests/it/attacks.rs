@@ -1,0 +1,409 @@
+//! What each side could try against the other, at a real mint: nothing beyond one tick.
+
+use streampay_cashu::chain::{Preimage, walk_back};
+use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::units::Seq;
+
+use crate::mint::Fault;
+use crate::node::{Pair, offer, purse, sat};
+
+fn refused(code: RefusalCode) -> Option<Outcome> {
+    let error = BackendError::Rejected(code, Consumed::No);
+    Some(Outcome::Failed(error))
+}
+
+const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
+
+#[tokio::test]
+async fn payer_cannot_take_back_before_the_locktime() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=4).await;
+    // It acts as if the locktime were over; the mint knows better.
+    assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+    pair.mint.set_skew(5 * 3600);
+    pair.payer.after_s(5 * 3600);
+    let back = pair.payer.ask(purse(0), Request::Release).await;
+    assert_eq!(back, TRANSIENT);
+    assert_eq!(pair.payer.spendable().await, 450);
+    assert_eq!(pair.settle().await, 20);
+}
+
+#[tokio::test]
+async fn one_funding_opens_one_purse() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let opening = pair.offered(0, 10).await;
+    let elsewhere = pair.accept_request(opening.clone());
+    let got = pair.payee.ask(purse(1), elsewhere).await;
+    assert_eq!(got, refused(RefusalCode::WrongSession));
+    // The same proofs under another purse's number: their locks name another key.
+    let mut renamed = opening.to_vec();
+    let number = 2 + 2 + 32;
+    assert_eq!(renamed[number..number + 2], [2, 0]);
+    renamed[number + 1] = 1;
+    let elsewhere = pair.accept_request(renamed.into());
+    let got = pair.payee.ask(purse(1), elsewhere).await;
+    assert_eq!(got, refused(RefusalCode::BadProof));
+    // And so in a session with other keys.
+    let mut offer = offer(&pair.params, pair.tick);
+    offer.payee_key.0[0] = 3;
+    let other_session = Request::Accept {
+        offer,
+        opening: opening.clone(),
+    };
+    let got = pair.payee.ask(purse(0), other_session).await;
+    assert_eq!(got, refused(RefusalCode::BadProof));
+    let request = pair.accept_request(opening);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert!(matches!(got, Some(Outcome::Accepted { .. })), "{got:?}");
+}
+
+#[tokio::test]
+async fn another_funding_for_an_open_purse_is_refused() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    let mut other = Pair::new(true, 0, 500, 5).await;
+    let opening = other.offered(0, 10).await;
+    let request = pair.accept_request(opening);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, refused(RefusalCode::OutOfOrder));
+}
+
+#[tokio::test]
+async fn old_chain_is_not_credited_again_by_a_restored_payee() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=2).await;
+    let backup = pair.payee.records(purse(0));
+    let third = pair.paid(3, 3).await;
+    let request = pair.receive_request(3, 3, third);
+    pair.payee.ask(purse(0), request.clone()).await;
+    let fourth = pair.paid(4, 4).await;
+    let next = pair.receive_request(4, 4, fourth);
+    pair.payee.ask(purse(0), next).await;
+    assert_eq!(pair.settle().await, 20);
+    pair.payee.put_back(purse(0), &backup);
+    pair.payee.restart(&[purse(0)]).await;
+    let replayed = pair.payee.ask(purse(0), request).await;
+    let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+    assert_eq!(replayed, Some(Outcome::Failed(spent)));
+    assert_eq!(pair.payee.spendable().await, 20);
+}
+
+#[tokio::test]
+async fn restored_payee_credits_what_is_new() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=2).await;
+    let before = pair.mint.calls_of("state");
+    pair.payee.restart(&[purse(0)]).await;
+    pair.ticks(3..=5).await;
+    assert_eq!(pair.mint.calls_of("state"), before + 1, "one check a start");
+    assert_eq!(pair.settle().await, 25);
+}
+
+#[tokio::test]
+async fn shortened_locktime_is_refused() {
+    for lock_s in [3_600, 4 * 3_600 - 700, 4 * 3_600 + 700, 8 * 3_600] {
+        let mut pair = Pair::new(true, 0, 500, 5).await;
+        let agreed = pair.params.clone();
+        pair.params = agreed.clone().with_lock(lock_s, 600).unwrap();
+        let opening = pair.offered(0, 10).await;
+        pair.params = agreed;
+        let request = pair.accept_request(opening);
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, refused(RefusalCode::WrongLock), "{lock_s}");
+        // What the payee does not take it signs over: nobody waits for the locktime.
+        assert_eq!(pair.show_note().await, None);
+        assert_eq!(pair.release().await, 50, "{lock_s}");
+        assert_eq!(pair.payer.spendable().await, 500);
+    }
+}
+
+#[tokio::test]
+async fn keyset_that_ends_too_early_is_not_used() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let ends = cdk::util::unix_time() + 6 * 3_600;
+    let amounts = (0..20).map(|bit| 1 << bit).collect();
+    let unit = cdk::nuts::CurrencyUnit::Sat;
+    let rotated = pair
+        .mint
+        .mint
+        .rotate_keyset(unit, amounts, 0, true, Some(ends));
+    rotated.await.unwrap();
+    let wallet = pair.payer.purses.wallet.clone();
+    wallet
+        .keysets(cdk::wallet::types::KeysetLoadPolicy::Refresh)
+        .await
+        .unwrap();
+    let request = pair.open_request(10);
+    let got = pair.payer.ask(purse(0), request).await;
+    let unfit = BackendError::Fatal(RefusalCode::NoCommonMethod);
+    assert_eq!(got, Some(Outcome::Failed(unfit)));
+    assert_eq!(
+        pair.payer.spendable().await,
+        500,
+        "what was reserved is back"
+    );
+}
+
+#[tokio::test]
+async fn ticks_near_the_locktime_are_neither_shown_nor_credited() {
+    // The payee's own clock is right, 31 minutes behind, and 31 minutes ahead.
+    for off in [0_i64, -1_860, 1_860] {
+        let mut pair = Pair::new(true, 0, 500, 5).await;
+        let unix = &mut pair.payee.now.unix.0;
+        *unix = unix.checked_add_signed(off).unwrap();
+        pair.open(0, 10).await;
+        pair.tick(1).await;
+        let late = pair.paid(2, 2).await;
+        let very_late = pair.paid(3, 3).await;
+        let usable = 4 * 3_600 - 1_800;
+        pair.payee.after_s(usable - 60);
+        pair.payer.after_s(usable - 60);
+        let request = pair.receive_request(2, 2, late);
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, Some(Outcome::Credited), "{off}");
+        pair.payee.after_s(62);
+        pair.payer.after_s(62);
+        let request = pair.receive_request(3, 3, very_late);
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, refused(RefusalCode::TooLate), "{off}");
+        let request = pair.pay_request(4, 4);
+        let empty = BackendError::Fatal(RefusalCode::PurseEmpty);
+        let got = pair.payer.ask(purse(0), request).await;
+        assert_eq!(got, Some(Outcome::Failed(empty)), "{off}");
+        // By itself it redeems what is credited before the locktime comes.
+        assert_eq!(pair.payee.wake(purse(0)).await, None);
+        assert_eq!(pair.payee.spendable().await, 10, "{off}");
+    }
+}
+
+#[tokio::test]
+async fn payee_learns_the_time_again_when_its_clock_is_set() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.tick(1).await;
+    let before = pair.mint.calls_of("info");
+    pair.payee.now.unix.0 -= 86_400;
+    pair.tick(2).await;
+    assert_eq!(pair.mint.calls_of("info"), before + 1);
+    pair.mint.set_skew(4 * 3_600);
+    pair.payee.now.unix.0 += 86_400;
+    let payload = pair.paid(3, 3).await;
+    let request = pair.receive_request(3, 3, payload);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, refused(RefusalCode::TooLate));
+}
+
+#[tokio::test]
+async fn tick_after_the_release_is_neither_credited_nor_redeemed() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    let late = pair.paid(4, 4).await;
+    assert_eq!(pair.settle().await, 15);
+    let request = pair.receive_request(4, 4, late);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, refused(RefusalCode::OutOfOrder));
+    assert_eq!(pair.settle().await, 15);
+    pair.show_note().await;
+    // The step that was shown comes home too.
+    assert_eq!(pair.release().await, 35);
+    assert_eq!(pair.payer.spendable().await, 485);
+}
+
+#[tokio::test]
+async fn release_comes_home_in_an_order_that_shows_nothing_unspent() {
+    let mut pair = Pair::opened(true, 0, 2_000, 3, 250).await;
+    pair.ticks(1..=70).await;
+    pair.settle().await;
+    pair.show_note().await;
+    assert_eq!(pair.release().await, 3 * 180);
+    let swaps = pair.mint.shown();
+    assert!(swaps.len() >= 4, "two sides, two swaps each");
+    for (at, (_, preimages)) in swaps.iter().enumerate() {
+        // A witness is public: what it gives away must be spent in this swap or before.
+        let later: Vec<&String> = swaps[at + 1..]
+            .iter()
+            .flat_map(|(locks, _)| locks)
+            .collect();
+        for shown in preimages {
+            let shown = Preimage::new(*shown);
+            let older = (0..250).map(|back| walk_back(&shown, back).unwrap().lock());
+            let opened = older.map(hex).find(|lock| later.contains(&lock));
+            assert_eq!(opened, None, "swap {at}");
+        }
+    }
+}
+
+fn hex(bytes: [u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn refund_shows_no_preimage() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    pair.mint.set_skew(-3 * 3600);
+    pair.params = pair.params.clone().with_lock(2 * 3600, 600).unwrap();
+    pair.open(0, 10).await;
+    pair.ticks(1..=4).await;
+    assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+    pair.mint.set_skew(0);
+    pair.payer.after_s(3 * 3600);
+    let back = pair.payer.wake(purse(0)).await;
+    assert_eq!(back, Some(Outcome::Released { refunded: sat(30) }));
+    let shown = pair.mint.shown();
+    assert!(
+        shown
+            .iter()
+            .flat_map(|(_, shown)| shown)
+            .all(|preimage| *preimage == [0; 32])
+    );
+    assert_eq!(shown.len(), 1);
+}
+
+#[tokio::test]
+async fn release_in_several_swaps_survives_a_mint_that_goes_away() {
+    let mut pair = Pair::opened(true, 0, 2_000, 2, 250).await;
+    pair.ticks(1..=3).await;
+    pair.settle().await;
+    pair.show_note().await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    pair.mint.fail("swap", Fault::Away);
+    let mut home = pair.payer.ask(purse(0), Request::Release).await;
+    for _ in 0..3 {
+        if home == TRANSIENT {
+            home = pair.payer.ask(purse(0), Request::Release).await;
+        }
+    }
+    let refunded = sat(494);
+    assert_eq!(home, Some(Outcome::Released { refunded }));
+    assert_eq!(pair.payer.spendable().await, 1_994);
+}
+
+#[tokio::test]
+async fn nack_by_one_who_keeps_the_preimage_gains_nothing() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    let kept = pair.paid(4, 4).await;
+    let reclaim = Request::Reclaim { seq: Seq(4) };
+    let got = pair.payer.ask(purse(0), reclaim).await;
+    assert_eq!(got, Some(Outcome::Reclaimed));
+    // Not from another purse, while this preimage is out.
+    pair.open(1, 10).await;
+    let elsewhere = pair.pay_request(1, 1);
+    let got = pair.payer.ask(purse(1), elsewhere.clone()).await;
+    let refused = BackendError::Fatal(RefusalCode::OutOfOrder);
+    assert_eq!(got, Some(Outcome::Failed(refused)));
+    // The same step again is the same preimage: nothing more is out.
+    assert_eq!(pair.paid(5, 4).await, kept);
+    let got = pair.payer.ask(purse(1), elsewhere).await;
+    assert!(matches!(got, Some(Outcome::Paid { .. })), "{got:?}");
+}
+
+#[tokio::test]
+async fn refused_tick_near_the_end_counts_as_gone() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.tick(1).await;
+    pair.paid(2, 2).await;
+    pair.payer.after_s(4 * 3_600 - 1_800 - 30);
+    let got = pair
+        .payer
+        .ask(purse(0), Request::Reclaim { seq: Seq(2) })
+        .await;
+    assert_eq!(got, Some(Outcome::Spent));
+}
+
+#[tokio::test]
+async fn forged_release_is_ignored() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    pair.settle().await;
+    let good = pair.payee.notes.get(&purse(0)).cloned().unwrap();
+    let mut forged = good.to_vec();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    for bytes in [forged, vec![], vec![0; 5_000]] {
+        let bytes = bytes.into();
+        assert_eq!(
+            pair.payer.ask(purse(0), Request::Note { bytes }).await,
+            None
+        );
+        assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+    }
+    let home = pair
+        .payer
+        .ask(purse(0), Request::Note { bytes: good })
+        .await;
+    let refunded = sat(35);
+    assert_eq!(home, Some(Outcome::Released { refunded }));
+}
+
+#[tokio::test]
+async fn release_is_shown_again_after_a_restart() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    pair.settle().await;
+    let good = pair.payee.notes.remove(&purse(0)).unwrap();
+    pair.payee.restart(&[purse(0)]).await;
+    assert_eq!(pair.payee.notes.get(&purse(0)), Some(&good));
+    assert_eq!(pair.settle().await, 15);
+}
+
+#[tokio::test]
+async fn mint_that_is_away_or_busy_loses_nothing() {
+    for kind in ["info", "swap", "state", "keys", "keysets", "restore"] {
+        for fault in [Fault::Away, Fault::LoseAnswer, Fault::TooMany] {
+            let mut pair = Pair::new(true, 0, 500, 5).await;
+            pair.mint.fail(kind, fault);
+            let request = pair.open_request(10);
+            let opening = again(&mut pair.payer, request).await;
+            let Outcome::Opened(opened) = opening else {
+                panic!("{kind} {fault:?}: {opening:?}");
+            };
+            pair.mint.fail(kind, fault);
+            let request = pair.accept_request(opened.opening);
+            let accepted = again(&mut pair.payee, request).await;
+            assert!(
+                matches!(accepted, Outcome::Accepted { .. }),
+                "{kind} {fault:?}"
+            );
+            pair.ticks(1..=4).await;
+            pair.mint.fail(kind, fault);
+            let settled = again(&mut pair.payee, Request::Settle).await;
+            assert_eq!(
+                settled,
+                Outcome::Settled { settled: sat(20) },
+                "{kind} {fault:?}"
+            );
+            pair.show_note().await;
+            pair.mint.fail(kind, fault);
+            let home = again(&mut pair.payer, Request::Release).await;
+            assert_eq!(
+                home,
+                Outcome::Released { refunded: sat(30) },
+                "{kind} {fault:?}"
+            );
+            assert_eq!(pair.payer.spendable().await, 480, "{kind} {fault:?}");
+            assert_eq!(pair.payee.spendable().await, 20, "{kind} {fault:?}");
+        }
+    }
+}
+
+/// The same request until it is answered for good.
+async fn again(node: &mut crate::node::Node, request: Request) -> Outcome {
+    for _ in 0..6 {
+        match node.ask(purse(0), request.clone()).await {
+            Some(Outcome::Failed(BackendError::Transient | BackendError::Unknown)) | None => {}
+            Some(outcome) => return outcome,
+        }
+    }
+    panic!("never answered: {request:?}");
+}
+
+#[tokio::test]
+async fn restarted_payee_asks_the_mint_when_to_redeem() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    pair.payee.restart(&[purse(0)]).await;
+    // Its own clock is hours behind; the margin is near by the mint's.
+    pair.payee.now.unix.0 -= 7_200;
+    pair.mint.set_skew(4 * 3_600 - 1_800);
+    assert_eq!(pair.payee.wake(purse(0)).await, None);
+    assert_eq!(pair.payee.spendable().await, 15);
+}
