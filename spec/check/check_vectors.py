@@ -12,6 +12,7 @@ import pathlib
 import sys
 
 import bip340
+import cashu
 import cbor
 import computed
 import messages
@@ -219,6 +220,7 @@ def main():
             checks[name](report, file)
         else:
             check_messages(report, name, file)
+    cashu.check(report)
     for name, file in files("transcripts"):
         check_transcript(report, name, file)
     print(f"{report.passed} passed, {report.failed} failed")
