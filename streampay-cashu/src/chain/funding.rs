@@ -138,6 +138,24 @@ impl Funding {
         }
     }
 
+    /// Without the proofs' own bytes: what secrets are written from.
+    pub(crate) fn without_pieces(&self) -> Self {
+        Self {
+            session: self.session,
+            purse: self.purse,
+            mint: self.mint.clone(),
+            unit: self.unit.clone(),
+            keyset: self.keyset.clone(),
+            steps: self.steps,
+            amounts: self.amounts.clone(),
+            locktime: self.locktime,
+            refund: self.refund,
+            salt: self.salt,
+            locks: self.locks.clone(),
+            pieces: Vec::new().into(),
+        }
+    }
+
     fn per_step(&self) -> u64 {
         u64::try_from(self.amounts.len()).unwrap_or(u64::MAX)
     }

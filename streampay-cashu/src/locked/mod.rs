@@ -75,6 +75,9 @@ pub struct LockedPolicy {
     /// Payee: the most that may be credited and not redeemed before it redeems, at one mint in one
     /// purse.
     pub exposure: Msat,
+    /// Both: the most that redeeming may cost of what is redeemed, in thousandths. A purse of which
+    /// more would go to the mint is not opened.
+    pub max_fee_permille: u64,
     /// Payee: openings that are being checked at the same time, over all sessions.
     pub checking_max: usize,
 }
@@ -86,8 +89,19 @@ impl Default for LockedPolicy {
             lock_s_max: 24 * 3600,
             redeem_ticks: 64,
             exposure: Msat::MAX,
+            max_fee_permille: 250,
             checking_max: 16,
         }
+    }
+}
+
+impl LockedPolicy {
+    /// True where redeeming a step of `step` in `proofs` at `ppk` each, in full batches, costs no
+    /// more than its share.
+    fn allows_fee(&self, ppk: u64, proofs: usize, step: u64) -> bool {
+        let proofs = u64::try_from(proofs).unwrap_or(u64::MAX);
+        let share = step.saturating_mul(self.max_fee_permille);
+        ppk.saturating_mul(proofs) <= share
     }
 }
 
@@ -147,7 +161,7 @@ impl LockedMachine {
                     capacity: capacity.min(budget),
                     budget,
                     steps_max,
-                    lock_s_max: self.policy.lock_s_max,
+                    policy: self.policy,
                 };
                 match PayerPurse::open(key, self.chain, &offer, limits) {
                     Ok((purse, answer)) => {
@@ -261,7 +275,7 @@ impl BackendMachine for LockedMachine {
         };
         let (restored, answer) = match records.meta.take() {
             Some(Meta::Payer(meta)) => {
-                let (payer, answer) = PayerPurse::restore(purse, meta, records);
+                let (payer, answer) = PayerPurse::restore(purse, self.policy, meta, records);
                 (Purse::Payer(Box::new(payer)), answer)
             }
             Some(Meta::Payee(meta)) => {

@@ -34,7 +34,6 @@ pub(super) struct PayeePurse {
     key: PurseKey,
     policy: LockedPolicy,
     meta: PayeeMeta,
-    locked: Locked,
     funded: Funded,
     /// SHA-256 of the opening; none after a restart.
     opening: [u8; 32],
@@ -121,7 +120,6 @@ impl PayeePurse {
         }
         let place = Place::new(key, &funding.mint, &funding.unit);
         let receiver = secret.public_key();
-        let locked = Locked::new(funding.clone(), receiver);
         let funded = funding.with_receiver(receiver);
         let funded = funded.ok_or_else(|| refused(RefusalCode::Malformed))?;
         let meta = PayeeMeta {
@@ -141,7 +139,7 @@ impl PayeePurse {
             settled: None,
         };
         let digest = digest(opening);
-        let mut purse = Self::new(key, policy, meta, (locked, funded), digest, Stage::Checking);
+        let mut purse = Self::new(key, policy, meta, funded, digest, Stage::Checking);
         let answer = Answer {
             effects: purse.verify(),
             ..Answer::default()
@@ -153,7 +151,7 @@ impl PayeePurse {
         key: PurseKey,
         policy: LockedPolicy,
         meta: PayeeMeta,
-        (locked, funded): (Locked, Funded),
+        funded: Funded,
         opening: [u8; 32],
         stage: Stage,
     ) -> Self {
@@ -161,7 +159,6 @@ impl PayeePurse {
             key,
             policy,
             meta,
-            locked,
             funded,
             opening,
             stage,
@@ -186,8 +183,8 @@ impl PayeePurse {
     ) -> Option<(Self, Answer)> {
         let locked = records.locked?;
         let funded = locked.funded().ok()?;
-        let opening = digest(&locked.funding.encode());
-        let mut purse = Self::new(key, policy, meta, (locked, funded), opening, Stage::Open);
+        let opening = digest(&funded.funding.encode());
+        let mut purse = Self::new(key, policy, meta, funded, opening, Stage::Open);
         purse.pieces = records.pieces;
         purse.credited = records.credited;
         purse.drain = records.drain;
@@ -240,16 +237,25 @@ impl PayeePurse {
     fn verify(&mut self) -> Vec<Effect> {
         let verify = LockedJob::Verify {
             place: self.meta.place.clone(),
-            locked: self.locked.clone(),
+            locked: self.locked(),
             agreed: self.meta.agreed,
         };
         self.running.start(self.key, VERIFY, || job(verify))
     }
 
+    /// Takes nothing from it, and gives it back.
+    fn refuse(&mut self, error: BackendError) -> Answer {
+        self.stage = Stage::Refused;
+        Answer {
+            effects: self.sign(1),
+            ..Answer::failed(error)
+        }
+    }
+
     /// Signs over to the payer what is not paid for.
     fn sign(&mut self, from: u64) -> Vec<Effect> {
         let sign = LockedJob::Sign {
-            locked: self.locked.clone(),
+            locked: self.bare(),
             from,
             key: self.meta.key.clone(),
         };
@@ -257,7 +263,7 @@ impl PayeePurse {
     }
 
     fn accepted(&self) -> Answer {
-        let capacity = self.meta.step.saturating_mul(self.locked.funding.steps);
+        let capacity = self.meta.step.saturating_mul(self.funded.funding.steps);
         Answer::outcome(Outcome::Accepted {
             capacity: msat(capacity),
             quantum: LockedMachine::QUANTUM,
@@ -296,28 +302,41 @@ impl PayeePurse {
                 keysets,
                 seed,
             }) => {
+                if !self
+                    .policy
+                    .allows_fee(ppk, self.funded.per_step(), self.meta.step)
+                {
+                    return self.refuse(refused(RefusalCode::FeeTooHigh));
+                }
                 self.clock = Some(MintClock::new(time_s, now));
                 self.checked = true;
                 self.stage = Stage::Open;
                 (self.meta.ppk, self.meta.keysets, self.meta.seed) = (ppk, keysets, seed);
                 let mut answer = self.accepted();
                 self.put_meta(&mut answer.delta);
-                record::put_locked(&mut answer.delta, &self.locked);
+                record::put_locked(&mut answer.delta, &self.locked());
                 answer
             }
             Ok(_) => Answer::failed(BackendError::Unknown),
-            Err(error @ BackendError::Rejected(..)) => {
-                self.stage = Stage::Refused;
-                let mut answer = Answer::failed(error);
-                answer.effects = self.sign(1);
-                answer
-            }
+            Err(error @ BackendError::Rejected(..)) => self.refuse(error),
             Err(error) => {
                 // Nothing of it is kept: shown again, it is checked again.
                 self.stage = Stage::Gone;
                 Answer::failed(error)
             }
         }
+    }
+
+    fn locked(&self) -> Locked {
+        Locked::new(self.funded.funding.clone(), self.funded.terms.receiver)
+    }
+
+    /// The same without the proofs' own bytes, which most effects need not carry.
+    fn bare(&self) -> Locked {
+        Locked::new(
+            self.funded.funding.without_pieces(),
+            self.funded.terms.receiver,
+        )
     }
 
     fn put_meta(&self, delta: &mut ChangeSet) {

@@ -17,7 +17,7 @@ use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob};
 use super::record::{self, Meta, Paid, PayerMeta, Planned, Records, Stage};
-use super::{LockedMachine, job, merge};
+use super::{LockedMachine, LockedPolicy, job, merge};
 use crate::chain::{Chain, Funding, PurseKeys};
 use crate::job::{Done, Job, Place};
 use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
@@ -38,11 +38,12 @@ pub(super) struct Limits {
     pub(super) capacity: Msat,
     pub(super) budget: Msat,
     pub(super) steps_max: u64,
-    pub(super) lock_s_max: u64,
+    pub(super) policy: LockedPolicy,
 }
 
 pub(super) struct PayerPurse {
     key: PurseKey,
+    policy: LockedPolicy,
     meta: PayerMeta,
     /// The funding without its pieces, once it is planned.
     locked: Option<Locked>,
@@ -69,7 +70,7 @@ impl PayerPurse {
         limits: Limits,
     ) -> Result<(Self, Answer), RefusalCode> {
         let params = LockedParams::decode(&offer.params).map_err(|_| RefusalCode::Malformed)?;
-        if params.lock_s() > limits.lock_s_max {
+        if params.lock_s() > limits.policy.lock_s_max {
             return Err(RefusalCode::WrongLock);
         }
         let step = whole_sat(offer.tick).ok_or(RefusalCode::WrongAmount)?;
@@ -103,16 +104,17 @@ impl PayerPurse {
             closing: false,
             failed: None,
         };
-        let mut purse = Self::new(key, meta, Records::default());
+        let mut purse = Self::new(key, limits.policy, meta, Records::default());
         let mut answer = Answer::default();
         purse.put_meta(&mut answer.delta);
         answer.effects = purse.next_effect(false);
         Ok((purse, answer))
     }
 
-    fn new(key: PurseKey, meta: PayerMeta, records: Records) -> Self {
+    fn new(key: PurseKey, policy: LockedPolicy, meta: PayerMeta, records: Records) -> Self {
         Self {
             key,
+            policy,
             meta,
             locked: None,
             pieces: records.pieces,
@@ -129,8 +131,13 @@ impl PayerPurse {
         }
     }
 
-    pub(super) fn restore(key: PurseKey, meta: PayerMeta, records: Records) -> (Self, Answer) {
-        let mut purse = Self::new(key, meta, records);
+    pub(super) fn restore(
+        key: PurseKey,
+        policy: LockedPolicy,
+        meta: PayerMeta,
+        records: Records,
+    ) -> (Self, Answer) {
+        let mut purse = Self::new(key, policy, meta, records);
         purse.derive();
         let effects = purse.next_effect(true);
         let answer = Answer {
@@ -188,6 +195,12 @@ impl PayerPurse {
                 self.clock = Some(MintClock::new(time_s, now));
                 if !matches!(self.meta.stage, Stage::Planning) {
                     return self.settled_answer(now);
+                }
+                if !self
+                    .policy
+                    .allows_fee(ppk, plan.token.len(), self.meta.step)
+                {
+                    return self.not_opened(BackendError::Fatal(RefusalCode::FeeTooHigh));
                 }
                 if !self.meta.closing {
                     let locktime = time_s.saturating_add(self.meta.agreed.lock_s);

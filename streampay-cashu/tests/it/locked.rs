@@ -205,3 +205,42 @@ async fn any_tick_is_made_of_the_mints_denominations() {
         assert_eq!(pair.release().await, tick, "{tick}");
     }
 }
+
+#[tokio::test]
+async fn p2pk_proofs_are_checked_and_taken_once_and_in_turn() {
+    let mut pair = Pair::opened(false, 0, 500, 10, 5).await;
+    let first = pair.paid(1, 1).await;
+    let second = pair.paid(2, 2).await;
+    let mut forged = first.to_vec();
+    // The mint's proof of its signature.
+    forged[40] ^= 1;
+    let cases = [
+        (second.clone(), RefusalCode::BadProof),
+        (forged.into(), RefusalCode::BadProof),
+        (first.slice(1..), RefusalCode::Malformed),
+        (bytes::Bytes::new(), RefusalCode::Malformed),
+    ];
+    for (payload, code) in cases {
+        let request = pair.receive_request(1, 1, payload);
+        assert_eq!(pair.payee.ask(purse(0), request).await, refused(code));
+    }
+    let request = pair.receive_request(1, 1, first.clone());
+    for _ in 0..2 {
+        let got = pair.payee.ask(purse(0), request.clone()).await;
+        assert_eq!(got, Some(Outcome::Credited));
+    }
+    let again = pair.receive_request(2, 2, first);
+    let got = pair.payee.ask(purse(0), again).await;
+    assert_eq!(got, refused(RefusalCode::BadProof));
+    let backup = pair.payee.records(purse(0));
+    let request = pair.receive_request(2, 2, second);
+    let got = pair.payee.ask(purse(0), request.clone()).await;
+    assert_eq!(got, Some(Outcome::Credited));
+    assert_eq!(pair.settle().await, 20);
+    // Restored from a backup it does not take the same money twice.
+    pair.payee.put_back(purse(0), &backup);
+    pair.payee.restart(&[purse(0)]).await;
+    let got = pair.payee.ask(purse(0), request).await;
+    let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+    assert_eq!(got, Some(Outcome::Failed(spent)));
+}

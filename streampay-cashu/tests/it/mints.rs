@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use streampay_cashu::{MintFault, MintPolicy, canary, check_mint, locked_quote};
-use streampay_core::backend::{BackendError, RefusalCode};
+use streampay_core::backend::{
+    BackendError, BackendMachine, Consumed, Outcome, RefusalCode, Request,
+};
+use streampay_core::driver::EffectRunner;
+use streampay_core::units::RequestId;
 
 use crate::mint::{Fault, Purseless, TestMint};
-use crate::node::{Pair, sat};
+use crate::node::{Pair, purse, sat};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -70,6 +74,7 @@ async fn canary_needs_money() {
 #[tokio::test]
 async fn fees_are_as_quoted() {
     for ppk in [0, 100, 1_000] {
+        // Two proofs of ten: at 1 000 ppk a fifth of it.
         let mut pair = Pair::opened(true, ppk, 5_000, 10, 100).await;
         let wallet = pair.payer.purses.wallet.clone();
         let quote = locked_quote(&wallet, sat(10), 100).await.unwrap();
@@ -79,4 +84,49 @@ async fn fees_are_as_quoted() {
         let refunded = pair.release().await;
         assert_eq!(1_000 - refunded, quote.refund.sat_floor(), "{ppk}");
     }
+}
+
+#[tokio::test]
+async fn purse_of_which_the_mint_would_eat_too_much_is_not_opened() {
+    // One satoshi at 1 000 ppk is nothing once it is redeemed.
+    let mut pair = Pair::new(true, 1_000, 500, 1).await;
+    let request = pair.open_request(10);
+    let got = pair.payer.ask(purse(0), request.clone()).await;
+    let dear = Some(Outcome::Failed(BackendError::Fatal(
+        RefusalCode::FeeTooHigh,
+    )));
+    assert_eq!(got, dear);
+    assert_eq!(pair.payer.spendable().await, 500);
+    // Nor does a payee take it from a payer who does not mind.
+    let mut careless = pair.payer.policy;
+    careless.max_fee_permille = 1_000;
+    pair.payer.set_policy(careless);
+    let opening = pair.offered(0, 10).await;
+    let request = pair.accept_request(opening);
+    let got = pair.payee.ask(purse(0), request).await;
+    let refused = BackendError::Rejected(RefusalCode::FeeTooHigh, Consumed::No);
+    assert_eq!(got, Some(Outcome::Failed(refused)));
+    assert!(pair.payee.notes.contains_key(&purse(0)), "it is given back");
+}
+
+#[tokio::test]
+async fn mint_that_says_too_many_is_left_alone() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    let runner = pair.payee.runner();
+    pair.mint.fail("swap", Fault::TooMany);
+    let settle = |pair: &mut Pair| {
+        let now = pair.payee.now;
+        pair.payee
+            .machine
+            .request(now, purse(0), RequestId(1), Request::Settle)
+    };
+    let answer = settle(&mut pair);
+    let redeem = answer.effects.last().cloned().unwrap();
+    let first = runner.run(redeem.clone()).await;
+    assert_eq!(first.result, Err(BackendError::Transient));
+    let calls = pair.mint.calls();
+    let second = runner.run(redeem).await;
+    assert_eq!(second.result, Err(BackendError::Transient));
+    assert_eq!(pair.mint.calls(), calls, "not even asked");
 }

@@ -124,7 +124,7 @@ impl Node {
         self.now.unix.0 += seconds;
     }
 
-    fn runner(&self) -> Runner {
+    pub(crate) fn runner(&self) -> Runner {
         let wallets = Arc::new(OneWallet(self.purses.wallet.clone()));
         Runner::new(wallets).with_limit(Duration::from_secs(20))
     }

@@ -52,7 +52,7 @@ impl PayeePurse {
             return Vec::new();
         };
         let from = if self.meta.agreed.chain {
-            &self.locked.funding.pieces[..]
+            &self.funded.funding.pieces[..]
         } else {
             &self.pieces
         };
@@ -62,7 +62,7 @@ impl PayeePurse {
         let id = DRAIN.saturating_add(batch.no);
         let redeem = LockedJob::Redeem {
             place: self.meta.place.clone(),
-            locked: self.locked.clone(),
+            locked: self.bare(),
             batch,
             pieces: pieces.into(),
             right: Right::Receive {
@@ -147,7 +147,7 @@ impl PayeePurse {
         let first = self.credited.step.saturating_add(1);
         if let Some(release) = &self.release {
             answer.note = Some(release.clone().into());
-        } else if first <= self.locked.funding.steps {
+        } else if first <= self.funded.funding.steps {
             answer.effects = self.sign(first);
         }
         let signing = self.running.has(SIGN);

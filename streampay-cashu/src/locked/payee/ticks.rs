@@ -32,7 +32,7 @@ impl PayeePurse {
         if self.meta.closed || seq.0 <= self.credited.seq {
             return Answer::failed(refused(RefusalCode::OutOfOrder));
         }
-        let steps = self.locked.funding.steps;
+        let steps = self.funded.funding.steps;
         let before = self.meta.step.saturating_mul(self.credited.step);
         let before = Msat::from_sat(before).unwrap_or(Msat::MAX);
         let step = whole_steps(cumulative, self.meta.step);
@@ -85,7 +85,7 @@ impl PayeePurse {
         }
         let verify = LockedJob::VerifyStep {
             place: self.meta.place.clone(),
-            locked: self.locked.clone(),
+            locked: self.bare(),
             step: waiting.step,
             pieces: waiting.payload.into(),
             agreed: self.meta.agreed,
@@ -98,7 +98,7 @@ impl PayeePurse {
 
     /// From then on nothing is credited, by the mint's clock.
     pub(super) fn usable_until(&self) -> u64 {
-        let locktime = self.locked.funding.locktime;
+        let locktime = self.funded.funding.locktime;
         locktime.saturating_sub(self.meta.agreed.margin_s)
     }
 
@@ -166,7 +166,7 @@ impl PayeePurse {
         };
         let check = LockedJob::Check {
             place: self.meta.place.clone(),
-            locked: self.locked.clone(),
+            locked: self.bare(),
             from,
         };
         Answer {
