@@ -22,8 +22,10 @@ pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 
-use cdk::Amount;
-use cdk::nuts::{CurrencyUnit, Id, KeySet, Proof, PublicKey};
+use cdk::nuts::{
+    BlindSignature, BlindSignatureDleq, CurrencyUnit, Id, KeySet, Proof, PublicKey, SecretKey,
+};
+use cdk::{Amount, SECP256K1};
 
 use self::secret::Spending;
 use crate::chain::{LockKind, LockTerms};
@@ -100,11 +102,12 @@ pub enum VerifyError {
 /// Whether the mint signed a proof, without asking it. NUT-12 says how for keysets of today;
 /// keysets to come may prove it otherwise, by another verifier.
 pub trait SignatureVerifier {
-    /// Checks the mint's signature on `proof` under its `key` for the proof's amount.
+    /// Checks the mint's signature on `proof`, whose Y is `y`, under its `key` for the proof's
+    /// amount.
     ///
     /// # Errors
     /// [`VerifyError::NoDleq`] or [`VerifyError::Dleq`].
-    fn verify(&self, proof: &Proof, key: PublicKey) -> Result<(), VerifyError>;
+    fn verify(&self, proof: &Proof, y: PublicKey, key: PublicKey) -> Result<(), VerifyError>;
 }
 
 /// DLEQ proofs. Source: NUT-12.
@@ -112,11 +115,27 @@ pub trait SignatureVerifier {
 pub struct Dleq;
 
 impl SignatureVerifier for Dleq {
-    fn verify(&self, proof: &Proof, key: PublicKey) -> Result<(), VerifyError> {
-        if proof.dleq.is_none() {
-            return Err(VerifyError::NoDleq);
-        }
-        proof.verify_dleq(key).map_err(|_| VerifyError::Dleq)
+    /// As `Proof::verify_dleq`, without hashing the secret to the curve once more.
+    fn verify(&self, proof: &Proof, y: PublicKey, key: PublicKey) -> Result<(), VerifyError> {
+        let dleq = proof.dleq.as_ref().ok_or(VerifyError::NoDleq)?;
+        let blinded = |r: &SecretKey| {
+            let mask = key.mul_tweak(&SECP256K1, &r.as_scalar()).ok()?;
+            let c = proof.c.combine(&mask).ok()?;
+            let message = y.combine(&r.public_key()).ok()?;
+            Some((PublicKey::from(c), PublicKey::from(message)))
+        };
+        let (c, message) = blinded(&dleq.r).ok_or(VerifyError::Dleq)?;
+        let signature = BlindSignature {
+            amount: proof.amount,
+            keyset_id: proof.keyset_id,
+            c,
+            dleq: Some(BlindSignatureDleq {
+                e: dleq.e.clone(),
+                s: dleq.s.clone(),
+            }),
+        };
+        let verified = signature.verify_dleq(key, message);
+        verified.map_err(|_| VerifyError::Dleq)
     }
 }
 
@@ -231,7 +250,7 @@ pub fn verify_proof(
     if seen.contains(&y.to_bytes()) {
         return Err(VerifyError::Seen);
     }
-    signatures.verify(proof, key)?;
+    signatures.verify(proof, y, key)?;
     Ok(y)
 }
 

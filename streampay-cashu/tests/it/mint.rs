@@ -113,6 +113,11 @@ impl TestMint {
         self.faults.lock().unwrap().push((kind, fault));
     }
 
+    /// Nothing goes wrong any more.
+    pub(crate) fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
     /// Lets the mint say another time.
     pub(crate) fn set_skew(&self, seconds: i64) {
         self.skew_s.store(seconds, Ordering::SeqCst);

@@ -18,7 +18,7 @@ use streampay_core::store::{MemoryStore, Store, purse_prefix, session_prefix};
 use streampay_core::units::{Mono, Msat, Now, PurseKey, SessionId, Unix};
 use streampay_core::wire::{Message, Method, Terms, decode};
 
-use crate::mint::{Purseless, TestMint};
+use crate::mint::{Fault, Purseless, TestMint};
 use crate::node::{OneWallet, params, receiver, sat};
 
 const STEP_MS: u64 = 100;
@@ -473,4 +473,52 @@ async fn mint_without_htlcs_is_paid_by_another_method() {
         assert_eq!(payer + payee, 500, "{first}");
         assert!((10..=12).contains(&payee), "{payee}");
     }
+}
+
+#[tokio::test]
+async fn close_while_the_mint_is_away_gives_the_rest_back_and_redeems_later() {
+    let policy = LockedPolicy::default();
+    let mut world = World::new(0, 500, sat(2), sat(100), policy).await;
+    world.until("ticks", |world| world.payer.ticks >= 5).await;
+    let before = world.mint.calls();
+    // The payee's redemption and the payer's coming home fail at first.
+    for _ in 0..4 {
+        world.mint.fail("swap", Fault::Away);
+        world.mint.fail("restore", Fault::Away);
+    }
+    world.close().await;
+    assert!(world.mint.calls() >= before + 6);
+    let (payer, payee) = (
+        world.payer_purses.spendable().await,
+        world.payee_purses.spendable().await,
+    );
+    assert_eq!(payer + payee, 500);
+    assert!((10..=12).contains(&payee), "{payee}");
+}
+
+#[tokio::test]
+async fn mint_that_is_away_during_the_stream_stops_nothing() {
+    let policy = LockedPolicy::default();
+    let mut world = World::new(0, 500, sat(2), sat(400), policy).await;
+    world.until("ticks", |world| world.payer.ticks >= 5).await;
+    for kind in ["swap", "restore", "info", "state", "keys", "keysets"] {
+        for _ in 0..50 {
+            world.mint.fail(kind, Fault::Away);
+        }
+    }
+    let start = world.now.mono.0;
+    // Past the redemption of the first 64 ticks, which fails.
+    world
+        .until("more ticks", |world| world.payer.ticks >= 100)
+        .await;
+    let seconds = (world.now.mono.0 - start) / 1_000;
+    assert!((94..=98).contains(&seconds), "no pause: {seconds}");
+    world.mint.heal();
+    world.close().await;
+    let (payer, payee) = (
+        world.payer_purses.spendable().await,
+        world.payee_purses.spendable().await,
+    );
+    assert_eq!(payer + payee, 500);
+    assert!((200..=202).contains(&payee), "{payee}");
 }
