@@ -26,6 +26,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod drain;
+mod exposure;
 pub(crate) mod job;
 mod payee;
 mod payer;
@@ -41,6 +42,7 @@ use streampay_core::backend::{
 };
 use streampay_core::units::{Msat, Now, PurseKey, RequestId, Unix};
 
+use self::exposure::Exposure;
 use self::job::{LockedDone, LockedJob};
 use self::payee::PayeePurse;
 use self::payer::PayerPurse;
@@ -72,8 +74,8 @@ pub struct LockedPolicy {
     pub lock_s_max: u64,
     /// Payee: how many credited ticks make it redeem.
     pub redeem_ticks: u64,
-    /// Payee: the most that may be credited and not redeemed before it redeems, at one mint in one
-    /// purse.
+    /// Payee: the most that may be credited and not redeemed at one mint, over all purses. A purse
+    /// that is credited above it redeems at once.
     pub exposure: Msat,
     /// Both: the most that redeeming may cost of what is redeemed, in thousandths. A purse of which
     /// more would go to the mint is not opened.
@@ -112,6 +114,7 @@ pub struct LockedMachine {
     policy: LockedPolicy,
     receiver: Option<ReceiverKey>,
     purses: BTreeMap<PurseKey, Purse>,
+    exposed: Exposure,
 }
 
 enum Purse {
@@ -135,6 +138,7 @@ impl LockedMachine {
             policy,
             receiver,
             purses: BTreeMap::new(),
+            exposed: Exposure::new(),
         }
     }
 
@@ -146,6 +150,7 @@ impl LockedMachine {
             policy,
             receiver,
             purses: BTreeMap::new(),
+            exposed: Exposure::new(),
         }
     }
 
@@ -246,7 +251,9 @@ impl BackendMachine for LockedMachine {
         }
         let answer = match self.purses.get_mut(&purse) {
             Some(Purse::Payer(payer)) => payer.request(now, request),
-            Some(Purse::Payee(payee)) => payee.request(now, request),
+            Some(Purse::Payee(payee)) => self
+                .exposed
+                .watch(payee, |payee| payee.request(now, request)),
             None => self.open(now, purse, request),
         };
         self.tidy(purse);
@@ -260,7 +267,9 @@ impl BackendMachine for LockedMachine {
         let id = result.id.0;
         let answer = match self.purses.get_mut(&result.purse) {
             Some(Purse::Payer(payer)) => payer.effect_done(now, id, done),
-            Some(Purse::Payee(payee)) => payee.effect_done(now, id, locked(done)),
+            Some(Purse::Payee(payee)) => self
+                .exposed
+                .watch(payee, |payee| payee.effect_done(now, id, locked(done))),
             None => return Answer::default(),
         };
         self.tidy(result.purse);
@@ -270,6 +279,8 @@ impl BackendMachine for LockedMachine {
     fn restore_node(&mut self, _: RestoredPurse) {}
 
     fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
+        // Restored again within one process, it counts once.
+        self.forget(purse);
         let Ok(mut records) = Records::read(&records) else {
             return Answer::failed(BackendError::Fatal(RefusalCode::Malformed));
         };
@@ -280,7 +291,10 @@ impl BackendMachine for LockedMachine {
             }
             Some(Meta::Payee(meta)) => {
                 match PayeePurse::restore(purse, self.policy, meta, records) {
-                    Some((payee, answer)) => (Purse::Payee(Box::new(payee)), answer),
+                    Some((payee, answer)) => {
+                        self.exposed.add(&payee);
+                        (Purse::Payee(Box::new(payee)), answer)
+                    }
                     None => return Answer::failed(BackendError::Fatal(RefusalCode::Malformed)),
                 }
             }
@@ -300,13 +314,15 @@ impl BackendMachine for LockedMachine {
     fn wake(&mut self, now: Now, purse: PurseKey) -> Answer {
         match self.purses.get_mut(&purse) {
             Some(Purse::Payer(payer)) => payer.wake(now),
-            Some(Purse::Payee(payee)) => payee.wake(now),
+            Some(Purse::Payee(payee)) => self.exposed.watch(payee, |payee| payee.wake(now)),
             None => Answer::default(),
         }
     }
 
     fn forget(&mut self, purse: PurseKey) {
-        self.purses.remove(&purse);
+        if let Some(Purse::Payee(payee)) = self.purses.remove(&purse) {
+            self.exposed.remove(&payee);
+        }
     }
 }
 

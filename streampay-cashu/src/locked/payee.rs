@@ -8,7 +8,7 @@ use streampay_core::backend::{
     Answer, BackendError, Consumed, Effect, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, Now, PurseKey, Unix};
+use streampay_core::units::{Now, PurseKey, Unix};
 
 use super::clock::MintClock;
 use super::drain::Drain;
@@ -51,6 +51,8 @@ pub(super) struct PayeePurse {
     waiting: Option<Waiting>,
     /// Everything credited is to be redeemed, whatever it wastes.
     redeem_all: bool,
+    /// What all other purses have open at this mint, in the unit.
+    others: u64,
     retry_at: Option<Unix>,
 }
 
@@ -171,6 +173,7 @@ impl PayeePurse {
             checked: false,
             waiting: None,
             redeem_all: false,
+            others: 0,
             retry_at: None,
         }
     }
@@ -347,9 +350,20 @@ impl PayeePurse {
         first_proof(step.saturating_add(1), self.funded.per_step())
     }
 
-    fn sum_of(&self, from: u64, until: u64) -> Msat {
-        let amounts = (from..until).filter_map(|number| self.funded.amount(number));
-        msat(amounts.fold(0, u64::saturating_add))
+    pub(super) fn mint(&self) -> &str {
+        &self.meta.place.mint
+    }
+
+    /// What is credited and not redeemed, in the unit: whole steps.
+    pub(super) fn open(&self) -> u64 {
+        let per_step = u64::try_from(self.funded.per_step()).unwrap_or(u64::MAX);
+        let home = self.drain.next.checked_div(per_step).unwrap_or_default();
+        let open = self.credited.step.saturating_sub(home);
+        open.saturating_mul(self.meta.step)
+    }
+
+    pub(super) const fn set_others(&mut self, others: u64) {
+        self.others = others;
     }
 }
 

@@ -43,7 +43,8 @@ impl Runner {
             } => {
                 let wallet = self.wallet(&plan.place).await?;
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
-                fund::fund(&wallet, &plan, &funded, (again, latest), self.limit).await
+                self.fund_locked(&wallet, &plan, &funded, (again, latest))
+                    .await
             }
             LockedJob::Verify {
                 place,
@@ -52,7 +53,7 @@ impl Runner {
             } => {
                 let wallet = self.wallet(&place).await?;
                 let funded = locked.funded().map_err(|_| MALFORMED)?;
-                verify::opening(&wallet, funded, agreed).await
+                self.verify_opening(&wallet, funded, agreed).await
             }
             LockedJob::VerifyStep {
                 place,
@@ -73,7 +74,7 @@ impl Runner {
                 let wallet = self.wallet(&place).await?;
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
                 let spent = spent_from(&wallet, &funded, from).await?;
-                let time_s = mint_time(&wallet).await?;
+                let time_s = self.time_at(&wallet).await?;
                 Ok(LockedDone::Checked { time_s, spent })
             }
             LockedJob::Redeem {
@@ -96,7 +97,7 @@ impl Runner {
                     seed,
                     again,
                 };
-                redeem::redeem(&wallet, redeem, self.limit).await
+                redeem::redeem(&wallet, redeem, self.limit.saturating_mul(super::MANY)).await
             }
             LockedJob::Sign { locked, from, key } => {
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
@@ -131,6 +132,28 @@ impl Runner {
     }
 }
 
+impl Runner {
+    /// The mint's time in seconds since 1970. Source: NUT-06.
+    pub(super) async fn time_at(&self, wallet: &Wallet) -> Result<u64, BackendError> {
+        let info = mint_info(wallet).await?;
+        self.time_of(wallet, &info).await
+    }
+
+    pub(super) async fn time_of(
+        &self,
+        wallet: &Wallet,
+        info: &MintInfo,
+    ) -> Result<u64, BackendError> {
+        match info.time {
+            Some(time) => Ok(time),
+            None => {
+                let time = self.wallets.mint_time(&wallet.mint_url).await;
+                time.ok_or(BackendError::Transient)
+            }
+        }
+    }
+}
+
 /// Arithmetic on many points, off the loop.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -144,15 +167,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) async fn mint_info(wallet: &Wallet) -> Result<MintInfo, BackendError> {
     let info = wallet.mint_connector().get_mint_info().await;
     info.map_err(fault::of_reading)
-}
-
-/// The mint's time in seconds since 1970. Source: NUT-06.
-pub(super) async fn mint_time(wallet: &Wallet) -> Result<u64, BackendError> {
-    time_of(&mint_info(wallet).await?)
-}
-
-pub(super) fn time_of(info: &MintInfo) -> Result<u64, BackendError> {
-    info.time.ok_or(BackendError::Transient)
 }
 
 /// Whether the mint says that it enforces the locks and answers what we must ask.

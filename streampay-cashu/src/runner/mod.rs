@@ -43,6 +43,13 @@ pub trait Wallets: Send + Sync + 'static {
     /// The wallet for `unit` at `mint`; none where the user has nothing to do with that mint. It
     /// must be the same wallet every time, with its store on disk.
     async fn wallet(&self, mint: &MintUrl, unit: &CurrencyUnit) -> Option<Arc<Wallet>>;
+
+    /// The time at `mint`, in seconds since 1970, as the `Date` of an HTTP answer says it: asked for
+    /// where the mint's info does not tell it (NUT-06). Without either no locks are taken there.
+    async fn mint_time(&self, mint: &MintUrl) -> Option<u64> {
+        let _ = mint;
+        None
+    }
 }
 
 /// Makes the calls of a [`SwapMachine`](crate::SwapMachine) and of a
@@ -82,6 +89,14 @@ impl Runner {
     pub const fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Hundreds of proofs in one request take some mints long.
+    const fn limit_of(&self, job: &Job) -> Duration {
+        match job {
+            Job::Locked(_) => self.limit.saturating_mul(MANY),
+            _ => self.limit,
+        }
     }
 
     async fn run_job(&self, job: Job) -> Result<Done, BackendError> {
@@ -149,14 +164,14 @@ impl EffectRunner for Runner {
             Ok(job) => {
                 let late = late(&job);
                 let mint = job.mint().map(str::to_owned);
-                let half = self.limit / 2;
+                let (limit, half) = (self.limit_of(&job), self.limit / 2);
                 let run = async {
                     match mint {
                         Some(mint) => self.pacer.pace(&mint, half, self.run_job(job)).await,
                         None => self.run_job(job).await,
                     }
                 };
-                let ended = tokio::time::timeout(self.limit, run).await;
+                let ended = tokio::time::timeout(limit, run).await;
                 ended.unwrap_or(Err(late))
             }
             Err(_) => Err(BackendError::Fatal(RefusalCode::Malformed)),
@@ -180,6 +195,8 @@ impl core::fmt::Debug for Runner {
     }
 }
 
+/// How much longer an effect on a whole purse may take.
+const MANY: u32 = 3;
 const NO_MINT: BackendError = BackendError::Fatal(RefusalCode::NoCommonMethod);
 /// Our own store failed: nothing is lost, and the same again may work.
 const OWN_STORE: BackendError = BackendError::Unknown;

@@ -244,3 +244,34 @@ async fn p2pk_proofs_are_checked_and_taken_once_and_in_turn() {
     let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     assert_eq!(got, Some(Outcome::Failed(spent)));
 }
+
+#[tokio::test]
+async fn limit_of_what_may_be_open_is_over_all_purses_at_a_mint() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let mut policy = pair.payee.policy;
+    policy.exposure = sat(25);
+    pair.payee.set_policy(policy);
+    pair.open(0, 10).await;
+    pair.open(1, 10).await;
+    for (of, step) in [(1, 1), (1, 2), (0, 1), (0, 2)] {
+        let request = pair.pay_request(step, step);
+        let Some(Outcome::Paid { payload }) = pair.payer.ask(purse(of), request).await else {
+            panic!("not paid");
+        };
+        let request = pair.receive_request(step, step, payload);
+        let got = pair.payee.ask(purse(of), request).await;
+        assert_eq!(got, Some(Outcome::Credited));
+    }
+    assert_eq!(pair.payee.spendable().await, 0, "20 are open");
+    pair.tick(3).await;
+    assert_eq!(
+        pair.payee.spendable().await,
+        15,
+        "25 were: this purse redeems"
+    );
+    pair.payee.restart(&[purse(0), purse(1)]).await;
+    pair.ticks(4..=5).await;
+    assert_eq!(pair.payee.spendable().await, 15, "20 are open");
+    pair.tick(6).await;
+    assert_eq!(pair.payee.spendable().await, 30);
+}

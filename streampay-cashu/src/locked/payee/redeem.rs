@@ -21,7 +21,7 @@ impl PayeePurse {
         let ticks = due.checked_div(per_step).unwrap_or_default();
         let time = self.clock.and_then(|clock| clock.at(now));
         let late = time.is_some_and(|time| time >= self.usable_until());
-        let exposed = self.sum_of(self.drain.next, until) >= self.policy.exposure;
+        let exposed = msat(self.open().saturating_add(self.others)) >= self.policy.exposure;
         let all = self.meta.closed || self.redeem_all || late || exposed;
         if due == 0 || !(all || ticks >= self.policy.redeem_ticks) {
             return Answer::default();

@@ -1,13 +1,11 @@
 //! A payer's purse of locked ecash: money reserved in the wallet, then swapped into locked proofs.
 
-use std::time::Duration;
-
 use cdk::nuts::{Proof, PublicKey, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, RefusalCode};
 
-use super::{fits, keyset, mint_info, mint_time, time_of};
+use super::{fits, keyset, mint_info};
 use crate::chain::{Funded, Piece};
 use crate::figures::{self, LEFT};
 use crate::job::{Place, Plan};
@@ -17,7 +15,7 @@ use crate::runner::fund::{Limit, Tick, forget_spent, planned_inputs, planned_ys}
 use crate::runner::outputs::{Outputs, premint_of, premints};
 use crate::runner::swap::{Swapped, swap};
 use crate::runner::swap_in::unspent;
-use crate::runner::{OWN_STORE, Runner, keysets};
+use crate::runner::{MANY, OWN_STORE, Runner, keysets};
 
 const UNFIT: BackendError = BackendError::Fatal(RefusalCode::NoCommonMethod);
 
@@ -35,7 +33,7 @@ impl Runner {
         if !fits(&info, agreed.chain) {
             return Err(UNFIT);
         }
-        let time_s = time_of(&info)?;
+        let time_s = self.time_of(&wallet, &info).await?;
         let id = plan.keyset().map_err(|_| BackendError::Unknown)?;
         let set = keyset(&wallet, id).await?;
         if set.input_fee_ppk > agreed.max_fee_ppk {
@@ -55,61 +53,64 @@ impl Runner {
     }
 }
 
-/// Swaps what the plan reserved. Run again it finds what the first run did: the mint's signatures
-/// on the same outputs. `latest` is the mint's time from which the plan is stale.
-pub(super) async fn fund(
-    wallet: &Wallet,
-    plan: &Plan,
-    funded: &Funded,
-    (again, latest): (bool, u64),
-    limit: Duration,
-) -> Result<LockedDone, BackendError> {
-    let set = keyset(wallet, funded.keyset).await?;
-    let mut all = (0..funded.proofs())
-        .map(|number| {
-            let secret = funded.secret(number)?;
-            let blinding = funded.blinding(number)?;
-            premint_of(secret, blinding, funded.keyset, funded.amount(number)?).ok()
-        })
-        .collect::<Option<Vec<_>>>()
-        .ok_or(BackendError::Unknown)?;
-    let locked = all.len();
-    let change_seed = plan.seed.child(0, b"change");
-    all.extend(premints(&change_seed, funded.keyset, &plan.change)?);
-    let outputs = Outputs::of(all, set);
+impl Runner {
+    /// Swaps what the plan reserved. Run again it finds what the first run did: the mint's signatures
+    /// on the same outputs. `latest` is the mint's time from which the plan is stale.
+    pub(super) async fn fund_locked(
+        &self,
+        wallet: &Wallet,
+        plan: &Plan,
+        funded: &Funded,
+        (again, latest): (bool, u64),
+    ) -> Result<LockedDone, BackendError> {
+        let limit = self.limit.saturating_mul(MANY);
+        let set = keyset(wallet, funded.keyset).await?;
+        let mut all = (0..funded.proofs())
+            .map(|number| {
+                let secret = funded.secret(number)?;
+                let blinding = funded.blinding(number)?;
+                premint_of(secret, blinding, funded.keyset, funded.amount(number)?).ok()
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or(BackendError::Unknown)?;
+        let locked = all.len();
+        let change_seed = plan.seed.child(0, b"change");
+        all.extend(premints(&change_seed, funded.keyset, &plan.change)?);
+        let outputs = Outputs::of(all, set);
 
-    // The inputs may be gone from the wallet already: look at the mint before at them.
-    let before = match again {
-        true => outputs.restore(wallet).await?,
-        false => None,
-    };
-    let mut proofs = match before {
-        Some(proofs) => proofs,
-        None => {
-            if again && mint_time(wallet).await? > latest {
-                return Ok(LockedDone::PlanAgain);
-            }
-            let inputs = planned_inputs(wallet, plan).await?;
-            match swap(wallet, inputs, &outputs, again, limit).await? {
-                Swapped::Ours { proofs, .. } => proofs,
-                Swapped::OtherKeyset => {
-                    keysets(wallet, true).await?;
+        // The inputs may be gone from the wallet already: look at the mint before at them.
+        let before = match again {
+            true => outputs.restore(wallet).await?,
+            false => None,
+        };
+        let mut proofs = match before {
+            Some(proofs) => proofs,
+            None => {
+                if again && self.time_at(wallet).await? > latest {
                     return Ok(LockedDone::PlanAgain);
                 }
-                Swapped::SpentElsewhere => {
-                    forget_spent(wallet, plan).await?;
-                    return Err(BackendError::Fatal(RefusalCode::AlreadySpent));
+                let inputs = planned_inputs(wallet, plan).await?;
+                match swap(wallet, inputs, &outputs, again, limit).await? {
+                    Swapped::Ours { proofs, .. } => proofs,
+                    Swapped::OtherKeyset => {
+                        keysets(wallet, true).await?;
+                        return Ok(LockedDone::PlanAgain);
+                    }
+                    Swapped::SpentElsewhere => {
+                        forget_spent(wallet, plan).await?;
+                        return Err(BackendError::Fatal(RefusalCode::AlreadySpent));
+                    }
                 }
             }
-        }
-    };
-    let change = proofs.split_off(locked);
-    store(wallet, plan, change, again).await?;
-    let pieces: Option<Vec<[u8; crate::chain::PIECE]>> = proofs.iter().map(Piece::of).collect();
-    // A mint that leaves out its proof makes money that no payee can check.
-    let pieces = pieces.ok_or(BackendError::Unknown)?;
-    note(wallet, plan, &proofs).await?;
-    Ok(LockedDone::Funded(pieces.concat().into()))
+        };
+        let change = proofs.split_off(locked);
+        store(wallet, plan, change, again).await?;
+        let pieces: Option<Vec<[u8; crate::chain::PIECE]>> = proofs.iter().map(Piece::of).collect();
+        // A mint that leaves out its proof makes money that no payee can check.
+        let pieces = pieces.ok_or(BackendError::Unknown)?;
+        note(wallet, plan, &proofs).await?;
+        Ok(LockedDone::Funded(pieces.concat().into()))
+    }
 }
 
 /// Change spendable, inputs gone: in one write. The locked proofs are in our own records.

@@ -6,11 +6,11 @@ use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 
-use super::{blocking, fits, keyset, mint_info, spent_from, time_of};
+use super::{blocking, fits, keyset, mint_info, spent_from};
 use crate::chain::{Funded, PIECE, Piece, first_proof, step_of};
 use crate::locked::job::{Agreed, LockedDone};
 use crate::locked::{CLOCK_SLACK_S, REFUND_WINDOW_S};
-use crate::runner::{keysets, random_seed};
+use crate::runner::{Runner, keysets, random_seed};
 use crate::verify::{Dleq, TrustedKeyset, VerifyError, Wanted, verify_funding};
 
 fn refused(code: RefusalCode) -> BackendError {
@@ -44,42 +44,45 @@ pub(super) const fn is_in_time(locktime: u64, time_s: u64, agreed: Agreed) -> bo
     locktime.saturating_add(slack) >= wanted && locktime <= wanted.saturating_add(slack)
 }
 
-/// Everything about an opening: the mint first, then the mint's keys, then each proof, then that
-/// the mint has seen none of them spent.
-pub(super) async fn opening(
-    wallet: &Wallet,
-    funded: Funded,
-    agreed: Agreed,
-) -> Result<LockedDone, BackendError> {
-    let info = mint_info(wallet).await?;
-    if !fits(&info, agreed.chain) {
-        return Err(refused(RefusalCode::WrongMint));
+impl Runner {
+    /// Everything about an opening: the mint first, then the mint's keys, then each proof, then that
+    /// the mint has seen none of them spent.
+    pub(super) async fn verify_opening(
+        &self,
+        wallet: &Wallet,
+        funded: Funded,
+        agreed: Agreed,
+    ) -> Result<LockedDone, BackendError> {
+        let info = mint_info(wallet).await?;
+        if !fits(&info, agreed.chain) {
+            return Err(refused(RefusalCode::WrongMint));
+        }
+        let time_s = self.time_of(wallet, &info).await?;
+        if !is_in_time(funded.terms.locktime, time_s, agreed) {
+            return Err(refused(RefusalCode::WrongLock));
+        }
+        let set = keyset(wallet, funded.keyset).await?;
+        let ppk = set.input_fee_ppk;
+        let numbers = match agreed.chain {
+            true => 0..funded.proofs(),
+            false => 0..0,
+        };
+        let pieces = funded.funding.pieces.to_vec();
+        let unit = wallet.unit.clone();
+        let checked = funded.clone();
+        let checks = move || check(&checked, set, &unit, numbers, &pieces, agreed.max_fee_ppk);
+        blocking(checks).await?.map_err(refused)?;
+        if !spent_from(wallet, &funded, 0).await?.is_empty() {
+            let code = RefusalCode::AlreadySpent;
+            return Err(BackendError::Rejected(code, Consumed::Yes));
+        }
+        Ok(LockedDone::Verified {
+            time_s,
+            ppk,
+            keysets: keysets(wallet, false).await?,
+            seed: random_seed(),
+        })
     }
-    let time_s = time_of(&info)?;
-    if !is_in_time(funded.terms.locktime, time_s, agreed) {
-        return Err(refused(RefusalCode::WrongLock));
-    }
-    let set = keyset(wallet, funded.keyset).await?;
-    let ppk = set.input_fee_ppk;
-    let numbers = match agreed.chain {
-        true => 0..funded.proofs(),
-        false => 0..0,
-    };
-    let pieces = funded.funding.pieces.to_vec();
-    let unit = wallet.unit.clone();
-    let checked = funded.clone();
-    let checks = move || check(&checked, set, &unit, numbers, &pieces, agreed.max_fee_ppk);
-    blocking(checks).await?.map_err(refused)?;
-    if !spent_from(wallet, &funded, 0).await?.is_empty() {
-        let code = RefusalCode::AlreadySpent;
-        return Err(BackendError::Rejected(code, Consumed::Yes));
-    }
-    Ok(LockedDone::Verified {
-        time_s,
-        ppk,
-        keysets: keysets(wallet, false).await?,
-        seed: random_seed(),
-    })
 }
 
 /// The proofs of one step.
