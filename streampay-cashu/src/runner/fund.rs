@@ -76,7 +76,7 @@ impl Runner {
 
 const RESERVE_TRIES: usize = 4;
 
-async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof>, BackendError> {
+pub(super) async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof>, BackendError> {
     let operation = place.operation();
     let infos = wallet.localstore.get_reserved_proofs(&operation).await;
     let infos = infos.map_err(|_| OWN_STORE)?;

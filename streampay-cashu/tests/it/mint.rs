@@ -325,13 +325,17 @@ pub(crate) struct Purseless {
 
 impl Purseless {
     pub(crate) async fn new(mint: &Arc<TestMint>, seed: u8, funds: u64) -> Self {
+        Self::at(mint, URL, seed, funds).await
+    }
+
+    pub(crate) async fn at(mint: &Arc<TestMint>, url: &str, seed: u8, funds: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = WalletRedbDatabase::new(&folder.path().join("wallet.redb")).unwrap();
         let store: Arc<
             dyn cdk_common::database::WalletDatabase<cdk_common::database::Error> + Send + Sync,
         > = Arc::new(store);
         let wallet = WalletBuilder::new()
-            .mint_url(URL.parse().unwrap())
+            .mint_url(url.parse().unwrap())
             .unit(CurrencyUnit::Sat)
             .localstore(store)
             .seed([seed; 64])

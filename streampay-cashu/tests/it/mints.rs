@@ -1,16 +1,23 @@
 //! Whether a mint is fit, and what it costs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use streampay_cashu::{MintFault, MintPolicy, canary, check_mint, locked_quote};
+use cdk::mint_url::MintUrl;
+use cdk::nuts::CurrencyUnit;
+use cdk::wallet::Wallet;
+use streampay_cashu::{
+    AcceptedMint, LockedMachine, LockedParams, LockedPolicy, MintFault, MintPolicy, Runner,
+    Wallets, canary, check_mint, locked_quote,
+};
 use streampay_core::backend::{
     BackendError, BackendMachine, Consumed, Outcome, RefusalCode, Request,
 };
 use streampay_core::driver::EffectRunner;
-use streampay_core::units::RequestId;
+use streampay_core::units::{Now, RequestId};
 
-use crate::mint::{Fault, Purseless, TestMint};
-use crate::node::{Pair, purse, sat};
+use crate::mint::{Fault, Purseless, TestMint, URL};
+use crate::node::{Pair, offer, purse, receiver, sat};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -129,4 +136,44 @@ async fn mint_that_says_too_many_is_left_alone() {
     let second = runner.run(redeem).await;
     assert_eq!(second.result, Err(BackendError::Transient));
     assert_eq!(pair.mint.calls(), calls, "not even asked");
+}
+
+struct Both(Purseless, Purseless);
+
+#[async_trait::async_trait]
+impl Wallets for Both {
+    async fn wallet(&self, mint: &MintUrl, _: &CurrencyUnit) -> Option<Arc<Wallet>> {
+        let mut wallets = [&self.0.wallet, &self.1.wallet].into_iter();
+        wallets.find(|wallet| wallet.mint_url == *mint).cloned()
+    }
+}
+
+#[tokio::test]
+async fn purse_opens_at_the_mint_that_does_what_is_needed() {
+    const OTHER: &str = "https://other.example";
+    let (rich, fit) = (TestMint::new(0).await, TestMint::new(0).await);
+    rich.without_htlcs();
+    let both = Both(
+        Purseless::at(&rich, URL, 1, 1_000).await,
+        Purseless::at(&fit, OTHER, 1, 100).await,
+    );
+    let mints = [URL, OTHER].map(|url| AcceptedMint::sat(url).unwrap());
+    let params = LockedParams::new(mints.into(), receiver().public()).unwrap();
+    let request = Request::Open {
+        offer: offer(&params, 5),
+        capacity: sat(50),
+        budget: sat(60),
+    };
+    let runner = Runner::new(Arc::new(both));
+    let mut machine = LockedMachine::chain(LockedPolicy::default(), None);
+    let now = Now::default();
+    let mut answer = machine.request(now, purse(0), RequestId(1), request);
+    while let Some(effect) = answer.effects.pop() {
+        answer = machine.effect_done(now, runner.run(effect).await);
+    }
+    assert!(
+        matches!(answer.outcome, Some(Outcome::Opened(_))),
+        "{answer:?}"
+    );
+    assert_eq!((rich.calls_of("swap"), fit.calls_of("swap")), (0, 1));
 }

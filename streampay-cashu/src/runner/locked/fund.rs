@@ -1,6 +1,6 @@
 //! A payer's purse of locked ecash: money reserved in the wallet, then swapped into locked proofs.
 
-use cdk::nuts::{Proof, PublicKey, State};
+use cdk::nuts::{MintInfo, Proof, PublicKey, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, RefusalCode};
@@ -11,7 +11,7 @@ use crate::figures::{self, LEFT};
 use crate::job::{Place, Plan};
 use crate::locked::REFUND_WINDOW_S;
 use crate::locked::job::{Agreed, LockedDone};
-use crate::runner::fund::{Limit, Tick, forget_spent, planned_inputs, planned_ys};
+use crate::runner::fund::{Limit, Tick, forget_spent, planned_inputs, planned_ys, reserved};
 use crate::runner::outputs::{Outputs, premint_of, premints};
 use crate::runner::swap::{Swapped, swap};
 use crate::runner::swap_in::unspent;
@@ -20,6 +20,38 @@ use crate::runner::{MANY, OWN_STORE, Runner, keysets};
 const UNFIT: BackendError = BackendError::Fatal(RefusalCode::NoCommonMethod);
 
 impl Runner {
+    /// The mints that there is money at and that do what is needed, with what they say of
+    /// themselves. Where none does, why.
+    async fn fit_mints(
+        &self,
+        mints: &[Place],
+        agreed: Agreed,
+    ) -> Result<Vec<(Place, MintInfo)>, BackendError> {
+        let mut fit = Vec::new();
+        let mut why = None;
+        for place in mints {
+            let Ok(wallet) = self.wallet(place).await else {
+                continue;
+            };
+            let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
+            if balance.to_u64() == 0 && reserved(&wallet, place).await?.is_empty() {
+                continue;
+            }
+            match mint_info(&wallet).await {
+                Ok(info) if fits(&info, agreed.chain) => fit.push((place.clone(), info)),
+                Ok(_) => why = why.or(Some(UNFIT)),
+                // It may be fit once it answers.
+                Err(error) => why = Some(error),
+            }
+        }
+        match (fit.is_empty(), why) {
+            (true, Some(why)) => Err(why),
+            (true, None) if mints.is_empty() => Err(UNFIT),
+            (true, None) => Err(BackendError::Fatal(RefusalCode::InsufficientFunds)),
+            (false, _) => Ok(fit),
+        }
+    }
+
     pub(super) async fn plan_locked(
         &self,
         mints: &[Place],
@@ -27,13 +59,13 @@ impl Runner {
         limit: Limit,
         agreed: Agreed,
     ) -> Result<LockedDone, BackendError> {
-        let plan = self.plan(mints, Tick::Face(step), limit).await?;
+        let fit = self.fit_mints(mints, agreed).await?;
+        let places: Vec<Place> = fit.iter().map(|(place, _)| place.clone()).collect();
+        let plan = self.plan(&places, Tick::Face(step), limit).await?;
         let wallet = self.wallet(&plan.place).await?;
-        let info = mint_info(&wallet).await?;
-        if !fits(&info, agreed.chain) {
-            return Err(UNFIT);
-        }
-        let time_s = self.time_of(&wallet, &info).await?;
+        let chosen = fit.iter().find(|(place, _)| *place == plan.place);
+        let (_, info) = chosen.ok_or(BackendError::Unknown)?;
+        let time_s = self.time_of(&wallet, info).await?;
         let id = plan.keyset().map_err(|_| BackendError::Unknown)?;
         let set = keyset(&wallet, id).await?;
         if set.input_fee_ppk > agreed.max_fee_ppk {
