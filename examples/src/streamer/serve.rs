@@ -122,7 +122,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     }
     tasks.spawn(http::serve(listener, app, limits, never));
     tasks.spawn(sessions.clone().accept(payee, arrivals));
-    tokio::spawn(sessions.clone().take_up());
+    tasks.spawn(sessions.clone().keep());
     Ok(Serving {
         link,
         sessions,

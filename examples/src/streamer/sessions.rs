@@ -1,6 +1,6 @@
 //! The streamer's sessions: one for every viewer, taken up after a crash, closed at the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::report::Report;
 
 /// How long a fresh connection has to say what it wants.
 const HELLO_WAIT: Duration = Duration::from_secs(15);
+/// How long after a session could not settle it is tried again.
+const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a bound viewer may stay without paying, in milliseconds.
 pub(super) const UNPAID_MS: u64 = 30_000;
 
@@ -33,6 +35,8 @@ pub(super) struct Sessions {
     /// None while nobody is served: sessions are closed, not joined.
     room: Option<RoomHandle>,
     slots: Mutex<HashMap<SessionId, Slot>>,
+    /// Those that ended before their money was home, because the mint was away.
+    unsettled: Mutex<BTreeSet<SessionId>>,
 }
 
 /// How to reach a session's task.
@@ -78,6 +82,7 @@ impl Sessions {
             report,
             room,
             slots: Mutex::default(),
+            unsettled: Mutex::default(),
         })
     }
 
@@ -220,9 +225,18 @@ impl Sessions {
                 break Ok(());
             }
         };
+        if !task.session().is_settled() {
+            self.waiting().insert(id);
+        }
         drop(task);
         let _ = watcher.await;
         ended
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One connection of a session.
@@ -256,9 +270,19 @@ impl Sessions {
     }
 
     /// Takes up every session that is not over: what a crash interrupted is finished, a payment
-    /// whose swap had begun is redeemed, and its viewer may come back.
-    pub(super) async fn take_up(self: Arc<Self>) {
-        let ids = self.node.sessions().await.unwrap_or_default();
+    /// whose swap had begun is redeemed, and its viewer may come back. Then, for as long as this
+    /// runs, those again that a mint which was away kept from settling: what was acknowledged is
+    /// the streamer's only once it is redeemed, and locked ecash goes back after its locktime.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut ids = self.node.sessions().await.unwrap_or_default();
+        loop {
+            self.take_up(ids).await;
+            tokio::time::sleep(SETTLE_AGAIN).await;
+            ids = std::mem::take(&mut *self.waiting()).into_iter().collect();
+        }
+    }
+
+    async fn take_up(self: &Arc<Self>, ids: Vec<SessionId>) {
         for id in ids {
             let sessions = self.clone();
             // A viewer that is back already has done so.

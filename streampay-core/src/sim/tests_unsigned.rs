@@ -187,7 +187,10 @@ fn consent_to_drift_of_two_meters_is_no_more() {
         bytes: before.bytes + booked.bytes,
     };
     let cost = schedule.used(both).saturating_minus(schedule.used(before));
-    assert!(booked.bytes > 0 && cost.msat() <= 5_000, "{cost} {booked:?}");
+    assert!(
+        booked.bytes > 0 && cost.msat() <= 5_000,
+        "{cost} {booked:?}"
+    );
     pair.tamper = None;
     pair.settle().unwrap();
 }
