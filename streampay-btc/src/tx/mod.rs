@@ -1,0 +1,24 @@
+//! The transactions of a channel, as pure functions. Spec: bitcoin 4 to 7.
+
+mod close;
+mod contract;
+mod fee;
+mod refund;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub use close::{
+    CLOSE_INPUTS_MAX, CloseError, CloseInput, ClosePlan, FeeCoin, WEIGHT_MAX, close_tx,
+};
+pub use contract::{Contract, ContractError};
+pub use fee::{FeeOverflow, fee_for, virtual_size};
+pub use refund::{RefundError, refund_tx};
+pub use update::{Refusal, UpdateSignature};
+
+/// The version of updates and closes: they replace each other and have at most one small child.
+/// Source: BIP 431.
+pub(crate) const TRUC: bitcoin::transaction::Version = bitcoin::transaction::Version(3);
+
+/// The sequence of every input: final by no other clock, replaceable. Source: BIP 125.
+pub(crate) const SEQUENCE: bitcoin::Sequence = bitcoin::Sequence::ENABLE_RBF_NO_LOCKTIME;
