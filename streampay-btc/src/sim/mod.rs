@@ -1,5 +1,11 @@
 //! Judges and chains for tests: transactions go to Bitcoin Core's own script code.
 
+mod chain;
 mod consensus;
+mod policy;
+#[cfg(test)]
+mod tests;
 
+pub use chain::SimChain;
 pub use consensus::{BadInput, check_scripts};
+pub use policy::Reject;

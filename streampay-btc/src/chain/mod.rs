@@ -1,0 +1,56 @@
+//! Where blocks come from: the chain as its source sees it, and a trait for sources.
+
+mod view;
+
+pub use view::{ChainView, FeeTable, OutputState, Seen, Spend, Watch};
+
+use async_trait::async_trait;
+use bitcoin::{Amount, OutPoint, Script, Transaction};
+
+/// Why a chain source could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// It does not answer, or not in time. Later, the same again.
+    #[error("the chain source does not answer: {0}")]
+    Away(String),
+    /// It answered something that cannot be.
+    #[error("the chain source answers nonsense: {0}")]
+    Nonsense(String),
+    /// It is on another chain.
+    #[error("the chain source is on another network")]
+    Network,
+    /// The node does not take the transaction, for this reason in its own words.
+    #[error("the transaction is refused: {0}")]
+    Refused(String),
+}
+
+/// One's own view of the chain. Nobody else's word is taken for it: it must be a node that one
+/// trusts.
+#[async_trait]
+pub trait ChainSource: Send + Sync + 'static {
+    /// The chain now: height, fees, and the state of the outputs asked for.
+    ///
+    /// # Errors
+    /// [`ChainError`]; nothing may be concluded then, least of all that an output is unspent.
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError>;
+
+    /// Outputs to `script` of exactly `value` that are in a block from `since` on, or wait for
+    /// one; the deepest first.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    async fn find(
+        &self,
+        script: &Script,
+        value: Amount,
+        since: u32,
+    ) -> Result<Vec<OutPoint>, ChainError>;
+
+    /// Hands a transaction to the network. Once it is there, or in a block, the same again is no
+    /// error.
+    ///
+    /// # Errors
+    /// [`ChainError::Refused`] where the node does not take it.
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;
+}

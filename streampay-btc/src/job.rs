@@ -1,0 +1,64 @@
+//! Effects as the machine writes and the runner reads them.
+
+use bitcoin::hashes::Hash as _;
+use bitcoin::{OutPoint, Txid};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+/// The body of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Job {
+    /// Look at the chain and tell the machine what is there.
+    #[n(0)]
+    Look,
+    /// Payer: have the channel funded, or find where it was.
+    #[n(1)]
+    Fund {
+        #[n(0)]
+        script: ByteVec,
+        #[n(1)]
+        value: u64,
+        /// No funding is below this height.
+        #[n(2)]
+        since: u32,
+    },
+}
+
+/// The good end of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Done {
+    #[n(0)]
+    Looked,
+    #[n(1)]
+    Funded {
+        #[n(0)]
+        outpoint: Place,
+        /// What the funding transaction cost, as far as is known.
+        #[n(1)]
+        fee: u64,
+    },
+}
+
+/// An outpoint on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Place {
+    #[n(0)]
+    txid: ByteArray<32>,
+    #[n(1)]
+    vout: u32,
+}
+
+impl From<OutPoint> for Place {
+    fn from(outpoint: OutPoint) -> Self {
+        Self {
+            txid: outpoint.txid.to_byte_array().into(),
+            vout: outpoint.vout,
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn outpoint(&self) -> OutPoint {
+        OutPoint::new(Txid::from_byte_array(*self.txid), self.vout)
+    }
+}

@@ -1,0 +1,389 @@
+//! The machine of the method `btc-cltv`: all channels of this node, payer's and payee's.
+//!
+//! ```text
+//! payer   Open --look--> planned --fund--> funded --look, depth--> open: Pay ... Release
+//! payee   Accept --look, checks, depth--> open: Receive ... Settle
+//! both    every view of the chain: close in time, refund after the expiry, bump, until buried
+//! ```
+//!
+//! What a channel is follows from the terms, the seed and the opening; what it holds from one
+//! signature. So the chain part keeps almost nothing: a view of the chain and the durable fact
+//! "no tick any more" decide anew, at every view, what to broadcast.
+
+mod payee;
+mod payer;
+mod record;
+mod view;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bitcoin::{Network, Transaction};
+use streampay_core::backend::{
+    Answer, BackendError, BackendMachine, Effect, EffectResult, Outcome, RefusalCode, Request,
+    RestoredPurse,
+};
+use streampay_core::store::ChangeSet;
+use streampay_core::units::{EffectId, Msat, Now, PurseKey, RequestId};
+
+use self::payee::Payee;
+use self::payer::Payer;
+pub use self::view::{ChannelReport, ChannelState, Role};
+pub use self::watch::WatchEvent;
+use crate::chain::{ChainView, FeeTable, Watch};
+use crate::codec;
+use crate::job::{Done, Job};
+use crate::keys::{KeyError, NodeKeys, Seed};
+use crate::params::{ChannelParams, ParamsError};
+use crate::policy::{PayeePolicy, PayerPolicy};
+
+/// So long a view of the chain is good for ticks, in milliseconds. Far less than the margin.
+const STALE_MS: u64 = 60 * 60 * 1000;
+
+/// What a node wants of its channels.
+#[derive(Clone, Debug)]
+pub struct ChannelConfig {
+    /// Which chain. Mainnet only where the embedder says so.
+    pub network: Network,
+    /// Limits as payer.
+    pub payer: PayerPolicy,
+    /// What is asked as payee.
+    pub payee: PayeePolicy,
+}
+
+/// Something to do, in order, after a view of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Make this durable before anything after it.
+    Persist(ChangeSet),
+    /// Broadcast this transaction. Broadcasting it again is harmless.
+    Broadcast(Transaction),
+    /// Tell the user.
+    Event(PurseKey, WatchEvent),
+}
+
+/// The sync machine of `btc-cltv`, both roles. Clones share one state: one is the node's
+/// [`BackendMachine`], another is told views of the chain.
+#[derive(Clone)]
+pub struct ChannelMachine {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    config: ChannelConfig,
+    keys: NodeKeys,
+    channels: BTreeMap<PurseKey, Channel>,
+    chain: Option<Chain>,
+}
+
+/// The newest view's height and fees.
+#[derive(Clone, Debug)]
+struct Chain {
+    tip: u32,
+    fees: FeeTable,
+    at: u64,
+}
+
+struct Channel {
+    role: Side,
+    /// The request that waits for an effect.
+    waiting: Option<Request>,
+    /// The effect that is under way.
+    running: bool,
+}
+
+enum Side {
+    Payer(Box<Payer>),
+    Payee(Box<Payee>),
+}
+
+/// What a side says to a request: an answer, or an effect first.
+enum Reply {
+    Answer(Answer),
+    First(Answer, Job),
+}
+
+/// What both sides need besides their own state.
+struct Env<'a> {
+    config: &'a ChannelConfig,
+    keys: &'a NodeKeys,
+    /// None where there is no view, or it is too old for money.
+    chain: Option<&'a Chain>,
+    now: Now,
+    /// True where the chain was just looked at for this request.
+    fresh: bool,
+}
+
+impl ChannelMachine {
+    /// The method's name in terms and in the store.
+    pub const METHOD: &'static str = "btc-cltv";
+    /// What amounts due are rounded up to.
+    pub const QUANTUM: Msat = match Msat::from_sat(1) {
+        Ok(sat) => sat,
+        Err(_) => Msat::ZERO,
+    };
+
+    /// A machine without channels, its keys from `seed`.
+    ///
+    /// # Errors
+    /// [`KeyError::Infinity`], which nobody can bring about on purpose.
+    pub fn new(config: ChannelConfig, seed: &Seed) -> Result<Self, KeyError> {
+        let keys = NodeKeys::new(seed, config.network)?;
+        let inner = Inner {
+            config,
+            keys,
+            channels: BTreeMap::new(),
+            chain: None,
+        };
+        Ok(Self {
+            inner: Arc::new(Mutex::new(inner)),
+        })
+    }
+
+    /// What the payee puts into its terms.
+    ///
+    /// # Errors
+    /// [`ParamsError`] where the policy is not one.
+    pub fn params(&self) -> Result<ChannelParams, ParamsError> {
+        let inner = self.lock();
+        let base = inner.keys.payee_base();
+        inner.config.payee.params(inner.config.network, base)
+    }
+
+    /// The outputs that the next view should hold: those of all channels that are not settled.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watch> {
+        let inner = self.lock();
+        let channels = inner.channels.values();
+        channels.filter_map(|channel| channel.watch()).collect()
+    }
+
+    /// Takes a view of the chain and says what to do.
+    #[must_use]
+    pub fn chain(&self, now: Now, view: &ChainView) -> Vec<Action> {
+        self.lock().take_view(now, view)
+    }
+
+    /// How every channel stands.
+    #[must_use]
+    pub fn report(&self) -> Vec<ChannelReport> {
+        let inner = self.lock();
+        let tip = inner.chain.as_ref().map(|chain| chain.tip);
+        let channels = inner.channels.iter();
+        channels
+            .filter_map(|(key, channel)| channel.report(*key, tip, inner.config.network))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The newest view, unless it is too old for money.
+    fn chain_at(chain: Option<&Chain>, now: Now) -> Option<&Chain> {
+        chain.filter(|chain| now.mono.0.saturating_sub(chain.at) < STALE_MS)
+    }
+
+    fn request(&mut self, now: Now, key: PurseKey, request: Request, fresh: bool) -> Answer {
+        let env = Env {
+            config: &self.config,
+            keys: &self.keys,
+            chain: Self::chain_at(self.chain.as_ref(), now),
+            now,
+            fresh,
+        };
+        let channel = match self.channels.get_mut(&key) {
+            Some(channel) => channel,
+            None => match begin(&env, key, &request) {
+                Ok(side) => self.channels.entry(key).or_insert(Channel {
+                    role: side,
+                    waiting: None,
+                    running: false,
+                }),
+                Err(answer) => return *answer,
+            },
+        };
+        let reply = match &mut channel.role {
+            Side::Payer(payer) => payer.request(&env, key, &request),
+            Side::Payee(payee) => payee.request(&env, key, &request),
+        };
+        match reply {
+            Reply::Answer(answer) => {
+                channel.waiting = None;
+                answer
+            }
+            Reply::First(mut answer, job) => {
+                channel.waiting = Some(request);
+                answer.effects.extend(channel.start(key, &job));
+                answer
+            }
+        }
+    }
+
+    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
+        let key = result.purse;
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Answer::default();
+        };
+        channel.running = false;
+        let waiting = channel.waiting.take();
+        let done = result
+            .result
+            .and_then(|body| codec::decode::<Done>(&body, 256).map_err(|_| BackendError::Unknown));
+        let mut answer = Answer::default();
+        match done {
+            Ok(Done::Funded { outpoint, fee }) => {
+                if let Side::Payer(payer) = &mut channel.role {
+                    payer.funded(self.config.network, outpoint, fee, &mut answer.delta);
+                }
+            }
+            Ok(Done::Looked) => {}
+            Err(error) => {
+                answer.outcome = waiting.map(|_| Outcome::Failed(error));
+                return answer;
+            }
+        }
+        match waiting {
+            Some(request) => merge(answer, self.request(now, key, request, true)),
+            None => answer,
+        }
+    }
+
+    fn restore(&mut self, key: PurseKey, records: &RestoredPurse) -> Answer {
+        let found = match record::read_all(records) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Answer::default(),
+            Err(_) => return Answer::failed(BackendError::Fatal(RefusalCode::Malformed)),
+        };
+        let network = self.config.network;
+        let role = match found.meta {
+            record::Meta::Payer(meta) => {
+                Payer::restore(&self.keys, network, key, meta, found.best, found.decided)
+                    .map(|payer| Side::Payer(Box::new(payer)))
+            }
+            record::Meta::Payee(meta) => {
+                Payee::restore(&self.keys, network, key, meta, found.best, found.decided)
+                    .map(|payee| Side::Payee(Box::new(payee)))
+            }
+        };
+        let Some(role) = role else {
+            return Answer::failed(BackendError::Fatal(RefusalCode::Malformed));
+        };
+        let mut channel = Channel {
+            role,
+            waiting: None,
+            running: false,
+        };
+        let effects = channel.start(key, &Job::Look);
+        self.channels.insert(key, channel);
+        Answer {
+            effects,
+            ..Answer::default()
+        }
+    }
+}
+
+/// The first request of a purse that is not known.
+fn begin(env: &Env<'_>, key: PurseKey, request: &Request) -> Result<Side, Box<Answer>> {
+    let failed = |error| Box::new(Answer::failed(error));
+    match request {
+        Request::Open { .. } => Payer::begin(env, key)
+            .map(|payer| Side::Payer(Box::new(payer)))
+            .map_err(failed),
+        Request::Accept { offer, opening } => Payee::begin(env, key, offer, opening)
+            .map(|payee| Side::Payee(Box::new(payee)))
+            .map_err(failed),
+        // A purse that never was has nothing to give back.
+        Request::Release => Err(Box::new(released(0))),
+        Request::Settle => Err(Box::new(settled(0))),
+        _ => Err(failed(OUT_OF_ORDER)),
+    }
+}
+
+impl Channel {
+    /// An effect, unless one is under way.
+    fn start(&mut self, purse: PurseKey, job: &Job) -> Vec<Effect> {
+        if core::mem::replace(&mut self.running, true) {
+            return Vec::new();
+        }
+        vec![Effect {
+            purse,
+            id: EffectId(1),
+            body: codec::encode(job).into(),
+        }]
+    }
+}
+
+impl BackendMachine for ChannelMachine {
+    fn method(&self) -> &'static str {
+        Self::METHOD
+    }
+
+    fn request(&mut self, now: Now, purse: PurseKey, _: RequestId, request: Request) -> Answer {
+        self.lock().request(now, purse, request, false)
+    }
+
+    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
+        self.lock().effect_done(now, result)
+    }
+
+    fn restore_node(&mut self, _: RestoredPurse) {}
+
+    fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
+        self.lock().restore(purse, &records)
+    }
+
+    /// Keeps a channel whose money is not settled on the chain: it is still watched.
+    fn forget(&mut self, purse: PurseKey) {
+        let mut inner = self.lock();
+        let over = |channel: &Channel| channel.is_over();
+        if inner.channels.get(&purse).is_some_and(over) {
+            inner.channels.remove(&purse);
+        }
+    }
+}
+
+impl core::fmt::Debug for ChannelMachine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("ChannelMachine")
+            .field("network", &inner.config.network)
+            .field("channels", &inner.channels.len())
+            .finish_non_exhaustive()
+    }
+}
+
+const OUT_OF_ORDER: BackendError = BackendError::Fatal(RefusalCode::OutOfOrder);
+
+fn failed(error: BackendError) -> Reply {
+    Reply::Answer(Answer::failed(error))
+}
+
+fn released(sat: u64) -> Answer {
+    Answer::outcome(Outcome::Released {
+        refunded: msat(sat),
+    })
+}
+
+fn settled(sat: u64) -> Answer {
+    Answer::outcome(Outcome::Settled { settled: msat(sat) })
+}
+
+/// An amount of the chain's in the core's unit; beyond all bitcoin it is all bitcoin.
+fn msat(sat: u64) -> Msat {
+    Msat::from_sat(sat).unwrap_or(Msat::MAX)
+}
+
+fn merge(mut first: Answer, then: Answer) -> Answer {
+    first.delta.merge(then.delta);
+    first.effects.extend(then.effects);
+    first.outcome = then.outcome.or(first.outcome);
+    first
+}

@@ -1,0 +1,359 @@
+//! A payer's channel: planned, funded, deep enough, paid from, home again.
+
+use bitcoin::{Amount, Network, OutPoint};
+use streampay_core::backend::{
+    Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
+};
+use streampay_core::store::ChangeSet;
+use streampay_core::units::{Msat, PurseKey};
+
+use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
+use super::{ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, released};
+use crate::chain::Seen;
+use crate::codec;
+use crate::job::{Job, Place};
+use crate::keys::{ChannelSecret, NodeKeys};
+use crate::params::{ChannelParams, ParamFields};
+use crate::script::{FundingOutput, OutputType};
+use crate::tx::Contract;
+use crate::wire::Opening;
+
+/// Blocks beyond the payee's shortest life and the confirmations: for a funding that takes long.
+const SLACK: u32 = 12;
+/// Seconds a block takes on average.
+const BLOCK_S: u64 = 600;
+
+pub(super) struct Payer {
+    pub(super) meta: PayerMeta,
+    pub(super) secret: ChannelSecret,
+    /// The highest amount that a signature exists for, settle reserve included.
+    pub(super) signed: u64,
+    pub(super) contract: Option<Contract>,
+    pub(super) seen: Option<Seen>,
+    pub(super) decided: Decided,
+    /// The height at which something was broadcast for it last.
+    pub(super) tried: Option<u32>,
+}
+
+impl Payer {
+    pub(super) fn begin(env: &Env<'_>, key: PurseKey) -> Result<Self, BackendError> {
+        let secret = env.keys.payer(key);
+        let secret = secret.map_err(|_| BackendError::Fatal(RefusalCode::Other))?;
+        Ok(Self {
+            meta: PayerMeta {
+                deed: None,
+                place: None,
+                fee: 0,
+                closing: false,
+                opened: false,
+            },
+            secret,
+            signed: 0,
+            contract: None,
+            seen: None,
+            decided: Decided::default(),
+            tried: None,
+        })
+    }
+
+    pub(super) fn restore(
+        keys: &NodeKeys,
+        network: Network,
+        key: PurseKey,
+        meta: PayerMeta,
+        best: Option<Best>,
+        decided: Decided,
+    ) -> Option<Self> {
+        let contract = match (&meta.deed, &meta.place) {
+            (Some(deed), Some(place)) => Some(deed.contract(network, place)?),
+            _ => None,
+        };
+        Some(Self {
+            secret: keys.payer(key).ok()?,
+            signed: best.map_or(0, |best| best.paid),
+            contract,
+            seen: None,
+            decided,
+            tried: None,
+            meta,
+        })
+    }
+
+    pub(super) fn request(&mut self, env: &Env<'_>, key: PurseKey, request: &Request) -> Reply {
+        match request {
+            Request::Open { .. } if self.meta.closing => failed(OUT_OF_ORDER),
+            Request::Open {
+                offer,
+                capacity,
+                budget,
+            } => self.open(env, key, offer, *capacity, *budget),
+            Request::Pay {
+                amount, cumulative, ..
+            } => self.pay(env, *amount, *cumulative),
+            Request::Acked { .. } => Reply::Answer(Answer::default()),
+            // A later tick of the same amount gives out nothing that is not out already.
+            Request::Reclaim { .. } => Reply::Answer(Answer::outcome(Outcome::Reclaimed)),
+            Request::Release => self.release(env),
+            _ => failed(OUT_OF_ORDER),
+        }
+    }
+
+    fn open(
+        &mut self,
+        env: &Env<'_>,
+        key: PurseKey,
+        offer: &PurseOffer,
+        capacity: Msat,
+        budget: Msat,
+    ) -> Reply {
+        let mut answer = Answer::default();
+        let Some(deed) = &self.meta.deed else {
+            return match env.chain {
+                None if env.fresh => failed(BackendError::Transient),
+                None => Reply::First(answer, Job::Look),
+                Some(chain) => match self.plan(env, key, offer, capacity.min(budget), chain.tip) {
+                    Ok(deed) => {
+                        let job = fund(&deed);
+                        self.meta.deed = Some(deed);
+                        // Keys, script and expiry are durable before anybody pays to them.
+                        self.put_meta(&mut answer.delta);
+                        job.map_or_else(|| failed(OUT_OF_ORDER), |job| Reply::First(answer, job))
+                    }
+                    Err(code) => failed(BackendError::Fatal(code)),
+                },
+            };
+        };
+        let Some(contract) = &self.contract else {
+            return fund(deed).filter(|_| !env.fresh).map_or_else(
+                || failed(BackendError::Transient),
+                |job| Reply::First(answer, job),
+            );
+        };
+        let Some(chain) = env.chain else {
+            return look_or_later(env);
+        };
+        if !self.meta.opened {
+            let deep = self.seen.as_ref().is_some_and(|seen| {
+                seen.output == contract.funding() && seen.depth(chain.tip) >= deed.depth
+            });
+            if !deep {
+                return look_or_later(env);
+            }
+            self.meta.opened = true;
+        }
+        let left = deed.expiry.saturating_sub(deed.margin);
+        let left = u64::from(left.saturating_sub(chain.tip)).saturating_mul(BLOCK_S);
+        let capacity = contract.capacity(Amount::from_sat(deed.step)).to_sat();
+        let opened = Opened {
+            opening: codec::encode(&Opening::new(key, contract)).into(),
+            capacity: msat(capacity),
+            cost: msat(deed.value.saturating_add(self.meta.fee)),
+            quantum: ChannelMachine::QUANTUM,
+            usable_until: Some(env.now.unix.after_s(left)),
+        };
+        answer.outcome = Some(Outcome::Opened(opened));
+        self.put_meta(&mut answer.delta);
+        Reply::Answer(answer)
+    }
+
+    /// Checks the payee's terms against the payer's limits, and fixes everything but the outpoint.
+    fn plan(
+        &self,
+        env: &Env<'_>,
+        key: PurseKey,
+        offer: &PurseOffer,
+        most: Msat,
+        tip: u32,
+    ) -> Result<Deed, RefusalCode> {
+        let params = ChannelParams::decode(&offer.params);
+        let params = params.map_err(|_| RefusalCode::NoCommonMethod)?;
+        let policy = &env.config.payer;
+        if params.network != env.config.network {
+            return Err(RefusalCode::NoCommonMethod);
+        }
+        if params.reserve > policy.reserve_max {
+            return Err(RefusalCode::FeeTooHigh);
+        }
+        let step = offer.tick.sat_ceil();
+        let value = plan_value(env, &params, most, step)?;
+        let depth = params.depth_for(value).ok_or(RefusalCode::WrongAmount)?;
+        let longest = params.life_max.min(policy.life);
+        let needed = params
+            .life_min
+            .saturating_add(depth)
+            .saturating_add(SLACK)
+            .min(params.life_max);
+        if depth > policy.depth_max || params.margin > policy.margin_max || needed > longest {
+            return Err(RefusalCode::WrongLock);
+        }
+        let expiry = tip.checked_add(longest).ok_or(RefusalCode::Other)?;
+        let payer = self.secret.public();
+        let payee = params.payee.channel_key(&payer, key);
+        let payee = payee.map_err(|_| RefusalCode::WrongLock)?;
+        let kind = *params.types.first().unwrap_or(&OutputType::Taproot);
+        FundingOutput::new(kind, payer, payee, expiry).map_err(|_| RefusalCode::WrongLock)?;
+        Ok(Deed {
+            kind: kind.code(),
+            payer: payer.serialize().into(),
+            payee: payee.serialize().into(),
+            expiry,
+            value: value.to_sat(),
+            reserve: params.reserve.to_sat(),
+            change: policy.home.to_bytes().into(),
+            margin: params.margin,
+            step,
+            depth,
+            since: tip,
+        })
+    }
+
+    fn pay(&mut self, env: &Env<'_>, amount: Msat, cumulative: Msat) -> Reply {
+        let (Some(deed), Some(contract)) = (&self.meta.deed, &self.contract) else {
+            return failed(OUT_OF_ORDER);
+        };
+        let whole = |amount: Msat| amount.msat().is_multiple_of(1000);
+        if !whole(amount) || !whole(cumulative) || amount > cumulative || amount.is_zero() {
+            return failed(BackendError::Fatal(RefusalCode::WrongAmount));
+        }
+        let empty = BackendError::Fatal(RefusalCode::PurseEmpty);
+        let capacity = contract.capacity(Amount::from_sat(deed.step)).to_sat();
+        if cumulative.sat_floor() > capacity || self.meta.closing || self.decided.closing {
+            return failed(empty);
+        }
+        let Some(chain) = env.chain else {
+            return look_or_later(env);
+        };
+        if deed.expiry.saturating_sub(chain.tip) <= deed.margin {
+            return failed(empty);
+        }
+        match &self.seen {
+            Some(seen) if seen.spend.is_some() => return failed(empty),
+            Some(seen) if seen.depth(chain.tip) >= deed.depth => {}
+            // The funding is gone, or not looked at since a restart.
+            _ => return look_or_later(env),
+        }
+        let Some(paid) = cumulative.sat_floor().checked_add(deed.reserve) else {
+            return failed(BackendError::Fatal(RefusalCode::WrongAmount));
+        };
+        let signature = match contract.sign_update(&self.secret, Amount::from_sat(paid)) {
+            Ok(signature) => signature,
+            Err(_) => return failed(empty),
+        };
+        let mut answer = Answer::outcome(Outcome::Paid {
+            payload: signature.to_bytes().into(),
+        });
+        if paid > self.signed {
+            self.signed = paid;
+            record::put_best(
+                &mut answer.delta,
+                &Best {
+                    paid,
+                    seq: 0,
+                    signature: Vec::new().into(),
+                },
+            );
+        }
+        Reply::Answer(answer)
+    }
+
+    fn release(&mut self, env: &Env<'_>) -> Reply {
+        let mut answer = Answer::default();
+        if !self.meta.closing {
+            self.meta.closing = true;
+            self.put_meta(&mut answer.delta);
+        }
+        if let Some(refunded) = self.decided.settled {
+            return Reply::Answer(super::merge(answer, released(refunded)));
+        }
+        // Never funded: whoever still pays to its address gets it back after the expiry.
+        if self.meta.deed.is_none() {
+            return Reply::Answer(super::merge(answer, released(0)));
+        }
+        if self.contract.is_none() {
+            return match self.meta.deed.as_ref().and_then(fund) {
+                Some(job) if !env.fresh => Reply::First(answer, job),
+                _ => Reply::Answer(super::merge(answer, released(0))),
+            };
+        }
+        if env.fresh {
+            return Reply::Answer(super::merge(
+                answer,
+                Answer::failed(BackendError::Transient),
+            ));
+        }
+        Reply::First(answer, Job::Look)
+    }
+
+    /// The wallet has paid, or the chain knew that it had.
+    pub(super) fn funded(
+        &mut self,
+        network: Network,
+        place: Place,
+        fee: u64,
+        delta: &mut ChangeSet,
+    ) {
+        let Some(deed) = self.meta.deed.as_ref().filter(|_| self.contract.is_none()) else {
+            return;
+        };
+        let Some(contract) = deed.contract(network, &place) else {
+            return;
+        };
+        self.contract = Some(contract);
+        self.meta.place = Some(place);
+        self.meta.fee = fee;
+        self.put_meta(delta);
+    }
+
+    pub(super) fn outpoint(&self) -> Option<OutPoint> {
+        self.contract.as_ref().map(Contract::outpoint)
+    }
+
+    fn put_meta(&self, delta: &mut ChangeSet) {
+        record::put_meta(delta, &Meta::Payer(self.meta.clone()));
+    }
+}
+
+fn fund(deed: &Deed) -> Option<Job> {
+    Some(Job::Fund {
+        script: deed.output()?.script_pubkey().to_bytes().into(),
+        value: deed.value,
+        since: deed.since,
+    })
+}
+
+fn look_or_later(env: &Env<'_>) -> Reply {
+    if env.fresh {
+        failed(BackendError::Transient)
+    } else {
+        Reply::First(Answer::default(), Job::Look)
+    }
+}
+
+/// The most that fits limits and budget, such that a whole number of ticks empties the channel, or
+/// leaves an output that nodes relay.
+fn plan_value(
+    env: &Env<'_>,
+    params: &ParamFields,
+    most: Msat,
+    step: u64,
+) -> Result<Amount, RefusalCode> {
+    let policy = &env.config.payer;
+    let dust = policy.home.minimal_non_dust().to_sat();
+    let rest = if step < dust { dust } else { 0 };
+    let most = most
+        .sat_floor()
+        .saturating_sub(policy.funding_fee_max.to_sat())
+        .min(policy.value_max.to_sat())
+        .min(params.value_max().to_sat());
+    let reserve = params.reserve.to_sat();
+    let ticks = most.saturating_sub(reserve).saturating_sub(rest);
+    let count = ticks.checked_div(step).ok_or(RefusalCode::WrongAmount)?;
+    if count == 0 {
+        return Err(RefusalCode::OverBudget);
+    }
+    let value = count
+        .checked_mul(step)
+        .and_then(|value| value.checked_add(reserve))
+        .and_then(|value| value.checked_add(rest));
+    value.map(Amount::from_sat).ok_or(RefusalCode::WrongAmount)
+}

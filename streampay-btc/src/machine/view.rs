@@ -1,0 +1,149 @@
+//! What a user may be told of a channel.
+
+use bitcoin::{Address, Amount, Network, OutPoint};
+use streampay_core::units::PurseKey;
+
+use super::{Channel, Side};
+use crate::chain::{Seen, Watch};
+use crate::script::FundingOutput;
+use crate::tx::Contract;
+
+/// Which side of a channel this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It pays.
+    Payer,
+    /// It is paid.
+    Payee,
+}
+
+/// Where a channel is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelState {
+    /// Nobody has paid to its address, as far as is known.
+    Unfunded,
+    /// Funded, and not deep enough, or not looked at since a restart.
+    Confirming,
+    /// It takes ticks.
+    Open,
+    /// No tick any more; what is due is not buried yet.
+    Closing,
+    /// The money is where it belongs.
+    Settled,
+}
+
+/// One channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelReport {
+    /// Its purse.
+    pub purse: PurseKey,
+    /// Which side this node is.
+    pub role: Role,
+    /// Where it is on its way.
+    pub state: ChannelState,
+    /// The descriptor of its output.
+    pub descriptor: String,
+    /// Its address.
+    pub address: Option<Address>,
+    /// All that is in it.
+    pub value: Amount,
+    /// What the payee could take, settle reserve included.
+    pub paid: Amount,
+    /// Where the money is, once it is funded.
+    pub outpoint: Option<OutPoint>,
+    /// From this height on the payer takes back what is left.
+    pub expiry: u32,
+    /// Blocks until then.
+    pub left: Option<u32>,
+    /// What came of it, once settled.
+    pub settled: Option<Amount>,
+}
+
+impl Channel {
+    pub(super) fn seen(&self) -> Option<&Seen> {
+        match &self.role {
+            Side::Payer(payer) => payer.seen.as_ref(),
+            Side::Payee(payee) => payee.seen.as_ref(),
+        }
+    }
+
+    pub(super) fn contract(&self) -> Option<&Contract> {
+        match &self.role {
+            Side::Payer(payer) => payer.contract.as_ref(),
+            Side::Payee(payee) => Some(&payee.contract),
+        }
+    }
+
+    /// True where nothing is to be done or seen any more.
+    pub(super) fn is_over(&self) -> bool {
+        match &self.role {
+            Side::Payer(payer) => {
+                payer.decided.settled.is_some() || payer.meta.closing && payer.contract.is_none()
+            }
+            Side::Payee(payee) => {
+                let nothing = payee.best.is_none() && payee.meta.settling;
+                payee.decided.settled.is_some() || nothing
+            }
+        }
+    }
+
+    pub(super) fn watch(&self) -> Option<Watch> {
+        let contract = self.contract().filter(|_| !self.is_over())?;
+        let since = match &self.role {
+            Side::Payer(payer) => payer.meta.deed.as_ref().map_or(0, |deed| deed.since),
+            Side::Payee(payee) => payee.meta.deed.since,
+        };
+        Some(Watch {
+            outpoint: contract.outpoint(),
+            script: contract.output().script_pubkey(),
+            since,
+        })
+    }
+
+    pub(super) fn report(
+        &self,
+        purse: PurseKey,
+        tip: Option<u32>,
+        network: Network,
+    ) -> Option<ChannelReport> {
+        let (role, deed, paid, settled, closing) = match &self.role {
+            Side::Payer(payer) => (
+                Role::Payer,
+                payer.meta.deed.as_ref()?,
+                payer.signed,
+                payer.decided.settled,
+                payer.decided.closing || payer.meta.closing,
+            ),
+            Side::Payee(payee) => (
+                Role::Payee,
+                &payee.meta.deed,
+                payee.best.as_ref().map_or(0, |best| best.paid),
+                payee.decided.settled,
+                payee.decided.closing || payee.meta.settling,
+            ),
+        };
+        let output: FundingOutput = deed.output()?;
+        let depth = self.seen().zip(tip).map(|(seen, tip)| seen.depth(tip));
+        let state = match (settled, closing, self.contract(), depth) {
+            (Some(_), ..) => ChannelState::Settled,
+            (_, _, None, _) => ChannelState::Unfunded,
+            (_, true, ..) => ChannelState::Closing,
+            (_, _, _, Some(depth)) if depth >= deed.depth => ChannelState::Open,
+            _ => ChannelState::Confirming,
+        };
+        Some(ChannelReport {
+            purse,
+            role,
+            state,
+            descriptor: output.descriptor(),
+            address: output.address(network),
+            value: Amount::from_sat(deed.value),
+            paid: Amount::from_sat(paid),
+            outpoint: self.contract().map(Contract::outpoint),
+            expiry: deed.expiry,
+            left: tip.map(|tip| deed.expiry.saturating_sub(tip)),
+            settled: settled.map(Amount::from_sat),
+        })
+    }
+}

@@ -1,0 +1,558 @@
+//! The watch over all channels: what a new view of the chain asks for. It closes in time, batches,
+//! bumps until buried, refunds after the expiry, and broadcasts again what a restart or a
+//! reorganisation has dropped.
+
+use std::collections::BTreeMap;
+
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
+use streampay_core::store::ChangeSet;
+use streampay_core::units::{Now, PurseKey};
+
+use super::payee::Payee;
+use super::payer::Payer;
+use super::record::{self, Decided};
+use super::{Action, Chain, Inner, Side};
+use crate::chain::{ChainView, Seen, Spend};
+use crate::script::OutputType;
+use crate::tx::{
+    CLOSE_INPUTS_MAX, CloseError, CloseInput, ClosePlan, Contract, close_tx, refund_tx,
+    virtual_size,
+};
+
+/// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
+pub(super) const FINAL_DEPTH: u32 = 6;
+/// So many blocks before the expiry half of the claim may go into fees.
+const LAST_BLOCKS: u32 = 6;
+/// Blocks that a refund may take.
+const REFUND_TARGET: u32 = 6;
+/// A bump is at least this much more, in percent of the old rate.
+const BUMP_PERCENT: u64 = 125;
+/// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
+/// relay fee of older nodes. Source: BIP 125, rule 4.
+const INCREMENTAL: u64 = 1;
+
+/// What the watch tells the user of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchEvent {
+    /// The funding is in no block and waits for none: a reorganisation, or it was replaced.
+    FundingGone,
+    /// Somebody's transaction spends it.
+    Spent {
+        /// The transaction.
+        txid: Txid,
+        /// Its block, where it is in one.
+        height: Option<u32>,
+    },
+    /// A close is on its way.
+    Closing {
+        /// The transaction, with the channels closed together.
+        txid: Txid,
+        /// What it costs in all.
+        fee: Amount,
+    },
+    /// A refund is on its way.
+    Refunding {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// At today's fees collecting costs more than it may.
+    Uneconomic {
+        /// What is due.
+        claim: Amount,
+        /// What collecting it would cost.
+        fee: Amount,
+    },
+    /// Buried: this came to us.
+    Settled {
+        /// Net of fees.
+        amount: Amount,
+    },
+}
+
+/// The weight of a close of this channel alone. Spec: bitcoin 5.3.
+pub(super) fn close_weight(contract: &Contract) -> Weight {
+    Weight::from_wu(match contract.output().output_type() {
+        OutputType::Taproot => 199 * 4,
+        OutputType::Wsh => 194 * 4,
+    })
+}
+
+/// What a view says of one channel.
+struct Looked<'a> {
+    seen: Option<&'a Seen>,
+    /// What the transaction that spends it pays, where that is known.
+    fee: Option<Amount>,
+}
+
+/// Channels to be closed in one transaction.
+struct Group {
+    members: Vec<PurseKey>,
+    rate: FeeRate,
+    /// The least fee: what it replaces paid so much.
+    over: Option<Amount>,
+}
+
+impl Inner {
+    pub(super) fn take_view(&mut self, now: Now, view: &ChainView) -> Vec<Action> {
+        let chain = Chain {
+            tip: view.tip,
+            fees: view.fees.clone(),
+            at: now.mono.0,
+        };
+        let mut actions = Vec::new();
+        let seen: BTreeMap<OutPoint, Looked<'_>> = (view.outputs.iter())
+            .map(|state| {
+                let spend = state.seen.as_ref().and_then(|seen| seen.spend.as_ref());
+                let fee = spend.and_then(|spend| self.fee_of(&spend.tx));
+                let seen = state.seen.as_ref();
+                (state.outpoint, Looked { seen, fee })
+            })
+            .collect();
+        for (key, channel) in &mut self.channels {
+            let outpoint = match &channel.role {
+                Side::Payer(payer) => payer.outpoint(),
+                Side::Payee(payee) => Some(payee.contract.outpoint()),
+            };
+            let Some(new) = outpoint.and_then(|outpoint| seen.get(&outpoint)) else {
+                continue;
+            };
+            match &mut channel.role {
+                Side::Payer(payer) => payer.look(*key, new, &chain, &mut actions),
+                Side::Payee(payee) => payee.look(*key, new, &chain, &mut actions),
+            }
+        }
+        self.close_due(&chain, &mut actions);
+        self.refund_due(&chain, &mut actions);
+        self.chain = Some(chain);
+        actions
+    }
+
+    /// Broadcasts what has to be closed.
+    fn close_due(&mut self, chain: &Chain, actions: &mut Vec<Action>) {
+        for group in self.groups(chain, actions) {
+            let Some((tx, fee)) = self.build(&group, chain, actions) else {
+                continue;
+            };
+            let txid = tx.compute_txid();
+            for key in &group.members {
+                if let Some(payee) = self.payee_mut(*key) {
+                    payee.tried = Some(chain.tip);
+                }
+                actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
+            }
+            actions.push(Action::Broadcast(tx));
+        }
+    }
+
+    /// Which channels are closed together now, and at which rate.
+    fn groups(&mut self, chain: &Chain, actions: &mut Vec<Action>) -> Vec<Group> {
+        let wait = self.config.payee.batch_wait;
+        let payout = self.config.payee.payout.clone();
+        let (mut pool, mut groups) = (Vec::new(), Vec::new());
+        let mut waiting: BTreeMap<Txid, (Transaction, Vec<PurseKey>)> = BTreeMap::new();
+        for (key, channel) in &mut self.channels {
+            let Side::Payee(payee) = &mut channel.role else {
+                continue;
+            };
+            if !payee.wants_close(chain) {
+                continue;
+            }
+            if !payee.decided.closing {
+                payee.decided.closing = true;
+                actions.push(persist(*key, payee.decided));
+            }
+            match payee.seen.as_ref().map(|seen| &seen.spend) {
+                Some(None) if payee.is_urgent(chain) && payee.is_due(chain) => {
+                    groups.push(Group {
+                        members: vec![*key],
+                        rate: chain.fees.rate(payee.target(chain.tip)),
+                        over: None,
+                    });
+                }
+                Some(None) if payee.is_urgent(chain) => {}
+                Some(None) => {
+                    let since = *payee.pooled.get_or_insert(chain.tip);
+                    pool.push((*key, chain.tip.saturating_sub(since), payee.is_due(chain)));
+                }
+                Some(Some(Spend { tx, height: None }))
+                    if tx.output.iter().any(|out| out.script_pubkey == payout) =>
+                {
+                    let group = waiting.entry(tx.compute_txid());
+                    group
+                        .or_insert_with(|| (tx.clone(), Vec::new()))
+                        .1
+                        .push(*key);
+                }
+                _ => {}
+            }
+        }
+        let ripe = pool.len() >= CLOSE_INPUTS_MAX || pool.iter().any(|(_, age, _)| *age >= wait);
+        pool.retain(|(.., due)| *due);
+        if ripe {
+            for chunk in pool.chunks(CLOSE_INPUTS_MAX) {
+                let members: Vec<_> = chunk.iter().map(|(key, ..)| *key).collect();
+                let rate = chain.fees.rate(self.target(&members, chain));
+                groups.push(Group {
+                    members,
+                    rate,
+                    over: None,
+                });
+            }
+        }
+        for (tx, members) in waiting.into_values() {
+            groups.extend(self.bumps(chain, &tx, members));
+        }
+        groups
+    }
+
+    /// What replaces a close that waits for a block: the same at a higher rate, or without the
+    /// members whose margin has come.
+    fn bumps(&self, chain: &Chain, tx: &Transaction, members: Vec<PurseKey>) -> Vec<Group> {
+        let Some(fee) = self.fee_of(tx) else {
+            return Vec::new();
+        };
+        let wanted = chain.fees.rate(self.target(&members, chain));
+        let urgent = |key: &PurseKey| self.payee(*key).is_some_and(|of| of.is_urgent(chain));
+        let due = |key: &PurseKey| self.payee(*key).is_some_and(|of| of.is_due(chain));
+        if !members.iter().all(due) {
+            return Vec::new();
+        }
+        let old = rate_of(fee, tx.weight());
+        let more = percent(old, BUMP_PERCENT);
+        let (hurried, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(urgent);
+        let split = !hurried.is_empty() && tx.input.len() > 1;
+        if !split && hurried.is_empty() && wanted <= old {
+            return Vec::new();
+        }
+        let rate = wanted.max(more);
+        let mut over = Some(fee);
+        let mut groups = Vec::new();
+        if !rest.is_empty() {
+            groups.push(Group {
+                members: rest,
+                rate,
+                over: over.take(),
+            });
+        }
+        for key in hurried {
+            groups.push(Group {
+                members: vec![key],
+                rate,
+                over: over.take(),
+            });
+        }
+        groups
+    }
+
+    /// The close of a group within what it may cost; none where it is uneconomic.
+    fn build(
+        &mut self,
+        group: &Group,
+        chain: &Chain,
+        actions: &mut Vec<Action>,
+    ) -> Option<(Transaction, Amount)> {
+        let mut rate = group.rate;
+        let most = (group.members.iter())
+            .filter_map(|key| self.payee(*key))
+            .map(|payee| payee.fee_max(chain))
+            .fold(0, u64::saturating_add);
+        let mut tx = self.close(&group.members, rate);
+        let fee = |tx: &Transaction| self.fee_of(tx);
+        if let Ok(found) = &tx {
+            let weight = found.weight();
+            let floor = group.over.map(|over| {
+                let more = virtual_size(weight).saturating_mul(INCREMENTAL);
+                Amount::from_sat(over.to_sat().saturating_add(more))
+            });
+            let paid = fee(found)?;
+            if let Some(floor) = floor.filter(|floor| paid <= *floor) {
+                rate = percent(rate_of(floor, weight), 101);
+                tx = self.close(&group.members, rate);
+            } else if paid.to_sat() > most && group.over.is_none() {
+                rate = rate_of(Amount::from_sat(most), weight);
+                if rate >= chain.fees.floor {
+                    tx = self.close(&group.members, rate);
+                } else {
+                    let claim = self.claim(&group.members);
+                    tx = Err(CloseError::Uneconomic { claim, fee: paid });
+                }
+            }
+        }
+        match tx {
+            Ok(tx) => {
+                let fee = self.fee_of(&tx)?;
+                Some((tx, fee))
+            }
+            Err(CloseError::Uneconomic { claim, fee }) => {
+                for key in &group.members {
+                    let event = WatchEvent::Uneconomic { claim, fee };
+                    actions.push(Action::Event(*key, event));
+                }
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn close(&self, members: &[PurseKey], rate: FeeRate) -> Result<Transaction, CloseError> {
+        let payees = members.iter().filter_map(|key| self.payee(*key));
+        let channels: Vec<_> = payees.filter_map(Payee::close_input).collect();
+        close_tx(&ClosePlan {
+            channels: &channels,
+            coins: &[],
+            payout: &self.config.payee.payout,
+            extra: &[],
+            rate,
+        })
+    }
+
+    fn claim(&self, members: &[PurseKey]) -> Amount {
+        let payees = members.iter().filter_map(|key| self.payee(*key));
+        let paid = payees
+            .filter_map(|payee| payee.best.as_ref())
+            .map(|best| best.paid);
+        Amount::from_sat(paid.fold(0, u64::saturating_add))
+    }
+
+    /// What a transaction pays; none where it spends something that is not ours.
+    fn fee_of(&self, tx: &Transaction) -> Option<Amount> {
+        let mut spent = Amount::ZERO;
+        for input in &tx.input {
+            let mut payees = self.channels.values();
+            let value = payees.find_map(|channel| {
+                let contract = channel.contract()?;
+                (contract.outpoint() == input.previous_output).then(|| contract.value())
+            })?;
+            spent = spent.checked_add(value)?;
+        }
+        let out = tx.output.iter().map(|output| output.value);
+        let out = out.fold(Some(Amount::ZERO), |sum, value| sum?.checked_add(value))?;
+        spent.checked_sub(out)
+    }
+
+    /// The shortest wait of the members.
+    fn target(&self, members: &[PurseKey], chain: &Chain) -> u32 {
+        let payees = members.iter().filter_map(|key| self.payee(*key));
+        let targets = payees.map(|payee| payee.target(chain.tip));
+        targets.min().unwrap_or(REFUND_TARGET)
+    }
+
+    fn payee(&self, key: PurseKey) -> Option<&Payee> {
+        match &self.channels.get(&key)?.role {
+            Side::Payee(payee) => Some(payee),
+            Side::Payer(_) => None,
+        }
+    }
+
+    fn payee_mut(&mut self, key: PurseKey) -> Option<&mut Payee> {
+        match &mut self.channels.get_mut(&key)?.role {
+            Side::Payee(payee) => Some(payee),
+            Side::Payer(_) => None,
+        }
+    }
+
+    /// Broadcasts the refunds whose time has come.
+    fn refund_due(&mut self, chain: &Chain, actions: &mut Vec<Action>) {
+        let home = self.config.payer.home.clone();
+        for (key, channel) in &mut self.channels {
+            let Side::Payer(payer) = &mut channel.role else {
+                continue;
+            };
+            let Some(rate) = payer.refund_rate(chain) else {
+                continue;
+            };
+            let Some(contract) = &payer.contract else {
+                continue;
+            };
+            let tx = match refund_tx(contract, &payer.secret, &home, rate, chain.tip) {
+                Ok(tx) => tx,
+                Err(crate::tx::RefundError::Uneconomic { value, fee }) => {
+                    let claim = value;
+                    actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            payer.tried = Some(chain.tip);
+            if !payer.decided.closing {
+                payer.decided.closing = true;
+                actions.push(persist(*key, payer.decided));
+            }
+            let txid = tx.compute_txid();
+            actions.push(Action::Event(*key, WatchEvent::Refunding { txid }));
+            actions.push(Action::Broadcast(tx));
+        }
+    }
+}
+
+impl Payee {
+    fn look(&mut self, key: PurseKey, new: &Looked<'_>, chain: &Chain, actions: &mut Vec<Action>) {
+        tell(key, self.seen.as_ref(), new.seen, actions);
+        self.seen = new.seen.cloned();
+        let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
+            return;
+        };
+        let mut decided = self.decided;
+        decided.closing = true;
+        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
+            let amount = self.share(&spend.tx, new.fee);
+            decided.settled = Some(amount);
+            let amount = Amount::from_sat(amount);
+            actions.push(Action::Event(key, WatchEvent::Settled { amount }));
+        }
+        if decided != self.decided {
+            self.decided = decided;
+            actions.push(persist(key, decided));
+        }
+    }
+
+    /// What a transaction that spends the channel leaves of it for the payee: its update less an
+    /// equal part of the fee; nothing of a refund.
+    fn share(&self, tx: &Transaction, fee: Option<Amount>) -> u64 {
+        let Some(best) = self.best.as_ref().filter(|_| !is_refund(tx)) else {
+            return 0;
+        };
+        let inputs = u64::try_from(tx.input.len()).unwrap_or(u64::MAX);
+        let fee = fee.map_or(0, Amount::to_sat);
+        let part = fee.checked_div(inputs).unwrap_or(fee);
+        let rest = fee.checked_rem(inputs).unwrap_or_default();
+        let first = tx.input.first().map(|input| input.previous_output);
+        let own = first == Some(self.contract.outpoint());
+        let part = part.saturating_add(if own { rest } else { 0 });
+        best.paid.saturating_sub(part)
+    }
+
+    /// True where the channel is to be closed: asked for, under way, its margin reached, or fees on
+    /// their way to what it is worth.
+    fn wants_close(&self, chain: &Chain) -> bool {
+        let Some(best) = &self.best else { return false };
+        if self.decided.settled.is_some() {
+            return false;
+        }
+        // Four fifths of what closing may cost: fees rise faster than blocks come.
+        let limit = self.cost_max(best.paid).saturating_mul(4) / 5;
+        let rising = self.close_cost(chain).is_none_or(|cost| cost > limit);
+        let worth = best.paid > self.meta.deed.reserve.saturating_mul(2);
+        self.meta.settling || self.decided.closing || self.is_urgent(chain) || rising && worth
+    }
+
+    const fn is_urgent(&self, chain: &Chain) -> bool {
+        self.meta.deed.expiry.saturating_sub(chain.tip) <= self.meta.deed.margin
+    }
+
+    /// True where nothing was broadcast for it at this height.
+    fn is_due(&self, chain: &Chain) -> bool {
+        self.tried != Some(chain.tip)
+    }
+
+    /// The most that closing may cost now, settle reserve included.
+    fn fee_max(&self, chain: &Chain) -> u64 {
+        let paid = self.best.as_ref().map_or(0, |best| best.paid);
+        let left = self.meta.deed.expiry.saturating_sub(chain.tip);
+        let last = if left <= LAST_BLOCKS { paid / 2 } else { 0 };
+        self.cost_max(paid).max(last)
+    }
+
+    fn close_input(&self) -> Option<CloseInput<'_>> {
+        let best = self.best.as_ref()?;
+        Some(CloseInput {
+            contract: &self.contract,
+            paid: Amount::from_sat(best.paid),
+            signature: &best.signature,
+            secret: &self.secret,
+        })
+    }
+}
+
+impl Payer {
+    fn look(&mut self, key: PurseKey, new: &Looked<'_>, chain: &Chain, actions: &mut Vec<Action>) {
+        tell(key, self.seen.as_ref(), new.seen, actions);
+        self.seen = new.seen.cloned();
+        let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
+            return;
+        };
+        let mut decided = self.decided;
+        decided.closing = true;
+        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
+            let amount = self.returned(&spend.tx);
+            decided.settled = Some(amount);
+            let amount = Amount::from_sat(amount);
+            actions.push(Action::Event(key, WatchEvent::Settled { amount }));
+        }
+        if decided != self.decided {
+            self.decided = decided;
+            actions.push(persist(key, decided));
+        }
+    }
+
+    /// What a transaction that spends the channel gives back: the output at its input's index.
+    fn returned(&self, tx: &Transaction) -> u64 {
+        let Some(contract) = &self.contract else {
+            return 0;
+        };
+        let mut inputs = tx.input.iter().zip(&tx.output);
+        let own = inputs.find(|(input, _)| input.previous_output == contract.outpoint());
+        own.filter(|(_, output)| output.script_pubkey == *contract.change_script())
+            .map_or(0, |(_, output)| output.value.to_sat())
+    }
+
+    /// The rate of the refund to broadcast now; none where there is none.
+    fn refund_rate(&self, chain: &Chain) -> Option<FeeRate> {
+        let deed = self.meta.deed.as_ref()?;
+        let seen = self.seen.as_ref()?;
+        if chain.tip < deed.expiry || self.tried == Some(chain.tip) || seen.height.is_none() {
+            return None;
+        }
+        let wanted = chain.fees.rate(REFUND_TARGET);
+        match &seen.spend {
+            None => Some(wanted),
+            // Our own, waiting: bumped where fees have risen.
+            Some(Spend { tx, height: None }) if is_refund(tx) => {
+                let contract = self.contract.as_ref()?;
+                let out = tx.output.first().map(|out| out.value)?;
+                let fee = contract.value().checked_sub(out)?;
+                let old = rate_of(fee, tx.weight());
+                (wanted > old).then(|| wanted.max(percent(old, BUMP_PERCENT)))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// A refund has a height in it, a close has none.
+fn is_refund(tx: &Transaction) -> bool {
+    tx.lock_time != bitcoin::absolute::LockTime::ZERO
+}
+
+fn persist(key: PurseKey, decided: Decided) -> Action {
+    let mut delta = ChangeSet::new();
+    record::put_decided(&mut delta, decided);
+    Action::Persist(delta.within_purse(key))
+}
+
+fn tell(key: PurseKey, old: Option<&Seen>, new: Option<&Seen>, actions: &mut Vec<Action>) {
+    if old.is_some() && new.is_none() {
+        actions.push(Action::Event(key, WatchEvent::FundingGone));
+    }
+    let place = |seen: Option<&Seen>| {
+        let spend = seen?.spend.as_ref()?;
+        Some((spend.tx.compute_txid(), spend.height))
+    };
+    let (old, new) = (place(old), place(new));
+    if let Some((txid, height)) = new.filter(|_| old != new) {
+        actions.push(Action::Event(key, WatchEvent::Spent { txid, height }));
+    }
+}
+
+/// A fee as a rate over the virtual size, rounded down.
+fn rate_of(fee: Amount, weight: Weight) -> FeeRate {
+    let size = virtual_size(weight).saturating_mul(4);
+    let rate = fee.to_sat().saturating_mul(1000).checked_div(size);
+    FeeRate::from_sat_per_kwu(rate.unwrap_or_default())
+}
+
+fn percent(rate: FeeRate, percent: u64) -> FeeRate {
+    let more = rate.to_sat_per_kwu().saturating_mul(percent).div_ceil(100);
+    FeeRate::from_sat_per_kwu(more)
+}

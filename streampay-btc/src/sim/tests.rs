@@ -1,0 +1,54 @@
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, FeeRate, ScriptBuf, WPubkeyHash};
+
+use super::*;
+use crate::chain::Watch;
+
+fn somebody(number: u8) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]))
+}
+
+#[test]
+fn what_waits_is_mined_and_a_reorganisation_makes_it_wait_again() {
+    let chain = SimChain::new();
+    let value = Amount::from_sat(10_000);
+    let outpoint = chain.pay(&somebody(1), value).unwrap();
+    let watch = Watch {
+        outpoint,
+        script: somebody(1),
+        since: 0,
+    };
+    let depth = || {
+        let view = chain.look(core::slice::from_ref(&watch)).unwrap();
+        let seen = view.outputs[0].seen.clone();
+        seen.map(|seen| seen.depth(view.tip))
+    };
+    assert_eq!(depth(), Some(0));
+    chain.mine(3);
+    assert_eq!(depth(), Some(3));
+    assert_eq!(chain.balance(&somebody(1)), value);
+    chain.reorganise(3, &[]);
+    assert_eq!(depth(), Some(0));
+    chain.mine(1);
+    chain.reorganise(1, &[outpoint.txid]);
+    assert_eq!(depth(), None);
+}
+
+#[test]
+fn dust_and_odd_scripts_do_not_wait() {
+    let chain = SimChain::new();
+    let dust = chain.pay(&somebody(1), Amount::from_sat(293));
+    assert_eq!(dust, Err(Reject::Dust));
+    let odd = chain.pay(&ScriptBuf::from_bytes(vec![0x51]), Amount::ONE_BTC);
+    assert_eq!(odd, Err(Reject::Script));
+}
+
+#[test]
+fn blocks_leave_out_what_pays_too_little() {
+    let chain = SimChain::new();
+    chain.set_rate(FeeRate::from_sat_per_vb_u32(50));
+    let view = chain.look(&[]).unwrap();
+    assert_eq!(view.fees.rate(10), FeeRate::from_sat_per_vb_u32(50));
+    chain.set_away(true);
+    assert!(chain.look(&[]).is_err());
+}
