@@ -157,6 +157,27 @@ impl SimChain {
         sum
     }
 
+    /// Outputs of exactly `value` to `script` from height `since` on, those in blocks first.
+    #[must_use]
+    pub fn outputs_to(&self, script: &Script, value: Amount, since: u32) -> Vec<OutPoint> {
+        let inner = self.lock();
+        let chain = inner.chain.iter();
+        let chain = chain.map(|(txid, (tx, height))| (*height, *txid, tx));
+        let waiting = inner.mempool.iter();
+        let waiting = waiting.map(|(txid, tx)| (u32::MAX, *txid, tx));
+        let mut found = Vec::new();
+        for (height, txid, tx) in chain.chain(waiting) {
+            for (vout, output) in (0_u32..).zip(&tx.output) {
+                let fits = output.value == value && output.script_pubkey == *script;
+                if fits && height >= since {
+                    found.push((height, OutPoint::new(txid, vout)));
+                }
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, outpoint)| outpoint).collect()
+    }
+
     /// The chain as a source would show it.
     ///
     /// # Errors
@@ -371,23 +392,10 @@ impl ChainSource for SimChain {
         value: Amount,
         since: u32,
     ) -> Result<Vec<OutPoint>, ChainError> {
-        let inner = self.lock();
-        if inner.away {
+        if self.lock().away {
             return Err(ChainError::Away("told to be away".into()));
         }
-        let chain = inner.chain.iter();
-        let chain = chain.map(|(txid, (tx, height))| (*height, *txid, tx));
-        let waiting = inner.mempool.iter().map(|(txid, tx)| (u32::MAX, *txid, tx));
-        let mut found = Vec::new();
-        for (height, txid, tx) in chain.chain(waiting).filter(|(height, ..)| *height >= since) {
-            for (vout, output) in (0_u32..).zip(&tx.output) {
-                if output.value == value && output.script_pubkey == *script {
-                    found.push((height, OutPoint::new(txid, vout)));
-                }
-            }
-        }
-        found.sort_unstable();
-        Ok(found.into_iter().map(|(_, outpoint)| outpoint).collect())
+        Ok(self.outputs_to(script, value, since))
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

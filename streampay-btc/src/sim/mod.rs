@@ -2,10 +2,12 @@
 
 mod chain;
 mod consensus;
+mod node;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 pub use chain::SimChain;
 pub use consensus::{BadInput, check_scripts};
+pub use node::{SimNode, home, sim_config};
 pub use policy::Reject;

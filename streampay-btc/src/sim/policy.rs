@@ -71,8 +71,8 @@ pub(super) fn fee(inner: &Inner, tx: &Transaction) -> Option<Amount> {
     for input in &tx.input {
         spent = spent.checked_add(inner.output(input.previous_output)?.0.value)?;
     }
-    let out = tx.output.iter().map(|output| output.value);
-    let out = out.fold(Some(Amount::ZERO), |sum, value| sum?.checked_add(value))?;
+    let mut out = tx.output.iter().map(|output| output.value);
+    let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
     spent.checked_sub(out)
 }
 

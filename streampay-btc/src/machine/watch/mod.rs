@@ -2,6 +2,9 @@
 //! bumps until buried, refunds after the expiry, and broadcasts again what a restart or a
 //! reorganisation has dropped.
 
+mod payee;
+mod payer;
+
 use std::collections::BTreeMap;
 
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
@@ -9,14 +12,12 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, PurseKey};
 
 use super::payee::Payee;
-use super::payer::Payer;
 use super::record::{self, Decided};
 use super::{Action, Chain, Inner, Side};
 use crate::chain::{ChainView, Seen, Spend};
 use crate::script::OutputType;
 use crate::tx::{
-    CLOSE_INPUTS_MAX, CloseError, CloseInput, ClosePlan, Contract, close_tx, refund_tx,
-    virtual_size,
+    CLOSE_INPUTS_MAX, CloseError, ClosePlan, Contract, close_tx, refund_tx, virtual_size,
 };
 
 /// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
@@ -247,7 +248,7 @@ impl Inner {
 
     /// The close of a group within what it may cost; none where it is uneconomic.
     fn build(
-        &mut self,
+        &self,
         group: &Group,
         chain: &Chain,
         actions: &mut Vec<Action>,
@@ -326,8 +327,8 @@ impl Inner {
             })?;
             spent = spent.checked_add(value)?;
         }
-        let out = tx.output.iter().map(|output| output.value);
-        let out = out.fold(Some(Amount::ZERO), |sum, value| sum?.checked_add(value))?;
+        let mut out = tx.output.iter().map(|output| output.value);
+        let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
         spent.checked_sub(out)
     }
 
@@ -382,140 +383,6 @@ impl Inner {
             let txid = tx.compute_txid();
             actions.push(Action::Event(*key, WatchEvent::Refunding { txid }));
             actions.push(Action::Broadcast(tx));
-        }
-    }
-}
-
-impl Payee {
-    fn look(&mut self, key: PurseKey, new: &Looked<'_>, chain: &Chain, actions: &mut Vec<Action>) {
-        tell(key, self.seen.as_ref(), new.seen, actions);
-        self.seen = new.seen.cloned();
-        let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
-            return;
-        };
-        let mut decided = self.decided;
-        decided.closing = true;
-        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
-            let amount = self.share(&spend.tx, new.fee);
-            decided.settled = Some(amount);
-            let amount = Amount::from_sat(amount);
-            actions.push(Action::Event(key, WatchEvent::Settled { amount }));
-        }
-        if decided != self.decided {
-            self.decided = decided;
-            actions.push(persist(key, decided));
-        }
-    }
-
-    /// What a transaction that spends the channel leaves of it for the payee: its update less an
-    /// equal part of the fee; nothing of a refund.
-    fn share(&self, tx: &Transaction, fee: Option<Amount>) -> u64 {
-        let Some(best) = self.best.as_ref().filter(|_| !is_refund(tx)) else {
-            return 0;
-        };
-        let inputs = u64::try_from(tx.input.len()).unwrap_or(u64::MAX);
-        let fee = fee.map_or(0, Amount::to_sat);
-        let part = fee.checked_div(inputs).unwrap_or(fee);
-        let rest = fee.checked_rem(inputs).unwrap_or_default();
-        let first = tx.input.first().map(|input| input.previous_output);
-        let own = first == Some(self.contract.outpoint());
-        let part = part.saturating_add(if own { rest } else { 0 });
-        best.paid.saturating_sub(part)
-    }
-
-    /// True where the channel is to be closed: asked for, under way, its margin reached, or fees on
-    /// their way to what it is worth.
-    fn wants_close(&self, chain: &Chain) -> bool {
-        let Some(best) = &self.best else { return false };
-        if self.decided.settled.is_some() {
-            return false;
-        }
-        // Four fifths of what closing may cost: fees rise faster than blocks come.
-        let limit = self.cost_max(best.paid).saturating_mul(4) / 5;
-        let rising = self.close_cost(chain).is_none_or(|cost| cost > limit);
-        let worth = best.paid > self.meta.deed.reserve.saturating_mul(2);
-        self.meta.settling || self.decided.closing || self.is_urgent(chain) || rising && worth
-    }
-
-    const fn is_urgent(&self, chain: &Chain) -> bool {
-        self.meta.deed.expiry.saturating_sub(chain.tip) <= self.meta.deed.margin
-    }
-
-    /// True where nothing was broadcast for it at this height.
-    fn is_due(&self, chain: &Chain) -> bool {
-        self.tried != Some(chain.tip)
-    }
-
-    /// The most that closing may cost now, settle reserve included.
-    fn fee_max(&self, chain: &Chain) -> u64 {
-        let paid = self.best.as_ref().map_or(0, |best| best.paid);
-        let left = self.meta.deed.expiry.saturating_sub(chain.tip);
-        let last = if left <= LAST_BLOCKS { paid / 2 } else { 0 };
-        self.cost_max(paid).max(last)
-    }
-
-    fn close_input(&self) -> Option<CloseInput<'_>> {
-        let best = self.best.as_ref()?;
-        Some(CloseInput {
-            contract: &self.contract,
-            paid: Amount::from_sat(best.paid),
-            signature: &best.signature,
-            secret: &self.secret,
-        })
-    }
-}
-
-impl Payer {
-    fn look(&mut self, key: PurseKey, new: &Looked<'_>, chain: &Chain, actions: &mut Vec<Action>) {
-        tell(key, self.seen.as_ref(), new.seen, actions);
-        self.seen = new.seen.cloned();
-        let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
-            return;
-        };
-        let mut decided = self.decided;
-        decided.closing = true;
-        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
-            let amount = self.returned(&spend.tx);
-            decided.settled = Some(amount);
-            let amount = Amount::from_sat(amount);
-            actions.push(Action::Event(key, WatchEvent::Settled { amount }));
-        }
-        if decided != self.decided {
-            self.decided = decided;
-            actions.push(persist(key, decided));
-        }
-    }
-
-    /// What a transaction that spends the channel gives back: the output at its input's index.
-    fn returned(&self, tx: &Transaction) -> u64 {
-        let Some(contract) = &self.contract else {
-            return 0;
-        };
-        let mut inputs = tx.input.iter().zip(&tx.output);
-        let own = inputs.find(|(input, _)| input.previous_output == contract.outpoint());
-        own.filter(|(_, output)| output.script_pubkey == *contract.change_script())
-            .map_or(0, |(_, output)| output.value.to_sat())
-    }
-
-    /// The rate of the refund to broadcast now; none where there is none.
-    fn refund_rate(&self, chain: &Chain) -> Option<FeeRate> {
-        let deed = self.meta.deed.as_ref()?;
-        let seen = self.seen.as_ref()?;
-        if chain.tip < deed.expiry || self.tried == Some(chain.tip) || seen.height.is_none() {
-            return None;
-        }
-        let wanted = chain.fees.rate(REFUND_TARGET);
-        match &seen.spend {
-            None => Some(wanted),
-            // Our own, waiting: bumped where fees have risen.
-            Some(Spend { tx, height: None }) if is_refund(tx) => {
-                let contract = self.contract.as_ref()?;
-                let out = tx.output.first().map(|out| out.value)?;
-                let fee = contract.value().checked_sub(out)?;
-                let old = rate_of(fee, tx.weight());
-                (wanted > old).then(|| wanted.max(percent(old, BUMP_PERCENT)))
-            }
-            Some(_) => None,
         }
     }
 }

@@ -1,0 +1,94 @@
+//! What the watch does with one channel of the payee's.
+
+use bitcoin::{Amount, Transaction};
+use streampay_core::units::PurseKey;
+
+use super::{FINAL_DEPTH, LAST_BLOCKS, Looked, WatchEvent, is_refund, persist, tell};
+use crate::machine::payee::Payee;
+use crate::machine::{Action, Chain};
+use crate::tx::CloseInput;
+
+impl Payee {
+    pub(super) fn look(
+        &mut self,
+        key: PurseKey,
+        new: &Looked<'_>,
+        chain: &Chain,
+        actions: &mut Vec<Action>,
+    ) {
+        tell(key, self.seen.as_ref(), new.seen, actions);
+        self.seen = new.seen.cloned();
+        let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
+            return;
+        };
+        let mut decided = self.decided;
+        decided.closing = true;
+        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
+            let amount = self.share(&spend.tx, new.fee);
+            decided.settled = Some(amount);
+            let amount = Amount::from_sat(amount);
+            actions.push(Action::Event(key, WatchEvent::Settled { amount }));
+        }
+        if decided != self.decided {
+            self.decided = decided;
+            actions.push(persist(key, decided));
+        }
+    }
+
+    /// What a transaction that spends the channel leaves of it for the payee: its update less an
+    /// equal part of the fee; nothing of a refund.
+    pub(super) fn share(&self, tx: &Transaction, fee: Option<Amount>) -> u64 {
+        let Some(best) = self.best.as_ref().filter(|_| !is_refund(tx)) else {
+            return 0;
+        };
+        let inputs = u64::try_from(tx.input.len()).unwrap_or(u64::MAX);
+        let fee = fee.map_or(0, Amount::to_sat);
+        let part = fee.checked_div(inputs).unwrap_or(fee);
+        let rest = fee.checked_rem(inputs).unwrap_or_default();
+        let first = tx.input.first().map(|input| input.previous_output);
+        let own = first == Some(self.contract.outpoint());
+        let part = part.saturating_add(if own { rest } else { 0 });
+        best.paid.saturating_sub(part)
+    }
+
+    /// True where the channel is to be closed: asked for, under way, its margin reached, or fees on
+    /// their way to what it is worth.
+    pub(super) fn wants_close(&self, chain: &Chain) -> bool {
+        let Some(best) = &self.best else { return false };
+        if self.decided.settled.is_some() {
+            return false;
+        }
+        // Four fifths of what closing may cost: fees rise faster than blocks come.
+        let limit = self.cost_max(best.paid).saturating_mul(4) / 5;
+        let rising = self.close_cost(chain).is_none_or(|cost| cost > limit);
+        let worth = best.paid > self.meta.deed.reserve.saturating_mul(2);
+        self.meta.settling || self.decided.closing || self.is_urgent(chain) || rising && worth
+    }
+
+    pub(super) const fn is_urgent(&self, chain: &Chain) -> bool {
+        self.meta.deed.expiry.saturating_sub(chain.tip) <= self.meta.deed.margin
+    }
+
+    /// True where nothing was broadcast for it at this height.
+    pub(super) fn is_due(&self, chain: &Chain) -> bool {
+        self.tried != Some(chain.tip)
+    }
+
+    /// The most that closing may cost now, settle reserve included.
+    pub(super) fn fee_max(&self, chain: &Chain) -> u64 {
+        let paid = self.best.as_ref().map_or(0, |best| best.paid);
+        let left = self.meta.deed.expiry.saturating_sub(chain.tip);
+        let last = if left <= LAST_BLOCKS { paid / 2 } else { 0 };
+        self.cost_max(paid).max(last)
+    }
+
+    pub(super) fn close_input(&self) -> Option<CloseInput<'_>> {
+        let best = self.best.as_ref()?;
+        Some(CloseInput {
+            contract: &self.contract,
+            paid: Amount::from_sat(best.paid),
+            signature: &best.signature,
+            secret: &self.secret,
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! What the watch does with one channel of the payer's.
+
+use bitcoin::{Amount, FeeRate, Transaction};
+use streampay_core::units::PurseKey;
+
+use super::{
+    BUMP_PERCENT, FINAL_DEPTH, Looked, REFUND_TARGET, WatchEvent, is_refund, percent, persist,
+    rate_of, tell,
+};
+use crate::chain::Spend;
+use crate::machine::payer::Payer;
+use crate::machine::{Action, Chain};
+
+impl Payer {
+    pub(super) fn look(
+        &mut self,
+        key: PurseKey,
+        new: &Looked<'_>,
+        chain: &Chain,
+        actions: &mut Vec<Action>,
+    ) {
+        tell(key, self.seen.as_ref(), new.seen, actions);
+        self.seen = new.seen.cloned();
+        let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
+            return;
+        };
+        let mut decided = self.decided;
+        decided.closing = true;
+        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
+            let amount = self.returned(&spend.tx);
+            decided.settled = Some(amount);
+            let amount = Amount::from_sat(amount);
+            actions.push(Action::Event(key, WatchEvent::Settled { amount }));
+        }
+        if decided != self.decided {
+            self.decided = decided;
+            actions.push(persist(key, decided));
+        }
+    }
+
+    /// What a transaction that spends the channel gives back: the output at its input's index.
+    pub(super) fn returned(&self, tx: &Transaction) -> u64 {
+        let Some(contract) = &self.contract else {
+            return 0;
+        };
+        let mut inputs = tx.input.iter().zip(&tx.output);
+        let own = inputs.find(|(input, _)| input.previous_output == contract.outpoint());
+        own.filter(|(_, output)| output.script_pubkey == *contract.change_script())
+            .map_or(0, |(_, output)| output.value.to_sat())
+    }
+
+    /// The rate of the refund to broadcast now; none where there is none.
+    pub(super) fn refund_rate(&self, chain: &Chain) -> Option<FeeRate> {
+        let deed = self.meta.deed.as_ref()?;
+        let seen = self.seen.as_ref()?;
+        if chain.tip < deed.expiry || self.tried == Some(chain.tip) || seen.height.is_none() {
+            return None;
+        }
+        let wanted = chain.fees.rate(REFUND_TARGET);
+        match &seen.spend {
+            None => Some(wanted),
+            // Our own, waiting: bumped where fees have risen.
+            Some(Spend { tx, height: None }) if is_refund(tx) => {
+                let contract = self.contract.as_ref()?;
+                let out = tx.output.first().map(|out| out.value)?;
+                let fee = contract.value().checked_sub(out)?;
+                let old = rate_of(fee, tx.weight());
+                (wanted > old).then(|| wanted.max(percent(old, BUMP_PERCENT)))
+            }
+            Some(_) => None,
+        }
+    }
+}

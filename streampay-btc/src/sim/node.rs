@@ -1,0 +1,206 @@
+//! A node under test: a machine, its records, its wallet, and a simulated chain.
+
+use std::collections::BTreeMap;
+
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, Network, ScriptBuf, Transaction, WPubkeyHash};
+use streampay_core::backend::{
+    Answer, BackendError, BackendMachine as _, Effect, EffectResult, Outcome, Request,
+    RestoredPurse,
+};
+use streampay_core::store::{ChangeSet, MemoryStore, Store as _, purse_prefix};
+use streampay_core::units::{Now, PurseKey, RequestId};
+
+use super::{Reject, SimChain};
+use crate::codec;
+use crate::job::{Done, Job};
+use crate::keys::Seed;
+use crate::machine::{Action, ChannelConfig, ChannelMachine, WatchEvent};
+use crate::policy::{PayeePolicy, PayerPolicy};
+
+/// A node with channels. Everything it does is in order: durable first, then done.
+#[derive(Debug)]
+pub struct SimNode {
+    /// Its machine.
+    pub machine: ChannelMachine,
+    /// Its disk.
+    pub store: MemoryStore,
+    /// The time it is told.
+    pub now: Now,
+    /// True where its wallet pays what it is asked to, at once.
+    pub pays: bool,
+    /// What it broadcast and the chain refused.
+    pub refused: Vec<(Transaction, Reject)>,
+    /// Everything that it broadcast.
+    pub broadcast: Vec<Transaction>,
+    config: ChannelConfig,
+    seed: Seed,
+    chain: SimChain,
+    requests: BTreeMap<PurseKey, u64>,
+}
+
+/// A script of nobody's, for a node's money to go to.
+#[must_use]
+pub fn home(number: u8) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]))
+}
+
+/// The usual limits, with money going to [`home`].
+#[must_use]
+pub fn sim_config(number: u8) -> ChannelConfig {
+    let mut payee = PayeePolicy::new(home(number));
+    payee.batch_wait = 0;
+    ChannelConfig {
+        network: Network::Regtest,
+        payer: PayerPolicy::new(home(number)),
+        payee,
+    }
+}
+
+impl SimNode {
+    /// A node with this configuration, its keys from `seed`.
+    ///
+    /// # Panics
+    /// With a probability of 2^-128: a key that is none.
+    #[must_use]
+    pub fn new(chain: &SimChain, config: ChannelConfig, seed: u8) -> Self {
+        let seed = Seed([seed; 32]);
+        let machine = ChannelMachine::new(config.clone(), &seed).expect("derived keys are valid");
+        Self {
+            machine,
+            store: MemoryStore::new(),
+            now: Now::default(),
+            pays: true,
+            refused: Vec::new(),
+            broadcast: Vec::new(),
+            config,
+            seed,
+            chain: chain.clone(),
+            requests: BTreeMap::new(),
+        }
+    }
+
+    /// Asks the machine and makes its calls, until there is an outcome.
+    pub fn request(&mut self, purse: PurseKey, request: Request) -> Option<Outcome> {
+        let id = self.requests.entry(purse).or_default();
+        *id = id.saturating_add(1);
+        let id = RequestId(*id);
+        let answer = self.machine.request(self.now, purse, id, request);
+        self.follow(purse, answer)
+    }
+
+    /// Does what an answer says.
+    pub fn follow(&mut self, purse: PurseKey, mut answer: Answer) -> Option<Outcome> {
+        loop {
+            let delta = core::mem::take(&mut answer.delta);
+            if !self.persist(delta.within_purse(purse)) {
+                return None;
+            }
+            let Some(effect) = answer.effects.pop() else {
+                return answer.outcome;
+            };
+            let result = self.run(&effect);
+            answer = self.machine.effect_done(self.now, result);
+        }
+    }
+
+    /// Makes a network call.
+    pub fn run(&mut self, effect: &Effect) -> EffectResult {
+        let job = codec::decode::<Job>(&effect.body, usize::MAX);
+        let result = match job {
+            Ok(Job::Look) => match self.look() {
+                Some(_) => Ok(Done::Looked),
+                None => Err(BackendError::Transient),
+            },
+            Ok(Job::Fund {
+                script,
+                value,
+                since,
+            }) => self.fund(&ScriptBuf::from_bytes(script.to_vec()), value, since),
+            Err(_) => Err(BackendError::Unknown),
+        };
+        EffectResult {
+            purse: effect.purse,
+            id: effect.id,
+            result: result.map(|done| codec::encode(&done).into()),
+        }
+    }
+
+    fn fund(&self, script: &ScriptBuf, value: u64, since: u32) -> Result<Done, BackendError> {
+        let value = Amount::from_sat(value);
+        let known = self.chain.outputs_to(script, value, since);
+        let outpoint = match known.first() {
+            Some(outpoint) => *outpoint,
+            None if self.pays => {
+                let paid = self.chain.pay(script, value);
+                paid.map_err(|_| BackendError::Transient)?
+            }
+            None => return Err(BackendError::Transient),
+        };
+        Ok(Done::Funded {
+            outpoint: outpoint.into(),
+            fee: 0,
+        })
+    }
+
+    /// Shows the machine the chain and does what it says; none where the chain is away or the
+    /// disk fails.
+    pub fn look(&mut self) -> Option<Vec<(PurseKey, WatchEvent)>> {
+        let view = self.chain.look(&self.machine.watched()).ok()?;
+        let mut events = Vec::new();
+        for action in self.machine.chain(self.now, &view) {
+            match action {
+                Action::Persist(changes) => {
+                    if !self.persist(changes) {
+                        return None;
+                    }
+                }
+                Action::Broadcast(tx) => {
+                    self.broadcast.push(tx.clone());
+                    if let Err(reject) = self.chain.submit(tx.clone()) {
+                        self.refused.push((tx, reject));
+                    }
+                }
+                Action::Event(purse, event) => events.push((purse, event)),
+            }
+        }
+        Some(events)
+    }
+
+    /// Looks until nothing happens any more, mining a block each time.
+    pub fn mine_and_look(&mut self, blocks: u32) {
+        for _ in 0..blocks {
+            self.chain.mine(1);
+            self.look();
+        }
+    }
+
+    /// The process dies and comes back from its disk.
+    ///
+    /// # Panics
+    /// With a probability of 2^-128: a key that is none.
+    pub fn restart(&mut self, purses: &[PurseKey]) {
+        let machine = ChannelMachine::new(self.config.clone(), &self.seed);
+        self.machine = machine.expect("derived keys are valid");
+        for purse in purses {
+            let records = self.records(*purse);
+            let answer = self.machine.restore(self.now, *purse, records);
+            self.follow(*purse, answer);
+        }
+    }
+
+    /// A purse's records as they are on disk.
+    #[must_use]
+    pub fn records(&self, purse: PurseKey) -> RestoredPurse {
+        let prefix = purse_prefix(purse);
+        let records = self.store.scan(&prefix).unwrap_or_default();
+        let cut = |(key, value): (Vec<u8>, Vec<u8>)| {
+            Some((key.strip_prefix(prefix.as_slice())?.to_vec(), value))
+        };
+        records.into_iter().filter_map(cut).collect()
+    }
+
+    fn persist(&mut self, changes: ChangeSet) -> bool {
+        changes.is_empty() || self.store.append(&[changes]).is_ok()
+    }
+}

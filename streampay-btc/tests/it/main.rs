@@ -1,0 +1,11 @@
+//! Whole sessions over channels on a simulated chain.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
+
+mod session;
+mod stage;

@@ -1,0 +1,101 @@
+use streampay_btc::machine::{ChannelMachine, ChannelState};
+use streampay_btc::sim::home;
+use streampay_core::sim::FakeBackend;
+
+use super::stage::{PAYEE, PAYER, Stage, TICK, sat};
+
+const CHANNEL: &[&str] = &[ChannelMachine::METHOD];
+
+#[test]
+fn a_hundred_ticks_over_a_channel_and_a_close() {
+    let mut stage = Stage::new(CHANNEL);
+    stage.run(20_000);
+    assert_eq!(
+        stage.used_ms(),
+        0,
+        "nothing is served before the funding is deep enough"
+    );
+    stage.mine(1);
+    stage.run(1_100_000);
+    let paid = stage.paid();
+    assert!(paid >= sat(100 * TICK), "{paid}");
+    assert_eq!(stage.credited(), paid);
+    assert!(stage.used_ms() >= 1_000_000 && stage.used_ms() <= paid.sat_floor() * 20);
+    stage.close();
+    stage.run(60_000);
+    stage.mine(7);
+    let report = &stage.sides[PAYER].node.machine.report()[0];
+    let came_home = stage.chain.balance(&home(1)).to_sat();
+    let payout = stage.chain.balance(&home(2)).to_sat();
+    assert_eq!(report.state, ChannelState::Settled);
+    assert_eq!(report.settled.unwrap().to_sat(), came_home);
+    assert_eq!(came_home, report.value.to_sat() - report.paid.to_sat());
+    let fee = report.paid.to_sat() - payout;
+    assert!((300..=400).contains(&fee), "{fee}");
+    for side in &stage.sides {
+        assert!(side.node.refused.is_empty(), "{:?}", side.node.refused);
+    }
+}
+
+#[test]
+fn another_method_pays_until_the_channel_confirms() {
+    let mut stage = Stage::new(&[ChannelMachine::METHOD, FakeBackend::STEPS]);
+    stage.run(60_000);
+    let before = stage.credited();
+    assert!(before >= sat(4 * TICK), "{before}");
+    assert!(stage.mint.payee > sat(0));
+    stage.mine(1);
+    let opens_at = stage.mint.payee;
+    stage.run(600_000);
+    let report = &stage.sides[PAYEE].node.machine.report();
+    assert!(
+        report.iter().any(|report| report.paid.to_sat() > 20 * TICK),
+        "{report:?}"
+    );
+    assert!(
+        stage.credited() >= sat(60 * TICK),
+        "no gap: {}",
+        stage.credited()
+    );
+    assert!(stage.mint.payee >= opens_at);
+}
+
+#[test]
+fn both_sides_come_back_from_their_disks_in_the_middle() {
+    let mut stage = Stage::new(CHANNEL);
+    stage.run(5_000);
+    stage.mine(1);
+    stage.run(100_000);
+    let before = stage.credited();
+    stage.restart(PAYEE, 40);
+    stage.run(100_000);
+    stage.restart(PAYER, 50);
+    stage.run(100_000);
+    let after = stage.credited();
+    assert!(
+        after >= before.plus(sat(15 * TICK)).unwrap(),
+        "{before} {after}"
+    );
+    assert_eq!(stage.paid(), after);
+    stage.close();
+    stage.run(60_000);
+    stage.mine(7);
+    let report = &stage.sides[PAYEE].node.machine.report()[0];
+    assert_eq!(report.state, ChannelState::Settled);
+    assert_eq!(report.settled.unwrap(), stage.chain.balance(&home(2)));
+}
+
+#[test]
+fn next_channel_opens_before_one_runs_out() {
+    let mut stage = Stage::new(CHANNEL);
+    stage.run(5_000);
+    stage.mine(1);
+    for _ in 0..40 {
+        stage.run(100_000);
+        stage.mine(1);
+    }
+    let report = stage.sides[PAYEE].node.machine.report();
+    assert!(report.len() >= 2, "{report:?}");
+    let ticks = stage.credited().sat_floor() / TICK;
+    assert!(ticks >= 395, "no gap: {ticks}");
+}
