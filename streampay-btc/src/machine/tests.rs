@@ -528,9 +528,9 @@ fn many_channels_are_closed_together() {
     let mut config = sim_config(PAYEE);
     config.payee.batch_wait = 2;
     let keys: Vec<PurseKey> = (0..10).map(key).collect();
-    let store = rig.payee.store.clone();
+    let disk = rig.payee.snapshot();
     rig.payee = SimNode::new(&rig.chain, config, PAYEE);
-    rig.payee.store = store;
+    rig.payee.roll_back(&disk);
     rig.payee.restart(&keys);
     for key in &keys {
         assert_eq!(rig.payee.request(*key, Request::Settle), LATER);

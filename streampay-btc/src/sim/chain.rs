@@ -133,6 +133,13 @@ impl SimChain {
         in_chain.or_else(|| inner.mempool.get(&txid).map(|tx| (tx.clone(), None)))
     }
 
+    /// The transaction that spends an output, and its height where it is in a block.
+    #[must_use]
+    pub fn spender(&self, outpoint: OutPoint) -> Option<(Transaction, Option<u32>)> {
+        let txid = self.lock().spent.get(&outpoint).copied()?;
+        self.transaction(txid)
+    }
+
     /// Transactions that wait for a block.
     #[must_use]
     pub fn waiting(&self) -> Vec<Transaction> {

@@ -3,6 +3,7 @@
 mod chain;
 mod consensus;
 mod node;
+mod play;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -10,4 +11,5 @@ mod tests;
 pub use chain::SimChain;
 pub use consensus::{BadInput, check_scripts};
 pub use node::{SimNode, home, sim_config};
+pub use play::{Tally, play};
 pub use policy::Reject;

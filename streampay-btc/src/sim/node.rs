@@ -33,6 +33,8 @@ pub struct SimNode {
     pub refused: Vec<(Transaction, Reject)>,
     /// Everything that it broadcast.
     pub broadcast: Vec<Transaction>,
+    /// The disk itself: [`SimNode::store`] may be told to fail.
+    disk: MemoryStore,
     config: ChannelConfig,
     seed: Seed,
     chain: SimChain,
@@ -66,9 +68,11 @@ impl SimNode {
     pub fn new(chain: &SimChain, config: ChannelConfig, seed: u8) -> Self {
         let seed = Seed([seed; 32]);
         let machine = ChannelMachine::new(config.clone(), &seed).expect("derived keys are valid");
+        let disk = MemoryStore::new();
         Self {
             machine,
-            store: MemoryStore::new(),
+            store: disk.clone(),
+            disk,
             now: Now::default(),
             pays: true,
             refused: Vec::new(),
@@ -182,10 +186,29 @@ impl SimNode {
     pub fn restart(&mut self, purses: &[PurseKey]) {
         let machine = ChannelMachine::new(self.config.clone(), &self.seed);
         self.machine = machine.expect("derived keys are valid");
+        self.store = self.disk.clone();
         for purse in purses {
             let records = self.records(*purse);
             let answer = self.machine.restore(self.now, *purse, records);
             self.follow(*purse, answer);
+        }
+    }
+
+    /// Everything on its disk.
+    #[must_use]
+    pub fn snapshot(&self) -> RestoredPurse {
+        self.disk.scan(&[]).unwrap_or_default()
+    }
+
+    /// The disk is an old one: whatever was written since is gone. Restart it after.
+    pub fn roll_back(&mut self, snapshot: &RestoredPurse) {
+        let mut disk = MemoryStore::new();
+        let mut changes = ChangeSet::new();
+        for (key, value) in snapshot {
+            changes.put(key.clone(), value.clone());
+        }
+        if disk.append(&[changes]).is_ok() {
+            self.disk = disk;
         }
     }
 

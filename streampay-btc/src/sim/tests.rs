@@ -52,3 +52,43 @@ fn blocks_leave_out_what_pays_too_little() {
     chain.set_away(true);
     assert!(chain.look(&[]).is_err());
 }
+
+/// A run that opens both channels and then does whatever.
+fn run(bytes: &[u8]) -> Result<Tally, String> {
+    let opening = [0, 0, 0, 1, 9, 8, 0, 0, 0, 1];
+    let run: Vec<u8> = opening.iter().chain(bytes).copied().collect();
+    play(&run)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_happens_nobody_loses_more_than_the_rules_say(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 20..160),
+    ) {
+        let played = run(&bytes);
+        proptest::prop_assert!(played.is_ok(), "{played:?}");
+    }
+}
+
+/// Without this the property above could be true of runs in which nothing happens.
+#[test]
+fn runs_pay_close_and_refund() {
+    let mut rng = streampay_core::sim::Rng::new(7);
+    let mut all = Tally::default();
+    for _ in 0..24 {
+        let bytes: Vec<u8> = (0..3).flat_map(|_| rng.bytes()).collect();
+        let tally = run(&bytes).unwrap();
+        all.closed += tally.closed;
+        all.refunded += tally.refunded;
+        all.lost += tally.lost;
+        all.unfunded += tally.unfunded;
+        all.ticks += tally.ticks;
+    }
+    println!("{all:?}");
+    assert!(
+        all.closed > 10 && all.refunded > 3 && all.ticks > 100,
+        "{all:?}"
+    );
+}

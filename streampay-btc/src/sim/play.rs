@@ -1,0 +1,472 @@
+//! A run of two nodes with channels, driven by bytes, judged at every step. For property tests and
+//! for fuzzing.
+
+use bitcoin::{Amount, FeeRate, OutPoint};
+use bytes::Bytes;
+use streampay_core::backend::{Opened, Outcome, PurseOffer, Request, RestoredPurse};
+use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
+
+use super::{Reject, SimChain, SimNode, sim_config};
+use crate::machine::{ChannelReport, WatchEvent};
+
+const PAYER: u8 = 1;
+const PAYEE: u8 = 2;
+const CHANNELS: usize = 2;
+/// One tick in satoshi.
+const STEP: u64 = 700;
+/// As in the payee's defaults.
+const MARGIN: u32 = 36;
+/// The last height before the expiry at which a payee may look for the first time in the margin.
+/// Source: BOLT 2.
+const DEADLINE: u32 = 18;
+const RATES: [u32; 6] = [1, 2, 3, 10, 60, 300];
+
+/// Runs what the bytes say, two a step, and then settles everything.
+///
+/// # Errors
+/// The invariant that does not hold, in words.
+pub fn play(bytes: &[u8]) -> Result<Tally, String> {
+    let mut world = World::new();
+    for step in bytes.chunks_exact(2) {
+        if let [what, how] = step {
+            world.step(*what, *how);
+            world.judge()?;
+        }
+    }
+    world.settle_all();
+    world.judge()?;
+    world.judge_end()
+}
+
+/// How the channels of a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By a close of the payee's.
+    pub closed: u32,
+    /// By a refund of the payer's.
+    pub refunded: u32,
+    /// By a refund though ticks were acknowledged: the run had forbidden the payee to be in time.
+    pub lost: u32,
+    /// Never funded, or not for good.
+    pub unfunded: u32,
+    /// Ticks acknowledged.
+    pub ticks: u64,
+}
+
+struct Channel {
+    purse: PurseKey,
+    opened: Option<Opened>,
+    accepted: bool,
+    /// Ticks acknowledged, durably.
+    acked: u64,
+    /// The highest cumulative that the payer ever signed, in ticks.
+    signed: u64,
+    /// Payments on their way or lost, by the cumulative in ticks.
+    sent: Vec<(u64, Bytes)>,
+    seq: u64,
+    outpoint: Option<OutPoint>,
+    /// The payee looked in time.
+    watched: bool,
+    /// Closing was said to cost too much.
+    uneconomic: bool,
+}
+
+struct World {
+    chain: SimChain,
+    payer: SimNode,
+    payee: SimNode,
+    channels: Vec<Channel>,
+    away: bool,
+    snapshots: [Vec<RestoredPurse>; 2],
+    /// The payee lost what it had written.
+    forgot: bool,
+    /// Fees were so high that a close could miss the expiry.
+    spike: bool,
+    /// What blocks ask, in sat/vB.
+    rate: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let chain = SimChain::new();
+        let node = |number| SimNode::new(&chain, sim_config(number), number);
+        let channel = |number: usize| Channel {
+            purse: PurseKey {
+                session: SessionId([7; 32]),
+                purse: PurseId(u32::try_from(number).unwrap_or_default()),
+            },
+            opened: None,
+            accepted: false,
+            acked: 0,
+            signed: 0,
+            sent: Vec::new(),
+            seq: 0,
+            outpoint: None,
+            watched: false,
+            uneconomic: false,
+        };
+        Self {
+            payer: node(PAYER),
+            payee: node(PAYEE),
+            channels: (0..CHANNELS).map(channel).collect(),
+            chain,
+            away: false,
+            snapshots: [Vec::new(), Vec::new()],
+            forgot: false,
+            spike: false,
+            rate: 2,
+        }
+    }
+
+    fn step(&mut self, what: u8, how: u8) {
+        let at = usize::from(how) % CHANNELS;
+        let amount = u64::from(how >> 4);
+        match what % 20 {
+            0 => self.open(at),
+            1..=4 => self.tick(at, 1, true),
+            5 => self.tick(at, 1, false),
+            6 => self.tick(at, amount, true),
+            7 => self.replay(at, how, false),
+            8 => self.replay(at, how, true),
+            9 | 10 => self.mine(u32::from(how >> 3).saturating_add(1)),
+            11 => {
+                self.chain
+                    .reorganise(u32::from(how % 6).saturating_add(1), &[]);
+                self.look();
+            }
+            12 => {
+                let rate = RATES.get(usize::from(how) % RATES.len());
+                self.rate = rate.copied().unwrap_or(2);
+                self.chain.set_rate(FeeRate::from_sat_per_vb_u32(self.rate));
+                self.look();
+            }
+            13 => {
+                self.away = !self.away;
+                self.chain.set_away(self.away);
+            }
+            14 => self.restart_payer(),
+            15 => self.restart_payee(),
+            16 => self.old_disk(how),
+            17 => {
+                let purse = self.channels.get(at).map(|channel| channel.purse);
+                if let Some(purse) = purse {
+                    self.payee.request(purse, Request::Settle);
+                }
+            }
+            18 => {
+                let purse = self.channels.get(at).map(|channel| channel.purse);
+                if let Some(purse) = purse {
+                    self.payer.request(purse, Request::Release);
+                }
+            }
+            _ => {
+                self.payee.store.fail_from_now_on();
+                self.tick(at, 1, true);
+                self.restart_payee();
+            }
+        }
+    }
+
+    fn offer(&self) -> PurseOffer {
+        let params = self.payee.machine.params();
+        PurseOffer {
+            params: params.map(|params| params.encode()).unwrap_or_default(),
+            tick: sat(STEP),
+            payer_key: XOnlyKey([1; 32]),
+            payee_key: XOnlyKey([2; 32]),
+        }
+    }
+
+    fn open(&mut self, at: usize) {
+        let offer = self.offer();
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        if channel.opened.is_none() {
+            let request = Request::Open {
+                offer: offer.clone(),
+                capacity: sat(60_000),
+                budget: sat(60_000),
+            };
+            if let Some(Outcome::Opened(opened)) = self.payer.request(channel.purse, request) {
+                channel.opened = Some(opened);
+            }
+        }
+        if let Some(opened) = &channel.opened {
+            let opening = opened.opening.clone();
+            let accepted = self
+                .payee
+                .request(channel.purse, Request::Accept { offer, opening });
+            channel.accepted |= matches!(accepted, Some(Outcome::Accepted { .. }));
+        }
+    }
+
+    /// The payer signs so many ticks more than were acknowledged, and the payee gets it or not.
+    fn tick(&mut self, at: usize, ticks: u64, arrives: bool) {
+        let Some(channel) = self.channels.get_mut(at).filter(|channel| channel.accepted) else {
+            return;
+        };
+        let total = channel.acked.saturating_add(ticks);
+        let request = Request::Pay {
+            seq: Seq(channel.seq.saturating_add(1)),
+            amount: sat(ticks.saturating_mul(STEP)),
+            cumulative: sat(total.saturating_mul(STEP)),
+        };
+        let Some(Outcome::Paid { payload }) = self.payer.request(channel.purse, request) else {
+            return;
+        };
+        channel.signed = channel.signed.max(total);
+        channel.seq = channel.seq.saturating_add(1);
+        channel.sent.push((total, payload.clone()));
+        if arrives {
+            self.deliver(at, total, payload);
+        }
+    }
+
+    fn deliver(&mut self, at: usize, total: u64, payload: Bytes) {
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        let amount = total.saturating_sub(channel.acked).max(1);
+        let request = Request::Receive {
+            seq: Seq(channel.seq),
+            amount: sat(amount.saturating_mul(STEP)),
+            cumulative: sat(total.saturating_mul(STEP)),
+            payload,
+        };
+        if self.payee.request(channel.purse, request) == Some(Outcome::Credited) {
+            channel.acked = channel.acked.max(total);
+        }
+    }
+
+    /// An old payment again, or a changed one.
+    fn replay(&mut self, at: usize, how: u8, corrupt: bool) {
+        let Some(channel) = self.channels.get(at) else {
+            return;
+        };
+        let count = channel.sent.len();
+        let pick = usize::from(how).checked_rem(count).unwrap_or_default();
+        let Some((total, payload)) = channel.sent.get(pick).cloned() else {
+            return;
+        };
+        if !corrupt {
+            return self.deliver(at, total, payload);
+        }
+        let before = channel.acked;
+        let mut bytes = payload.to_vec();
+        if let Some(byte) = bytes.get_mut(usize::from(how) % 65) {
+            *byte ^= 1 << (how % 8);
+        }
+        // The same amount may be credited already; then the bytes do not matter.
+        self.deliver(at, total.max(before.saturating_add(1)), bytes.into());
+        if let Some(channel) = self.channels.get_mut(at) {
+            debug_assert_eq!(channel.acked, before, "a changed payment was credited");
+        }
+    }
+
+    fn mine(&mut self, blocks: u32) {
+        for _ in 0..blocks {
+            self.chain.mine(1);
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let payer = self.payer.look().unwrap_or_default();
+        let payee = self.payee.look();
+        let looked = payee.is_some();
+        let events = payee.unwrap_or_default().into_iter().chain(payer);
+        for (purse, event) in events {
+            let mut channels = self.channels.iter_mut();
+            let channel = channels.find(|channel| channel.purse == purse);
+            if let (Some(channel), WatchEvent::Uneconomic { .. }) = (channel, event) {
+                channel.uneconomic = true;
+            }
+        }
+        let tip = self.chain.tip();
+        for report in self.payer.machine.report() {
+            let left = report.expiry.saturating_sub(tip);
+            let mut channels = self.channels.iter_mut();
+            let Some(channel) = channels.find(|channel| channel.purse == report.purse) else {
+                continue;
+            };
+            channel.outpoint = channel.outpoint.or(report.outpoint);
+            channel.watched |= looked && (DEADLINE..=MARGIN).contains(&left);
+            // Above this, what may go into fees does not buy a block.
+            self.spike |= self.rate > 10 && left <= MARGIN;
+        }
+    }
+
+    fn purses(&self) -> Vec<PurseKey> {
+        self.channels.iter().map(|channel| channel.purse).collect()
+    }
+
+    fn restart_payer(&mut self) {
+        self.remember();
+        let purses = self.purses();
+        self.payer.restart(&purses);
+    }
+
+    fn restart_payee(&mut self) {
+        self.remember();
+        let purses = self.purses();
+        self.payee.restart(&purses);
+    }
+
+    fn remember(&mut self) {
+        let [payer, payee] = &mut self.snapshots;
+        payer.push(self.payer.snapshot());
+        payee.push(self.payee.snapshot());
+    }
+
+    /// One side's disk is replaced by an older one.
+    fn old_disk(&mut self, how: u8) {
+        let payer = how.is_multiple_of(2);
+        let purses = self.purses();
+        let [of_payer, of_payee] = &self.snapshots;
+        let (node, all) = if payer {
+            (&mut self.payer, of_payer)
+        } else {
+            self.forgot = true;
+            (&mut self.payee, of_payee)
+        };
+        let pick = usize::from(how / 2).checked_rem(all.len());
+        if let Some(snapshot) = pick.and_then(|pick| all.get(pick)) {
+            node.roll_back(snapshot);
+        }
+        node.restart(&purses);
+        if payer {
+            // A channel that the old disk does not know: its kit is what brings it home.
+            let known: Vec<PurseKey> = (node.machine.report().iter())
+                .map(|report| report.purse)
+                .collect();
+            for channel in &mut self.channels {
+                if !known.contains(&channel.purse) {
+                    channel.opened = None;
+                }
+            }
+        }
+    }
+
+    fn settle_all(&mut self) {
+        self.away = false;
+        self.chain.set_away(false);
+        self.rate = 1;
+        self.chain.set_rate(FeeRate::from_sat_per_vb_u32(1));
+        self.restart_payer();
+        self.restart_payee();
+        for purse in self.purses() {
+            self.payee.request(purse, Request::Settle);
+            self.payer.request(purse, Request::Release);
+        }
+        let tip = self.chain.tip();
+        let reports = self.payer.machine.report();
+        let last = reports.iter().map(|report| report.expiry).max();
+        let left = last.unwrap_or(tip).saturating_sub(tip);
+        self.mine(left.saturating_add(20));
+    }
+
+    /// What holds at every moment.
+    fn judge(&self) -> Result<(), String> {
+        for node in [&self.payer, &self.payee] {
+            for (tx, reject) in &node.refused {
+                let benign = matches!(reject, Reject::Missing | Reject::Replacement | Reject::Fee);
+                if !benign {
+                    return Err(format!("{reject}: {tx:?}"));
+                }
+            }
+        }
+        let reports = self.payee.machine.report();
+        for channel in &self.channels {
+            let report = reports.iter().find(|report| report.purse == channel.purse);
+            let held = report.map_or(0, |report| report.paid.to_sat());
+            if !self.forgot && channel.acked > 0 && held < channel.acked.saturating_mul(STEP) {
+                return Err(format!("{held} held, {} ticks acked", channel.acked));
+            }
+            if channel.acked > channel.signed {
+                return Err(format!("{} of {}", channel.acked, channel.signed));
+            }
+        }
+        Ok(())
+    }
+
+    /// What holds once everything is settled.
+    fn judge_end(&self) -> Result<Tally, String> {
+        let mut tally = Tally::default();
+        let reports = self.payer.machine.report();
+        for channel in &self.channels {
+            let report = reports.iter().find(|report| report.purse == channel.purse);
+            if let Some(report) = report {
+                self.judge_channel(channel, report, &mut tally)?;
+            }
+        }
+        Ok(tally)
+    }
+
+    fn judge_channel(
+        &self,
+        channel: &Channel,
+        report: &ChannelReport,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        tally.ticks = tally.ticks.saturating_add(channel.acked);
+        let Some(outpoint) = report.outpoint else {
+            tally.unfunded = tally.unfunded.saturating_add(1);
+            return Ok(());
+        };
+        let Some((tx, height)) = self.chain.spender(outpoint) else {
+            // A refund that is not worth its fee, or a funding that was never mined.
+            let funded = self.chain.transaction(outpoint.txid);
+            let mined = funded.is_some_and(|(_, height)| height.is_some());
+            return if mined {
+                Err(format!("still unspent: {report:?}"))
+            } else {
+                Ok(())
+            };
+        };
+        if height.is_none() || report.settled.is_none() {
+            return Err(format!("not settled: {report:?}"));
+        }
+        let index = tx.input.iter().position(|i| i.previous_output == outpoint);
+        let came = index
+            .and_then(|index| tx.output.get(index))
+            .filter(|output| output.script_pubkey == super::home(PAYER))
+            .map_or(Amount::ZERO, |output| output.value);
+        let refund = tx.lock_time.to_consensus_u32() > 0;
+        let lost = refund && channel.acked > 0;
+        let count = if refund {
+            &mut tally.refunded
+        } else {
+            &mut tally.closed
+        };
+        *count = count.saturating_add(1);
+        tally.lost = tally.lost.saturating_add(u32::from(lost));
+        let reserve = if channel.signed > 0 { RESERVE } else { 0 };
+        let most = channel.signed.saturating_mul(STEP).saturating_add(reserve);
+        let fee = if refund { 200 * 320 } else { 0 };
+        let least = report.value.to_sat().saturating_sub(most);
+        if !refund && came.to_sat() < least || refund && came.to_sat().saturating_add(fee) < least {
+            return Err(format!("payer got {came} of at least {least}"));
+        }
+        if report.settled != Some(came) {
+            return Err(format!("{:?} booked, {came} came", report.settled));
+        }
+        let excused = self.forgot || self.spike || channel.uneconomic || !channel.watched;
+        if lost && !excused {
+            return Err(format!("the payee lost {} ticks", channel.acked));
+        }
+        let paid = report.value.to_sat().saturating_sub(came.to_sat());
+        let due = channel.acked.saturating_mul(STEP);
+        if !refund && !self.forgot && paid < due {
+            return Err(format!("the payee closed at {paid}, {due} were due"));
+        }
+        Ok(())
+    }
+}
+
+/// As in the payee's defaults: for closing at 2 sat/vB.
+const RESERVE: u64 = 927;
+
+fn sat(sat: u64) -> Msat {
+    Msat::from_sat(sat).unwrap_or(Msat::MAX)
+}
