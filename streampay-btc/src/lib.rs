@@ -27,6 +27,7 @@ pub mod keys;
 pub mod machine;
 pub mod params;
 pub mod policy;
+pub mod runner;
 pub mod script;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

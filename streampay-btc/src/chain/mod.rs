@@ -1,7 +1,17 @@
 //! Where blocks come from: the chain as its source sees it, and a trait for sources.
 
+#[cfg(feature = "bitcoind")]
+mod bitcoind;
+#[cfg(feature = "esplora")]
+mod esplora;
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+mod http;
 mod view;
 
+#[cfg(feature = "bitcoind")]
+pub use bitcoind::{BitcoinCore, RpcAuth};
+#[cfg(feature = "esplora")]
+pub use esplora::Esplora;
 pub use view::{ChainView, FeeTable, OutputState, Seen, Spend, Watch};
 
 use async_trait::async_trait;

@@ -73,9 +73,8 @@ impl Payee {
             margin: params.margin,
             step,
             depth,
-            since: output
-                .expiry()
-                .saturating_sub(params.life_max.saturating_mul(2)),
+            // Of a stranger's output only what is unspent is looked for.
+            since: u32::MAX,
         };
         Ok(Self {
             meta: PayeeMeta {
@@ -170,6 +169,12 @@ impl Payee {
                 return Reply::Answer(answer);
             }
             self.meta.accepted = true;
+            let height = self.seen.as_ref().and_then(|seen| seen.height);
+            let tip = env.chain.map(|chain| chain.tip);
+            // No spend is below the funding: sources need not read further back.
+            if let Some(since) = height.or(tip) {
+                self.meta.deed.since = since;
+            }
             self.put_meta(&mut answer.delta);
         }
         let capacity = self

@@ -133,6 +133,16 @@ impl SimChain {
         in_chain.or_else(|| inner.mempool.get(&txid).map(|tx| (tx.clone(), None)))
     }
 
+    /// Every transaction, and its height where it is in a block.
+    #[must_use]
+    pub fn transactions(&self) -> Vec<(Transaction, Option<u32>)> {
+        let inner = self.lock();
+        let chain = inner.chain.values();
+        let chain = chain.map(|(tx, height)| (tx.clone(), Some(*height)));
+        let waiting = inner.mempool.values().map(|tx| (tx.clone(), None));
+        chain.chain(waiting).collect()
+    }
+
     /// The transaction that spends an output, and its height where it is in a block.
     #[must_use]
     pub fn spender(&self, outpoint: OutPoint) -> Option<(Transaction, Option<u32>)> {

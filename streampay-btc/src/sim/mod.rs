@@ -1,6 +1,7 @@
 //! Judges and chains for tests: transactions go to Bitcoin Core's own script code.
 
 mod chain;
+mod conformance;
 mod consensus;
 mod node;
 mod play;
@@ -9,6 +10,7 @@ mod policy;
 mod tests;
 
 pub use chain::SimChain;
+pub use conformance::{ChainLab, conforms};
 pub use consensus::{BadInput, check_scripts};
 pub use node::{SimNode, home, sim_config};
 pub use play::{Tally, play};

@@ -33,7 +33,8 @@ pub fn play(bytes: &[u8]) -> Result<Tally, String> {
             world.judge()?;
         }
     }
-    world.settle_all();
+    // Half of the runs end without a word: the watch alone closes in time.
+    world.settle_all(bytes.last().is_none_or(|last| last.is_multiple_of(2)));
     world.judge()?;
     world.judge_end()
 }
@@ -348,14 +349,14 @@ impl World {
         }
     }
 
-    fn settle_all(&mut self) {
+    fn settle_all(&mut self, asked: bool) {
         self.away = false;
         self.chain.set_away(false);
         self.rate = 1;
         self.chain.set_rate(FeeRate::from_sat_per_vb_u32(1));
         self.restart_payer();
         self.restart_payee();
-        for purse in self.purses() {
+        for purse in self.purses().into_iter().filter(|_| asked) {
             self.payee.request(purse, Request::Settle);
             self.payer.request(purse, Request::Release);
         }

@@ -7,5 +7,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod chains;
+mod esplora;
 mod session;
 mod stage;

@@ -1,0 +1,230 @@
+//! An Esplora server over HTTP.
+
+use async_trait::async_trait;
+use bitcoin::consensus::encode::{deserialize, serialize_hex};
+use bitcoin::constants::genesis_block;
+use bitcoin::hashes::{Hash as _, sha256};
+use bitcoin::{Amount, FeeRate, Network, OutPoint, Script, ScriptBuf, Transaction, TxOut, Txid};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::http::{call, shown};
+use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spend, Watch};
+
+/// A server that speaks Esplora's HTTP. One's own, or one that one trusts: it can lie.
+#[derive(Debug)]
+pub struct Esplora {
+    url: String,
+    network: Network,
+    fallback: FeeRate,
+    floor: FeeRate,
+    checked: OnceCell<()>,
+}
+
+impl Esplora {
+    /// The server at `url`, as `https://esplora.example/api`, on `network`. `fallback` is the
+    /// feerate where it has no estimate, `floor` the least that is relayed: Esplora does not say.
+    #[must_use]
+    pub fn new(url: &str, network: Network, fallback: FeeRate, floor: FeeRate) -> Self {
+        Self {
+            url: url.trim_end_matches('/').to_owned(),
+            network,
+            fallback,
+            floor,
+            checked: OnceCell::new(),
+        }
+    }
+
+    /// None for 404.
+    async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, ChainError> {
+        let url = format!("{}{path}", self.url);
+        let request = bitreq::Request::new(bitreq::Method::Get, url);
+        match call(request).await? {
+            (200, body) => Ok(Some(body)),
+            (404, _) => Ok(None),
+            (status, body) => Err(ChainError::Away(format!("{status}: {}", shown(&body)))),
+        }
+    }
+
+    async fn text(&self, path: &str) -> Result<String, ChainError> {
+        let body = self.get(path).await?;
+        let body = body.ok_or_else(|| ChainError::Nonsense(path.to_owned()))?;
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+
+    async fn json(&self, path: &str) -> Result<Option<Value>, ChainError> {
+        let Some(body) = self.get(path).await? else {
+            return Ok(None);
+        };
+        let value = serde_json::from_slice(&body);
+        value
+            .map(Some)
+            .map_err(|_| ChainError::Nonsense(shown(&body)))
+    }
+
+    /// Once: the first block must be that of the network.
+    async fn check(&self) -> Result<(), ChainError> {
+        let check = || async {
+            let first = self.text("/block-height/0").await?;
+            let expected = genesis_block(self.network).block_hash().to_string();
+            if first == expected {
+                Ok(())
+            } else {
+                Err(ChainError::Network)
+            }
+        };
+        self.checked.get_or_try_init(check).await.copied()
+    }
+
+    async fn tip(&self) -> Result<(u32, String), ChainError> {
+        let hash = self.text("/blocks/tip/hash").await?;
+        let height = self.text("/blocks/tip/height").await?;
+        let height = height.parse().map_err(|_| ChainError::Nonsense(height))?;
+        Ok((height, hash))
+    }
+
+    async fn fees(&self) -> Result<FeeTable, ChainError> {
+        let found = self.json("/fee-estimates").await?.unwrap_or(Value::Null);
+        let mut targets: Vec<(u32, FeeRate)> = (found.as_object().into_iter().flatten())
+            .filter_map(|(target, rate)| {
+                let rate = format!("{:.0}", rate.as_f64()? * 250.0).parse().ok()?;
+                Some((target.parse().ok()?, FeeRate::from_sat_per_kwu(rate)))
+            })
+            .collect();
+        targets.sort_unstable();
+        if targets.is_empty() {
+            targets.push((1, self.fallback));
+        }
+        Ok(FeeTable {
+            targets,
+            floor: self.floor,
+        })
+    }
+
+    async fn state(&self, outpoint: OutPoint) -> Result<Option<Seen>, ChainError> {
+        let Some(tx) = self.json(&format!("/tx/{}", outpoint.txid)).await? else {
+            return Ok(None);
+        };
+        let nonsense = || ChainError::Nonsense("tx".into());
+        let Some(output) = tx.pointer(&format!("/vout/{}", outpoint.vout)) else {
+            return Ok(None);
+        };
+        let script = output.get("scriptpubkey").and_then(Value::as_str);
+        let script = script.and_then(|hex| ScriptBuf::from_hex(hex).ok());
+        let output = TxOut {
+            value: output
+                .get("value")
+                .and_then(Value::as_u64)
+                .map(Amount::from_sat)
+                .ok_or_else(nonsense)?,
+            script_pubkey: script.ok_or_else(nonsense)?,
+        };
+        let inputs = tx
+            .get("vin")
+            .and_then(Value::as_array)
+            .ok_or_else(nonsense)?;
+        let is = |input: &Value, name: &str| input.get(name) == Some(&Value::Bool(true));
+        let coinbase = inputs.iter().any(|input| is(input, "is_coinbase"));
+        let segwit = |input: &Value| input.get("scriptsig").and_then(Value::as_str) == Some("");
+        let truc = tx.get("version").and_then(Value::as_u64) == Some(3);
+        Ok(Some(Seen {
+            output,
+            height: height_of(&tx),
+            coinbase,
+            truc: truc && inputs.iter().all(segwit),
+            spend: self.spend(outpoint).await?,
+        }))
+    }
+
+    async fn spend(&self, outpoint: OutPoint) -> Result<Option<Spend>, ChainError> {
+        let OutPoint { txid, vout } = outpoint;
+        let nonsense = || ChainError::Nonsense("outspend".into());
+        let found = self.json(&format!("/tx/{txid}/outspend/{vout}")).await?;
+        let found = found.ok_or_else(nonsense)?;
+        match found.get("spent").and_then(Value::as_bool) {
+            Some(false) => return Ok(None),
+            Some(true) => {}
+            None => return Err(nonsense()),
+        }
+        let by = found.get("txid").and_then(Value::as_str);
+        let by: Txid = by.and_then(|txid| txid.parse().ok()).ok_or_else(nonsense)?;
+        let raw = self.get(&format!("/tx/{by}/raw")).await?;
+        // Gone between two calls: nothing can be said now.
+        let raw = raw.ok_or_else(|| ChainError::Away("a spend was replaced".into()))?;
+        let tx: Transaction = deserialize(&raw).map_err(|_| nonsense())?;
+        let spends = |tx: &Transaction| {
+            let mut inputs = tx.input.iter();
+            inputs.any(|input| input.previous_output == outpoint)
+        };
+        if !spends(&tx) {
+            return Err(nonsense());
+        }
+        Ok(Some(Spend {
+            tx,
+            height: height_of(&found),
+        }))
+    }
+}
+
+#[async_trait]
+impl ChainSource for Esplora {
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+        self.check().await?;
+        let (tip, hash) = self.tip().await?;
+        let fees = self.fees().await?;
+        let mut outputs = Vec::with_capacity(watches.len());
+        for watch in watches {
+            outputs.push(OutputState {
+                outpoint: watch.outpoint,
+                seen: self.state(watch.outpoint).await?,
+            });
+        }
+        if self.tip().await?.1 != hash {
+            return Err(ChainError::Away("a block came while looking".into()));
+        }
+        Ok(ChainView { tip, fees, outputs })
+    }
+
+    async fn find(
+        &self,
+        script: &Script,
+        value: Amount,
+        since: u32,
+    ) -> Result<Vec<OutPoint>, ChainError> {
+        self.check().await?;
+        let hash = sha256::Hash::hash(script.as_bytes());
+        let found = self.json(&format!("/scripthash/{hash}/utxo")).await?;
+        let mut outputs: Vec<(u32, OutPoint)> =
+            (found.iter().filter_map(Value::as_array).flatten())
+                .filter_map(|utxo| {
+                    let txid = utxo.get("txid")?.as_str()?.parse().ok()?;
+                    let vout = utxo.get("vout")?.as_u64()?.try_into().ok()?;
+                    let height = height_of(utxo).unwrap_or(u32::MAX);
+                    let fits = utxo.get("value")?.as_u64()? == value.to_sat() && height >= since;
+                    fits.then_some((height, OutPoint::new(txid, vout)))
+                })
+                .collect();
+        outputs.sort_unstable();
+        Ok(outputs.into_iter().map(|(_, outpoint)| outpoint).collect())
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        let request = bitreq::Request::new(bitreq::Method::Post, format!("{}/tx", self.url));
+        let (status, body) = call(request.with_body(serialize_hex(tx))).await?;
+        let raw = format!("/tx/{}/raw", tx.compute_txid());
+        match status {
+            200 => Ok(()),
+            400 if self.get(&raw).await?.is_some() => Ok(()),
+            400 => Err(ChainError::Refused(shown(&body))),
+            _ => Err(ChainError::Away(format!("{status}: {}", shown(&body)))),
+        }
+    }
+}
+
+/// The height in a `status`, where it is in a block.
+fn height_of(value: &Value) -> Option<u32> {
+    let status = value.get("status")?;
+    let confirmed = status.get("confirmed").and_then(Value::as_bool)?;
+    let height = status.get("block_height").and_then(Value::as_u64);
+    height.filter(|_| confirmed)?.try_into().ok()
+}

@@ -1,0 +1,233 @@
+//! Makes the machine's calls: looks at the chain, has channels funded, broadcasts.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction};
+use streampay_core::backend::{BackendError, Effect, EffectResult};
+use streampay_core::driver::{Clock, EffectRunner, StoreWriter};
+use streampay_core::store::StoreError;
+use streampay_core::units::PurseKey;
+use tokio::sync::Mutex;
+
+use crate::chain::{ChainError, ChainSource};
+use crate::codec;
+use crate::job::{Done, Job};
+use crate::machine::{Action, ChannelMachine, WatchEvent};
+
+/// What a wallet is asked to pay: exactly `value` to `script`, in one output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FundingOrder {
+    /// The channel.
+    pub purse: PurseKey,
+    /// The script of its output.
+    pub script: ScriptBuf,
+    /// Exactly so much.
+    pub value: Amount,
+}
+
+/// What a wallet did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Funded {
+    /// It has broadcast a transaction with this output.
+    Paid {
+        /// The output.
+        outpoint: OutPoint,
+        /// What the transaction cost, as far as is known.
+        fee: Amount,
+    },
+    /// Somebody has been shown the address and amount, and may pay.
+    Asked,
+    /// It will not.
+    Declined,
+}
+
+/// Whoever pays for channels: a wallet of one's own, or a user who is shown an address. Asked again
+/// for the same order until the output is on the chain: it must not pay twice.
+#[async_trait]
+pub trait FundingWallet: Send + Sync + 'static {
+    /// Pays, or has it paid.
+    async fn fund(&self, order: &FundingOrder) -> Funded;
+}
+
+/// Why the chain could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// The chain source.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The store failed: nothing is broadcast any more until the process is started anew.
+    #[error("the store failed: {0}")]
+    Store(StoreError),
+}
+
+/// The effects of [`ChannelMachine`], and its watch.
+pub struct Runner<C, W> {
+    machine: ChannelMachine,
+    chain: C,
+    wallet: W,
+    store: StoreWriter,
+    clock: Clock,
+    /// One look at a time, in order; false once the store has failed.
+    looking: Mutex<bool>,
+    /// What the user has not been told yet.
+    news: std::sync::Mutex<Vec<(PurseKey, WatchEvent)>>,
+}
+
+/// News that may wait for the user; the newest are dropped.
+const NEWS_MAX: usize = 1024;
+
+impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
+    /// A runner for `machine`, whose clone is the node's method. `clock` is the node's.
+    pub fn new(
+        machine: ChannelMachine,
+        chain: C,
+        wallet: W,
+        store: StoreWriter,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            machine,
+            chain,
+            wallet,
+            store,
+            clock,
+            looking: Mutex::new(true),
+            news: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The chain source.
+    pub const fn chain(&self) -> &C {
+        &self.chain
+    }
+
+    /// Looks at the chain and does what the machine says, each thing once the one before is
+    /// durable. A transaction that the chain refuses is tried again at the next block.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn sync(&self) -> Result<(), SyncError> {
+        let mut sound = self.looking.lock().await;
+        if !*sound {
+            return Err(SyncError::Store(StoreError::Poisoned));
+        }
+        let view = self.chain.view(&self.machine.watched()).await?;
+        for action in self.machine.chain(self.clock.now(), &view) {
+            match action {
+                Action::Persist(changes) => {
+                    if let Err(error) = self.store.append(changes).await {
+                        *sound = false;
+                        return Err(SyncError::Store(error));
+                    }
+                }
+                Action::Broadcast(tx) => self.broadcast(&tx).await,
+                Action::Event(purse, event) => self.tell(purse, event),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the user should know and was not told.
+    pub fn news(&self) -> Vec<(PurseKey, WatchEvent)> {
+        let news = self.news.lock();
+        core::mem::take(&mut *news.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, purse: PurseKey, event: WatchEvent) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if news.len() < NEWS_MAX {
+            news.push((purse, event));
+        }
+    }
+
+    /// Looks every so often, for ever, and tells `on_event`. Run it in a task of its own.
+    pub async fn watch(&self, every: Duration, on_event: impl Fn(PurseKey, WatchEvent) + Send) {
+        loop {
+            if let Err(error) = self.sync().await {
+                tracing::warn!(%error, "the chain could not be looked at");
+            }
+            let news = self.news().into_iter();
+            news.for_each(|(purse, event)| on_event(purse, event));
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    async fn broadcast(&self, tx: &Transaction) {
+        let txid = tx.compute_txid();
+        match self.chain.broadcast(tx).await {
+            Ok(()) => tracing::info!(%txid, "broadcast"),
+            Err(error) => tracing::warn!(%txid, %error, "not broadcast"),
+        }
+    }
+
+    async fn fund(
+        &self,
+        purse: PurseKey,
+        script: ScriptBuf,
+        value: Amount,
+        since: u32,
+    ) -> Result<Done, BackendError> {
+        let found = self.chain.find(&script, value, since).await;
+        let found = found.map_err(|_| BackendError::Transient)?;
+        if let Some(outpoint) = found.first() {
+            return Ok(Done::Funded {
+                outpoint: (*outpoint).into(),
+                fee: 0,
+            });
+        }
+        let order = FundingOrder {
+            purse,
+            script,
+            value,
+        };
+        match self.wallet.fund(&order).await {
+            Funded::Paid { outpoint, fee } => Ok(Done::Funded {
+                outpoint: outpoint.into(),
+                fee: fee.to_sat(),
+            }),
+            Funded::Asked => Err(BackendError::Transient),
+            Funded::Declined => Err(BackendError::Fatal(
+                streampay_core::backend::RefusalCode::InsufficientFunds,
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl<C: ChainSource, W: FundingWallet> EffectRunner for Runner<C, W> {
+    async fn run(&self, effect: Effect) -> EffectResult {
+        let done = match codec::decode::<Job>(&effect.body, usize::MAX) {
+            Ok(Job::Look) => match self.sync().await {
+                Ok(()) => Ok(Done::Looked),
+                Err(_) => Err(BackendError::Transient),
+            },
+            Ok(Job::Fund {
+                script,
+                value,
+                since,
+            }) => {
+                let script = ScriptBuf::from_bytes(script.to_vec());
+                self.fund(effect.purse, script, Amount::from_sat(value), since)
+                    .await
+            }
+            Err(_) => Err(BackendError::Unknown),
+        };
+        EffectResult {
+            purse: effect.purse,
+            id: effect.id,
+            result: done.map(|done| codec::encode(&done).into()),
+        }
+    }
+}
+
+impl<C, W> core::fmt::Debug for Runner<C, W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Runner")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}

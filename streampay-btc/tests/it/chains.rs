@@ -1,0 +1,67 @@
+//! One suite over every chain source.
+
+use async_trait::async_trait;
+use bitcoin::{Amount, FeeRate, Network, OutPoint, Script};
+use streampay_btc::chain::{ChainError, ChainSource, Esplora};
+use streampay_btc::sim::{ChainLab, SimChain, conforms};
+
+use super::esplora;
+
+fn low() -> FeeRate {
+    FeeRate::from_sat_per_vb_u32(1)
+}
+
+#[tokio::test]
+async fn simulated_chain_conforms() {
+    assert_eq!(conforms(&SimChain::new()).await, Ok(()));
+}
+
+struct Facade {
+    chain: SimChain,
+    source: Esplora,
+}
+
+#[async_trait]
+impl ChainLab for Facade {
+    fn source(&self) -> &dyn ChainSource {
+        &self.source
+    }
+
+    async fn pay(&self, script: &Script, value: Amount) -> OutPoint {
+        self.chain.pay(script, value).unwrap()
+    }
+
+    async fn mine(&self, blocks: u32) {
+        self.chain.mine(blocks);
+    }
+
+    async fn reorganise(&self, depth: u32) {
+        self.chain.reorganise(depth, &[]);
+    }
+
+    fn finds_waiting(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn esplora_conforms() {
+    let chain = SimChain::new();
+    let url = esplora::serve(chain.clone(), Network::Regtest).await;
+    let source = Esplora::new(&url, Network::Regtest, low(), low());
+    assert_eq!(conforms(&Facade { chain, source }).await, Ok(()));
+}
+
+#[tokio::test]
+async fn source_on_another_network_or_away_is_told_apart() {
+    let chain = SimChain::new();
+    let url = esplora::serve(chain.clone(), Network::Signet).await;
+    let source = Esplora::new(&url, Network::Regtest, low(), low());
+    assert_eq!(source.view(&[]).await, Err(ChainError::Network));
+    let source = Esplora::new(&url, Network::Signet, low(), low());
+    assert!(source.view(&[]).await.is_ok());
+    chain.set_away(true);
+    assert!(matches!(source.view(&[]).await, Err(ChainError::Away(_))));
+    let nobody = Esplora::new("http://127.0.0.1:1", Network::Regtest, low(), low());
+    assert!(matches!(nobody.view(&[]).await, Err(ChainError::Away(_))));
+}

@@ -1,0 +1,169 @@
+//! An Esplora server in front of a simulated chain: as much of its HTTP as the adapter asks for.
+
+use bitcoin::consensus::encode::{deserialize_hex, serialize};
+use bitcoin::hashes::{Hash as _, sha256};
+use bitcoin::{Network, OutPoint, Transaction};
+use serde_json::{Value, json};
+use streampay_btc::chain::Watch;
+use streampay_btc::sim::SimChain;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serves until the test ends; the address.
+pub(crate) async fn serve(chain: SimChain, network: Network) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let chain = chain.clone();
+            tokio::spawn(async move { one(stream, &chain, network).await });
+        }
+    });
+    format!("http://{address}/api/")
+}
+
+async fn one(mut stream: TcpStream, chain: &SimChain, network: Network) {
+    let mut bytes = Vec::new();
+    let (head, body) = loop {
+        let mut more = [0; 4096];
+        let read = stream.read(&mut more).await.unwrap_or(0);
+        bytes.extend_from_slice(&more[..read]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            if read == 0 {
+                return;
+            }
+            continue;
+        };
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let length = name.eq_ignore_ascii_case("content-length");
+            length.then(|| value.trim().parse::<usize>().ok())?
+        });
+        if body.len() >= length.unwrap_or(0) || read == 0 {
+            break (head.to_owned(), body.to_owned());
+        }
+    };
+    let mut first = head.lines().next().unwrap_or("").split(' ');
+    let (method, path) = (first.next().unwrap_or(""), first.next().unwrap_or(""));
+    let (status, body) = answer(chain, network, method, path, &body);
+    let head = format!(
+        "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+    let _ = stream.shutdown().await;
+}
+
+fn answer(
+    chain: &SimChain,
+    network: Network,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, Vec<u8>) {
+    let text = |text: String| (200, text.into_bytes());
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let Ok(view) = chain.look(&[]) else {
+        return (503, b"away".to_vec());
+    };
+    match (method, parts.as_slice()) {
+        ("GET", ["api", "block-height", "0"]) => {
+            let first = bitcoin::constants::genesis_block(network);
+            text(first.block_hash().to_string())
+        }
+        ("GET", ["api", "blocks", "tip", "height"]) => text(view.tip.to_string()),
+        ("GET", ["api", "blocks", "tip", "hash"]) => {
+            text(sha256::Hash::hash(&view.tip.to_be_bytes()).to_string())
+        }
+        ("GET", ["api", "fee-estimates"]) => text(json!({"1": 2.0, "144": 1.5}).to_string()),
+        ("GET", ["api", "scripthash", hash, "utxo"]) => text(utxos(chain, hash).to_string()),
+        ("GET", ["api", "tx", txid]) => match chain.transaction(txid.parse().unwrap()) {
+            Some((tx, height)) => text(tx_json(&tx, height).to_string()),
+            None => (404, Vec::new()),
+        },
+        ("GET", ["api", "tx", txid, "raw"]) => match chain.transaction(txid.parse().unwrap()) {
+            Some((tx, _)) => (200, serialize(&tx)),
+            None => (404, Vec::new()),
+        },
+        ("GET", ["api", "tx", txid, "outspend", vout]) => {
+            let outpoint = OutPoint::new(txid.parse().unwrap(), vout.parse().unwrap());
+            text(outspend(chain, outpoint).to_string())
+        }
+        ("POST", ["api", "tx"]) => match deserialize_hex::<Transaction>(body) {
+            Ok(tx) => {
+                let txid = tx.compute_txid();
+                // As the server does: what is in a block is refused.
+                let mined = chain.transaction(txid).is_some_and(|(_, at)| at.is_some());
+                match chain.submit(tx) {
+                    Ok(()) if !mined => text(txid.to_string()),
+                    Ok(()) => (400, b"Transaction already in block chain".to_vec()),
+                    Err(reject) => (400, reject.to_string().into_bytes()),
+                }
+            }
+            Err(_) => (400, b"TX decode failed".to_vec()),
+        },
+        _ => (404, Vec::new()),
+    }
+}
+
+fn status(height: Option<u32>) -> Value {
+    json!({"confirmed": height.is_some(), "block_height": height})
+}
+
+fn tx_json(tx: &Transaction, height: Option<u32>) -> Value {
+    let vin: Vec<Value> = (tx.input.iter())
+        .map(|input| {
+            json!({
+                "scriptsig": input.script_sig.to_hex_string(),
+                "is_coinbase": tx.is_coinbase(),
+            })
+        })
+        .collect();
+    let vout: Vec<Value> = (tx.output.iter())
+        .map(|output| {
+            json!({
+                "scriptpubkey": output.script_pubkey.to_hex_string(),
+                "value": output.value.to_sat(),
+            })
+        })
+        .collect();
+    json!({"version": tx.version.0, "vin": vin, "vout": vout, "status": status(height)})
+}
+
+fn outspend(chain: &SimChain, outpoint: OutPoint) -> Value {
+    let watch = Watch {
+        outpoint,
+        script: bitcoin::ScriptBuf::new(),
+        since: 0,
+    };
+    let view = chain.look(&[watch]).unwrap();
+    let spend = view.outputs[0].seen.clone().and_then(|seen| seen.spend);
+    match spend {
+        None => json!({"spent": false}),
+        Some(spend) => json!({
+            "spent": true,
+            "txid": spend.tx.compute_txid().to_string(),
+            "vin": 0,
+            "status": status(spend.height),
+        }),
+    }
+}
+
+fn utxos(chain: &SimChain, hash: &str) -> Value {
+    let mut found = Vec::new();
+    for (tx, height) in chain.transactions() {
+        for (vout, output) in tx.output.iter().enumerate() {
+            let own = sha256::Hash::hash(output.script_pubkey.as_bytes()).to_string();
+            if own == hash {
+                found.push(json!({
+                    "txid": tx.compute_txid().to_string(),
+                    "vout": vout,
+                    "value": output.value.to_sat(),
+                    "status": status(height),
+                }));
+            }
+        }
+    }
+    Value::Array(found)
+}
