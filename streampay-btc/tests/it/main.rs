@@ -11,3 +11,4 @@ mod chains;
 mod esplora;
 mod session;
 mod stage;
+mod vectors;
