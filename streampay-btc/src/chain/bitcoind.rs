@@ -17,7 +17,8 @@ use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spe
 
 /// Targets that estimates are asked for, in blocks.
 const TARGETS: [u32; 6] = [2, 3, 6, 12, 36, 144];
-/// The most blocks that one look goes through: more are left to the next.
+/// The most blocks that one look goes through: more are left to the next. It comes to that only
+/// for what was spent while nobody looked.
 const SCAN_MAX: u32 = 288;
 
 /// How a node lets its users in.
@@ -141,6 +142,10 @@ impl BitcoinCore {
     ) -> Result<Option<Seen>, ChainError> {
         let outpoint = watch.outpoint;
         if let Some((output, height, coinbase)) = self.unspent(outpoint, true, tip.0).await? {
+            if let Some(height) = height {
+                self.note_unspent(scan, tip, height, &output, coinbase)
+                    .await?;
+            }
             return Ok(Some(Seen {
                 truc: height.is_none() && self.is_truc(outpoint.txid).await?,
                 output,
@@ -205,6 +210,31 @@ impl BitcoinCore {
                 })
             },
         ))
+    }
+
+    /// What is unspent now is not spent in any block so far: a search begins here.
+    async fn note_unspent(
+        &self,
+        scan: &mut Scan,
+        tip: (u32, BlockHash),
+        height: u32,
+        output: &TxOut,
+        coinbase: bool,
+    ) -> Result<(), ChainError> {
+        let known = scan.funding.as_ref().map(|found| found.height);
+        let first = known != Some(height);
+        let hash = match &scan.funding {
+            Some(found) if !first => found.hash,
+            _ => self.hash_at(height).await?,
+        };
+        scan.upto = Some(tip);
+        scan.spend = None;
+        scan.funding = Some(Found {
+            height,
+            hash,
+            what: (output.clone(), coinbase),
+        });
+        Ok(())
     }
 
     /// Searches the blocks since the last time. What was found in blocks that are no more is

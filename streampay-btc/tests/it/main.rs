@@ -7,6 +7,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod bitcoind;
 mod chains;
 mod esplora;
 mod session;

@@ -1,0 +1,359 @@
+//! The same over a real bitcoind in regtest, where `BITCOIND_EXE` names one:
+//! `BITCOIND_EXE="$(streampay-btc/regtest/build-bitcoind)" cargo test -p streampay-btc`.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
+use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use bitcoin::script::Builder;
+use bitcoin::{
+    Address, Amount, Block, FeeRate, Network, OutPoint, Script, ScriptBuf, Sequence, Transaction,
+    TxIn, TxOut, Witness, transaction::Version,
+};
+use serde_json::{Value, json};
+use streampay_btc::chain::{BitcoinCore, ChainError, ChainSource, ChainView, RpcAuth, Watch};
+use streampay_btc::keys::Seed;
+use streampay_btc::machine::{ChannelMachine, ChannelState};
+use streampay_btc::runner::{Funded, FundingOrder, FundingWallet, Runner};
+use streampay_btc::sim::{ChainLab, conforms, home, sim_config};
+use streampay_core::backend::{Answer, BackendMachine as _, Outcome, PurseOffer, Request};
+use streampay_core::driver::{Clock, EffectRunner as _, StoreWriter};
+use streampay_core::store::MemoryStore;
+use streampay_core::units::{Msat, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
+use tokio::sync::Mutex;
+
+struct Node {
+    core: BitcoinCore,
+    /// Coins that nobody has spent.
+    coins: Mutex<Vec<(OutPoint, Amount)>>,
+    process: Child,
+    _home: tempfile::TempDir,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn anyone() -> ScriptBuf {
+    Builder::new().push_opcode(OP_PUSHNUM_1).into_script()
+}
+
+fn address() -> String {
+    Address::p2wsh(&anyone(), Network::Regtest).to_string()
+}
+
+/// None, and a word about it, where there is no bitcoind to test against.
+async fn node() -> Option<Arc<Node>> {
+    let Some(exe) = std::env::var_os("BITCOIND_EXE") else {
+        println!("skipped: BITCOIND_EXE does not name a bitcoind");
+        return None;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let process = Command::new(exe)
+        .arg(format!("-datadir={}", home.path().display()))
+        .arg(format!("-rpcport={port}"))
+        .args(["-regtest", "-server", "-listen=0", "-minrelaytxfee=0.00001"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let auth = RpcAuth::Cookie(home.path().join("regtest/.cookie"));
+    let fallback = FeeRate::from_sat_per_vb_u32(2);
+    let url = format!("http://127.0.0.1:{port}");
+    let node = Node {
+        core: BitcoinCore::new(&url, auth, Network::Regtest, fallback),
+        coins: Mutex::new(Vec::new()),
+        process,
+        _home: home,
+    };
+    for _ in 0..300 {
+        if node.core.view(&[]).await.is_ok() {
+            node.mine_new(120).await;
+            return Some(Arc::new(node));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("bitcoind does not start");
+}
+
+impl Node {
+    async fn rpc(&self, method: &str, params: Value) -> Value {
+        self.core.rpc(method, params).await.unwrap()
+    }
+
+    async fn mine_new(&self, blocks: u32) {
+        let hashes = self
+            .rpc("generatetoaddress", json!([blocks, address()]))
+            .await;
+        for hash in hashes.as_array().unwrap() {
+            let hex = self.rpc("getblock", json!([hash, 0])).await;
+            let block: Block = deserialize_hex(hex.as_str().unwrap()).unwrap();
+            let coinbase = &block.txdata[0];
+            let value = coinbase.output[0].value;
+            let outpoint = OutPoint::new(coinbase.compute_txid(), 0);
+            self.coins.lock().await.push((outpoint, value));
+        }
+    }
+
+    /// Takes the oldest coin; what is left of it goes to the miner.
+    async fn fund(&self, script: &Script, value: Amount) -> OutPoint {
+        let (previous_output, total) = self.coins.lock().await.remove(0);
+        let fee = Amount::from_sat(1_000);
+        let tx = Transaction {
+            version: Version(3),
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+                witness: Witness::from_slice(&[anyone().to_bytes()]),
+            }],
+            output: vec![
+                TxOut {
+                    value,
+                    script_pubkey: script.to_owned(),
+                },
+                TxOut {
+                    value: total - value - fee,
+                    script_pubkey: home(77),
+                },
+            ],
+        };
+        self.rpc("sendrawtransaction", json!([serialize_hex(&tx)]))
+            .await;
+        OutPoint::new(tx.compute_txid(), 0)
+    }
+}
+
+#[async_trait]
+impl ChainLab for Node {
+    fn source(&self) -> &dyn ChainSource {
+        &self.core
+    }
+
+    async fn pay(&self, script: &Script, value: Amount) -> OutPoint {
+        self.fund(script, value).await
+    }
+
+    async fn mine(&self, blocks: u32) {
+        self.mine_new(blocks).await;
+    }
+
+    async fn reorganise(&self, depth: u32) {
+        let tip = self.core.view(&[]).await.unwrap().tip;
+        let first = self.rpc("getblockhash", json!([tip + 1 - depth])).await;
+        self.rpc("invalidateblock", json!([first])).await;
+        for _ in 0..=depth {
+            self.rpc("generateblock", json!([address(), []])).await;
+        }
+    }
+
+    fn finds_waiting(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn bitcoind_conforms() {
+    let Some(node) = node().await else { return };
+    assert_eq!(conforms(&*node).await, Ok(()));
+}
+
+/// The node as a chain source and as a wallet.
+struct Shared(Arc<Node>);
+
+#[async_trait]
+impl ChainSource for Shared {
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+        self.0.core.view(watches).await
+    }
+
+    async fn find(
+        &self,
+        script: &Script,
+        value: Amount,
+        since: u32,
+    ) -> Result<Vec<OutPoint>, ChainError> {
+        self.0.core.find(script, value, since).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        // What is broadcast is what the node's own test takes.
+        let tested = self
+            .0
+            .rpc("testmempoolaccept", json!([[serialize_hex(tx)], 0]))
+            .await;
+        let allowed = tested.pointer("/0/allowed").and_then(Value::as_bool);
+        assert_eq!(allowed, Some(true), "{tested}");
+        self.0.core.broadcast(tx).await
+    }
+}
+
+#[async_trait]
+impl FundingWallet for Shared {
+    async fn fund(&self, order: &FundingOrder) -> Funded {
+        Funded::Paid {
+            outpoint: self.0.fund(&order.script, order.value).await,
+            fee: Amount::from_sat(1_000),
+        }
+    }
+}
+
+struct Party {
+    machine: ChannelMachine,
+    runner: Runner<Shared, Shared>,
+    clock: Clock,
+    requests: u64,
+}
+
+impl Party {
+    fn new(node: &Arc<Node>, number: u8) -> Self {
+        let config = sim_config(number);
+        let machine = ChannelMachine::new(config, &Seed([number; 32])).unwrap();
+        let store = StoreWriter::start(Box::new(MemoryStore::new())).unwrap();
+        let clock = Clock::start();
+        let shared = || Shared(Arc::clone(node));
+        let runner = Runner::new(machine.clone(), shared(), shared(), store, clock);
+        Self {
+            machine,
+            runner,
+            clock,
+            requests: 0,
+        }
+    }
+
+    async fn ask(&mut self, purse: PurseKey, request: Request) -> Option<Outcome> {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let mut answer: Answer = self.machine.request(self.clock.now(), purse, id, request);
+        while let Some(effect) = answer.effects.pop() {
+            let result = self.runner.run(effect).await;
+            answer = self.machine.effect_done(self.clock.now(), result);
+        }
+        answer.outcome
+    }
+}
+
+fn sat(sat: u64) -> Msat {
+    Msat::from_sat(sat).unwrap()
+}
+
+fn key(number: u32) -> PurseKey {
+    PurseKey {
+        session: SessionId([5; 32]),
+        purse: PurseId(number),
+    }
+}
+
+const STEP: u64 = 500;
+
+struct Two {
+    node: Arc<Node>,
+    payer: Party,
+    payee: Party,
+}
+
+impl Two {
+    async fn open(&mut self, purse: PurseKey) {
+        let offer = PurseOffer {
+            params: self.payee.machine.params().unwrap().encode(),
+            tick: sat(STEP),
+            payer_key: XOnlyKey([1; 32]),
+            payee_key: XOnlyKey([2; 32]),
+        };
+        let open = Request::Open {
+            offer: offer.clone(),
+            capacity: sat(100_000),
+            budget: sat(100_000),
+        };
+        self.payer.ask(purse, open.clone()).await;
+        self.node.mine_new(1).await;
+        let Some(Outcome::Opened(opened)) = self.payer.ask(purse, open).await else {
+            panic!("not opened");
+        };
+        let opening = opened.opening;
+        let accept = Request::Accept { offer, opening };
+        let accepted = self.payee.ask(purse, accept).await;
+        assert!(
+            matches!(accepted, Some(Outcome::Accepted { .. })),
+            "{accepted:?}"
+        );
+    }
+
+    async fn tick(&mut self, purse: PurseKey, seq: u64) {
+        let (amount, cumulative) = (sat(STEP), sat(seq * STEP));
+        let seq = Seq(seq);
+        let pay = Request::Pay {
+            seq,
+            amount,
+            cumulative,
+        };
+        let Some(Outcome::Paid { payload }) = self.payer.ask(purse, pay).await else {
+            panic!("not paid");
+        };
+        let receive = Request::Receive {
+            seq,
+            amount,
+            cumulative,
+            payload,
+        };
+        assert_eq!(
+            self.payee.ask(purse, receive).await,
+            Some(Outcome::Credited)
+        );
+    }
+
+    async fn mine(&self, blocks: u32) {
+        for _ in 0..blocks {
+            self.node.mine_new(1).await;
+            self.payee.runner.sync().await.unwrap();
+            self.payer.runner.sync().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn channels_open_tick_close_together_and_refund_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    two.open(key(0)).await;
+    for seq in 1..=100 {
+        two.tick(key(0), seq).await;
+    }
+    two.payee.ask(key(0), Request::Settle).await;
+    two.mine(6).await;
+    let report = &two.payee.machine.report()[0];
+    assert_eq!(report.state, ChannelState::Settled);
+    let fee = report.paid - report.settled.unwrap();
+    assert!((300..=400).contains(&fee.to_sat()), "{fee}");
+    let of_payer = &two.payer.machine.report()[0];
+    assert_eq!(of_payer.settled, Some(report.value - report.paid));
+    // The expiry of this one comes with nobody doing anything.
+    two.open(key(1)).await;
+    let report = two.payer.machine.report();
+    let report = report.iter().find(|report| report.purse == key(1)).unwrap();
+    let left = report.expiry - two.node.core.view(&[]).await.unwrap().tip;
+    two.node.mine_new(left - 1).await;
+    two.payer.runner.sync().await.unwrap();
+    let state = |two: &Two| {
+        let report = two.payer.machine.report();
+        report
+            .iter()
+            .find(|report| report.purse == key(1))
+            .unwrap()
+            .state
+    };
+    assert_eq!(state(&two), ChannelState::Open, "nothing before T");
+    two.mine(8).await;
+    assert_eq!(state(&two), ChannelState::Settled);
+}
