@@ -24,6 +24,7 @@ pub mod chain;
 mod codec;
 mod job;
 pub mod keys;
+pub mod kit;
 pub mod machine;
 pub mod params;
 pub mod policy;

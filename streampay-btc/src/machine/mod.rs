@@ -18,11 +18,13 @@ mod watch;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_away;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::{Network, Transaction};
+use bitcoin::{FeeRate, Network, Transaction};
 use streampay_core::backend::{
     Answer, BackendError, BackendMachine, Effect, EffectResult, Outcome, RefusalCode, Request,
     RestoredPurse,
@@ -33,11 +35,13 @@ use streampay_core::units::{EffectId, Msat, Now, PurseKey, RequestId};
 use self::payee::Payee;
 use self::payer::Payer;
 pub use self::view::{ChannelReport, ChannelState, Role};
+pub(crate) use self::watch::FINAL_DEPTH;
 pub use self::watch::WatchEvent;
 use crate::chain::{ChainView, FeeTable, Watch};
 use crate::codec;
 use crate::job::{Done, Job};
 use crate::keys::{KeyError, NodeKeys, Seed};
+use crate::kit::{RescueKit, TowerEntry};
 use crate::params::{ChannelParams, ParamsError};
 use crate::policy::{PayeePolicy, PayerPolicy};
 
@@ -178,6 +182,32 @@ impl ChannelMachine {
         channels
             .filter_map(|(key, channel)| channel.report(*key, tip, inner.config.network))
             .collect()
+    }
+
+    /// A payer's channel on paper: from the moment its keys and expiry are durable.
+    #[must_use]
+    pub fn rescue_kit(&self, purse: PurseKey) -> Option<RescueKit> {
+        let inner = self.lock();
+        let Side::Payer(payer) = &inner.channels.get(&purse)?.role else {
+            return None;
+        };
+        let deed = payer.meta.deed.as_ref()?;
+        Some(RescueKit::new(
+            inner.config.network,
+            &deed.output()?,
+            bitcoin::Amount::from_sat(deed.value),
+            payer.contract.as_ref(),
+            &payer.secret,
+            inner.keys.payer_path(purse),
+            &inner.config.payer.home,
+        ))
+    }
+
+    /// A payee's channel for a watchtower: closes at each of these rates, as far as they pay; none
+    /// where nothing is due.
+    #[must_use]
+    pub fn tower_entry(&self, purse: PurseKey, rates: &[FeeRate]) -> Option<TowerEntry> {
+        self.lock().tower_entry(purse, rates)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -10,17 +10,17 @@ use crate::sim::{SimChain, SimNode, home, sim_config};
 
 const STEP: u64 = 500;
 const PAYER: u8 = 1;
-const PAYEE: u8 = 2;
+pub(super) const PAYEE: u8 = 2;
 
 /// A viewer and a streamer with one channel.
-struct Rig {
-    chain: SimChain,
-    payer: SimNode,
-    payee: SimNode,
-    purse: PurseKey,
+pub(super) struct Rig {
+    pub(super) chain: SimChain,
+    pub(super) payer: SimNode,
+    pub(super) payee: SimNode,
+    pub(super) purse: PurseKey,
 }
 
-fn key(number: u32) -> PurseKey {
+pub(super) fn key(number: u32) -> PurseKey {
     PurseKey {
         session: SessionId([7; 32]),
         purse: PurseId(number),
@@ -32,7 +32,7 @@ fn sat(sat: u64) -> Msat {
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let chain = SimChain::new();
         Self {
             payer: SimNode::new(&chain, sim_config(PAYER), PAYER),
@@ -42,7 +42,7 @@ impl Rig {
         }
     }
 
-    fn offer(&self) -> PurseOffer {
+    pub(super) fn offer(&self) -> PurseOffer {
         PurseOffer {
             params: self.payee.machine.params().unwrap().encode(),
             tick: sat(STEP),
@@ -51,7 +51,7 @@ impl Rig {
         }
     }
 
-    fn open(&mut self) -> Option<Outcome> {
+    pub(super) fn open(&mut self) -> Option<Outcome> {
         let request = Request::Open {
             offer: self.offer(),
             capacity: sat(100_000),
@@ -60,7 +60,7 @@ impl Rig {
         self.payer.request(self.purse, request)
     }
 
-    fn accept(&mut self, opened: &Opened) -> Option<Outcome> {
+    pub(super) fn accept(&mut self, opened: &Opened) -> Option<Outcome> {
         let request = Request::Accept {
             offer: self.offer(),
             opening: opened.opening.clone(),
@@ -68,7 +68,7 @@ impl Rig {
         self.payee.request(self.purse, request)
     }
 
-    fn opened(&mut self) -> Opened {
+    pub(super) fn opened(&mut self) -> Opened {
         self.open();
         self.chain.mine(1);
         match self.open() {
@@ -78,7 +78,7 @@ impl Rig {
     }
 
     /// A channel that both sides use.
-    fn ready() -> Self {
+    pub(super) fn ready() -> Self {
         let mut rig = Self::new();
         let opened = rig.opened();
         let accepted = rig.accept(&opened);
@@ -89,7 +89,7 @@ impl Rig {
         rig
     }
 
-    fn pay(&mut self, seq: u64) -> Option<Outcome> {
+    pub(super) fn pay(&mut self, seq: u64) -> Option<Outcome> {
         let request = Request::Pay {
             seq: Seq(seq),
             amount: sat(STEP),
@@ -98,14 +98,14 @@ impl Rig {
         self.payer.request(self.purse, request)
     }
 
-    fn payload(&mut self, seq: u64) -> Bytes {
+    pub(super) fn payload(&mut self, seq: u64) -> Bytes {
         match self.pay(seq) {
             Some(Outcome::Paid { payload }) => payload,
             other => panic!("{other:?}"),
         }
     }
 
-    fn receive(&mut self, seq: u64, payload: Bytes) -> Option<Outcome> {
+    pub(super) fn receive(&mut self, seq: u64, payload: Bytes) -> Option<Outcome> {
         let request = Request::Receive {
             seq: Seq(seq),
             amount: sat(STEP),
@@ -115,12 +115,12 @@ impl Rig {
         self.payee.request(self.purse, request)
     }
 
-    fn tick(&mut self, seq: u64) {
+    pub(super) fn tick(&mut self, seq: u64) {
         let payload = self.payload(seq);
         assert_eq!(self.receive(seq, payload), Some(Outcome::Credited), "{seq}");
     }
 
-    fn close(&mut self) -> (Msat, Msat) {
+    pub(super) fn close(&mut self) -> (Msat, Msat) {
         let transient = Some(Outcome::Failed(BackendError::Transient));
         assert_eq!(self.payee.request(self.purse, Request::Settle), transient);
         assert_eq!(self.payer.request(self.purse, Request::Release), transient);
@@ -139,7 +139,7 @@ impl Rig {
         }
     }
 
-    fn mine(&mut self, blocks: u32) {
+    pub(super) fn mine(&mut self, blocks: u32) {
         for _ in 0..blocks {
             self.chain.mine(1);
             self.payee.look();
@@ -147,20 +147,20 @@ impl Rig {
         }
     }
 
-    fn expiry(&self) -> u32 {
+    pub(super) fn expiry(&self) -> u32 {
         self.payer.machine.report()[0].expiry
     }
 
-    fn value(&self) -> u64 {
+    pub(super) fn value(&self) -> u64 {
         self.payer.machine.report()[0].value.to_sat()
     }
 
-    fn reserve(&self) -> u64 {
+    pub(super) fn reserve(&self) -> u64 {
         let params = self.payee.machine.params().unwrap().encode();
         ChannelParams::decode(&params).unwrap().reserve.to_sat()
     }
 
-    fn balances(&self) -> (u64, u64) {
+    pub(super) fn balances(&self) -> (u64, u64) {
         let of = |number| self.chain.balance(&home(number)).to_sat();
         (of(PAYER), of(PAYEE))
     }

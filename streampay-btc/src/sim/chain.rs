@@ -373,7 +373,8 @@ impl Inner {
             }],
         };
         let txid = coinbase.compute_txid();
-        let mature = self.tip.saturating_sub(policy::COINBASE_DEPTH);
+        // So old that no reorganisation makes it young again.
+        let mature = START.saturating_sub(policy::COINBASE_DEPTH.saturating_mul(2));
         self.chain.insert(txid, (coinbase, mature));
         Transaction {
             version: Version(3),

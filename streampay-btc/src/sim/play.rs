@@ -373,7 +373,11 @@ impl World {
             for (tx, reject) in &node.refused {
                 let benign = matches!(reject, Reject::Missing | Reject::Replacement | Reject::Fee);
                 if !benign {
-                    return Err(format!("{reject}: {tx:?}"));
+                    let (ins, outs) = (tx.input.len(), tx.output.len());
+                    return Err(format!(
+                        "{reject}: {} with {ins} in, {outs} out",
+                        tx.compute_txid()
+                    ));
                 }
             }
         }

@@ -3,6 +3,8 @@
 mod close;
 mod contract;
 mod fee;
+#[cfg(feature = "musig2")]
+mod mutual;
 mod refund;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,8 @@ pub use close::{
 pub(crate) use contract::is_standard;
 pub use contract::{Contract, ContractError};
 pub use fee::{FeeOverflow, fee_for, virtual_size};
+#[cfg(feature = "musig2")]
+pub use mutual::{MutualClose, MutualError, MutualTerms, PayerPart, cosign};
 pub use refund::{RefundError, refund_tx};
 pub use update::{Refusal, UpdateSignature};
 

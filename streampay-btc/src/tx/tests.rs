@@ -1,3 +1,6 @@
+#[cfg(feature = "musig2")]
+mod mutual;
+
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::hex::FromHex as _;

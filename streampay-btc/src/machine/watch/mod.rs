@@ -15,13 +15,14 @@ use super::payee::Payee;
 use super::record::{self, Decided};
 use super::{Action, Chain, Inner, Side};
 use crate::chain::{ChainView, Seen, Spend};
+use crate::kit::TowerEntry;
 use crate::script::OutputType;
 use crate::tx::{
     CLOSE_INPUTS_MAX, CloseError, ClosePlan, Contract, close_tx, refund_tx, virtual_size,
 };
 
 /// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
-pub(super) const FINAL_DEPTH: u32 = 6;
+pub(crate) const FINAL_DEPTH: u32 = 6;
 /// So many blocks before the expiry half of the claim may go into fees.
 const LAST_BLOCKS: u32 = 6;
 /// Blocks that a refund may take.
@@ -163,15 +164,22 @@ impl Inner {
                 payee.decided.closing = true;
                 actions.push(persist(*key, payee.decided));
             }
+            let waits = payee.seen.as_ref().filter(|seen| seen.height.is_none());
+            let alone = match waits {
+                // One close of version 3 may follow one such parent, and nothing else may.
+                Some(parent) if !parent.truc => continue,
+                Some(_) => true,
+                None => payee.is_urgent(chain),
+            };
             match payee.seen.as_ref().map(|seen| &seen.spend) {
-                Some(None) if payee.is_urgent(chain) && payee.is_due(chain) => {
+                Some(None) if alone && payee.is_due(chain) => {
                     groups.push(Group {
                         members: vec![*key],
                         rate: chain.fees.rate(payee.target(chain.tip)),
                         over: None,
                     });
                 }
-                Some(None) if payee.is_urgent(chain) => {}
+                Some(None) if alone => {}
                 Some(None) => {
                     let since = *payee.pooled.get_or_insert(chain.tip);
                     pool.push((*key, chain.tip.saturating_sub(since), payee.is_due(chain)));
@@ -305,6 +313,21 @@ impl Inner {
             payout: &self.config.payee.payout,
             extra: &[],
             rate,
+        })
+    }
+
+    pub(super) fn tower_entry(&self, key: PurseKey, rates: &[FeeRate]) -> Option<TowerEntry> {
+        let watch = self.channels.get(&key)?.watch()?;
+        let payee = self.payee(key)?;
+        let mut closes: Vec<_> = (rates.iter())
+            .filter_map(|rate| Some((*rate, self.close(&[key], *rate).ok()?)))
+            .collect();
+        closes.sort_by_key(|(rate, _)| *rate);
+        (!closes.is_empty()).then_some(TowerEntry {
+            watch,
+            expiry: payee.meta.deed.expiry,
+            margin: payee.meta.deed.margin,
+            closes,
         })
     }
 

@@ -1,0 +1,188 @@
+//! What brings a payer's money home without this software, and what a watchtower needs.
+
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, PrivateKey, ScriptBuf, Transaction};
+
+use crate::chain::{ChainView, Watch};
+use crate::keys::ChannelSecret;
+use crate::script::FundingOutput;
+use crate::tx::{Contract, refund_tx};
+
+/// Feerates of the refunds that are signed ahead, in sat/vB.
+const RATES: [u32; 3] = [1, 10, 50];
+
+/// A payer's channel on paper. Shown and stored before money moves; again, with the outpoint and
+/// refunds, once it is funded. It holds a secret key: as secret as the money.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RescueKit {
+    /// The descriptor of the channel's output, without secrets.
+    pub descriptor: String,
+    /// The address.
+    pub address: Option<Address>,
+    /// What belongs into it.
+    pub value: Amount,
+    /// From a tip at this height on the refund can be broadcast.
+    pub expiry: u32,
+    /// Where the key is under the seed. Source: BIP 32.
+    pub key_path: String,
+    /// The payer's key as wallets import it.
+    pub dangerous_wif: String,
+    /// Where the money is; none before it is funded.
+    pub outpoint: Option<OutPoint>,
+    /// Refunds ready to broadcast, each with its feerate in sat/vB: the same money, only one counts.
+    pub refunds: Vec<(u32, Transaction)>,
+}
+
+impl RescueKit {
+    pub(crate) fn new(
+        network: Network,
+        output: &FundingOutput,
+        value: Amount,
+        contract: Option<&Contract>,
+        secret: &ChannelSecret,
+        key_path: String,
+        home: &ScriptBuf,
+    ) -> Self {
+        let refund = |rate: u32| {
+            let at = FeeRate::from_sat_per_vb_u32(rate);
+            let tx = refund_tx(contract?, secret, home, at, 0).ok()?;
+            Some((rate, tx))
+        };
+        let key = PrivateKey::new(secret.keypair().secret_key(), network);
+        Self {
+            descriptor: output.descriptor(),
+            address: output.address(network),
+            value,
+            expiry: output.expiry(),
+            key_path,
+            dangerous_wif: key.to_wif(),
+            outpoint: contract.map(Contract::outpoint),
+            refunds: RATES.into_iter().filter_map(refund).collect(),
+        }
+    }
+
+    /// The address and amount as wallets read them. Source: BIP 21.
+    #[must_use]
+    pub fn uri(&self) -> Option<String> {
+        let address = self.address.as_ref()?;
+        Some(funding_uri(address, self.value))
+    }
+
+    /// All of it as a text to print. It holds the key.
+    #[must_use]
+    pub fn dangerous_text(&self) -> String {
+        let mut text = format!(
+            "descriptor {}\nkey {} ({})\nexpiry block {}\nvalue {}\n",
+            self.descriptor, self.dangerous_wif, self.key_path, self.expiry, self.value
+        );
+        if let Some(outpoint) = self.outpoint {
+            text.push_str(&format!("output {outpoint}\n"));
+        }
+        for (rate, tx) in &self.refunds {
+            text.push_str(&format!("refund at {rate} sat/vB {}\n", serialize_hex(tx)));
+        }
+        text
+    }
+}
+
+impl core::fmt::Debug for RescueKit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("RescueKit")
+            .field("descriptor", &self.descriptor)
+            .field("outpoint", &self.outpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request for exactly `value`. Source: BIP 21.
+#[must_use]
+pub fn funding_uri(address: &Address, value: Amount) -> String {
+    let amount = value.to_string_in(bitcoin::Denomination::Bitcoin);
+    format!("bitcoin:{address}?amount={amount}")
+}
+
+/// A payee's channel as a watchtower holds it: finished closes, no key. An old one pays its owner
+/// less and harms nobody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TowerEntry {
+    /// What to look at.
+    pub watch: Watch,
+    /// When the payer may take it back.
+    pub expiry: u32,
+    /// So many blocks before that the tower acts.
+    pub margin: u32,
+    /// Closes of this channel alone, each with its feerate, ascending.
+    pub closes: Vec<(FeeRate, Transaction)>,
+}
+
+/// Closes channels whose owner is away. It needs no key and makes no decision but which of the
+/// finished transactions to broadcast.
+#[derive(Clone, Debug, Default)]
+pub struct Watchtower {
+    entries: Vec<TowerEntry>,
+}
+
+impl Watchtower {
+    /// A tower that watches nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Watches a channel, in place of what it knew of it before.
+    pub fn put(&mut self, entry: TowerEntry) {
+        let outpoint = entry.watch.outpoint;
+        self.entries
+            .retain(|known| known.watch.outpoint != outpoint);
+        self.entries.push(entry);
+    }
+
+    /// The outputs that the next view should hold.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watch> {
+        self.entries
+            .iter()
+            .map(|entry| entry.watch.clone())
+            .collect()
+    }
+
+    /// What to broadcast now: of each channel within its margin that nothing spends, or whose own
+    /// close waits at too low a rate, the cheapest close that pays enough, else the dearest.
+    /// Channels with a spend in a block are let go.
+    #[must_use]
+    pub fn chain(&mut self, view: &ChainView) -> Vec<Transaction> {
+        let mut out = Vec::new();
+        self.entries.retain(|entry| {
+            let outpoint = entry.watch.outpoint;
+            let mut outputs = view.outputs.iter();
+            let state = outputs.find(|state| state.outpoint == outpoint);
+            let Some(seen) = state.and_then(|state| state.seen.as_ref()) else {
+                return true;
+            };
+            let left = entry.expiry.saturating_sub(view.tip);
+            let wanted = view.fees.rate((left / 2).max(1));
+            let mut closes = entry.closes.iter();
+            let enough = closes.find(|(rate, _)| *rate >= wanted);
+            let best = enough.or_else(|| entry.closes.last());
+            match &seen.spend {
+                Some(spend) => {
+                    let waits = |(_, tx): &&(FeeRate, Transaction)| {
+                        tx.compute_txid() == spend.tx.compute_txid()
+                    };
+                    let own = entry.closes.iter().find(waits);
+                    let more = best.filter(|(rate, _)| own.is_some_and(|(old, _)| rate > old));
+                    if spend.height.is_none() {
+                        out.extend(more.map(|(_, tx)| tx.clone()));
+                    }
+                    spend.depth(view.tip) < crate::machine::FINAL_DEPTH
+                }
+                None if left <= entry.margin => {
+                    out.extend(best.map(|(_, tx)| tx.clone()));
+                    true
+                }
+                None => true,
+            }
+        });
+        out
+    }
+}

@@ -1,0 +1,136 @@
+//! One side is away: its kit, its tower, a spike while nobody looks.
+
+use bitcoin::FeeRate;
+use streampay_core::backend::{Outcome, Request};
+
+use super::tests::{PAYEE, Rig, key};
+use crate::kit::Watchtower;
+use crate::sim::{SimNode, sim_config};
+
+#[test]
+fn rescue_kit_is_there_before_money_moves_and_refunds_without_the_machine() {
+    let mut rig = Rig::new();
+    rig.payer.pays = false;
+    rig.open();
+    let kit = rig.payer.machine.rescue_kit(rig.purse).unwrap();
+    assert!(rig.chain.waiting().is_empty() && kit.refunds.is_empty());
+    let uri = kit.uri().unwrap();
+    assert!(
+        uri.starts_with("bitcoin:bcrt1p") && uri.contains("?amount=0.00"),
+        "{uri}"
+    );
+    assert!(!format!("{kit:?}").contains(&kit.dangerous_wif));
+    // Any wallet pays.
+    let address = kit.address.clone().unwrap();
+    rig.chain.pay(&address.script_pubkey(), kit.value).unwrap();
+    rig.open();
+    let kit = rig.payer.machine.rescue_kit(rig.purse).unwrap();
+    assert_eq!(kit.refunds.len(), 3);
+    assert!(kit.dangerous_text().contains(&kit.descriptor));
+    let left = kit.expiry - rig.chain.tip();
+    rig.chain.mine(left - 1);
+    for (_, tx) in &kit.refunds {
+        assert!(rig.chain.submit(tx.clone()).is_err(), "before T");
+    }
+    rig.chain.mine(1);
+    let (_, tx) = kit.refunds.last().unwrap();
+    rig.chain.submit(tx.clone()).unwrap();
+    rig.chain.mine(1);
+    assert_eq!(rig.balances().0, tx.output[0].value.to_sat());
+}
+
+#[test]
+fn tower_without_keys_closes_for_a_payee_that_is_away() {
+    let mut rig = Rig::ready();
+    for seq in 1..=60 {
+        rig.tick(seq);
+    }
+    let rates = [2, 10, 40].map(FeeRate::from_sat_per_vb_u32);
+    let mut tower = Watchtower::new();
+    tower.put(rig.payee.machine.tower_entry(rig.purse, &rates).unwrap());
+    let left = rig.expiry() - rig.chain.tip();
+    let look = |tower: &mut Watchtower, rig: &Rig| {
+        let view = rig.chain.look(&tower.watched()).unwrap();
+        tower.chain(&view)
+    };
+    rig.chain.mine(left - 37);
+    assert!(look(&mut tower, &rig).is_empty(), "the margin has not come");
+    rig.chain.mine(1);
+    let closes = look(&mut tower, &rig);
+    assert_eq!(closes.len(), 1);
+    rig.chain.submit(closes[0].clone()).unwrap();
+    assert!(look(&mut tower, &rig).is_empty());
+    // It does not get into a block: the next rate.
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(9));
+    let dearer = look(&mut tower, &rig);
+    rig.chain.submit(dearer[0].clone()).unwrap();
+    rig.chain.mine(6);
+    assert!(rig.balances().1 > 20_000);
+    let _ = look(&mut tower, &rig);
+    assert!(tower.watched().is_empty());
+}
+
+#[test]
+fn spike_to_500_is_survived_by_a_channel_worth_it() {
+    let mut rig = Rig::ready();
+    for seq in 1..=150 {
+        rig.tick(seq);
+    }
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(500));
+    rig.payee.request(rig.purse, Request::Settle);
+    let events = rig.payee.look().unwrap_or_default();
+    // A third of 75 000 sat buys no block at 500 sat/vB: it waits, as dear as it may be.
+    let waiting = rig.chain.waiting();
+    assert!(
+        waiting.len() <= 1 && rig.payee.refused.is_empty(),
+        "{events:?}"
+    );
+    rig.mine(3);
+    assert_eq!(rig.balances().1, 0);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(100));
+    rig.mine(3);
+    assert!(rig.balances().1 > 45_000, "{:?}", rig.payee.refused);
+}
+
+/// Found by a long run: version 3 allows one parent that waits.
+#[test]
+fn channels_whose_fundings_wait_again_are_not_closed_together() {
+    let mut rig = Rig::new();
+    for number in 0..2 {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        rig.accept(&opened);
+        rig.tick(1);
+    }
+    rig.chain.reorganise(3, &[]);
+    for number in 0..2 {
+        rig.payee.request(key(number), Request::Settle);
+    }
+    assert!(rig.payee.refused.is_empty(), "{:?}", rig.payee.refused);
+    rig.mine(8);
+    let reports = rig.payee.machine.report();
+    assert!(reports.iter().all(|report| report.settled.is_some()));
+}
+
+#[test]
+fn unconfirmed_funding_is_taken_only_below_the_payees_cap() {
+    for (cap, taken) in [(0, false), (20_000, false), (200_000, true)] {
+        let mut rig = Rig::new();
+        let mut config = sim_config(PAYEE);
+        config.payee.zero_conf_max = bitcoin::Amount::from_sat(cap);
+        config
+            .payee
+            .depths
+            .retain(|rule| rule.value_max > 200_000 || cap < 200_000);
+        rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+        rig.open();
+        let opened = rig.open();
+        let accepted = match opened {
+            Some(Outcome::Opened(opened)) => rig.accept(&opened),
+            other => other,
+        };
+        let accepted = matches!(accepted, Some(Outcome::Accepted { .. }));
+        assert_eq!(accepted, taken, "{cap}");
+        assert_eq!(rig.chain.waiting().len(), 1);
+    }
+}
