@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use streampay_btc::chain::{BitcoinCore, ChainError, ChainSource, ChainView, RpcAuth, Watch};
 use streampay_btc::keys::Seed;
 use streampay_btc::machine::{ChannelMachine, ChannelState};
+use streampay_btc::policy::PayeePolicy;
 use streampay_btc::runner::{Funded, FundingOrder, FundingWallet, Runner};
 use streampay_btc::sim::{ChainLab, conforms, home, sim_config};
 use streampay_core::backend::{Answer, BackendMachine as _, Outcome, PurseOffer, Request};
@@ -77,7 +78,7 @@ async fn node() -> Option<Arc<Node>> {
     };
     for _ in 0..300 {
         if node.core.view(&[]).await.is_ok() {
-            node.mine_new(120).await;
+            node.mine_new(200).await;
             return Some(Arc::new(node));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -217,7 +218,9 @@ struct Party {
 
 impl Party {
     fn new(node: &Arc<Node>, number: u8) -> Self {
-        let config = sim_config(number);
+        let mut config = sim_config(number);
+        // The node learns its estimates from what is mined here: 6 to 7 sat/vB.
+        config.payee.reserve = PayeePolicy::reserve_at(FeeRate::from_sat_per_vb_u32(10));
         let machine = ChannelMachine::new(config, &Seed([number; 32])).unwrap();
         let store = StoreWriter::start(Box::new(MemoryStore::new())).unwrap();
         let clock = Clock::start();
@@ -335,7 +338,7 @@ async fn channels_open_tick_close_together_and_refund_on_bitcoind() {
     let report = &two.payee.machine.report()[0];
     assert_eq!(report.state, ChannelState::Settled);
     let fee = report.paid - report.settled.unwrap();
-    assert!((300..=400).contains(&fee.to_sat()), "{fee}");
+    assert!((300..=2_000).contains(&fee.to_sat()), "{fee}");
     let of_payer = &two.payer.machine.report()[0];
     assert_eq!(of_payer.settled, Some(report.value - report.paid));
     // The expiry of this one comes with nobody doing anything.
@@ -356,4 +359,50 @@ async fn channels_open_tick_close_together_and_refund_on_bitcoind() {
     assert_eq!(state(&two), ChannelState::Open, "nothing before T");
     two.mine(8).await;
     assert_eq!(state(&two), ChannelState::Settled);
+}
+
+/// As many channels as one close takes, then a fee spike, then a reorganisation of the close.
+#[tokio::test]
+async fn sixty_eight_channels_close_in_one_transaction_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    for number in 0..68 {
+        two.open(key(number)).await;
+        for seq in 1..=4 {
+            two.tick(key(number), seq).await;
+        }
+    }
+    // One look closes all that wait for it.
+    for number in 0..68 {
+        let id = RequestId(9_000 + u64::from(number));
+        let now = two.payee.clock.now();
+        let answer = (two.payee.machine).request(now, key(number), id, Request::Settle);
+        assert!(answer.outcome.is_none());
+    }
+    two.payee.runner.sync().await.unwrap();
+    let outpoint = two.payee.machine.report()[0].outpoint.unwrap();
+    let of = json!([[{"txid": outpoint.txid.to_string(), "vout": outpoint.vout}]]);
+    let found = two.node.rpc("gettxspendingprevout", of).await;
+    let txid = found
+        .pointer("/0/spendingtxid")
+        .and_then(Value::as_str)
+        .unwrap();
+    let entry = two.node.rpc("getmempoolentry", json!([txid])).await;
+    let vsize = entry.get("vsize").and_then(Value::as_u64).unwrap();
+    assert!(vsize <= 10_000 && vsize > 9_000, "{vsize}");
+    two.mine(3).await;
+    two.node.reorganise(3).await;
+    two.mine(7).await;
+    let reports = two.payee.machine.report();
+    let settled: u64 = reports
+        .iter()
+        .filter_map(|r| r.settled)
+        .map(Amount::to_sat)
+        .sum();
+    let paid: u64 = reports.iter().map(|report| report.paid.to_sat()).sum();
+    let fee = entry.pointer("/fees/base").and_then(Value::as_f64).unwrap();
+    let fee = Amount::from_btc(fee).unwrap().to_sat();
+    assert!(reports.iter().all(|r| r.state == ChannelState::Settled));
+    assert_eq!(paid - settled, fee, "to the satoshi");
 }
