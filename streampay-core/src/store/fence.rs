@@ -1,6 +1,9 @@
+use std::format;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::string::String;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StoreError;
 
@@ -16,13 +19,13 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Keeps a folder for one process: a locked file, and a number in it that each process raises. The
+/// Keeps a folder for one process: a locked file, and in it what only this process writes. The
 /// lock keeps another one away where the file system has locks; where it has none (some network
-/// file systems), or somebody removed the file, the number tells this one that it was replaced.
+/// file systems), or somebody removed the file, the mark tells this one that it was replaced.
 #[derive(Debug)]
 pub(super) struct Fence {
     path: PathBuf,
-    epoch: u64,
+    mark: String,
     /// Held for its lock; released when the process ends, however it ends.
     _lock: File,
 }
@@ -41,33 +44,34 @@ impl Fence {
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked),
             Err(TryLockError::Error(_)) => return Err(StoreError::Failed),
         }
-        let epoch = next_epoch(&mut lock).map_err(|_| StoreError::Failed)?;
+        let mark = own_mark();
+        write(&mut lock, &mark).map_err(|_| StoreError::Failed)?;
         Ok(Self {
             path,
-            epoch,
+            mark,
             _lock: lock,
         })
     }
 
-    /// False where another process took the folder meanwhile.
+    /// False where another process took the folder meanwhile. A file that cannot be read just now
+    /// tells nothing.
     pub(super) fn stands(&self) -> bool {
-        let text = std::fs::read_to_string(&self.path);
-        text.is_ok_and(|text| epoch_in(&text) == self.epoch)
+        match std::fs::read_to_string(&self.path) {
+            Ok(mark) => mark == self.mark,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 }
 
-/// What does not read as a number is none yet.
-fn epoch_in(text: &str) -> u64 {
-    text.trim().parse().unwrap_or_default()
+/// Which process, and how many it has taken: no other one that runs has written it.
+fn own_mark() -> String {
+    static RAISED: AtomicU64 = AtomicU64::new(0);
+    let count = RAISED.fetch_add(1, Ordering::Relaxed);
+    format!("{} {count}\n", std::process::id())
 }
 
-fn next_epoch(file: &mut File) -> io::Result<u64> {
-    let mut text = String::new();
-    file.take(32).read_to_string(&mut text).ok();
-    let epoch = epoch_in(&text).saturating_add(1);
-    file.rewind()?;
+fn write(file: &mut File, mark: &str) -> io::Result<()> {
     file.set_len(0)?;
-    writeln!(file, "{epoch}")?;
-    file.sync_all()?;
-    Ok(epoch)
+    file.write_all(mark.as_bytes())?;
+    file.sync_all()
 }

@@ -239,7 +239,6 @@ mod tests {
         store.append(&[one(b"a", b"1")]).unwrap();
         // Somebody removes the lock, and another process begins.
         std::fs::remove_file(folder.path().join("streampay.lock")).unwrap();
-        drop(Fence::raise(folder.path()));
         drop(Fence::raise(folder.path()).unwrap());
         assert_eq!(store.append(&[one(b"a", b"2")]), Err(StoreError::Fenced));
         assert_eq!(store.append(&[]), Err(StoreError::Poisoned));
