@@ -32,4 +32,6 @@ pub use writer::StoreWriter;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_dropped;
+#[cfg(test)]
 mod tests_room;

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::room::Word;
+use super::writer::Barrier;
 use super::{Link, LinkEnd, Node, Ports, Seat, SessionMachine, entropy};
 use crate::backend::{Effect, EffectResult};
 use crate::meter::{Grant, Reading};
@@ -42,7 +43,9 @@ pub enum Stopped {
 }
 
 /// One session's loop. State is in the machine and the store alone: dropping the task at any
-/// moment is a crash, which loses nothing.
+/// moment is a crash, which loses nothing. Dropping a future of [`SessionTask::run`],
+/// [`SessionTask::tell`] or [`SessionTask::idle`] and going on with the task is losing the
+/// connection: what was on its way to the store is durable before anything that follows it leaves.
 #[derive(Debug)]
 pub struct SessionTask<S> {
     session: S,
@@ -54,6 +57,10 @@ pub struct SessionTask<S> {
     seat: Option<Seat>,
     /// When a purse wants to be told the time, and the instant that this was when it first said so.
     alarm: Option<(Unix, Instant)>,
+    /// What must be durable before the next output is taken.
+    barrier: Barrier,
+    /// True while the session believes in a connection.
+    linked: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +106,8 @@ impl<S: SessionMachine> SessionTask<S> {
             commands_gone: false,
             seat: None,
             alarm: None,
+            barrier: Barrier::default(),
+            linked: false,
         }
     }
 
@@ -134,6 +143,7 @@ impl<S: SessionMachine> SessionTask<S> {
     /// # Errors
     /// [`StoreError`] where an output could not be made durable.
     pub async fn tell(&mut self, command: Command) -> Result<(), StoreError> {
+        self.begin().await?;
         self.input(Input::Command(command));
         self.drain(None).await.map(|_| ())
     }
@@ -141,6 +151,9 @@ impl<S: SessionMachine> SessionTask<S> {
     /// Runs the session over a connection, or without one, until it ends or the connection is
     /// gone and nothing is under way any more.
     pub async fn run(&mut self, connected: Option<Connected>) -> Stopped {
+        if self.begin().await.is_err() {
+            return Stopped::StoreFailed;
+        }
         let (mut link, mut usage) = match connected {
             Some(Connected { link, usage }) => {
                 let Ok(entropy) = entropy() else {
@@ -151,6 +164,7 @@ impl<S: SessionMachine> SessionTask<S> {
                     entropy,
                 };
                 self.input(Input::Link(up));
+                self.linked = true;
                 (Some(link.end), Some(usage))
             }
             None => {
@@ -180,8 +194,8 @@ impl<S: SessionMachine> SessionTask<S> {
     }
 
     /// Keeps the session without a connection until `wake` is ready: none once it is over, because
-    /// nobody resumed it in time or somebody closed it. Unlike a dropped [`SessionTask::run`],
-    /// which is a crash, this leaves the session as it is.
+    /// nobody resumed it in time or somebody closed it. `wake` being ready leaves the session as it
+    /// is.
     ///
     /// # Errors
     /// [`StoreError`] where an output could not be made durable.
@@ -190,6 +204,7 @@ impl<S: SessionMachine> SessionTask<S> {
         wake: impl Future<Output = T>,
     ) -> Result<Option<T>, StoreError> {
         let mut wake = core::pin::pin!(wake);
+        self.begin().await?;
         loop {
             self.drain(None).await?;
             if self.session.is_ended() {
@@ -201,6 +216,13 @@ impl<S: SessionMachine> SessionTask<S> {
                 woken = self.wait(None, None) => self.woken(woken),
             }
         }
+    }
+
+    /// Ends what a dropped future left: its connection is gone, and nothing that was meant for it
+    /// goes over the next one.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        self.unlink();
+        self.drain(None).await.map(|_| ())
     }
 
     fn woken(&mut self, woken: Wake) {
@@ -245,10 +267,18 @@ impl<S: SessionMachine> SessionTask<S> {
         link: &mut Option<LinkEnd>,
         usage: &mut Option<watch::Receiver<Reading>>,
     ) {
-        if link.take().is_some() {
+        *link = None;
+        *usage = None;
+        self.unlink();
+    }
+
+    /// Tells the session that its connection is gone, where it believes in one: also in that of a
+    /// [`SessionTask::run`] whose future was dropped.
+    fn unlink(&mut self) {
+        if self.linked {
+            self.linked = false;
             self.input(Input::Link(LinkEvent::Down));
         }
-        *usage = None;
     }
 
     async fn wait(
@@ -329,14 +359,16 @@ impl<S: SessionMachine> SessionTask<S> {
     /// Takes every output in order. Each [`Output::Persist`] is durable before the next is taken.
     async fn drain(&mut self, link: Option<&LinkEnd>) -> Result<LinkWanted, StoreError> {
         let mut wanted = LinkWanted::Yes;
-        while let Some(output) = self.session.poll_output() {
+        loop {
+            if let Err(error) = self.barrier.pass(&self.node.store).await {
+                self.persist_failed();
+                return Err(error);
+            }
+            let Some(output) = self.session.poll_output() else {
+                break;
+            };
             match output {
-                Output::Persist(changes) => {
-                    if let Err(error) = self.node.store.append(changes).await {
-                        self.persist_failed();
-                        return Err(error);
-                    }
-                }
+                Output::Persist(changes) => self.barrier.raise(changes),
                 Output::Send(bytes) => {
                     if !sent(link, bytes) {
                         wanted = LinkWanted::No;

@@ -17,7 +17,7 @@ use crate::store::MemoryStore;
 use crate::units::{Msat, Now, PurseKey, RequestId, Unix};
 use crate::wire::{Method, Terms};
 
-struct Runner(Arc<Mutex<FakeMint>>);
+pub(super) struct Runner(pub(super) Arc<Mutex<FakeMint>>);
 
 #[async_trait]
 impl EffectRunner for Runner {

@@ -10,6 +10,43 @@ const QUEUE: usize = 1024;
 /// The most change sets in one commit.
 const BATCH_MAX: usize = 512;
 
+/// Changes of one session on their way to the store. Whoever waits for them may be dropped: who
+/// waits next waits for the same ones.
+#[derive(Debug, Default)]
+pub(super) struct Barrier {
+    changes: Option<ChangeSet>,
+    answer: Option<oneshot::Receiver<Result<(), StoreError>>>,
+}
+
+impl Barrier {
+    /// Puts changes up; those before must be durable.
+    pub(super) fn raise(&mut self, changes: ChangeSet) {
+        self.changes = Some(changes);
+    }
+
+    /// Waits until nothing is on its way any more.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing may leave any more.
+    pub(super) async fn pass(&mut self, store: &StoreWriter) -> Result<(), StoreError> {
+        if self.changes.is_some() {
+            let room = store.requests.reserve().await;
+            let room = room.map_err(|_| StoreError::Failed)?;
+            if let Some(changes) = self.changes.take() {
+                let (answer, receiver) = oneshot::channel();
+                room.send(Request::Append(changes, answer));
+                self.answer = Some(receiver);
+            }
+        }
+        let Some(answer) = &mut self.answer else {
+            return Ok(());
+        };
+        let result = answer.await.unwrap_or(Err(StoreError::Failed));
+        self.answer = None;
+        result
+    }
+}
+
 /// The one writer of a store, on a thread of its own. It commits at once when idle, and gathers
 /// whatever came meanwhile into the next commit.
 #[derive(Clone, Debug)]
