@@ -201,6 +201,11 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             json!({"amount_msat": amount.msat(), "tips_msat": tips.msat()}),
             text(format!("{amount} beside the media, {tips} in all")),
         ),
+        Event::CommandRefused(misuse) => (
+            "command_refused",
+            json!({"why": misuse.to_string()}),
+            text(format!("this cannot be done now: {misuse}")),
+        ),
         other => describe_terms(other),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use streampay_core::driver::{Ports, SessionTask};
+use streampay_core::driver::{Ports, SessionTask, TellError};
 use streampay_core::session::{CloseCode, Command};
 use streampay_core::store::StoreError;
 use streampay_core::units::SessionId;
@@ -51,10 +51,10 @@ impl Sessions {
             return true;
         }
         let (ports, user) = Ports::pair();
-        let mut task = SessionTask::restored(self.node.clone(), id, *session, &records, ports);
+        let mut task = SessionTask::restored(self.node.clone(), *session, &records, ports);
         let watcher = tokio::spawn(tell(user.events, Arc::default(), id, self.report));
         let closing = task.tell(Command::Close(CloseCode::Done)).await;
-        if closing.is_ok() {
+        if !matches!(closing, Err(TellError::Store(_))) {
             let _ = tokio::time::timeout(CLOSE, task.run(None)).await;
         }
         let settled = task.session().is_settled();

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use streampay_core::driver::{
-    Connected, Link, LinkEnd, Node, Ports, RoomHandle, SessionTask, Stopped, UserPorts, entropy,
+    Connected, Link, LinkEnd, Node, Ports, RoomHandle, SessionTask, Stopped, TellError, UserPorts,
+    entropy,
 };
 use streampay_core::meter::Grant;
 use streampay_core::session::{CloseCode, Command, Event, PayeeConfig, PayeeSession, SecretKey};
@@ -138,7 +139,7 @@ impl Sessions {
         };
         let _leaves = Leaves(self, id);
         let (task, doors) = match self.find(id).await? {
-            Found::Session(session, records) => self.restored(id, *session, &records, doors),
+            Found::Session(session, records) => self.restored(*session, &records, doors),
             Found::Unusable(error) => return Err(error.into()),
             Found::New => {
                 let entropy = entropy().map_err(AppError::io("no randomness"))?;
@@ -182,13 +183,12 @@ impl Sessions {
 
     fn restored(
         &self,
-        id: SessionId,
         session: PayeeSession,
         records: &[(Key, Vec<u8>)],
         doors: Doors,
     ) -> (Task, (mpsc::Receiver<Connection>, UserPorts)) {
         let node = self.node.clone();
-        doors.with(|ports| SessionTask::restored(node, id, session, records, ports))
+        doors.with(|ports| SessionTask::restored(node, session, records, ports))
     }
 
     /// A session over all its connections, until it is over: closed, or not resumed in time.
@@ -220,7 +220,10 @@ impl Sessions {
             // Nobody resumes what nothing was paid for: a stranger's session ends with its
             // connection.
             if task.session().credited().is_zero() {
-                task.tell(Command::Close(CloseCode::Done)).await?;
+                let told = task.tell(Command::Close(CloseCode::Done)).await;
+                if let Err(TellError::Store(error)) = told {
+                    break Err(error);
+                }
                 task.run(None).await;
                 break Ok(());
             }
@@ -294,7 +297,7 @@ impl Sessions {
                 let _leaves = Leaves(&sessions, id);
                 let gone_on = match found {
                     Ok(Found::Session(session, records)) if !session.is_settled() => {
-                        let (task, doors) = sessions.restored(id, *session, &records, doors);
+                        let (task, doors) = sessions.restored(*session, &records, doors);
                         sessions.live(id, task, doors).await
                     }
                     // This folder was a viewer's too; or it is over.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streampay_core::driver::{Ports, SessionTask};
+use streampay_core::driver::{Ports, SessionTask, TellError};
 use streampay_core::session::{CloseCode, Command, PayerSession, Policy};
 use streampay_core::store::StoreError;
 use streampay_core::units::SessionId;
@@ -41,8 +41,11 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         }
         found = true;
         let (ports, _user) = Ports::pair();
-        let mut task = SessionTask::restored(home.node.clone(), id, session, &records, ports);
-        task.tell(Command::Close(CloseCode::Done)).await?;
+        let mut task = SessionTask::restored(home.node.clone(), session, &records, ports);
+        // One that has ended already only has to settle.
+        if let Err(TellError::Store(error)) = task.tell(Command::Close(CloseCode::Done)).await {
+            return Err(error.into());
+        }
         tokio::time::timeout(LIMIT, task.run(None)).await.ok();
         let settled = task.session().is_settled();
         all_settled &= settled;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use streampay_core::driver::{Connected, Ports, SessionTask, Stopped, UserPorts, entropy};
+use streampay_core::driver::{
+    Connected, Ports, SessionTask, Stopped, TellError, UserPorts, entropy,
+};
 use streampay_core::meter::Tariff;
 use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
 use streampay_core::units::Msat;
@@ -191,7 +193,9 @@ impl Watching<'_> {
         // No connection any more: take home what is not acknowledged.
         if !self.stands.borrow().leaving {
             let order = Command::Close(CloseCode::TimedOut);
-            self.task.tell(order).await?;
+            if let Err(TellError::Store(error)) = self.task.tell(order).await {
+                return Err(error.into());
+            }
         }
         self.task.run(None).await;
         Ok(())

@@ -24,7 +24,7 @@ pub use node::{Node, NodeBuilder};
 pub use ports::{Ports, UserPorts};
 pub use room::{RoomHandle, Seat};
 pub use runner::EffectRunner;
-pub use task::{Connected, SessionTask, Stopped};
+pub use task::{Connected, SessionTask, Stopped, TellError};
 #[cfg(feature = "tcp")]
 pub use tcp::{TcpReach, tcp_link};
 pub use writer::StoreWriter;

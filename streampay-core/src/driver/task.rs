@@ -12,10 +12,10 @@ use super::{Link, LinkEnd, Node, Ports, Seat, SessionMachine, entropy};
 use crate::backend::{Effect, EffectResult};
 use crate::meter::{Grant, Reading};
 use crate::session::{
-    BackendEvent, Command, Event, Input, LinkEvent, Output, PayeeSession, RoomNews,
+    ApiMisuse, BackendEvent, Command, Event, Input, LinkEvent, Output, PayeeSession, RoomNews,
 };
 use crate::store::{Key, StoreError};
-use crate::units::{PurseKey, SessionId, Unix};
+use crate::units::{PurseKey, Unix};
 
 /// Ends of effects that may wait: a session has few under way.
 const RESULTS: usize = 256;
@@ -40,6 +40,18 @@ pub enum Stopped {
     LinkDown,
     /// The store failed. What is on disk is what counts.
     StoreFailed,
+}
+
+/// Why [`SessionTask::tell`] did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// The command breaks the contract: the session has ended, or the command's own rule says so.
+    /// Nothing has changed.
+    #[error(transparent)]
+    Misuse(#[from] ApiMisuse),
+    /// An output could not be made durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// One session's loop. State is in the machine and the store alone: dropping the task at any
@@ -72,6 +84,8 @@ struct Finished {
 /// What woke the loop.
 enum Wake {
     Input(Input),
+    /// What the user wants.
+    Command(Command),
     Finished(Finished),
     LinkGone,
     CommandsGone,
@@ -111,16 +125,14 @@ impl<S: SessionMachine> SessionTask<S> {
         }
     }
 
-    /// A loop for a session that was restored from `records`: the machines are given theirs.
+    /// A loop for a session that was restored from `records`. The payment machines are given
+    /// theirs here, before the session's first output is taken.
     #[must_use]
-    pub fn restored(
-        node: Arc<Node>,
-        id: SessionId,
-        session: S,
-        records: &[(Key, Vec<u8>)],
-        ports: Ports,
-    ) -> Self {
-        let answers = node.restore(id, &session.purses(), records);
+    pub fn restored(node: Arc<Node>, session: S, records: &[(Key, Vec<u8>)], ports: Ports) -> Self {
+        let answers = match session.id() {
+            Some(id) => node.restore(id, &session.purses(), records),
+            None => Vec::new(),
+        };
         let mut task = Self::new(node, session, ports);
         let said = answers.into_iter().filter(|(_, answer)| {
             !answer.effects.is_empty() || !answer.delta.is_empty() || answer.note.is_some()
@@ -141,11 +153,13 @@ impl<S: SessionMachine> SessionTask<S> {
     /// Tells the session something at once, also without a connection.
     ///
     /// # Errors
-    /// [`StoreError`] where an output could not be made durable.
-    pub async fn tell(&mut self, command: Command) -> Result<(), StoreError> {
+    /// [`TellError::Misuse`] where the command breaks the contract, with the session unchanged;
+    /// [`TellError::Store`] where an output could not be made durable.
+    pub async fn tell(&mut self, command: Command) -> Result<(), TellError> {
         self.begin().await?;
-        self.input(Input::Command(command));
-        self.drain(None).await.map(|_| ())
+        self.handle(Input::Command(command))?;
+        self.drain(None).await?;
+        Ok(())
     }
 
     /// Runs the session over a connection, or without one, until it ends or the connection is
@@ -228,6 +242,11 @@ impl<S: SessionMachine> SessionTask<S> {
     fn woken(&mut self, woken: Wake) {
         match woken {
             Wake::Input(input) => self.input(input),
+            Wake::Command(command) => {
+                if let Err(misuse) = self.handle(Input::Command(command)) {
+                    self.tell_user(Event::CommandRefused(misuse));
+                }
+            }
             Wake::Finished(finished) => self.finished(finished),
             Wake::News(news) => self.input(Input::Command(Command::Room(news))),
             Wake::CommandsGone => self.commands_gone = true,
@@ -335,7 +354,7 @@ impl<S: SessionMachine> SessionTask<S> {
             bytes = received => bytes.map_or(Wake::LinkGone, |bytes| Wake::Input(Input::Received(bytes))),
             Some(finished) = self.results.1.recv() => Wake::Finished(finished),
             command = self.ports.commands.recv(), if !self.commands_gone => {
-                command.map_or(Wake::CommandsGone, |command| Wake::Input(Input::Command(command)))
+                command.map_or(Wake::CommandsGone, Wake::Command)
             }
             reading = read => Wake::Input(Input::Usage(reading)),
             () = timeout => Wake::Input(Input::Timeout),
@@ -343,10 +362,15 @@ impl<S: SessionMachine> SessionTask<S> {
         }
     }
 
-    fn input(&mut self, input: Input) {
+    fn handle(&mut self, input: Input) -> Result<(), ApiMisuse> {
         let now = self.node.clock.now();
-        // Misuse changes nothing: a link that is down already, or a session that has just ended.
-        let _ = self.session.handle(now, input);
+        self.session.handle(now, input)
+    }
+
+    /// What is no command of the user. Misuse changes nothing: a link that is down already, or a
+    /// session that has just ended.
+    fn input(&mut self, input: Input) {
+        let _ = self.handle(input);
     }
 
     fn finished(&mut self, finished: Finished) {

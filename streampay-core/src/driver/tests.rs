@@ -297,3 +297,22 @@ async fn writer_commits_what_many_sessions_append_and_reads_it_back() {
     }
     assert_eq!(writer.scan(vec![b's']).await.unwrap().len(), 100);
 }
+
+#[tokio::test]
+async fn misused_command_is_told_to_whoever_gave_it() {
+    let mint = Arc::new(Mutex::new(FakeMint::new(sat(1))));
+    let (_, config) = configs();
+    let payee = PayeeSession::new(config, &entropy().unwrap()).unwrap();
+    let (ports, mut user) = Ports::pair();
+    let mut task = SessionTask::new(node(&mint, MemoryStore::new()).await, payee, ports);
+    let long = || Command::Grant(MediaGrant(vec![0; 65].into()));
+    let misuse = ApiMisuse::GrantTooLong;
+    assert_eq!(task.tell(long()).await, Err(TellError::Misuse(misuse)));
+    assert!(user.events.try_recv().is_err(), "told by the call");
+    user.commands.send(long()).await.unwrap();
+    let event = tokio::select! {
+        _ = task.idle(core::future::pending::<()>()) => panic!("nothing has ended"),
+        event = user.events.recv() => event,
+    };
+    assert_eq!(event, Some(Event::CommandRefused(misuse)));
+}

@@ -136,7 +136,7 @@ impl House {
         let now = self.node.clock().now();
         let payee = PayeeSession::restore(identity, 30_000, now, guest.id, &records).unwrap();
         let (ports, user) = Ports::pair();
-        let task = SessionTask::restored(Arc::clone(&self.node), guest.id, payee, &records, ports);
+        let task = SessionTask::restored(Arc::clone(&self.node), payee, &records, ports);
         self.connect(guest, task, user).await;
     }
 

@@ -177,6 +177,9 @@ pub enum Event {
         /// Why.
         error: BackendError,
     },
+    /// What the user wanted breaks the contract, and nothing has changed. From the driver, whose
+    /// commands come over a channel: who calls a machine is told at once.
+    CommandRefused(ApiMisuse),
 }
 
 /// How a peer broke the protocol.
@@ -212,7 +215,9 @@ pub enum Misbehaviour {
 }
 
 /// The caller broke the contract. Nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, thiserror::Error,
+)]
 #[non_exhaustive]
 pub enum ApiMisuse {
     /// A link came up while one is up.
