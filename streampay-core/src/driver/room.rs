@@ -116,8 +116,22 @@ impl RoomHandle {
     }
 
     /// What the host wants.
-    pub fn host(&self, command: HostCommand) {
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`] where the room's store failed before: nothing was done. A store
+    /// that fails at this very command is told by [`RoomEvent::StoreFailed`].
+    pub fn host(&self, command: HostCommand) -> Result<(), StoreError> {
+        if self.is_failed() {
+            return Err(StoreError::Poisoned);
+        }
         self.shared.input(RoomInput::Host(command));
+        Ok(())
+    }
+
+    /// True once the room's store failed: it says and keeps nothing any more.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.shared.lock().room.is_failed()
     }
 
     /// How many sessions are bound, connected and not closing. Spec: rooms 2.
@@ -249,7 +263,10 @@ impl Inner {
 async fn serve(room: Weak<Shared>, wake: Arc<Notify>, store: StoreWriter) {
     while let Some(shared) = room.upgrade() {
         if shared.drain(&store).await.is_err() {
-            return shared.input(RoomInput::PersistFailed);
+            shared.input(RoomInput::PersistFailed);
+            // What is left is the event that says so: nothing of it is written.
+            let _ = shared.drain(&store).await;
+            return;
         }
         let at = shared.lock().room.poll_timeout();
         let at = at.map(|at| shared.clock.instant(at));

@@ -235,7 +235,10 @@ async fn three_viewers_chat_tip_crash_and_are_sent_out_with_exact_counts() {
     guests[2].until_joined().await;
     assert_eq!(house.room.viewers(), 3);
     assert_eq!(guests[2].hears().await.1, "you there?");
-    house.room.host(HostCommand::Kick(guests[0].identity));
+    house
+        .room
+        .host(HostCommand::Kick(guests[0].identity))
+        .unwrap();
     let out = |event: &Event| {
         matches!(
             event,
@@ -280,7 +283,10 @@ async fn slow_member_loses_lines_and_holds_up_nobody() {
     }
     let mut heard = 0;
     for _ in 0..400 {
-        house.room.host(HostCommand::Say(Line::new("x").unwrap()));
+        house
+            .room
+            .host(HostCommand::Say(Line::new("x").unwrap()))
+            .unwrap();
         while let Ok(room::Word::News(news)) =
             tokio::time::timeout(Duration::from_millis(2), quick.next()).await
         {
@@ -298,7 +304,10 @@ async fn slow_member_loses_lines_and_holds_up_nobody() {
     assert!(heard >= 400, "{heard}");
     // An answer still gets through to the slow one, and so does its end.
     slow.ask(ask());
-    house.room.host(HostCommand::Kick(XOnlyKey([1; 32])));
+    house
+        .room
+        .host(HostCommand::Kick(XOnlyKey([1; 32])))
+        .unwrap();
     let (mut lines, mut answers, mut closed) = (0, 0, false);
     while let Ok(word) = tokio::time::timeout(Duration::from_millis(50), slow.next()).await {
         match word {
@@ -329,7 +338,7 @@ async fn ban_survives_the_process() {
     {
         let node = node(&mint, store.clone()).await;
         let (room, mut events) = RoomHandle::open(&node, config.clone()).await.unwrap();
-        room.host(HostCommand::Ban(who));
+        room.host(HostCommand::Ban(who)).unwrap();
         let mut seat = room.seat();
         seat.sync(Some(SessionId([1; 32])), Some(who));
         // Told after the ban is durable.
@@ -342,4 +351,20 @@ async fn ban_survives_the_process() {
     seat.sync(Some(SessionId([1; 32])), Some(who));
     let word = tokio::time::timeout(PATIENCE, seat.next()).await.unwrap();
     assert!(matches!(word, room::Word::Close(CloseCode::Banned)));
+}
+
+#[tokio::test]
+async fn host_is_told_that_the_rooms_store_failed() {
+    let mint = Arc::new(Mutex::new(FakeMint::new(sat(1))));
+    let mut store = MemoryStore::new();
+    store.fail_from_now_on();
+    let node = node(&mint, store).await;
+    let config = RoomConfig::new(RoomId([3; 32]));
+    let (room, mut events) = RoomHandle::open(&node, config).await.unwrap();
+    room.host(HostCommand::Ban(XOnlyKey([1; 32]))).unwrap();
+    let told = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap();
+    assert_eq!(told, Some(RoomEvent::StoreFailed));
+    assert!(room.is_failed());
+    let again = room.host(HostCommand::Ban(XOnlyKey([2; 32])));
+    assert_eq!(again, Err(crate::store::StoreError::Poisoned));
 }

@@ -219,4 +219,7 @@ pub enum RoomEvent {
     /// A list is full: what was asked for is not kept. Who was to be banned is sent out all the
     /// same.
     ListFull,
+    /// The store failed: the room says and keeps nothing any more, until it is restored. The last
+    /// event.
+    StoreFailed,
 }

@@ -124,18 +124,25 @@ impl Room {
             return Err(ApiMisuse::TimeWentBack);
         }
         self.now = now;
+        let failing = matches!(input, RoomInput::PersistFailed);
         match input {
             RoomInput::Bound { session, identity } => self.on_bound(session, identity),
             RoomInput::Gone { session } => self.on_gone(session),
             RoomInput::Asked { session, ask } => self.on_asked(session, ask),
             RoomInput::Host(command) => self.on_host(command),
             RoomInput::Timeout => {}
-            RoomInput::PersistFailed => self.failed = true,
+            RoomInput::PersistFailed => {}
         }
         self.advance();
         if self.failed {
             // Nothing leaves any more; who is there is still counted.
+            let last = RoomOutput::Event(RoomEvent::StoreFailed);
+            self.out.retain(|output| *output == last);
+        } else if failing {
+            self.failed = true;
             self.out.clear();
+            self.out
+                .push_back(RoomOutput::Event(RoomEvent::StoreFailed));
         }
         Ok(())
     }
@@ -159,6 +166,12 @@ impl Room {
     #[must_use]
     pub fn viewers(&self) -> u32 {
         u32::try_from(self.viewers.len()).unwrap_or(u32::MAX)
+    }
+
+    /// True once the store failed: nothing that is asked for is done any more.
+    #[must_use]
+    pub const fn is_failed(&self) -> bool {
+        self.failed
     }
 
     /// The names of those who joined, and their identities.
