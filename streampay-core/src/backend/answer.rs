@@ -140,6 +140,7 @@ impl core::fmt::Debug for Answer {
         f.debug_struct("Answer")
             .field("outcome", &self.outcome)
             .field("effects", &self.effects.len())
+            .field("note", &self.note.as_ref().map(Bytes::len))
             .finish_non_exhaustive()
     }
 }

@@ -10,10 +10,10 @@ use crate::backend::{Answer, Effect, Request};
 use crate::meter::{Grant, PauseReason, Reading};
 use crate::store::ChangeSet;
 use crate::units::{Msat, PurseKey, RequestId};
-use crate::wire::Terms;
+use crate::wire::{Terms, decode};
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What happened. `Debug` prints no payload.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Input {
     /// One message from the peer.
     Received(Bytes),
@@ -122,8 +122,8 @@ pub struct BackendEvent {
 }
 
 /// What to do, in strict order. Nothing after a [`Output::Persist`] may be done before the store
-/// has made it durable.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// has made it durable. `Debug` prints no payload.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Output {
     /// Make this durable first.
     Persist(ChangeSet),
@@ -151,4 +151,60 @@ pub enum Output {
     Gate(Grant),
     /// Tell the user.
     Event(Event),
+}
+
+/// A message's number on the wire and its length: the bytes may be a payment.
+struct Shown<'a>(&'a Bytes);
+
+impl core::fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match decode(self.0) {
+            Ok(Some(message)) => write!(f, "type {}, ", message.number())?,
+            Ok(None) => f.write_str("unknown type, ")?,
+            Err(_) => f.write_str("no message, ")?,
+        }
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl core::fmt::Debug for Input {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Received(bytes) => f.debug_tuple("Received").field(&Shown(bytes)).finish(),
+            Self::Timeout => f.write_str("Timeout"),
+            Self::Command(command) => f.debug_tuple("Command").field(command).finish(),
+            Self::Usage(reading) => f.debug_tuple("Usage").field(reading).finish(),
+            Self::Backend(event) => f.debug_tuple("Backend").field(event).finish(),
+            Self::Link(event) => f.debug_tuple("Link").field(event).finish(),
+            Self::PersistFailed => f.write_str("PersistFailed"),
+        }
+    }
+}
+
+impl core::fmt::Debug for Output {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Persist(changes) => f.debug_tuple("Persist").field(changes).finish(),
+            Self::Send(bytes) => f.debug_tuple("Send").field(&Shown(bytes)).finish(),
+            Self::Backend {
+                method,
+                purse,
+                id,
+                request,
+            } => f
+                .debug_struct("Backend")
+                .field("method", method)
+                .field("purse", purse)
+                .field("id", id)
+                .field("request", request)
+                .finish(),
+            Self::Effect { method, effect } => f
+                .debug_struct("Effect")
+                .field("method", method)
+                .field("effect", effect)
+                .finish(),
+            Self::Gate(grant) => f.debug_tuple("Gate").field(grant).finish(),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+        }
+    }
 }

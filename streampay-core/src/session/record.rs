@@ -1,5 +1,5 @@
 //! What a session writes to the store. This codec is the store's own: not the wire's, and not
-//! the serde form of inputs and outputs, which leaves secrets out.
+//! the serde form of inputs and outputs, which is for a journal and holds secrets as well.
 
 use alloc::string::String;
 use alloc::vec::Vec;
