@@ -1,6 +1,7 @@
 //! Metered sessions: a payer pays a payee tick by tick for what streams, and neither can cheat
 //! the other of more than one tick.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![warn(unnameable_types)]
 
 extern crate alloc;
 

@@ -58,7 +58,7 @@ pub enum PauseReason {
 
 impl PauseReason {
     /// All reasons with their number on the wire.
-    pub const ALL: [(Self, u16); 9] = [
+    pub const ALL: &[(Self, u16)] = &[
         (Self::ByPayer, 1),
         (Self::ByPayee, 2),
         (Self::PurseEmpty, 3),

@@ -91,7 +91,7 @@ fn gate_opens_to_the_last_paid_packet_and_no_further() {
 
 #[test]
 fn pause_codes_are_unique_and_round_trip() {
-    for (reason, code) in PauseReason::ALL {
+    for &(reason, code) in PauseReason::ALL {
         assert_eq!(PauseReason::from_code(code), Some(reason));
         assert_eq!(reason.code(), code);
     }

@@ -6,7 +6,7 @@ mod id;
 mod time;
 
 pub use amount::{Msat, Overflow};
-pub use id::{EffectId, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
+pub use id::{BadHex, EffectId, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
 pub use time::{Mono, Now, Unix};
 
 #[cfg(test)]
