@@ -77,7 +77,11 @@ async fn listen(room: RoomHandle, mut lines: mpsc::Receiver<String>, names: Name
             command(&line, &names)
         };
         match command {
-            Ok(Some(command)) => room.host(command),
+            Ok(Some(command)) => {
+                if let Err(error) = room.host(command) {
+                    report.tell(&format!("the room is closed: {error}"));
+                }
+            }
             Ok(None) => {}
             Err(why) => report.tell(why),
         }

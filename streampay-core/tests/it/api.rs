@@ -176,7 +176,7 @@ fn secret_carriers() -> Vec<Box<dyn Debug>> {
         method: 0,
         bytes: bytes(),
     });
-    let messages = [tick, part].map(|message| (Bytes::from(encode(&message)), message));
+    let messages = [tick, part].map(|message| (encode(&message), message));
     let join = Command::Join {
         name: Name::new("ann").unwrap(),
         invitation: Some(Invitation::new(MARK).unwrap()),
@@ -240,7 +240,7 @@ fn payments_do_not_show_in_any_input_or_output() {
 #[test]
 fn messages_show_their_type_and_length() {
     let resume = encode(&Message::ReceiptRequest);
-    let shown = format!("{:?}", Output::Send(resume.clone().into()));
+    let shown = format!("{:?}", Output::Send(resume.clone()));
     assert_eq!(shown, format!("Send(type 36, {} bytes)", resume.len()));
     let shown = format!("{:?}", Input::Received(Bytes::from_static(b"no message")));
     assert_eq!(shown, "Received(no message, 10 bytes)");
