@@ -25,7 +25,7 @@ pub struct LinkEnd {
 impl LinkEnd {
     /// The longest message, in bytes. A transport must drop the connection of a peer that sends
     /// a longer one, before it holds it in memory twice.
-    pub const MESSAGE_MAX: usize = 16 * 1024;
+    pub const MESSAGE_MAX: usize = crate::wire::MESSAGE_MAX;
     /// Messages that may wait in each direction. Chosen for a session that has one tick under way
     /// and some notices around it.
     pub const QUEUE: usize = 64;

@@ -33,7 +33,7 @@ pub enum TcpReach {
 const MAGIC: &[u8] = b"streampay/1";
 /// The first frame: the magic and 32 random bytes.
 const OPENING: usize = MAGIC.len() + 32;
-/// How long a peer has to say its first frame, and to take any frame, in seconds. Chosen
+/// How long a peer has to say its first frame, and to take any frame: 10 seconds. Chosen
 /// arbitrarily: longer than any loss that TCP repairs by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -175,8 +175,10 @@ impl Tariff {
             (None, _) => true,
             (Some(rate), None) => rate.msat.is_zero(),
             (Some(rate), Some(cap)) => {
-                u128::from(rate.msat.msat()) * u128::from(cap.per())
-                    <= u128::from(cap.msat.msat()) * u128::from(rate.per())
+                // Two numbers of 64 bits fit into 128.
+                let product =
+                    |msat: Msat, per| u128::from(msat.msat()).checked_mul(u128::from(per));
+                product(rate.msat, cap.per()) <= product(cap.msat, rate.per())
             }
         };
         rate_within(self.time, cap.time) && rate_within(self.bytes, cap.bytes)
@@ -193,7 +195,7 @@ fn capped(msat: Option<u128>) -> Msat {
 fn parts(rate: Option<Rate>, quantity: u64) -> (u128, u128) {
     rate.map_or((0, 1), |rate| {
         (
-            u128::from(rate.msat.msat()) * u128::from(quantity),
+            u128::from(rate.msat.msat()).saturating_mul(u128::from(quantity)),
             u128::from(rate.per()),
         )
     })

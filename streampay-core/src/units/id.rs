@@ -180,13 +180,9 @@ fn parse_hex_32(text: &str) -> Result<[u8; 32], BadHex> {
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         for digit in pair {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                b'A'..=b'F' => digit - b'A' + 10,
-                _ => return Err(BadHex),
-            };
-            *byte = *byte << 4 | value;
+            let value = char::from(*digit).to_digit(16);
+            let value = value.and_then(|value| u8::try_from(value).ok());
+            *byte = *byte << 4 | value.ok_or(BadHex)?;
         }
     }
     Ok(bytes)

@@ -203,10 +203,13 @@ impl PayerSession {
 
 /// How far the payee's reading may be ahead of ours and is still paid. Spec: pricing 5.
 fn tolerated(own: Reading, terms: &Terms) -> Reading {
-    let permille = u64::from(terms.tolerance_permille);
-    let part = |quantity: u64| quantity / 1000 * permille + quantity % 1000 * permille / 1000;
-    let ms = part(own.media_ms.min(u64::MAX / 1000)).max(u64::from(terms.tolerance_ms));
-    let bytes = part(own.bytes.min(u64::MAX / 1000)).max(TOLERANCE_BYTES);
+    let permille = u128::from(terms.tolerance_permille);
+    let part = |quantity: u64| {
+        let part = u128::from(quantity).saturating_mul(permille) / 1000;
+        u64::try_from(part).unwrap_or(u64::MAX)
+    };
+    let ms = part(own.media_ms).max(u64::from(terms.tolerance_ms));
+    let bytes = part(own.bytes).max(TOLERANCE_BYTES);
     Reading {
         media_ms: own.media_ms.saturating_add(ms),
         bytes: own.bytes.saturating_add(bytes),
