@@ -60,8 +60,12 @@ async fn refund_after_the_locktime_needs_nobody() {
         pair.ticks(1..=4).await;
         let too_early = pair.payer.ask(purse(0), Request::Release).await;
         let later = Some(Outcome::Failed(BackendError::Transient));
-        assert_eq!(too_early, later);
+        assert_eq!(too_early, later.clone());
         assert_eq!(pair.payer.wake(purse(0)).await, None, "not yet");
+        // A restart while the lock holds ends nothing.
+        assert_eq!(pair.payer.restart(&[purse(0)]).await, None);
+        let too_early = pair.payer.ask(purse(0), Request::Release).await;
+        assert_eq!(too_early, later);
         pair.mint.set_skew(0);
         pair.payer.after_s(3 * 3600);
         let back = pair.payer.wake(purse(0)).await;

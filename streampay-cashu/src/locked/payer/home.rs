@@ -98,7 +98,15 @@ impl PayerPurse {
         }
         let (place, seed) = (planned.plan.place.clone(), planned.plan.seed.clone());
         let Some(batch) = self.drain.batch.clone() else {
-            return self.ledger_effect();
+            // What is only locked yet has not come home: its end is not summed up.
+            let end = first_proof(
+                planned.plan.count.saturating_add(1),
+                planned.plan.token.len(),
+            );
+            return match self.drain.next >= end {
+                true => self.ledger_effect(),
+                false => Vec::new(),
+            };
         };
         let secrets = Secrets(&seed);
         let right = match &self.release {
