@@ -12,7 +12,7 @@ use crate::meter::PauseReason;
 use crate::session::parts::{Parts, frames};
 use crate::session::record::{Fate, PayerPurse, PurseState, method_name};
 use crate::session::{Event, Misbehaviour, Output};
-use crate::units::{Msat, PurseId, RequestId, Seq};
+use crate::units::{Msat, PurseId, RequestId, Seq, Unix};
 use crate::wire::{Message, Purse};
 
 /// The most that a payee's backend may show on one connection: all purses of a session, twice, and
@@ -310,5 +310,15 @@ impl PayerSession {
         purses
             .map(|purse| (purse.id, self.method_of(purse.id)))
             .collect()
+    }
+
+    /// The purses that are not home yet, each with the time from which it gives no tick any more,
+    /// where its method has one.
+    #[must_use]
+    pub fn purses_out(&self) -> Vec<(PurseId, Option<Unix>)> {
+        let out = self
+            .all_purses()
+            .filter(|purse| purse.state != PurseState::Done);
+        out.map(|purse| (purse.id, purse.until.map(Unix))).collect()
     }
 }
