@@ -98,6 +98,20 @@ pub enum AppError {
         /// The user's.
         allows: Msat,
     },
+    /// Each payment's fee is more than the user allows.
+    #[error(
+        "{what} of a payment of {payment} goes to the mint, and --max-fee-share allows {share} % \
+         of it; nothing was paid. Watch at a mint with smaller fees, or allow more",
+        what = fee.map_or("nobody knows how much".to_owned(), |fee| fee.to_string())
+    )]
+    DearPayments {
+        /// What comes on top of each payment, where the mint said.
+        fee: Option<Msat>,
+        /// One payment.
+        payment: Msat,
+        /// The user's, in percent.
+        share: u64,
+    },
     /// A withdrawal's fees are more than the user allows.
     #[error(
         "the fees may come to {fees}, and {allowed} are allowed; nothing was paid. Allow more with \
@@ -138,6 +152,7 @@ impl AppError {
             | Self::Declined
             | Self::Wallet(WalletError::Declined)
             | Self::DearFee { .. }
+            | Self::DearPayments { .. }
             | Self::TooDear { .. }
             | Self::LongTick { .. } => 6,
             Self::Unbalanced => 7,

@@ -11,6 +11,7 @@ use streampay_core::session::{Entropy, SecretKey};
 use streampay_core::store::RedbStore;
 
 use crate::error::AppError;
+use crate::links::Links;
 use crate::seed_file;
 use crate::wallet::{MintLimits, WalletError, WalletFolder};
 
@@ -22,6 +23,8 @@ pub struct Home {
     pub node: Arc<Node>,
     /// Who the user is.
     pub identity: SecretKey,
+    /// Where the streams of unsettled sessions are.
+    pub links: Links,
     /// What locked ecash is locked to, in terms of this user.
     pub receiver: ReceiverKey,
 }
@@ -67,6 +70,7 @@ impl Home {
             wallet,
             node,
             identity,
+            links: Links::new(folder),
             receiver,
         })
     }

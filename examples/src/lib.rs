@@ -6,6 +6,7 @@ pub mod error;
 pub mod home;
 pub mod http;
 pub mod link;
+pub mod links;
 pub mod mint;
 mod mint_check;
 pub mod money;

@@ -20,7 +20,17 @@ pub enum Pay {
 
 impl Pay {
     /// All of them, best first.
-    pub const ALL: [Self; 3] = [Self::Chain, Self::P2pk, Self::Swap];
+    pub const ALL: &[Self] = &[Self::Chain, Self::P2pk, Self::Swap];
+
+    /// Its name for people, as `--pay` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::P2pk => "p2pk",
+            Self::Swap => "swap",
+        }
+    }
 
     /// The method's name in terms.
     #[must_use]
@@ -61,24 +71,27 @@ pub fn methods(pay: &[Pay], mint: &str, receiver: &ReceiverKey) -> Result<Vec<Me
 #[must_use]
 pub fn mints(terms: &Terms) -> Vec<String> {
     let mut all = Vec::new();
-    for method in &terms.methods {
-        let url = |mint: &AcceptedMint| mint.url().to_owned();
-        let named: Vec<String> = match method.name.as_str() {
-            LockedMachine::CHAIN | LockedMachine::P2PK => LockedParams::decode(&method.params)
-                .map(|params| params.mints().iter().map(url).collect())
-                .unwrap_or_default(),
-            SwapMachine::METHOD => SwapParams::decode(&method.params)
-                .map(|params| params.mints().iter().map(url).collect())
-                .unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        for mint in named {
-            if !all.contains(&mint) {
-                all.push(mint);
-            }
+    for mint in terms.methods.iter().flat_map(mints_of) {
+        if !all.contains(&mint) {
+            all.push(mint);
         }
     }
     all
+}
+
+/// The mints of one method; none of a method that is not known here.
+#[must_use]
+pub fn mints_of(method: &Method) -> Vec<String> {
+    let url = |mint: &AcceptedMint| mint.url().to_owned();
+    match method.name.as_str() {
+        LockedMachine::CHAIN | LockedMachine::P2PK => LockedParams::decode(&method.params)
+            .map(|params| params.mints().iter().map(url).collect())
+            .unwrap_or_default(),
+        SwapMachine::METHOD => SwapParams::decode(&method.params)
+            .map(|params| params.mints().iter().map(url).collect())
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    }
 }
 
 /// The payee's key for locked ecash, from its identity's seed: a backup of the seed is one of it.

@@ -1,20 +1,24 @@
 //! What a stream costs, before anything connects: the signed terms, at the stream's own address.
 
-use streampay_cashu::redeeming_fee;
+mod costs;
+
 use streampay_core::meter::{Reading, Tariff};
 use streampay_core::session::{SecretKey, Signature};
 use streampay_core::units::Msat;
 use streampay_core::wire::Terms;
 use streampay_media::whep::Client;
 
+pub use self::costs::{Costs, costs};
 use crate::error::AppError;
-use crate::home::Home;
 use crate::link::StreamLink;
-use crate::pay::mints;
+use crate::pay::{Pay, mints};
 
 /// The media type of a quote: the identity's signature over [`Terms::hash`], 64 bytes, then the
 /// terms.
 pub const QUOTE_TYPE: &str = "application/vnd.streampay.terms";
+/// The most that the mint may take on top of a payment, in percent of it: with more, somebody
+/// would watch the mint being paid.
+pub const FEE_SHARE: u64 = 50;
 
 /// The terms with their signature.
 #[must_use]
@@ -42,20 +46,6 @@ fn open(bytes: &[u8], link: &StreamLink) -> Option<Terms> {
     (signed && terms.payee == link.key).then_some(terms)
 }
 
-/// What a payment costs beyond itself, at the first of the stream's mints where this wallet has
-/// money, or else the first; none where it does not answer.
-pub async fn fees(home: &Home, terms: &Terms) -> Option<Msat> {
-    let (mints, tick) = (mints(terms), payment(terms));
-    let held = home.wallet.balance().await.ok()?;
-    let holds = |mint: &&String| {
-        let mut at = held.iter().filter(|at| at.mint.to_string() == **mint);
-        at.any(|at| !at.spendable.is_zero())
-    };
-    let mint = mints.iter().find(holds).or_else(|| mints.first())?;
-    let wallet = home.wallet.wallet_at(mint).await.ok()?;
-    redeeming_fee(&wallet, tick).await.ok()
-}
-
 /// One payment: the tick, rounded up to whole satoshi.
 #[must_use]
 pub fn payment(terms: &Terms) -> Msat {
@@ -71,17 +61,13 @@ pub fn a_minute(tariff: Tariff) -> Msat {
     })
 }
 
-/// The offer in a sentence: title, price, mints, fees.
+/// The offer in words: title, price, mints; then what it costs beyond that in the way in which it
+/// would be paid, the first of `costs`.
 #[must_use]
-pub fn sentence(terms: &Terms, fee: Option<Msat>) -> String {
+pub fn sentence(terms: &Terms, costs: &[Costs]) -> String {
     let per_mb = match terms.tariff.bytes {
         Some(_) => format!(" and {} a megabyte", per_megabyte(terms.tariff)),
         None => String::new(),
-    };
-    let fee = match fee {
-        Some(fee) if fee.is_zero() => ", without a fee".to_owned(),
-        Some(fee) => format!(", plus the mint's fee of {fee} each"),
-        None => ", plus the mint's fees".to_owned(),
     };
     let title: String = terms.title.escape_debug().collect();
     let join = if terms.join_fee.is_zero() {
@@ -89,22 +75,62 @@ pub fn sentence(terms: &Terms, fee: Option<Msat>) -> String {
     } else {
         format!(", and {} once to join the room", terms.join_fee)
     };
+    let beyond = match costs.first() {
+        Some(costs) => costs.to_string(),
+        None => "what the mint charges comes on top: it does not answer now".to_owned(),
+    };
     format!(
-        "\"{title}\" costs {} a minute{per_mb}, in payments of {}{fee}{join}, in ecash of {}",
+        "\"{title}\" costs {} a minute{per_mb}, in payments of {}{join}, in ecash of {}; {beyond}",
         a_minute(terms.tariff),
         payment(terms),
         mints(terms).join(" or "),
     )
 }
 
+/// The ways to pay that are left of `wanted`, where none may cost more than `share` percent of a
+/// payment at each payment. Where the mint did not say what it charges, plain swaps are not for it.
+///
+/// # Errors
+/// [`AppError::DearPayments`] where that leaves none.
+pub fn affordable(
+    wanted: &[Pay],
+    terms: &Terms,
+    costs: &[Costs],
+    share: u64,
+) -> Result<Vec<Pay>, AppError> {
+    let of = |pay: Pay| costs.iter().find(|costs| costs.pay == pay);
+    let fits = |pay: &Pay| match (of(*pay), pay) {
+        (Some(costs), _) => costs.is_within(share),
+        // A payment calls no mint: there is nothing to charge for.
+        (None, Pay::Chain | Pay::P2pk) => true,
+        (None, Pay::Swap) => false,
+    };
+    let left: Vec<Pay> = wanted.iter().copied().filter(fits).collect();
+    let offered = |pay: &Pay| {
+        terms
+            .methods
+            .iter()
+            .any(|method| method.name == pay.method())
+    };
+    if left.iter().any(offered) || !wanted.iter().any(offered) {
+        return Ok(left);
+    }
+    Err(AppError::DearPayments {
+        fee: costs.first().map(|costs| costs.fee),
+        payment: payment(terms),
+        share,
+    })
+}
+
 /// Refuses a budget that no payment fits into.
 ///
 /// # Errors
 /// [`AppError::SmallBudget`].
-pub fn within(terms: &Terms, fee: Option<Msat>, budget: Msat) -> Result<(), AppError> {
-    // A fee for the payment, and one for making its token.
-    let fees = fee.map_or(Msat::ZERO, |fee| fee.saturating_plus(fee));
-    let needs = payment(terms).saturating_plus(fees);
+pub fn within(terms: &Terms, costs: &[Costs], budget: Msat) -> Result<(), AppError> {
+    let beyond = costs
+        .first()
+        .map_or(Msat::ZERO, |costs| costs.fee.saturating_plus(costs.opening));
+    let needs = payment(terms).saturating_plus(beyond);
     if budget < needs {
         return Err(AppError::SmallBudget { budget, needs });
     }

@@ -17,6 +17,7 @@ use streampay_examples::price::{Price, amount};
 use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::{Report, ask};
 use streampay_examples::viewer::keys::{interactive, listen};
+use streampay_examples::viewer::locked::words;
 use streampay_examples::viewer::recover::recover;
 use streampay_examples::viewer::watch::{Join, Target, Watch, watch};
 use streampay_examples::wallet::MintLimits;
@@ -73,6 +74,10 @@ struct WatchArgs {
         value_name = "WAYS"
     )]
     pay: Vec<Pay>,
+    /// The most that the mint may take on top of each payment, in percent of it: ways to pay that
+    /// cost more are left out.
+    #[arg(long, value_name = "PERCENT", default_value_t = quote::FEE_SHARE)]
+    max_fee_share: u64,
     /// The recording's file, WebM or Matroska. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -132,12 +137,12 @@ async fn run_watch(home: &Home, args: WatchArgs) -> Result<(), AppError> {
         }
     };
     record.check()?;
-    let (max_tariff, max_tick) = agree(home, &args).await?;
+    let (max_tariff, max_tick, pay) = agree(home, &args).await?;
     let order = Watch {
         link: args.link,
         budget: args.budget,
         max_tariff,
-        pay: args.pay,
+        pay,
         max_tick,
         record,
         stop_after_ms: None,
@@ -170,10 +175,20 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
             "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
             "ticks": watched.ticks, "media_ms": watched.media_ms, "recording": recording,
             "packets": watched.packets,
+            "locked_until_unix_s": watched.locked_until.map(|until| until.0),
         }),
     );
+    if let Some(until) = watched.locked_until {
+        order
+            .report
+            .tell(&words(until, home.node.clock().now().unix));
+    }
+    let sums = match watched.settled {
+        true => account.to_string(),
+        false => account.unsettled(),
+    };
     order.report.tell(&format!(
-        "{account}; {} payments{}",
+        "{sums}; {} payments{}",
         watched.ticks,
         recording.map_or(String::new(), |path| format!("; recorded in {path}")),
     ));
@@ -187,16 +202,18 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
 
 /// What the user agrees to pay: the stream's own price, within what `--max-price` allows, or
 /// shown and asked for.
-async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat), AppError> {
+async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>), AppError> {
     let terms = quote::ask(&args.link).await?;
-    let fees = quote::fees(home, &terms).await;
+    let mut costs = quote::costs(home, &terms, &args.pay, args.budget).await;
+    let pay = quote::affordable(&args.pay, &terms, &costs, args.max_fee_share)?;
+    costs.retain(|costs| pay.contains(&costs.pay));
     if let Some(allowed) = args.max_price {
         let (asks, allows) = (a_minute(terms.tariff), a_minute(allowed.tariff()));
         if terms.tariff.bytes.is_some() || asks > allows {
             return Err(AppError::TooDear { asks, allows });
         }
     }
-    let offer = quote::sentence(&terms, fees);
+    let offer = quote::sentence(&terms, &costs);
     if args.max_price.is_some() || args.yes {
         Report { json: args.json }.tell(&offer);
     } else {
@@ -206,7 +223,7 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat), AppError
              stream's price",
         )?;
     }
-    quote::within(&terms, fees, args.budget)?;
+    quote::within(&terms, &costs, args.budget)?;
     quote::check_tick(&terms)?;
-    Ok((terms.tariff, quote::payment(&terms)))
+    Ok((terms.tariff, quote::payment(&terms), pay))
 }

@@ -31,6 +31,8 @@ pub enum Fault {
     WrongSignature,
     /// The mint does it, and says the second where it means the first.
     Say(&'static str, &'static str),
+    /// The mint does it, and says that it is so many seconds earlier than it is.
+    Ago(u64),
     /// The mint does it, and says of a quote that nobody has paid it.
     Unpaid,
     /// The mint never sees it; this is answered with 200.
@@ -136,6 +138,9 @@ pub(super) async fn inject(
             rewritten(next.run(request).await, half).await
         }
         Some(Fault::WrongSignature) => rewritten(next.run(request).await, with_other_points).await,
+        Some(Fault::Ago(seconds)) => {
+            rewritten(next.run(request).await, |body| ago(body, seconds)).await
+        }
         Some(Fault::Unpaid) => rewritten(next.run(request).await, unpaid).await,
         Some(Fault::Say(instead, this)) => {
             let say = |body: Bytes| match core::str::from_utf8(&body) {
@@ -160,6 +165,18 @@ async fn rewritten(answer: Response, change: impl FnOnce(Bytes) -> Bytes) -> Res
         Ok(body) => json(change(body)),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+fn ago(body: Bytes, seconds: u64) -> Bytes {
+    let Ok(mut info) = serde_json::from_slice::<Value>(&body) else {
+        return body;
+    };
+    if let Some(time) = info.get_mut("time")
+        && let Some(now) = time.as_u64()
+    {
+        *time = now.saturating_sub(seconds).into();
+    }
+    info.to_string().into()
 }
 
 fn unpaid(body: Bytes) -> Bytes {

@@ -149,7 +149,8 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
 
 /// Requests that ticks caused: those from the first opened purse to the close, but for
 /// redemptions of locked tokens and what opens another purse.
-fn mint_calls(asked: &[Asked], watched: &Watched) -> usize {
+#[must_use]
+pub fn mint_calls(asked: &[Asked], watched: &Watched) -> usize {
     let (Some(first), Some(closed)) = (watched.openings.first(), watched.closed) else {
         return 0;
     };

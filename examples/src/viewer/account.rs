@@ -54,6 +54,20 @@ impl Account {
     }
 }
 
+impl Account {
+    /// The same for a session that is not settled: what is missing is on its way, or a fee.
+    #[must_use]
+    pub fn unsettled(&self) -> String {
+        format!(
+            "{} left the wallet = {} to the streamer + {} back + {} locked, on the way or fees",
+            self.paid,
+            self.acknowledged,
+            self.refunded,
+            self.fees()
+        )
+    }
+}
+
 impl core::fmt::Display for Account {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(

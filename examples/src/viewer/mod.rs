@@ -3,6 +3,7 @@
 pub mod account;
 mod attend;
 pub mod keys;
+pub mod locked;
 mod recording;
 pub mod recover;
 pub mod watch;

@@ -2,18 +2,27 @@
 
 use std::time::Duration;
 
-use streampay_core::driver::{Ports, SessionTask, TellError};
-use streampay_core::session::{CloseCode, Command, PayerSession, Policy};
+use streampay_core::driver::{Connected, Ports, SessionTask, TellError, UserPorts};
+use streampay_core::session::{CloseCode, Command, Event, PayerSession, Policy};
 use streampay_core::store::StoreError;
-use streampay_core::units::SessionId;
+use streampay_core::units::{SessionId, Unix};
+use streampay_media::peer::{PeerConfig, ViewerPeer};
+use streampay_media::whep::Client;
+use tokio::sync::watch;
 
 use super::account::Account;
+use super::locked::{locked_until, words};
 use crate::error::AppError;
 use crate::home::Home;
+use crate::link::StreamLink;
 use crate::report::Report;
 
 /// How long one session may take; a mint that is away longer is asked again next time.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The same for one whose lock still holds, by this machine's clock: the mint has the last word.
+const LOCKED_LIMIT: Duration = Duration::from_secs(10);
+/// How long the streamer may take to answer.
+const REACH: Duration = Duration::from_secs(15);
 
 /// Closes every session that is not settled. True where all are settled then.
 ///
@@ -40,20 +49,36 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             continue;
         }
         found = true;
-        let (ports, _user) = Ports::pair();
+        let (ports, user) = Ports::pair();
         let mut task = SessionTask::restored(home.node.clone(), session, &records, ports);
-        // One that has ended already only has to settle.
-        if let Err(TellError::Store(error)) = task.tell(Command::Close(CloseCode::Done)).await {
-            return Err(error.into());
+        let link = home.links.of(id);
+        let asked = match &link {
+            Some(link) => ask_the_streamer(&mut task, user, link).await,
+            None => false,
+        };
+        // Without the streamer, what is locked comes home after its locktime and not before.
+        let locked = locked_until(task.session()).is_some_and(|until| until > now.unix);
+        if !asked && !(link.is_some() && locked) {
+            // One that has ended already only has to settle.
+            if let Err(TellError::Store(error)) = task.tell(Command::Close(CloseCode::Done)).await {
+                return Err(error.into());
+            }
+            let limit = if locked { LOCKED_LIMIT } else { LIMIT };
+            tokio::time::timeout(limit, task.run(None)).await.ok();
         }
-        tokio::time::timeout(LIMIT, task.run(None)).await.ok();
         let settled = task.session().is_settled();
         all_settled &= settled;
+        if settled {
+            home.links.forget(id);
+        }
+        let account = Account::of(home, task.session()).await?;
+        let locked = locked_until(task.session()).filter(|_| !settled);
         tell(
             report,
             id,
+            &account,
             settled,
-            &Account::of(home, task.session()).await?,
+            locked.map(|until| (until, now.unix)),
         );
     }
     if !found {
@@ -62,19 +87,66 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     Ok(all_settled)
 }
 
-fn tell(report: Report, id: SessionId, settled: bool, account: &Account) {
-    let state = if settled {
-        "settled"
-    } else {
-        "not settled yet; try again when the mint answers"
+/// Closes the session with its streamer, who signs over what it was not paid. True where that was
+/// begun; false where nobody was there.
+async fn ask_the_streamer(
+    task: &mut SessionTask<PayerSession>,
+    user: UserPorts,
+    link: &StreamLink,
+) -> bool {
+    let peer = PeerConfig::default();
+    let initial = task.session().reading();
+    let connecting = ViewerPeer::connect(&Client, &link.url, &peer, initial);
+    let Ok(Ok(stream)) = tokio::time::timeout(REACH, connecting).await else {
+        return false;
     };
-    report.tell(&format!("session {id}: {state}; {account}"));
+    let UserPorts {
+        commands,
+        mut events,
+        gate: _gate,
+    } = user;
+    let (bound, is_bound) = watch::channel(false);
+    let closing = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            if matches!(event, Event::Bound { .. }) {
+                bound.send_replace(true);
+                let _ = commands.send(Command::Close(CloseCode::Done)).await;
+            }
+        }
+    });
+    let connected = Connected {
+        link: stream.link,
+        usage: stream.reading,
+    };
+    let ran = tokio::time::timeout(LIMIT, task.run(Some(connected))).await;
+    closing.abort();
+    let _ = stream.connection.close().await;
+    ran.is_ok() && *is_bound.borrow()
+}
+
+fn tell(
+    report: Report,
+    id: SessionId,
+    account: &Account,
+    settled: bool,
+    locked: Option<(Unix, Unix)>,
+) {
+    let state = match (settled, locked) {
+        (true, _) => format!("settled; {account}"),
+        (false, Some((until, now))) => format!("{}; {}", account.unsettled(), words(until, now)),
+        (false, None) => {
+            let sums = account.unsettled();
+            format!("not settled yet; try again when the mint answers; {sums}")
+        }
+    };
+    report.tell(&format!("session {id}: {state}"));
     report.say(
         "recovered",
         serde_json::json!({
             "session": id.to_string(), "settled": settled,
             "paid_msat": account.paid.msat(), "acknowledged_msat": account.acknowledged.msat(),
             "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
+            "locked_until_unix_s": locked.map(|(until, _)| until.0),
         }),
     );
 }

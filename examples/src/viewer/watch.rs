@@ -8,7 +8,7 @@ use streampay_core::driver::{
 };
 use streampay_core::meter::Tariff;
 use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
-use streampay_core::units::Msat;
+use streampay_core::units::{Msat, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer, ViewerStream};
 use streampay_media::whep::Client;
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::attend::{Attendant, Standing};
 pub use super::attend::{Join, Wish};
+use super::locked::locked_until;
 use super::recording::Recording;
 pub use super::recording::Target;
 use crate::error::AppError;
@@ -78,6 +79,8 @@ pub struct Watched {
     pub code: Option<CloseCode>,
     /// All money is where it belongs.
     pub settled: bool,
+    /// Until when the rest is locked, where it is not.
+    pub locked_until: Option<Unix>,
     /// Why the recording stopped early, and the session with it.
     pub record_failed: Option<AppError>,
 }
@@ -97,6 +100,8 @@ pub async fn watch(
     let session = PayerSession::new(config(home, watch), &entropy);
     let session = session.map_err(|_| AppError::Failed("a one in 2^128 chance; try again"))?;
     let first = connect(watch, &session).await?;
+    let kept = home.links.keep(session.session(), &watch.link);
+    kept.map_err(AppError::io("the link cannot be kept"))?;
     let (ports, user) = Ports::pair();
     let UserPorts {
         commands,
@@ -134,6 +139,10 @@ pub async fn watch(
     }
     ran?;
     watched.settled = task.session().is_settled();
+    if watched.settled {
+        home.links.forget(task.session().session());
+    }
+    watched.locked_until = locked_until(task.session()).filter(|_| !watched.settled);
     watched.media_ms = task.session().reading().media_ms;
     watched.account = Account::of(home, task.session()).await?;
     drop(task);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use streampay_cashu::{AcceptedMint, SwapMachine, SwapParams};
+use streampay_cashu::{AcceptedMint, LockedParams, SwapParams};
 use streampay_core::driver::{
     ChannelIdentity, Connected, Link, LinkEnd, Ports, SessionTask, Stopped, UserPorts, entropy,
 };
@@ -15,6 +15,7 @@ use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::{Method, Terms};
 use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
+use streampay_examples::pay::Pay;
 use streampay_examples::report::Report;
 use streampay_examples::wallet::MintLimits;
 use tempfile::TempDir;
@@ -24,22 +25,22 @@ use tokio::time::Instant;
 use crate::cashu_node::sat;
 
 /// A way to pay. What is tested for one is tested for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Swap,
-}
+pub(crate) type Mode = Pay;
 
-impl Mode {
-    pub(crate) const ALL: &[Self] = &[Self::Swap];
-
-    fn method(self, mint: &str) -> Method {
-        let mint = AcceptedMint::sat(mint).unwrap();
-        match self {
-            Self::Swap => Method {
-                name: SwapMachine::METHOD.into(),
-                params: SwapParams::new(vec![mint]).unwrap().encode().to_vec(),
-            },
+/// What the payee's terms say of `mode`. `lock` is the lock and its margin, in seconds.
+fn method(mode: Mode, mint: &str, payee: &Home, lock: Option<(u64, u64)>) -> Method {
+    let mints = vec![AcceptedMint::sat(mint).unwrap()];
+    let params = match (mode, lock) {
+        (Mode::Swap, _) => SwapParams::new(mints).unwrap().encode(),
+        (Mode::Chain | Mode::P2pk, lock) => {
+            let params = LockedParams::new(mints, payee.receiver.public()).unwrap();
+            let lock = lock.unwrap_or((params.lock_s(), params.margin_s()));
+            params.with_lock(lock.0, lock.1).unwrap().encode()
         }
+    };
+    Method {
+        name: mode.method().into(),
+        params: params.to_vec(),
     }
 }
 
@@ -111,10 +112,18 @@ impl Party {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) mode: Mode,
+    /// What both sides fall back to, in this order.
+    pub(crate) else_by: Vec<Mode>,
+    /// The lock of locked ecash and its margin, in seconds, if not the usual.
+    pub(crate) lock: Option<(u64, u64)>,
     pub(crate) mint: String,
     /// One tick, in satoshi, and the media it buys.
     pub(crate) tick: u64,
     pub(crate) tick_ms: u64,
+    /// The payee's process dies when so many ticks are acknowledged, and never comes back.
+    pub(crate) vanish_at: Option<usize>,
+    /// The most in one purse, in satoshi, if not the budget.
+    pub(crate) purse: Option<u64>,
     /// The payer leaves when so much is acknowledged.
     pub(crate) leave_at: u64,
     pub(crate) budget: u64,
@@ -126,6 +135,10 @@ impl Plan {
     pub(crate) fn new(mode: Mode, mint: &str) -> Self {
         Self {
             mode,
+            else_by: Vec::new(),
+            lock: None,
+            vanish_at: None,
+            purse: None,
             mint: mint.to_owned(),
             tick: 2,
             tick_ms: 300,
@@ -142,8 +155,14 @@ impl Plan {
         }
     }
 
-    fn payee(&self, home: &Home) -> PayeeConfig {
-        let terms = Terms {
+    fn modes(&self) -> impl Iterator<Item = Mode> {
+        core::iter::once(self.mode).chain(self.else_by.iter().copied())
+    }
+
+    /// What `payee` signs.
+    pub(crate) fn terms(&self, payee: &Home) -> Terms {
+        let method = |mode| method(mode, &self.mint, payee, self.lock);
+        Terms {
             title: "a counter".into(),
             tariff: self.tariff(),
             tick: sat(self.tick),
@@ -152,16 +171,19 @@ impl Plan {
             tolerance_permille: 20,
             tolerance_ms: 1_000,
             live_ms: 2_000,
-            methods: vec![self.mode.method(&self.mint)],
+            methods: self.modes().map(method).collect(),
             join_fee: Msat::ZERO,
             resumable_s: 86_400,
             expires: Unix(u64::MAX),
-            payee: home.identity.public(),
-        };
+            payee: payee.identity.public(),
+        }
+    }
+
+    fn payee(&self, home: &Home) -> PayeeConfig {
         PayeeConfig {
             identity: home.identity.clone(),
             preview_left: Msat::ZERO,
-            terms,
+            terms: self.terms(home),
             unpaid_ms: 60_000,
         }
     }
@@ -172,10 +194,10 @@ impl Plan {
             payee: payee.identity.public(),
             policy: Policy {
                 budget: sat(self.budget),
-                max_purse: sat(self.budget),
+                max_purse: sat(self.purse.unwrap_or(self.budget)),
                 max_tariff: self.tariff(),
                 max_tick: sat(self.tick),
-                methods: vec![self.mode.method(&self.mint).name],
+                methods: self.modes().map(|mode| mode.method().to_owned()).collect(),
                 stall_close_ms: 60_000,
             },
         }
@@ -190,6 +212,8 @@ pub(crate) struct Played {
     /// All media that was let through.
     pub(crate) media_ms: u64,
     pub(crate) acknowledged: Msat,
+    /// The methods of the payer's purses, in their order.
+    pub(crate) methods: Vec<String>,
     pub(crate) credited: Msat,
     /// Both sides' money was where it belongs when the session ended.
     pub(crate) settled: (bool, bool),
@@ -284,8 +308,10 @@ pub(crate) async fn play(
             }
         };
         let stuck = tokio::time::timeout(limit, ran).await.is_err();
+        let purses = task.session().purses().into_iter();
         (
             task.session().acknowledged(),
+            purses.map(|(_, method)| method).collect(),
             task.session().is_settled(),
             stuck,
         )
@@ -303,6 +329,9 @@ pub(crate) async fn play(
         if let Event::TickPaid { total, .. } = event {
             ticks += 1;
             at_tick(ticks);
+            if plan.vanish_at == Some(ticks) {
+                of_payee.abort();
+            }
             if total >= sat(plan.leave_at) {
                 let _ = commands.send(Command::Close(CloseCode::Done)).await;
             }
@@ -323,11 +352,15 @@ pub(crate) async fn play(
         }
         played.payer.push(event);
     }
-    let (acknowledged, payer_settled, payer_stuck) = of_payer.await.unwrap();
-    let (credited, payee_settled, payee_stuck) = of_payee.await.unwrap();
+    let (acknowledged, methods, payer_settled, payer_stuck) = of_payer.await.unwrap();
+    let of_payee = match (of_payee.await, plan.vanish_at) {
+        (Err(_), Some(_)) => (acknowledged, false, false),
+        (ended, _) => ended.unwrap(),
+    };
+    let (credited, payee_settled, payee_stuck) = of_payee;
     played.payee = payee_events.await.unwrap();
     played.media_ms = media.await.unwrap().media_ms;
-    played.acknowledged = acknowledged;
+    (played.acknowledged, played.methods) = (acknowledged, methods);
     played.credited = credited;
     played.settled = (payer_settled, payee_settled);
     played.stuck = payer_stuck || payee_stuck;
@@ -399,6 +432,11 @@ pub(crate) async fn all_is_fair(
     let ((left, payer_pending), (earned, payee_pending)) = (payer.held().await, payee.held().await);
     // A tick, and a lead of at most a fifth of it; rounded up to whole satoshi.
     let ahead = sat(plan.tick + plan.tick.div_ceil(5) + 1);
+    // A swap's token brings its own fee along; what is locked is redeemed out of what it pays.
+    let to_redeem = match plan.mode {
+        Mode::Swap => Msat::ZERO,
+        Mode::Chain | Mode::P2pk => fees,
+    };
     let checks = [
         (
             payer_pending == Msat::ZERO,
@@ -417,7 +455,7 @@ pub(crate) async fn all_is_fair(
             "the mint's sums do not fit",
         ),
         (
-            earned >= played.acknowledged,
+            earned.plus(to_redeem).unwrap() >= played.acknowledged,
             "acknowledged and not collected",
         ),
         (

@@ -13,6 +13,7 @@ mod edges;
 mod foreign;
 mod http;
 mod live;
+mod locked;
 mod matrix;
 mod processes;
 mod purses;

@@ -13,6 +13,7 @@ use streampay_examples::pay::{Pay, mints};
 use streampay_examples::price::Price;
 use streampay_examples::quote;
 use streampay_examples::report::Report;
+use streampay_examples::streamer::demo::mint_calls;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
 use streampay_examples::viewer::watch::{Target, Watch, Watched, Wish, watch};
 use streampay_media::peer::PeerConfig;
@@ -282,4 +283,35 @@ async fn a_viewer_that_stops_paying_receives_no_packet_beyond_its_credit() {
     let most = paid_ms / 1_000 * PACKETS_A_SECOND;
     assert!((1..=most).contains(&watched.packets), "{watched:?}");
     stage.assert_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_costs_what_was_quoted_to_the_satoshi_and_its_ticks_ask_the_mint_nothing() {
+    for pay in [Pay::Chain, Pay::P2pk] {
+        let stage = stage_paying(100, pay).await;
+        let terms = quote::ask(&stage.serving.link).await.unwrap();
+        let costs = quote::costs(&stage.viewer, &terms, Pay::ALL, sat(60)).await;
+        assert_eq!(costs.len(), 1);
+        let sentence = quote::sentence(&terms, &costs);
+        for part in [pay.name(), "locks it for at most 4 h", "unused, costs"] {
+            assert!(sentence.contains(part), "{sentence}");
+        }
+        let (_wishes, from_user) = mpsc::channel(1);
+        let record = stage.folder.path().join("recording.webm");
+        let mut order = stage.order(60, "2sat/1s", &record);
+        order.stop_after_ms = Some(2_500);
+        let watched = watch(&stage.viewer, &order, from_user).await.unwrap();
+        assert!(watched.settled && watched.ticks >= 2, "{watched:?}");
+        assert_eq!(watched.code, Some(CloseCode::Done));
+        assert_eq!(mint_calls(&stage.mint.tally().asked(), &watched), 0);
+        let (viewer, streamer) = stage.balances().await;
+        let fees = stage.mint.ledger().await.unwrap().fees;
+        assert_eq!(fees, costs[0].after(watched.ticks), "{costs:?}");
+        let account = watched.account;
+        let left = sat(100).minus(account.paid).unwrap();
+        assert_eq!(viewer, left.plus(account.refunded).unwrap());
+        assert_eq!(viewer.plus(streamer).unwrap().plus(fees), Ok(sat(100)));
+        assert_eq!(account.acknowledged, sat(2).times(watched.ticks).unwrap());
+        stage.assert_conserved().await;
+    }
 }
