@@ -1,7 +1,8 @@
-"""Checks what `streamer demo --json` wrote: check_demo.py LOG LEAST_MEDIA_MS.
+"""Checks what `streamer demo --json` wrote: check_demo.py LOG LEAST_MEDIA_MS WAY.
 
 The sums must balance to the millisatoshi, fees and refund must have happened, and ffprobe must
-find the frames in the recording: a decoder that is not ours.
+find the frames in the recording: a decoder that is not ours. Ticks by `chain` and `p2pk` ask the mint
+nothing, those by `swap` do.
 """
 
 import json
@@ -28,7 +29,7 @@ def frames(path):
     return int(found.stdout.strip().strip(","))
 
 
-def main(log, least_media_ms):
+def main(log, least_media_ms, way):
     with open(log, encoding="utf-8") as lines:
         events = [json.loads(line) for line in lines if line.strip()]
     check(events, "no line on stdout")
@@ -49,6 +50,10 @@ def main(log, least_media_ms):
     check(refunded > 0, "nothing refunded")
     check(ticks > 0, "no ticks")
     check(media_ms >= least_media_ms, f"only {media_ms} of {least_media_ms} ms of media")
+    check(summary.get("pay") == f"cashu-{way}", f"paid by {summary.get('pay')!r}, not by {way}")
+    calls = summary.get("mint_calls")
+    check(isinstance(calls, int), f"mint_calls is {calls!r}")
+    check((calls > 0) == (way == "swap"), f"{ticks} ticks by {way} caused {calls} requests")
     recording = summary["recording"]
     check(recording and os.path.isfile(recording), f"no recording at {recording!r}")
     expected = media_ms * FRAMES_PER_S // 1000
@@ -56,8 +61,9 @@ def main(log, least_media_ms):
     check(found * 10 >= expected * 9, f"{found} of {expected} frames in {recording}")
     print(
         f"demo: {paid} msat paid = {settled} settled + {fees} fees + {refunded} refunded; "
-        f"{ticks} ticks, {media_ms} ms, {found} of {expected} frames"
+        f"{ticks} ticks by {way}, {calls} requests to the mint for them; "
+        f"{media_ms} ms, {found} of {expected} frames"
     )
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
