@@ -58,7 +58,7 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         };
         // Without the streamer, what is locked comes home after its locktime and not before.
         let locked = locked_until(task.session()).is_some_and(|until| until > now.unix);
-        if !asked && !(link.is_some() && locked) {
+        if !(asked || link.is_some() && locked) {
             // One that has ended already only has to settle.
             if let Err(TellError::Store(error)) = task.tell(Command::Close(CloseCode::Done)).await {
                 return Err(error.into());
