@@ -34,7 +34,7 @@ fn method(mode: Mode, mint: &str, payee: &Home, lock: Option<(u64, u64)>) -> Met
         (Mode::Swap, _) => SwapParams::new(mints).unwrap().encode(),
         (Mode::Chain | Mode::P2pk, lock) => {
             let params = LockedParams::new(mints, payee.receiver.public()).unwrap();
-            let lock = lock.unwrap_or((params.lock_s(), params.margin_s()));
+            let lock = lock.unwrap_or_else(|| (params.lock_s(), params.margin_s()));
             params.with_lock(lock.0, lock.1).unwrap().encode()
         }
     };
