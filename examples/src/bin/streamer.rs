@@ -1,5 +1,8 @@
 //! The streamer: offers media for money, tick by tick.
 
+// The futures of a whole session, from the connection down to the mint, are deep.
+#![recursion_limit = "256"]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,5 +1,8 @@
 //! The viewer: watches, pays tick by tick, records, and gets the rest back.
 
+// The futures of a whole session, from the connection down to the mint, are deep.
+#![recursion_limit = "256"]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -150,7 +150,9 @@ impl World {
     /// Somebody who knows all that is public says hello in the payer's name, chained to nothing.
     pub(super) fn meet_stranger(&mut self, slot: usize) {
         let node = self.slots[slot].ends[PAYEE].node;
-        let records = self.nodes[node].store.scan(&self.prefix(slot));
+        let Some(records) = self.nodes[node].store.scan(&self.prefix(slot)) else {
+            return;
+        };
         let (config, now) = (&self.slots[slot].payee, self.clock(STREAMER));
         let id = self.slots[slot].id;
         let Some(hello) = self.slots[slot].truth.hello.clone() else {

@@ -52,7 +52,11 @@ impl World {
                     self.count(slot, Kind::TornOpened);
                 }
                 self.slots[slot].ends[side].timer = None;
-                self.restore(slot, side);
+                if !self.restore(slot, side) {
+                    self.count(slot, Kind::DoubleCrash);
+                    let away_ms = self.between(50, 3_000);
+                    return self.die(node, away_ms, None);
+                }
                 if core::mem::take(&mut self.nodes[node].again) && self.one_in(2) {
                     self.count(slot, Kind::DoubleCrash);
                     let away_ms = self.between(50, 3_000);
@@ -63,8 +67,11 @@ impl World {
     }
 
     /// A session comes back from the store alone, its purses with it.
-    pub(super) fn restore(&mut self, slot: usize, side: usize) {
-        let records = self.restored_records(slot, side);
+    /// False where the disk does not give it back.
+    pub(super) fn restore(&mut self, slot: usize, side: usize) -> bool {
+        let Some(records) = self.restored_records(slot, side) else {
+            return false;
+        };
         let node = self.slots[slot].ends[side].node;
         let (now, id) = (self.clock(node), self.slots[slot].id);
         dangerous_set_restarted(true);
@@ -84,7 +91,8 @@ impl World {
         };
         let Some(session) = session else {
             self.fresh(slot, side);
-            return self.reconnect(slot, 500);
+            self.reconnect(slot, 500);
+            return true;
         };
         self.count(
             slot,
@@ -110,9 +118,10 @@ impl World {
         self.restore_purses(slot, side, records);
         self.drain(slot, side);
         self.reconnect(slot, 500);
+        true
     }
 
-    fn restored_records(&self, slot: usize, side: usize) -> Vec<(Key, Vec<u8>)> {
+    fn restored_records(&self, slot: usize, side: usize) -> Option<Vec<(Key, Vec<u8>)>> {
         let node = self.slots[slot].ends[side].node;
         self.nodes[node].store.scan(&self.prefix(slot))
     }
@@ -156,7 +165,7 @@ impl World {
     pub(super) fn stand_in(&mut self, slot: usize) {
         let missing = self.slots[slot].ends[PAYEE].session.is_none();
         if missing || self.is_ended(slot, PAYEE) {
-            self.restore(slot, PAYEE);
+            let _ = self.restore(slot, PAYEE);
         }
     }
 
@@ -170,7 +179,7 @@ impl World {
         if self.is_ended(slot, side) && self.nodes[node].up {
             self.count(slot, Kind::Recovered);
             self.disconnect(slot, 1_500);
-            self.restore(slot, side);
+            let _ = self.restore(slot, side);
         }
     }
 }

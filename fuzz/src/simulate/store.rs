@@ -146,17 +146,15 @@ impl SimStore {
         }
     }
 
-    pub(super) fn scan(&self, prefix: &[u8]) -> Vec<(Key, Vec<u8>)> {
+    /// None where the disk fails: that is no empty store.
+    pub(super) fn scan(&self, prefix: &[u8]) -> Option<Vec<(Key, Vec<u8>)>> {
         match self {
             Self::Memory { records, .. } => {
                 let from = records.range(prefix.to_vec()..);
                 let found = from.take_while(|(key, _)| key.starts_with(prefix));
-                found.map(|(k, v)| (k.clone(), v.clone())).collect()
+                Some(found.map(|(k, v)| (k.clone(), v.clone())).collect())
             }
-            Self::Redb { store, .. } => {
-                let found = store.as_ref().and_then(|store| store.scan(prefix).ok());
-                found.unwrap_or_default()
-            }
+            Self::Redb { store, .. } => store.as_ref().and_then(|store| store.scan(prefix).ok()),
         }
     }
 
