@@ -259,6 +259,7 @@ fn event_to_json(event: &RoomEvent) -> Value {
             ("tip", tip.int("amount", amount.msat()))
         }
         RoomEvent::ListFull => ("list_full", Object::new()),
+        RoomEvent::StoreFailed => ("store_failed", Object::new()),
         // Of a later version.
         _ => ("other", Object::new()),
     };
