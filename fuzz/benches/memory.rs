@@ -18,7 +18,10 @@ fn main() {
     dangerous_fake_crypto(true);
     let mut payees = Vec::new();
     let counted = allocation_counter::measure(|| {
-        payees = (0..house::SESSIONS).map(house::payee).collect();
+        let offer = house::offer();
+        payees = (0..house::SESSIONS)
+            .map(|number| house::payee(number, &offer))
+            .collect();
         for seq in 2..2 + TICKS {
             let tick = house::tick(seq, &[0x5a; 32]);
             for payee in &mut payees {

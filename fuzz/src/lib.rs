@@ -9,7 +9,7 @@
 //! | [`session()`] | faults, commands and forged messages for a whole session | all bounds; money is conserved; it settles |
 //! | [`resume()`] | crashes, and lies at each resumption | the same |
 //! | [`store()`] | appends, power cuts and failures of a disk | what was acknowledged is there; the rest in whole or not at all |
-//! | [`records()`] | a session's record on disk | unreadable, or a machine that can be driven |
+//! | [`records()`] | a session's records on disk | unreadable, or a machine that can be driven |
 //!
 //! `corpus/TARGET` holds what each has learnt and every input that once broke it; `cargo test`
 //! replays all of it on stable Rust. To look for more, with changed inputs on stable Rust ([`hunt`]),
@@ -33,7 +33,7 @@ pub mod simulate;
 mod store;
 
 pub use receipts::receipts;
-pub use records::records;
+pub use records::{records, split_records};
 pub use resume::resume;
 pub use scan::scan;
 pub use session::session;

@@ -4,10 +4,22 @@ use streampay_core::session::{
     ChannelIdentity, CloseCode, Command, Entropy, Input, LinkEvent, PayeeSession, PayerSession,
     Policy, SecretKey,
 };
-use streampay_core::store::{StoreError, session_key};
+use streampay_core::store::{Key, StoreError, fixed_key, session_key};
 use streampay_core::units::{Mono, Now, SessionId, Unix};
 
-/// A session's record, as found on disk by either role: unreadable, or a session that takes a
+/// The two records of a session in `bytes`: two bytes say how long the first is, big endian.
+#[must_use]
+pub fn split_records(session: SessionId, bytes: &[u8]) -> [(Key, Vec<u8>); 2] {
+    let (length, both) = bytes.split_first_chunk().unwrap_or((&[0; 2], bytes));
+    let length = usize::from(u16::from_be_bytes(*length)).min(both.len());
+    let (fixed, rest) = both.split_at(length);
+    [
+        (fixed_key(session), fixed.to_vec()),
+        (session_key(session), rest.to_vec()),
+    ]
+}
+
+/// A session's records, as found on disk by either role: unreadable, or a session that takes a
 /// connection, its end, and a close.
 ///
 /// # Panics
@@ -15,7 +27,7 @@ use streampay_core::units::{Mono, Now, SessionId, Unix};
 pub fn records(bytes: &[u8]) {
     // The session of the seeds: a record of another one is corrupt at once.
     let session = SessionId(Entropy([2; 32]).derive("session-id"));
-    let records = [(session_key(session), bytes.to_vec())];
+    let records = split_records(session, bytes);
     let now = Now {
         mono: Mono(0),
         unix: Unix(1_800_000_000),

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         policy: policy(tariff)?,
     };
     let payee = PayeeConfig {
-        terms: terms(tariff, &streamer)?,
+        terms: terms(tariff, &streamer)?.into(),
         identity: streamer,
         preview_left: Msat::ZERO,
         unpaid_ms: 30_000,

@@ -246,8 +246,10 @@ pub(crate) mod fake {
     pub(crate) fn seal(key: &[u8; 32], message: &[u8; 32]) -> [u8; 64] {
         let mut state = 0xcbf2_9ce4_8422_2325_u64;
         let mut sealed = [0; 64];
-        for byte in key.iter().chain(message) {
-            state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let (keys, messages) = (key.as_chunks().0, message.as_chunks().0);
+        for word in keys.iter().chain(messages) {
+            state = (state ^ u64::from_be_bytes(*word)).wrapping_mul(0x0100_0000_01b3);
+            state ^= state >> 32;
         }
         for chunk in sealed.chunks_exact_mut(8) {
             state = (state ^ (state >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

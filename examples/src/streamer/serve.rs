@@ -108,7 +108,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let payee = PayeeConfig {
         identity: home.identity.clone(),
         preview_left: Msat::ZERO,
-        terms,
+        terms: terms.into(),
         unpaid_ms: UNPAID_MS,
     };
     let mut tasks = JoinSet::new();

@@ -183,7 +183,7 @@ impl Plan {
         PayeeConfig {
             identity: home.identity.clone(),
             preview_left: Msat::ZERO,
-            terms: self.terms(home),
+            terms: self.terms(home).into(),
             unpaid_ms: 60_000,
         }
     }

@@ -1,5 +1,7 @@
 //! Payees bound to payers, each with an open purse and its first tick credited.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use streampay_core::backend::{Answer, Opened, Outcome, Request};
 use streampay_core::session::{
@@ -20,16 +22,24 @@ const NOW: Now = Now {
     unix: Unix(1_800_000_000),
 };
 
-/// Ten thousand of them have the same terms, and no two the same payer.
-pub(crate) fn payee(number: u64) -> PayeeSession {
-    let identity = SecretKey::derive(&Entropy([1; 32]), "payee").expect("derived keys are valid");
-    let mut entropy = [2; 32];
-    entropy[..8].copy_from_slice(&number.to_be_bytes());
-    let terms = Terms {
+/// What all of them are offered.
+pub(crate) fn offer() -> Arc<Terms> {
+    let identity = identity();
+    Arc::new(Terms {
         payee: identity.public(),
         methods: vec![people::method(METHOD)],
         ..people::terms().expect("keys of the vectors are valid")
-    };
+    })
+}
+
+fn identity() -> SecretKey {
+    SecretKey::derive(&Entropy([1; 32]), "payee").expect("derived keys are valid")
+}
+
+/// Ten thousand of them have the same terms, and no two the same payer.
+pub(crate) fn payee(number: u64, terms: &Arc<Terms>) -> PayeeSession {
+    let mut entropy = [2; 32];
+    entropy[..8].copy_from_slice(&number.to_be_bytes());
     let policy = Policy {
         budget: Msat::MAX,
         max_purse: Msat::MAX,
@@ -44,9 +54,9 @@ pub(crate) fn payee(number: u64) -> PayeeSession {
         policy,
     };
     let payee = PayeeConfig {
-        identity,
+        identity: identity(),
         preview_left: terms.preview,
-        terms,
+        terms: Arc::clone(terms),
         unpaid_ms: 600_000,
     };
     let mut payer = PayerSession::new(payer, &Entropy(entropy)).expect("derived keys are valid");

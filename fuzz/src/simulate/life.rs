@@ -123,7 +123,7 @@ impl World {
             },
             payee: PayeeConfig {
                 identity: self.streamer.clone(),
-                terms: self.terms(100),
+                terms: self.terms(100).into(),
                 preview_left: Msat::MAX,
                 unpaid_ms: 300_000,
             },

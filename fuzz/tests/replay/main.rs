@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use streampay_core::session::{Entropy, PayeeSession, PayerSession, Policy, SecretKey};
-use streampay_core::store::{StoreError, session_key};
+use streampay_core::store::StoreError;
 use streampay_core::units::{Now, SessionId};
 use streampay_core::wire::{Terms, decode};
+use streampay_fuzz::split_records;
 
 mod hunted;
 mod seeds;
@@ -98,7 +99,7 @@ fn records_of_the_corpus_are_read_by_their_role_alone() {
     let key = SecretKey::from_bytes([3; 32]).unwrap();
     for (name, payer) in [("payer", true), ("payee", false)] {
         let record = fs::read(corpus("records").join(name)).unwrap();
-        let records = [(session_key(session), record)];
+        let records = split_records(session, &record);
         let (now, policy) = (Now::default(), Policy::nothing());
         let as_payer = PayerSession::restore(key.clone(), policy, now, session, &records);
         let as_payee = PayeeSession::restore(key.clone(), 1, now, session, &records);

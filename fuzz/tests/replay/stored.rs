@@ -7,7 +7,7 @@ use streampay_core::session::{
     ChannelIdentity, Entropy, Input, LinkEvent, Output, PayeeConfig, PayeeSession, PayerConfig,
     PayerSession, Policy, SecretKey,
 };
-use streampay_core::store::{ChangeSet, session_key};
+use streampay_core::store::{ChangeSet, fixed_key, session_key};
 use streampay_core::units::{Msat, Now, Unix};
 use streampay_core::wire::Terms;
 
@@ -47,7 +47,7 @@ pub(crate) fn records(terms: Terms, key: impl Fn(&str) -> SecretKey) -> [Vec<u8>
     let payee = PayeeConfig {
         identity: key("payee"),
         preview_left: terms.preview,
-        terms,
+        terms: terms.into(),
         unpaid_ms: 30_000,
     };
     let mut payer = PayerSession::new(payer, &Entropy([2; 32])).unwrap();
@@ -73,8 +73,12 @@ pub(crate) fn records(terms: Terms, key: impl Fn(&str) -> SecretKey) -> [Vec<u8>
             payer.handle(NOW, Input::Received(message)).unwrap();
         }
     }
-    let record = session_key(payer.session());
-    [payers.0[&record].clone(), payees.0[&record].clone()]
+    let session = payer.session();
+    [payers, payees].map(|disk| {
+        let [fixed, rest] = [fixed_key(session), session_key(session)].map(|key| &disk.0[&key]);
+        let length = u16::try_from(fixed.len()).unwrap();
+        [&length.to_be_bytes(), fixed.as_slice(), rest].concat()
+    })
 }
 
 fn drain(mut next: impl FnMut() -> Option<Output>, disk: &mut Disk) -> Vec<Bytes> {

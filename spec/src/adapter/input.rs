@@ -63,7 +63,7 @@ pub(super) fn payer_config(fields: Fields<'_>) -> Read<PayerConfig> {
 pub(super) fn payee_config(fields: Fields<'_>) -> Read<PayeeConfig> {
     Ok(PayeeConfig {
         identity: secret(fields, "identity")?,
-        terms: terms_from_json(fields.object("terms")?)?,
+        terms: terms_from_json(fields.object("terms")?)?.into(),
         preview_left: msat(fields, "preview_left")?,
         unpaid_ms: fields.int("unpaid_ms")?,
     })

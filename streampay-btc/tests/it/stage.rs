@@ -132,7 +132,7 @@ impl Stage {
         };
         let payee = PayeeConfig {
             identity: identity(11),
-            terms,
+            terms: terms.into(),
             preview_left: Msat::ZERO,
             unpaid_ms: 24 * 3_600_000,
         };

@@ -223,7 +223,7 @@ impl World {
         let payee = PayeeSession::new(
             PayeeConfig {
                 identity: identity.clone(),
-                terms: terms(&identity, tick),
+                terms: terms(&identity, tick).into(),
                 preview_left: Msat::ZERO,
                 unpaid_ms: 60_000,
             },

@@ -96,7 +96,7 @@ pub(super) fn configs() -> (PayerConfig, PayeeConfig) {
         PayeeConfig {
             identity: payee,
             preview_left: Msat::MAX,
-            terms,
+            terms: terms.into(),
             unpaid_ms: 30_000,
         },
     )

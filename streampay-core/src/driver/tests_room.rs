@@ -55,7 +55,7 @@ async fn house() -> House {
 
 fn payee_config() -> PayeeConfig {
     let (_, mut payee) = configs();
-    payee.terms.tariff.time = Rate::new(sat(2), 1_000).ok();
+    Arc::make_mut(&mut payee.terms).tariff.time = Rate::new(sat(2), 1_000).ok();
     payee
 }
 

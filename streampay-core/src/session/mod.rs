@@ -9,6 +9,7 @@ mod io;
 mod lease;
 mod member;
 mod offer;
+mod output;
 pub(crate) mod pace;
 mod parts;
 mod payee;

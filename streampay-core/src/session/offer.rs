@@ -12,6 +12,8 @@
 //! twice or late, and either side may crash at any instant: both price by the same tariff
 //! whatever the other knows, and no bound grows. Spec: pricing 4.
 
+use alloc::sync::Arc;
+
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
@@ -64,7 +66,7 @@ pub(super) struct StoredOffer {
 impl StoredOffer {
     pub(super) fn new(offer: OfferTerms) -> Self {
         Self {
-            terms: StoredTerms::new(offer.terms),
+            terms: StoredTerms(Arc::new(offer.terms)),
             from: offer.from,
             signature: offer.signature.0.into(),
             state: OfferState::Open,
@@ -72,9 +74,13 @@ impl StoredOffer {
         }
     }
 
+    pub(super) fn terms(&self) -> Terms {
+        Terms::clone(&self.terms.0)
+    }
+
     pub(super) fn message(&self) -> OfferTerms {
         OfferTerms {
-            terms: self.terms.0.clone(),
+            terms: self.terms(),
             from: self.from,
             signature: Signature(*self.signature),
         }
@@ -97,7 +103,9 @@ impl Common {
     }
 
     pub(super) fn offer_hash(&self) -> Option<Hash> {
-        self.offer.as_ref().map(|offer| offer.hash(self.session))
+        self.offer
+            .as_ref()
+            .map(|offer| offer.hash(self.fixed.session))
     }
 
     /// Keeps an offer in the place of the last one.
@@ -136,7 +144,7 @@ impl Common {
         if !self.schedule.advance(reading) {
             return None;
         }
-        self.offer.take().map(|offer| offer.terms.0)
+        self.offer.take().map(|offer| offer.terms())
     }
 }
 

@@ -8,20 +8,37 @@ const TAG: Tag = Tag::new("streampay/receipt/v1");
 /// What the payee has accepted, durable on its side: the newest tick of the newest purse, and
 /// the sum over all purses. Spec: session 5.4.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
+#[cbor(map)]
 pub struct Receipt {
     /// The purse of the newest tick accepted.
+    #[n(0)]
     pub purse: PurseId,
     /// That tick.
+    #[n(1)]
     pub seq: Seq,
     /// What that purse has paid.
+    #[n(2)]
     pub cumulative: Msat,
     /// What all purses of the session have paid.
+    #[n(3)]
     pub total: Msat,
     /// What the payee has delivered, by its own meter.
+    #[n(4)]
     pub reading: Reading,
     /// What of `total` was for no media: tips, and the fee for joining the room.
+    #[n(5)]
     pub tips: Msat,
 }
 

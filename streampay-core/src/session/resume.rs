@@ -8,7 +8,7 @@ impl Common {
     /// durable. From the loss of the last bound connection, over restarts; never longer than the
     /// terms say from here, whatever the wall clock did meanwhile. Spec: session 8.1.
     pub(super) fn resume_by(&mut self, now: Now) -> (Mono, bool) {
-        let most = u64::from(self.terms.0.resumable_s);
+        let most = u64::from(self.terms().resumable_s);
         let decided = self.resume_by.is_none();
         let unix_s = now.unix.0;
         let by = *(self.resume_by).get_or_insert_with(|| unix_s.saturating_add(most));

@@ -21,6 +21,7 @@ use crate::session::{
 };
 use crate::store::MemoryStore;
 use crate::units::{Mono, Msat, Now, Unix};
+use crate::wire::Terms;
 
 /// What changes, drops or adds messages on their way.
 pub(super) type Tamper = Box<dyn FnMut(Direction, &Bytes) -> Vec<Bytes> + Send>;
@@ -98,7 +99,7 @@ impl Pair {
         let payee_config = PayeeConfig {
             identity: payee_key,
             preview_left: config.preview_left,
-            terms,
+            terms: terms.into(),
             unpaid_ms: 600_000,
         };
         let payer = PayerSession::new(payer_config.clone(), &Entropy(rng.bytes()))
@@ -325,7 +326,7 @@ impl Pair {
         let Config::Payee(config) = &self.payee.config else {
             return;
         };
-        let mut terms = Box::new(config.terms.clone());
+        let mut terms = Box::new(Terms::clone(&config.terms));
         terms.tariff = tariff_of(&self.config, percent);
         let in_ticks = 2;
         self.command(Direction::ToPayee, Command::OfferTerms { terms, in_ticks });

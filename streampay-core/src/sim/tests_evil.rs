@@ -193,7 +193,7 @@ fn meet(unix: u64, change: impl FnOnce(&mut Terms, &mut Policy)) -> Option<Close
     let payee = PayeeConfig {
         identity,
         preview_left: Msat::MAX,
-        terms,
+        terms: terms.into(),
         unpaid_ms: 60_000,
     };
     let mut payer = PayerSession::new(payer, &Entropy([3; 32])).unwrap();

@@ -3,13 +3,14 @@ use alloc::vec::Vec;
 use crate::room::RoomId;
 use crate::units::{PurseKey, SessionId};
 
-/// A record's key: `s | session | m`, `s | session | p | purse | sub-key`,
+/// A record's key: `s | session | f`, `s | session | m`, `s | session | p | purse | sub-key`,
 /// `n | method | 0 | sub-key`, or `r | room | kind | name`.
 pub type Key = Vec<u8>;
 
 const SESSION: u8 = b's';
 const ROOM: u8 = b'r';
 
+const FIXED: u8 = b'f';
 const META: u8 = b'm';
 const PURSE: u8 = b'p';
 const NODE: u8 = b'n';
@@ -23,7 +24,15 @@ pub fn session_prefix(session: SessionId) -> Key {
     key
 }
 
-/// The key of the session's own record.
+/// The key of what of a session never changes: keys, terms, the first binding.
+#[must_use]
+pub fn fixed_key(session: SessionId) -> Key {
+    let mut key = session_prefix(session);
+    key.push(FIXED);
+    key
+}
+
+/// The key of the session's own record: what its ticks change.
 #[must_use]
 pub fn session_key(session: SessionId) -> Key {
     let mut key = session_prefix(session);

@@ -19,7 +19,7 @@ pub use change::{Change, ChangeSet};
 #[cfg(feature = "driver")]
 pub(crate) use key::node_prefix;
 pub(crate) use key::room_prefix;
-pub use key::{Key, purse_prefix, session_key, session_of, session_prefix};
+pub use key::{Key, fixed_key, purse_prefix, session_key, session_of, session_prefix};
 #[cfg(feature = "std")]
 pub use memory::MemoryStore;
 #[cfg(feature = "redb")]

@@ -2,7 +2,7 @@
 
 use super::PayeeSession;
 use crate::meter::Reading;
-use crate::session::offer::{ANSWER_MS, OfferState, may_follow};
+use crate::session::offer::{ANSWER_MS, OfferState, StoredOffer, may_follow};
 use crate::session::pace::Backoff;
 use crate::session::{ApiMisuse, CloseCode, Event, Hash, Signature};
 use crate::units::Msat;
@@ -44,7 +44,7 @@ impl PayeeSession {
             from,
             signature: Signature([0; 64]),
         };
-        let hash = offer.hash(record.common.session);
+        let hash = offer.hash(record.common.fixed.session);
         offer.signature = self.config.identity.sign(hash, &[0; 32]);
         record.common.put_offer(offer);
         self.persist();
@@ -65,7 +65,7 @@ impl PayeeSession {
         };
         let paid = offer.state != OfferState::Confirmed && self.bought() > offer.from;
         let moves = paid && offer.moved < MOVES_MAX;
-        let terms = offer.terms.0.clone();
+        let terms = offer.terms();
         if moves {
             self.offer_terms(terms, 0);
         }
@@ -135,7 +135,7 @@ impl PayeeSession {
                 return;
             };
             common.set_offer(OfferState::Confirmed);
-            let terms = common.offer.as_ref().map(|offer| offer.terms.0.clone());
+            let terms = common.offer.as_ref().map(StoredOffer::terms);
             self.persist();
             if let Some(terms) = terms {
                 self.event(Event::TermsAgreed { terms, from });

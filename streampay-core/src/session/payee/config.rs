@@ -1,3 +1,5 @@
+use alloc::sync::Arc;
+
 use crate::session::{BadKey, SecretKey};
 use crate::units::Msat;
 use crate::wire::{Terms, WireError};
@@ -7,8 +9,8 @@ use crate::wire::{Terms, WireError};
 pub struct PayeeConfig {
     /// The payee's identity: the key in the link.
     pub identity: SecretKey,
-    /// What is offered to new sessions.
-    pub terms: Terms,
+    /// What is offered to new sessions; the same for all of them, and so held once.
+    pub terms: Arc<Terms>,
     /// What is left of the free preview for this payer, in millisatoshi: the least of the
     /// budgets in all and for its address. The session gives it or the terms' preview, whichever
     /// is less, once; [`PayeeSession::preview_used`](super::PayeeSession::preview_used) says what

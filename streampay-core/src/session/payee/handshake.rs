@@ -11,12 +11,14 @@ use crate::planted::{self, Planted};
 use crate::session::binding::{
     Binding, Choice, FEATURES, best_version, role_hash, sign_binding, understands,
 };
-use crate::session::record::{Common, PayeeRecord, StoredEvidence, StoredKey, StoredTerms};
+use crate::session::record::{
+    Apart, Common, Fixed, PayeeRecord, StoredEvidence, StoredKey, StoredTerms,
+};
 use crate::session::{
     ChannelIdentity, CloseCode, Entropy, Event, Hash, Misbehaviour, Output, Role,
 };
 use crate::units::{Mono, Msat};
-use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, VERSION, Welcome, encode};
+use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, Terms, VERSION, Welcome, encode};
 
 /// How long a fresh connection has to say hello, and again to bind, in milliseconds. Spec:
 /// session 9.2.
@@ -114,7 +116,7 @@ impl PayeeSession {
             features,
             nonce,
             session_key: self.key.public(),
-            terms: self.config.terms.clone(),
+            terms: Terms::clone(&self.config.terms),
             terms_signature: self.terms_signature,
             binding: sign_binding(identity, binding, Role::Payee, &up.entropy.derive("bind")),
         }));
@@ -160,10 +162,10 @@ impl PayeeSession {
     fn is_ours(&self, hello: &Hello) -> bool {
         self.record.as_ref().is_some_and(|record| {
             let common = &record.common;
-            common.session == hello.session
-                && common.peer == hello.identity
-                && common.peer_key == hello.session_key
-                && (hello.root == Some(*common.root) || planted::is(Planted::OtherRoot))
+            common.fixed.session == hello.session
+                && common.fixed.peer == hello.identity
+                && common.fixed.peer_key == hello.session_key
+                && (hello.root == Some(*common.fixed.root) || planted::is(Planted::OtherRoot))
         })
     }
 
@@ -225,7 +227,7 @@ impl PayeeSession {
         }
         self.persist();
         self.say_ready();
-        let terms = self.config.terms.clone();
+        let terms = Terms::clone(&self.config.terms);
         self.event(Event::Bound {
             session: hello.session,
             terms,
@@ -273,10 +275,10 @@ impl PayeeSession {
         };
         let receipt = evidence.receipt;
         let newer = receipt.total > record.common.receipt().total;
-        let signed = self
-            .key
-            .public()
-            .verifies(receipt.hash(record.common.session), &evidence.signature);
+        let signed = self.key.public().verifies(
+            receipt.hash(record.common.fixed.session),
+            &evidence.signature,
+        );
         if !newer || !signed {
             return;
         }
@@ -295,7 +297,7 @@ impl PayeeSession {
         if (purse.receiving.as_ref()).is_some_and(|tick| tick.seq <= receipt.seq) {
             purse.receiving = None;
         }
-        record.common.evidence = Some(StoredEvidence::new(*evidence));
+        record.common.evidence = Some(StoredEvidence(*evidence));
         record.common.reading = record.common.reading.max(receipt.reading);
         self.metered = self.metered.max(receipt.reading);
         self.advance_schedule(receipt.reading);
@@ -306,19 +308,21 @@ impl PayeeSession {
         let schedule = Schedule::new(self.config.terms.tariff);
         PayeeRecord {
             common: Common {
-                version: VERSION,
-                session: hello.session,
-                peer: hello.identity,
-                peer_key: hello.session_key,
-                key: StoredKey(self.key.clone()),
-                terms: StoredTerms::new(self.config.terms.clone()),
-                root: ByteArray::from(root),
+                fixed: Apart::new(Fixed {
+                    version: VERSION,
+                    session: hello.session,
+                    peer: hello.identity,
+                    peer_key: hello.session_key,
+                    key: StoredKey(self.key.clone()),
+                    terms: StoredTerms(self.config.terms.clone()),
+                    root: ByteArray::from(root),
+                    payer: false,
+                }),
                 reading: Reading::default(),
                 evidence: None,
                 next_request: 0,
                 closing: None,
                 settled: false,
-                payer: false,
                 schedule,
                 offer: None,
                 offered: Msat::ZERO,

@@ -28,7 +28,7 @@ impl PayeeSession {
     #[must_use]
     pub fn viewer(&self) -> Option<XOnlyKey> {
         let record = self.record.as_ref().filter(|_| self.live().is_some())?;
-        Some(record.common.peer)
+        Some(record.common.fixed.peer)
     }
 
     /// What is still to be paid before the payer may join.

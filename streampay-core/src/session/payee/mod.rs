@@ -50,6 +50,7 @@ use self::closing::{Lingering, Settling};
 use self::flow::Live;
 use self::handshake::Greeted;
 use super::flow::Flow;
+use super::output::next_output;
 use super::pace::Backoff;
 use super::record::{PayeePurse, PayeeRecord, PurseState, find};
 use super::{
@@ -160,7 +161,7 @@ impl PayeeSession {
         let record: PayeeRecord = find(records, session, false)?;
         let config = PayeeConfig {
             identity,
-            terms: record.common.terms.0.clone(),
+            terms: record.common.fixed.terms.0.clone(),
             // What this session has of it stands in its record.
             preview_left: Msat::ZERO,
             unpaid_ms,
@@ -169,7 +170,7 @@ impl PayeeSession {
         let mut restored = Self {
             config,
             terms_signature,
-            key: record.common.key.0.clone(),
+            key: record.common.fixed.key.0.clone(),
             session: Some(session),
             metered: record.common.reading,
             record: Some(record),
@@ -219,7 +220,7 @@ impl PayeeSession {
     /// The next thing to do, if any.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        next_output(&mut self.out)
     }
 
     /// When to come back with [`Input::Timeout`]; none while nothing is due.

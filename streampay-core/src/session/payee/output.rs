@@ -6,9 +6,10 @@ use super::PayeeSession;
 use crate::backend::Request;
 use crate::meter::{Grant, PauseReason};
 use crate::planted;
-use crate::session::record::{method_name, to_bytes};
+use crate::session::output::Barrier;
+use crate::session::record::{method_name, stage, stage_removal};
 use crate::session::{BackendEvent, Event, Output};
-use crate::store::{ChangeSet, session_key};
+use crate::store::ChangeSet;
 use crate::units::{PurseId, PurseKey, RequestId};
 use crate::wire::{Message, encode};
 
@@ -38,15 +39,14 @@ impl PayeeSession {
         }
     }
 
-    fn changes(&self) -> ChangeSet {
+    fn changes(&mut self) -> ChangeSet {
         let mut changes = ChangeSet::new();
-        if let Some(record) = &self.record {
-            let key = session_key(record.common.session);
+        if let Some(record) = &mut self.record {
             // One in which no purse ever was cannot be paid twice: strangers leave nothing behind.
             if record.common.settled && record.purses.is_empty() {
-                changes.remove(key);
+                stage_removal(record.common.fixed.session, &mut changes);
             } else {
-                changes.put(key, to_bytes(record));
+                stage(record, &mut changes);
             }
         }
         changes
@@ -56,8 +56,7 @@ impl PayeeSession {
     /// its effects run and before anything is said of its outcome.
     pub(super) fn on_backend(&mut self, event: BackendEvent) {
         let BackendEvent { purse, answer } = event;
-        let method = self.method_of(purse.purse);
-        let barrier = self.out.len();
+        let barrier = Barrier::raise(&mut self.out);
         if let Some(outcome) = answer.outcome {
             self.on_outcome(purse.purse, outcome);
         }
@@ -65,16 +64,17 @@ impl PayeeSession {
             self.leave_note(purse.purse, note);
         }
         let mut changes = answer.delta.within_purse(purse);
-        changes.merge(answer.node_delta.within_node(&method));
+        if !answer.node_delta.is_empty() {
+            let method = self.method_of(purse.purse);
+            changes.merge(answer.node_delta.within_node(&method));
+        }
         changes.merge(self.changes());
         let effects = answer.effects.into_iter().map(|effect| Output::Effect {
-            method: method.clone(),
+            method: self.method_of(purse.purse),
             effect,
         });
-        let first = core::iter::once(Output::Persist(changes)).chain(effects);
-        for (at, output) in first.enumerate() {
-            self.out.insert(barrier.saturating_add(at), output);
-        }
+        let effects = effects.collect();
+        barrier.set(&mut self.out, changes, effects);
         planted::reorder(&mut self.out, false);
     }
 

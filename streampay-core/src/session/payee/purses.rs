@@ -83,7 +83,7 @@ impl PayeeSession {
                 .map(|method| Bytes::copy_from_slice(&method.params))
                 .unwrap_or_default(),
             tick: terms.tick,
-            payer_key: record.common.peer_key,
+            payer_key: record.common.fixed.peer_key,
             payee_key: self.key.public(),
         };
         let request = purse.request;
@@ -118,7 +118,7 @@ impl PayeeSession {
             opening: ByteArray::from(opening),
             request,
             settled: Msat::ZERO,
-            step: record.common.terms.0.tick,
+            step: record.common.terms().tick,
         });
         true
     }

@@ -142,8 +142,8 @@ impl PayeeSession {
             reading,
             tips: record.tips,
         };
-        let evidence = receipt.sign(record.common.session, &self.key);
-        record.common.evidence = Some(StoredEvidence::new(evidence));
+        let evidence = receipt.sign(record.common.fixed.session, &self.key);
+        record.common.evidence = Some(StoredEvidence(evidence));
         self.nonsense = 0;
         self.note_life();
         self.say_ack(evidence);
@@ -174,7 +174,7 @@ impl PayeeSession {
     pub(super) fn say_receipt(&mut self) {
         let Some(record) = &self.record else { return };
         let common = &record.common;
-        let nothing = || Receipt::default().sign(common.session, &self.key);
+        let nothing = || Receipt::default().sign(common.fixed.session, &self.key);
         let evidence = common.evidence().unwrap_or_else(nothing);
         self.say_ack(evidence);
     }

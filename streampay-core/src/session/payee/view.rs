@@ -31,7 +31,7 @@ impl PayeeSession {
 
     /// What is offered.
     #[must_use]
-    pub const fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &Terms {
         &self.config.terms
     }
 

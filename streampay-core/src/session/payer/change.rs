@@ -35,7 +35,7 @@ impl PayerSession {
             .offer
             .as_ref()
             .filter(|shown| shown.state == OfferState::Open);
-        let other = shown.is_some_and(|shown| shown.terms.0 != offer.terms);
+        let other = shown.is_some_and(|shown| *shown.terms.0 != offer.terms);
         if offer.from <= common.offered || bound || other || self.has_lapsed(offer.from) {
             return;
         }
@@ -156,7 +156,7 @@ impl PayerSession {
         }
         common.set_offer(OfferState::Confirmed);
         let (terms, from) = match &common.offer {
-            Some(offer) => (offer.terms.0.clone(), offer.from),
+            Some(offer) => (offer.terms(), offer.from),
             None => return,
         };
         if let Some(live) = self.live_mut() {
@@ -174,7 +174,7 @@ impl PayerSession {
             .as_ref()
             .and_then(|record| record.common.offer.as_ref());
         let Some(offer) = offer else { return };
-        let (terms, from) = (offer.terms.0.clone(), offer.from);
+        let (terms, from) = (offer.terms(), offer.from);
         match offer.state {
             OfferState::Open => self.event(Event::TermsOffered { terms, from }),
             _ => self.answer_offer(),

@@ -118,7 +118,11 @@ impl PayerSession {
             return known.is_zero();
         };
         let hash = evidence.receipt.hash(self.session);
-        let by_peer = record.common.peer_key.verifies(hash, &evidence.signature);
+        let by_peer = record
+            .common
+            .fixed
+            .peer_key
+            .verifies(hash, &evidence.signature);
         by_peer && evidence.receipt.total >= known
     }
 

@@ -250,7 +250,7 @@ impl PayerSession {
     /// Ends a session that stands still for too long.
     fn watch_stillness(&mut self) {
         let Some(record) = &self.record else { return };
-        if (self.flow).is_still_too_long(self.now.mono, &record.common.terms.0) {
+        if (self.flow).is_still_too_long(self.now.mono, record.common.terms()) {
             self.close(CloseCode::TimedOut, false);
         }
     }

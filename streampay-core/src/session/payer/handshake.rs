@@ -1,5 +1,7 @@
 //! Greeting and Binding: from a fresh connection to one that both sides signed.
 
+use alloc::sync::Arc;
+
 use minicbor::bytes::ByteArray;
 
 use super::{Live, PayerSession, Phase, Up};
@@ -9,7 +11,7 @@ use crate::session::binding::{
     Binding as Bound, Choice, FEATURES, VERSIONS, role_hash, sign_binding, understands,
 };
 use crate::session::pace::Backoff;
-use crate::session::record::{Common, PayerRecord, StoredKey, StoredTerms};
+use crate::session::record::{Apart, Common, Fixed, PayerRecord, StoredKey, StoredTerms};
 use crate::session::{ChannelIdentity, CloseCode, Entropy, Event, Misbehaviour, Role, Signature};
 use crate::units::{Mono, Msat};
 use crate::wire::{Bind, Hello, Message, Ready, Terms, VERSION, Welcome};
@@ -123,13 +125,12 @@ impl PayerSession {
         let resumed = self.record.is_some();
         let hash = bound.hash();
         match &mut self.record {
-            Some(record) if record.common.terms.0 == welcome.terms => {
-                record.common.peer_key = welcome.session_key;
-            }
             Some(record) => {
-                record.common.peer_key = welcome.session_key;
-                record.common.schedule = Schedule::new(welcome.terms.tariff);
-                record.common.terms = StoredTerms::new(welcome.terms);
+                if *record.common.terms() != welcome.terms {
+                    record.common.schedule = Schedule::new(welcome.terms.tariff);
+                }
+                let (key, terms) = (welcome.session_key, welcome.terms);
+                record.common.fixed.bind_again(key, terms);
             }
             None => self.record = Some(self.first_record(welcome, hash.0)),
         }
@@ -151,7 +152,7 @@ impl PayerSession {
             return;
         };
         let Some(record) = &self.record else { return };
-        let (terms, known) = (record.common.terms.0.clone(), record.common.receipt().total);
+        let (terms, known) = (record.common.terms().clone(), record.common.receipt().total);
         let theirs = ready
             .evidence
             .map(|evidence| evidence.receipt.total)
@@ -221,7 +222,7 @@ impl PayerSession {
             nonce,
             identity: self.config.identity.public(),
             session_key: self.key.public(),
-            root: common.map(|common| *common.root),
+            root: common.map(|common| *common.fixed.root),
             evidence: common.and_then(Common::evidence),
         };
         self.send(&Message::Hello(hello));
@@ -257,7 +258,7 @@ impl PayerSession {
             root: self
                 .record
                 .as_ref()
-                .map(|record| *record.common.root)
+                .map(|record| *record.common.fixed.root)
                 .unwrap_or_default(),
             choice: Choice {
                 versions: VERSIONS.into(),
@@ -298,8 +299,8 @@ impl PayerSession {
     }
 
     fn is_same(&self, record: &PayerRecord, welcome: &Welcome) -> bool {
-        record.common.peer_key == welcome.session_key
-            && record.common.terms.0.hash() == welcome.terms.hash()
+        record.common.fixed.peer_key == welcome.session_key
+            && record.common.fixed.terms.0.hash() == welcome.terms.hash()
     }
 
     fn judge_terms(&self, terms: &Terms) -> Result<(), CloseCode> {
@@ -324,19 +325,21 @@ impl PayerSession {
         let schedule = Schedule::new(welcome.terms.tariff);
         PayerRecord {
             common: Common {
-                version: VERSION,
-                session: self.session,
-                peer: self.config.payee,
-                peer_key: welcome.session_key,
-                key: StoredKey(self.key.clone()),
-                terms: StoredTerms::new(welcome.terms),
-                root: ByteArray::from(root),
+                fixed: Apart::new(Fixed {
+                    version: VERSION,
+                    session: self.session,
+                    peer: self.config.payee,
+                    peer_key: welcome.session_key,
+                    key: StoredKey(self.key.clone()),
+                    terms: StoredTerms(Arc::new(welcome.terms)),
+                    root: ByteArray::from(root),
+                    payer: true,
+                }),
                 reading: Reading::default(),
                 evidence: None,
                 next_request: 0,
                 closing: None,
                 settled: false,
-                payer: true,
                 schedule,
                 offer: None,
                 offered: Msat::ZERO,

@@ -28,7 +28,7 @@ impl PayerSession {
         let Some(record) = &self.record else {
             return Msat::ZERO;
         };
-        let (own, terms) = (self.own_reading(), &record.common.terms.0);
+        let (own, terms) = (self.own_reading(), record.common.terms());
         let own_used = self.schedule().used(own);
         let Some(live) = self.live() else {
             return own_used;

@@ -52,6 +52,7 @@ use self::flow::Live;
 use self::handshake::{Binding, Greeting};
 use self::provide::Failed;
 use super::flow::Flow;
+use super::output::next_output;
 use super::pace::Backoff;
 use super::parts::Parts;
 use super::record::{PayerRecord, find};
@@ -149,10 +150,10 @@ impl PayerSession {
         let record: PayerRecord = find(records, session, true)?;
         let config = PayerConfig {
             identity,
-            payee: record.common.peer,
+            payee: record.common.fixed.peer,
             policy,
         };
-        let key = record.common.key.0.clone();
+        let key = record.common.fixed.key.0.clone();
         let mut restored = Self::from_parts(config, session, key, Some(record));
         restored.now = now;
         restored.take_up_again();
@@ -222,7 +223,7 @@ impl PayerSession {
     /// The next thing to do, if any.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        next_output(&mut self.out)
     }
 
     /// When to come back with [`Input::Timeout`]; none while nothing is due.

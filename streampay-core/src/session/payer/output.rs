@@ -2,9 +2,10 @@
 
 use super::PayerSession;
 use crate::planted;
-use crate::session::record::to_bytes;
+use crate::session::output::Barrier;
+use crate::session::record::stage;
 use crate::session::{BackendEvent, Event, Output};
-use crate::store::{ChangeSet, session_key};
+use crate::store::ChangeSet;
 use crate::wire::{Message, encode};
 
 impl PayerSession {
@@ -25,10 +26,10 @@ impl PayerSession {
         }
     }
 
-    fn changes(&self) -> ChangeSet {
+    fn changes(&mut self) -> ChangeSet {
         let mut changes = ChangeSet::new();
-        if let Some(record) = &self.record {
-            changes.put(session_key(self.session), to_bytes(record));
+        if let Some(record) = &mut self.record {
+            stage(record, &mut changes);
         }
         changes
     }
@@ -37,22 +38,22 @@ impl PayerSession {
     /// its effects run and before anything is said of its outcome.
     pub(super) fn on_backend(&mut self, event: BackendEvent) {
         let BackendEvent { purse, answer } = event;
-        let method = self.method_of(purse.purse);
-        let before = core::mem::take(&mut self.out);
+        let barrier = Barrier::raise(&mut self.out);
         if let Some(outcome) = answer.outcome {
             self.on_outcome(purse.purse, outcome);
         }
-        let after = core::mem::replace(&mut self.out, before);
         let mut changes = answer.delta.within_purse(purse);
-        changes.merge(answer.node_delta.within_node(&method));
+        if !answer.node_delta.is_empty() {
+            let method = self.method_of(purse.purse);
+            changes.merge(answer.node_delta.within_node(&method));
+        }
         changes.merge(self.changes());
-        self.out.push_back(Output::Persist(changes));
-        let effects = answer.effects.into_iter();
-        self.out.extend(effects.map(|effect| Output::Effect {
-            method: method.clone(),
+        let effects = answer.effects.into_iter().map(|effect| Output::Effect {
+            method: self.method_of(purse.purse),
             effect,
-        }));
-        self.out.extend(after);
+        });
+        let effects = effects.collect();
+        barrier.set(&mut self.out, changes, effects);
         planted::reorder(&mut self.out, true);
     }
 }

@@ -198,7 +198,7 @@ impl PayerSession {
     /// The method of which another purse could be opened now.
     fn next_method(&self) -> Option<u8> {
         let record = self.record.as_ref()?;
-        let terms = &record.common.terms.0;
+        let terms = record.common.terms();
         let affordable = self.budget_left().min(self.config.policy.max_purse) >= terms.tick;
         let method = self.choose_method(terms)?;
         (affordable && record.purses.len() < PURSES_MAX).then_some(method)

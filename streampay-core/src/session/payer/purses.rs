@@ -28,7 +28,7 @@ impl PayerSession {
         };
         let id = PurseId(u32::try_from(record.purses.len()).unwrap_or(u32::MAX));
         let request = record.common.request_id();
-        let step = record.common.terms.0.tick;
+        let step = record.common.terms().tick;
         record.purses.push(PayerPurse {
             id,
             method,
@@ -54,7 +54,7 @@ impl PayerSession {
     pub(super) fn ask_to_open(&mut self, id: PurseId) {
         let Some(record) = &self.record else { return };
         let Some(purse) = self.purse(id) else { return };
-        let terms = &record.common.terms.0;
+        let terms = record.common.terms();
         let params = terms.methods.get(usize::from(purse.method));
         let offer = PurseOffer {
             params: params
@@ -62,7 +62,7 @@ impl PayerSession {
                 .unwrap_or_default(),
             tick: terms.tick,
             payer_key: self.key.public(),
-            payee_key: record.common.peer_key,
+            payee_key: record.common.fixed.peer_key,
         };
         let (capacity, budget, request) = (purse.capacity, purse.cost, purse.request);
         self.ask(

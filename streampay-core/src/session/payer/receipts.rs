@@ -50,10 +50,10 @@ impl PayerSession {
             return;
         }
         let hash = evidence.receipt.hash(self.session);
-        if !common.peer_key.verifies(hash, &evidence.signature) {
+        if !common.fixed.peer_key.verifies(hash, &evidence.signature) {
             return self.misbehaved(Misbehaviour::BadSignature);
         }
-        common.evidence = Some(StoredEvidence::new(*evidence));
+        common.evidence = Some(StoredEvidence(*evidence));
         self.persist();
         if let Some(live) = self.live_mut() {
             live.wants_receipt = false;
@@ -80,6 +80,7 @@ impl PayerSession {
         }
         if !record
             .common
+            .fixed
             .peer_key
             .verifies(receipt.hash(self.session), &evidence.signature)
         {
@@ -125,7 +126,7 @@ impl PayerSession {
         let Some(record) = &mut self.record else {
             return;
         };
-        record.common.evidence = Some(StoredEvidence::new(*evidence));
+        record.common.evidence = Some(StoredEvidence(*evidence));
         let request = record.common.request_id();
         let Some(purse) = self.purse_mut(receipt.purse) else {
             return;

@@ -33,7 +33,7 @@ impl PayerSession {
     /// What the session was bound with; none before the first binding.
     #[must_use]
     pub fn terms(&self) -> Option<&Terms> {
-        self.record.as_ref().map(|record| &record.common.terms.0)
+        self.record.as_ref().map(|record| record.common.terms())
     }
 
     /// All ticks made, the one under way included, less what was taken back.

@@ -1,75 +1,62 @@
 //! What a session writes to the store. This codec is the store's own: not the wire's, and not
 //! the serde form of inputs and outputs, which is for a journal and holds secrets as well.
+//!
+//! Two records a session: what never changes once it is bound ([`Fixed`]), and what each tick
+//! changes, which is all that a tick writes.
+
+mod fixed;
+mod stored;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
-use super::crypto::SecretKey;
+pub(super) use self::fixed::{Apart, Fixed, find, stage, stage_removal};
+use self::fixed::{Kept, Record};
+pub(super) use self::stored::{StoredEvidence, StoredKey, StoredTerms};
+
 use super::offer::StoredOffer;
 use super::{CloseCode, Receipt};
 use crate::meter::{Reading, Schedule};
-use crate::store::{Key, StoreError, session_key};
-use crate::units::{Msat, PurseId, RequestId, Seq, SessionId, XOnlyKey};
-use crate::wire::{Evidence, Message, Ready, Terms, decode, encode};
+use crate::units::{Msat, PurseId, RequestId, Seq};
+use crate::wire::{Evidence, Terms};
 
 /// Both sides' part of a session's record.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(map, context_bound = "AsMut<Kept>")]
 pub(super) struct Common {
     #[n(0)]
-    pub(super) version: u16,
-    #[n(1)]
-    pub(super) session: SessionId,
-    /// The other side's identity.
-    #[n(2)]
-    pub(super) peer: XOnlyKey,
-    /// The other side's key of the session.
-    #[n(3)]
-    pub(super) peer_key: XOnlyKey,
-    /// This side's key of the session.
-    #[n(4)]
-    pub(super) key: StoredKey,
-    /// The terms that the session was bound with.
-    #[n(5)]
-    pub(super) terms: StoredTerms,
-    /// The first binding.
-    #[n(6)]
-    pub(super) root: ByteArray<32>,
+    pub(super) fixed: Apart,
     /// Payer: what was delivered by the last checkpoint. Payee: what may have been delivered by
     /// now, for the gate never passes more before a higher one is durable.
-    #[n(7)]
+    #[n(1)]
     pub(super) reading: Reading,
-    #[n(8)]
+    #[n(2)]
     pub(super) evidence: Option<StoredEvidence>,
-    #[n(9)]
+    #[n(3)]
     pub(super) next_request: u64,
     /// Set once the session is closing, before anybody hears of it.
-    #[n(10)]
+    #[n(4)]
     pub(super) closing: Option<u16>,
     /// Set once all money is where it belongs.
-    #[n(11)]
+    #[n(5)]
     pub(super) settled: bool,
     /// What holds, and what follows it where that is agreed.
-    #[n(12)]
+    #[n(6)]
     pub(super) schedule: Schedule,
     /// The newest offer of other terms, until it begins.
-    #[n(13)]
+    #[n(7)]
     pub(super) offer: Option<StoredOffer>,
     /// The highest amount from which terms were ever offered.
-    #[n(14)]
+    #[n(8)]
     pub(super) offered: Msat,
     /// The hash of the newest offer that was agreed to.
-    #[n(15)]
+    #[n(9)]
     pub(super) agreed: Option<ByteArray<32>>,
-    /// True in a payer's record.
-    #[n(16)]
-    pub(super) payer: bool,
     /// While no connection is bound: when nobody may come back any more, in seconds since 1970.
-    #[n(17)]
+    #[n(10)]
     pub(super) resume_by: Option<u64>,
 }
 
@@ -89,6 +76,10 @@ impl Common {
         self.evidence.as_ref().map(|stored| stored.0)
     }
 
+    pub(super) fn terms(&self) -> &Terms {
+        &self.fixed.terms.0
+    }
+
     pub(super) fn request_id(&mut self) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request = self.next_request.saturating_add(1);
@@ -98,7 +89,7 @@ impl Common {
 
 /// The payer's record.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(map, context_bound = "AsMut<Kept>")]
 pub(super) struct PayerRecord {
     #[n(0)]
     pub(super) common: Common,
@@ -236,7 +227,7 @@ impl PendingTick {
 
 /// The payee's record.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(map, context_bound = "AsMut<Kept>")]
 pub(super) struct PayeeRecord {
     #[n(0)]
     pub(super) common: Common,
@@ -311,124 +302,6 @@ pub(super) struct ReceivingTick {
     pub(super) tip: bool,
 }
 
-/// Room for most records, in bytes.
-const RECORD: usize = 2_048;
-
-/// The bytes of a record.
-pub(super) fn to_bytes<T: Encode<()>>(record: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(RECORD);
-    // Writing to memory cannot fail.
-    let _ = minicbor::encode(record, &mut bytes);
-    bytes
-}
-
-/// A record from its bytes.
-pub(super) fn from_bytes<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StoreError> {
-    minicbor::decode(bytes).map_err(|_| StoreError::Corrupt)
-}
-
-/// What a record of either role begins with.
-#[derive(Decode)]
-#[cbor(map)]
-struct Head {
-    #[n(0)]
-    common: Common,
-}
-
-/// The record of `session` among its prefix's, if it is of this role.
-pub(super) fn find<'b, T: Decode<'b, ()>>(
-    records: &'b [(Key, Vec<u8>)],
-    session: SessionId,
-    payer: bool,
-) -> Result<T, StoreError> {
-    let key = session_key(session);
-    let found = records.iter().find(|(found, _)| *found == key);
-    let (_, bytes) = found.ok_or(StoreError::Corrupt)?;
-    let Head { common } = from_bytes(bytes)?;
-    if common.session != session {
-        return Err(StoreError::Corrupt);
-    }
-    if common.payer != payer {
-        return Err(StoreError::OtherRole);
-    }
-    from_bytes(bytes)
-}
-
-/// A secret key as it is stored.
-#[derive(Clone)]
-pub(super) struct StoredKey(pub(super) SecretKey);
-
-/// Terms as they are stored: in their wire form.
-#[derive(Clone)]
-pub(super) struct StoredTerms(pub(super) Terms, Bytes);
-
-impl StoredTerms {
-    /// Encodes them once: they are in every record of the session, and never change.
-    pub(super) fn new(terms: Terms) -> Self {
-        let bytes = terms.to_bytes().into();
-        Self(terms, bytes)
-    }
-}
-
-/// A receipt as it is stored: in its wire form.
-#[derive(Clone)]
-pub(super) struct StoredEvidence(pub(super) Evidence, Bytes);
-
-impl StoredEvidence {
-    /// Encodes it once: it is in every record until the next.
-    pub(super) fn new(evidence: Evidence) -> Self {
-        let some = Some(evidence);
-        Self(evidence, encode(&Message::Ready(Ready { evidence: some })))
-    }
-}
-
-macro_rules! stored_as_bytes {
-    ($name:ident, $to:expr, $from:expr) => {
-        impl<C> Encode<C> for $name {
-            fn encode<W: minicbor::encode::Write>(
-                &self,
-                encoder: &mut minicbor::Encoder<W>,
-                _: &mut C,
-            ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                encoder.bytes(&$to(self)).map(|_| ())
-            }
-        }
-
-        impl<'b, C> Decode<'b, C> for $name {
-            fn decode(
-                decoder: &mut minicbor::Decoder<'b>,
-                _: &mut C,
-            ) -> Result<Self, minicbor::decode::Error> {
-                let unreadable = || minicbor::decode::Error::message(stringify!($name));
-                $from(decoder.bytes()?).ok_or_else(unreadable)
-            }
-        }
-    };
-}
-
-stored_as_bytes!(
-    StoredKey,
-    |key: &StoredKey| *key.0.dangerous_bytes(),
-    |bytes: &[u8]| bytes
-        .try_into()
-        .ok()
-        .and_then(|bytes| SecretKey::from_bytes(bytes).ok())
-        .map(StoredKey)
-);
-stored_as_bytes!(
-    StoredTerms,
-    |stored: &StoredTerms| stored.1.clone(),
-    |bytes: &[u8]| Terms::from_bytes(bytes).ok().map(StoredTerms::new)
-);
-stored_as_bytes!(
-    StoredEvidence,
-    |stored: &StoredEvidence| stored.1.clone(),
-    |bytes: &[u8]| match decode(bytes) {
-        Ok(Some(Message::Ready(ready))) => ready.evidence.map(StoredEvidence::new),
-        _ => None,
-    }
-);
-
 /// The method's name of a purse.
 pub(super) fn method_name(terms: &Terms, method: u8) -> String {
     terms
@@ -436,4 +309,16 @@ pub(super) fn method_name(terms: &Terms, method: u8) -> String {
         .get(usize::from(method))
         .map(|method| method.name.clone())
         .unwrap_or_default()
+}
+
+impl Record for PayerRecord {
+    fn common(&mut self) -> &mut Common {
+        &mut self.common
+    }
+}
+
+impl Record for PayeeRecord {
+    fn common(&mut self) -> &mut Common {
+        &mut self.common
+    }
 }
