@@ -158,15 +158,6 @@ impl Tariff {
         Some((sum, per_a.checked_mul(per_b)?.max(1)))
     }
 
-    /// True where every rate is zero or missing.
-    #[must_use]
-    pub fn is_free(&self) -> bool {
-        [self.time, self.bytes]
-            .into_iter()
-            .flatten()
-            .all(|rate| rate.msat.is_zero())
-    }
-
     /// True where no meter costs more than under `cap`. A meter that `cap` does not name must be
     /// free here.
     #[must_use]
