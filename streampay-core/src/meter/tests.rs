@@ -94,6 +94,9 @@ fn pause_codes_are_unique_and_round_trip() {
     for &(reason, code) in PauseReason::ALL {
         assert_eq!(PauseReason::from_code(code), Some(reason));
         assert_eq!(reason.code(), code);
+        let texts = PauseReason::ALL.iter().map(|(other, _)| other.to_string());
+        assert_eq!(texts.filter(|text| *text == reason.to_string()).count(), 1);
+        assert!(!reason.to_string().is_empty());
     }
     assert_eq!(PauseReason::from_code(999), None);
 }

@@ -27,3 +27,6 @@ pub use member::{BadLine, Invitation, Line, Name, RoomAsk, RoomNews};
 pub use payee::{BadConfig, PayeeConfig, PayeeSession};
 pub use payer::{PayerConfig, PayerSession, Policy};
 pub use receipt::Receipt;
+
+#[cfg(test)]
+mod tests;
