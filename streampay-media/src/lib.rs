@@ -19,6 +19,7 @@
 //! | [`meter`] | what counts as delivered, alike on both sides |
 //! | [`peer`] | WebRTC connections, their data channel and identity |
 //! | [`whep`] | signalling over HTTP, both sides |
+//! | [`whip`] | publishers over HTTP: browsers, OBS, ffmpeg, GStreamer |
 //! | [`record`] | one playable file of what was received |
 //! | [`packet`] | kinds, codecs, packets |
 //!
@@ -78,5 +79,8 @@ pub mod meter;
 pub mod packet;
 pub mod peer;
 pub mod record;
+mod reorder;
+mod signal;
 pub mod source;
 pub mod whep;
+pub mod whip;

@@ -1,11 +1,18 @@
 use std::{sync::Arc, time::Duration};
 
 use streampay_core::meter::Reading;
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+use webrtc::media_stream::track_local::{
+    TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP,
+};
 
 use super::{Gate, MeteredTrack, Verdict};
 use crate::{
     packet::{Kind, MediaPacket, PacketCount},
+    peer::asks_for_key_frame,
     source::{Entry, Pulled, Ring},
 };
 
@@ -41,6 +48,7 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
             track.set_epoch(kind, epoch_ms);
         }
     }
+    let mut requests = KeyFrameRequests::of(tracks.video.as_ref());
     let mut head = ring.head();
     let mut grants = gate.grants.clone();
     // No place yet: where to begin is decided at the first opening.
@@ -63,6 +71,10 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
                 }
                 Pulled::Packets(packets) if !packets.is_empty() => {
                     match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
+                        Sent::KeyWanted => {
+                            ring.want_key();
+                            continue;
+                        }
                         Sent::All if packets.len() == BATCH => {
                             tokio::time::sleep(REPLAY_PAUSE).await;
                             continue;
@@ -72,6 +84,7 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
                             if grants.changed().await.is_err() {
                                 return;
                             }
+                            requests.forget();
                             continue;
                         }
                         Sent::Closed => return,
@@ -83,12 +96,53 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
         tokio::select! {
             changed = head.changed(), if placed && gate.is_open() => if changed.is_err() { return },
             changed = grants.changed() => if changed.is_err() { return },
+            Some(()) = requests.asked.recv() => if gate.has_credit() { ring.want_key() },
+        }
+    }
+}
+
+/// The viewer's requests for a key frame; several that wait are one.
+struct KeyFrameRequests {
+    asked: mpsc::Receiver<()>,
+    reader: Option<AbortHandle>,
+}
+
+impl KeyFrameRequests {
+    fn of(track: Option<&MeteredTrack>) -> Self {
+        let (ask, asked) = mpsc::channel(1);
+        let reader = track.map(|track| {
+            let track: Arc<TrackLocalStaticRTP> = track.local();
+            let reading = tokio::spawn(async move {
+                while let Some(TrackLocalEvent::OnRtcpPacket(packets)) = track.poll().await {
+                    if packets.iter().any(|it| asks_for_key_frame(it.as_ref())) {
+                        // Full: one waits already.
+                        let _ = ask.try_send(());
+                    }
+                }
+            });
+            reading.abort_handle()
+        });
+        Self { asked, reader }
+    }
+
+    /// What was asked without credit is not answered later.
+    fn forget(&mut self) {
+        while self.asked.try_recv().is_ok() {}
+    }
+}
+
+impl Drop for KeyFrameRequests {
+    fn drop(&mut self) {
+        if let Some(reader) = &self.reader {
+            reader.abort();
         }
     }
 }
 
 enum Sent {
     All,
+    /// The picture has to wait for a key frame.
+    KeyWanted,
     Held,
     Closed,
 }
@@ -115,6 +169,10 @@ async fn send(
                     if track.write(packet).await.is_err() {
                         return Sent::Closed;
                     }
+                }
+                Verdict::Skip if gate.has_credit() => {
+                    place.next = packet.index + 1;
+                    return Sent::KeyWanted;
                 }
                 Verdict::Skip => {}
                 Verdict::Hold => return Sent::Held,

@@ -85,6 +85,17 @@ impl Gate {
         Verdict::Pass
     }
 
+    /// Whether a packet that is not larger than most could pass now.
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        let Reading { media_ms, bytes } = self.meter.reading();
+        let next = Reading {
+            media_ms: media_ms.saturating_add(1),
+            bytes: bytes.saturating_add(1),
+        };
+        self.grants.has_changed().is_ok() && self.grants.borrow().admits(next)
+    }
+
     /// Packets were left out: the picture has to begin again with a key frame.
     pub const fn resync(&mut self) {
         self.need_key = true;

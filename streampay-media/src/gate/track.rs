@@ -34,6 +34,11 @@ impl MeteredTrack {
         }
     }
 
+    /// For the viewer's reports on it.
+    pub(super) fn local(&self) -> Arc<TrackLocalStaticRTP> {
+        self.local.clone()
+    }
+
     /// Time stamps will count from `epoch_ms` of the source, which no packet precedes.
     pub(super) const fn set_epoch(&mut self, kind: Kind, epoch_ms: u64) {
         self.epoch_ticks = epoch_ms.saturating_mul(kind.ticks_per_ms());

@@ -32,6 +32,15 @@ pub enum PeerError {
     /// [`ViewerConnection::start`](super::ViewerConnection::start) was called before.
     #[error("delivery was started before")]
     AlreadyStarted,
+    /// Nobody publishes yet, so that it is not known what the stream is.
+    #[error("the stream has not begun; try again in a moment")]
+    NotLive,
+    /// None of the publisher's codecs can be taken.
+    #[error("publish {}; in this order, the first that you have is taken", names(.0))]
+    NoCodecTaken(Vec<Codec>),
+    /// All ports of [`PeerConfig::ports`](super::PeerConfig::ports) are in use.
+    #[error("no UDP port is free; try again in a moment")]
+    NoPort,
     /// Signalling failed.
     #[error(transparent)]
     Whep(#[from] crate::whep::ClientError),

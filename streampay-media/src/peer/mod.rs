@@ -12,8 +12,10 @@
 
 mod codecs;
 mod error;
+mod feedback;
 mod link;
 mod owner;
+mod publisher;
 mod sdp;
 mod streamer;
 mod viewer;
@@ -21,7 +23,11 @@ mod viewer;
 use std::{net::SocketAddr, time::Duration};
 
 pub use error::PeerError;
+pub(crate) use feedback::asks_for_key_frame;
 pub use owner::Closer;
+pub(crate) use owner::sha256;
+pub(crate) use publisher::PublisherPeer;
+pub(crate) use sdp::has_data_channel;
 pub use sdp::{CANDIDATES_MAX, SDP_MAX, SdpError};
 pub use streamer::{StreamerPeer, ViewerConnection};
 pub use viewer::{Connection, ReceivedPacket, Receiving, ViewerPeer, ViewerStream};

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use rtc::{
     crypto::{HashAlgorithm, default_provider},
     dtls::crypto::Certificate,
+    interceptor::Slot,
     peer_connection::certificate::RTCCertificate,
 };
 use tokio::sync::{mpsc, watch};
@@ -25,7 +26,10 @@ use webrtc::{
     },
 };
 
-use super::{PeerConfig, PeerError};
+use super::{
+    PeerConfig, PeerError,
+    feedback::{self, KeyFrameTap},
+};
 
 /// A connection. The stack goes on answering for one that is merely dropped, so this closes it.
 pub(super) struct Peer {
@@ -34,6 +38,7 @@ pub(super) struct Peer {
     own: [u8; 32],
     closed: watch::Sender<bool>,
     gathered: watch::Receiver<bool>,
+    connected: watch::Receiver<bool>,
 }
 
 /// What the stack reports.
@@ -52,6 +57,7 @@ pub(super) struct Expected {
 
 struct Handler {
     gathered: watch::Sender<bool>,
+    connected: watch::Sender<bool>,
     closed: watch::Sender<bool>,
     channels: Bounded<Arc<dyn DataChannel>>,
     tracks: Bounded<Arc<dyn TrackRemote>>,
@@ -93,6 +99,9 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if state == RTCPeerConnectionState::Connected {
+            self.connected.send_replace(true);
+        }
         if matches!(
             state,
             RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
@@ -151,14 +160,17 @@ impl Peer {
         let own = sha256(own.as_ref())?;
         let expires = SystemTime::now() + CERTIFICATE_LIFE;
         let certificate = RTCCertificate::from_existing(certificate, expires);
-        let registry = register_default_interceptors(Registry::new(), &mut engine)?;
+        let registry = register_default_interceptors(Registry::new(), &mut engine)?
+            .with(Slot::Custom(feedback::SLOT), KeyFrameTap::default());
         let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
         let (gathered_to, gathered) = watch::channel(false);
+        let (connected_to, connected) = watch::channel(false);
         let closed = watch::Sender::new(false);
         let (channels_to, channels) = Bounded::channel(expected.channels);
         let (tracks_to, tracks) = Bounded::channel(expected.tracks);
         let handler = Handler {
             gathered: gathered_to,
+            connected: connected_to,
             closed: closed.clone(),
             channels: channels_to,
             tracks: tracks_to,
@@ -188,6 +200,7 @@ impl Peer {
             own,
             closed,
             gathered,
+            connected,
         };
         Ok((Arc::new(peer), Events { channels, tracks }))
     }
@@ -216,6 +229,14 @@ impl Peer {
         let presented = sctp.transport().get_remote_certificates().await?;
         let theirs = presented.first().ok_or(PeerError::NoCertificate)?;
         Ok((self.own, sha256(theirs)?))
+    }
+
+    /// Ends when media can flow for the first time; never, where it cannot.
+    pub(super) async fn wait_connected(&self) {
+        let mut connected = self.connected.clone();
+        if connected.wait_for(|connected| *connected).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Ends when the connection is closed by either side or lost.
@@ -283,7 +304,7 @@ impl Closer {
     }
 }
 
-fn sha256(data: &[u8]) -> Result<[u8; 32], PeerError> {
+pub(crate) fn sha256(data: &[u8]) -> Result<[u8; 32], PeerError> {
     let hash = default_provider()
         .ok()
         .and_then(|provider| provider.crypto().hash(HashAlgorithm::Sha256, data).ok());

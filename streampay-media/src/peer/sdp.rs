@@ -44,6 +44,25 @@ pub enum SdpError {
 /// # Errors
 /// [`SdpError`].
 pub(super) fn admit(sdp: &str, local: bool) -> Result<String, SdpError> {
+    let admitted = admit_media(sdp, local)?;
+    if has_data_channel(&admitted) {
+        Ok(admitted)
+    } else {
+        Err(SdpError::NoDataChannel)
+    }
+}
+
+/// Whether it has a section for a data channel.
+pub(crate) fn has_data_channel(sdp: &str) -> bool {
+    sdp.lines()
+        .any(|line| line.starts_with("m=application ") && line.contains("webrtc-datachannel"))
+}
+
+/// The same, with a data channel or without.
+///
+/// # Errors
+/// [`SdpError`].
+pub(super) fn admit_media(sdp: &str, local: bool) -> Result<String, SdpError> {
     if sdp.len() > SDP_MAX {
         return Err(SdpError::TooLong);
     }
@@ -51,12 +70,6 @@ pub(super) fn admit(sdp: &str, local: bool) -> Result<String, SdpError> {
     let count = |prefix| lines.iter().filter(|line| line.starts_with(prefix)).count();
     if count(CANDIDATE) > CANDIDATES_MAX || count("m=") > SECTIONS_MAX {
         return Err(SdpError::TooManyParts);
-    }
-    if !lines
-        .iter()
-        .any(|line| line.starts_with("m=application ") && line.contains("webrtc-datachannel"))
-    {
-        return Err(SdpError::NoDataChannel);
     }
     let kept = lines.into_iter().filter(|line| {
         line.strip_prefix(CANDIDATE)
@@ -133,6 +146,32 @@ const fn kind_word(kind: Kind) -> &'static str {
         Kind::Video => "video",
         Kind::Audio => "audio",
     }
+}
+
+/// The codecs of an offer's first section of that kind, in the order of its list.
+pub(super) fn codecs_offered(offer: &str, kind: Kind) -> Vec<Codec> {
+    let Some(section) = sections(offer).find(|section| {
+        section
+            .strip_prefix(kind_word(kind))
+            .is_some_and(|rest| rest.starts_with(' '))
+    }) else {
+        return Vec::new();
+    };
+    let mut lines = section.lines();
+    // m=video 9 UDP/TLS/RTP/SAVPF 96 97: the payload types, best first.
+    let listed = lines.next().unwrap_or("").split(' ').skip(3);
+    let named: Vec<(&str, &str)> = lines
+        .filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '))
+        .collect();
+    let mut found = Vec::new();
+    for payload_type in listed {
+        let format = named.iter().find(|(named, _)| *named == payload_type);
+        let name = format.and_then(|(_, format)| format.split('/').next());
+        let mime = name.map(|name| format!("{}/{name}", kind_word(kind)));
+        let codec = mime.and_then(|mime| Codec::from_mime(&mime));
+        found.extend(codec.filter(|codec| !found.contains(codec)));
+    }
+    found
 }
 
 /// The codecs that an answer will send: of each section that sends, the first that is known.
@@ -254,6 +293,21 @@ mod tests {
             assert_eq!(admit(&offer, false), Ok(bare), "{address}");
             assert_eq!(admit(&offer, true), Ok(offer));
         }
+    }
+
+    #[test]
+    fn a_publishers_codecs_are_read_in_its_order() {
+        let offer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\na=rtpmap:111 opus/48000/2\r\n\
+            a=rtpmap:63 red/48000/2\r\nm=video 9 UDP/TLS/RTP/SAVPF 35 98 97 96 102\r\n\
+            a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=rtpmap:98 vp9/90000\r\n\
+            a=rtpmap:102 H264/90000\r\na=rtpmap:35 H265/90000\r\n\
+            m=video 9 UDP/TLS/RTP/SAVPF 5\r\na=rtpmap:5 VP8/90000\r\n";
+        assert_eq!(
+            codecs_offered(offer, Kind::Video),
+            [Codec::Vp9, Codec::Vp8, Codec::H264]
+        );
+        assert_eq!(codecs_offered(offer, Kind::Audio), [Codec::Opus]);
+        assert_eq!(codecs_offered("v=0\r\nm=video\r\n", Kind::Video), []);
     }
 
     #[test]

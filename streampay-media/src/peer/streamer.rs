@@ -11,7 +11,7 @@ use streampay_core::{
     driver::Link,
     meter::{Grant, Reading},
 };
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::JoinHandle};
 use webrtc::{
     media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
     peer_connection::RTCSessionDescription,
@@ -48,19 +48,42 @@ impl StreamerPeer {
         config: &PeerConfig,
     ) -> Result<(String, ViewerConnection), PeerError> {
         let offer = sdp::admit(offer, config.local)?;
+        // The session's channel.
+        Self::answer_admitted(offer, source, config, 1).await
+    }
+
+    /// The same for a player that has no data channel.
+    pub(crate) async fn answer_player(
+        offer: &str,
+        source: Arc<Source>,
+        config: &PeerConfig,
+    ) -> Result<(String, ViewerConnection), PeerError> {
+        let offer = sdp::admit_media(offer, config.local)?;
+        Self::answer_admitted(offer, source, config, 0).await
+    }
+
+    async fn answer_admitted(
+        offer: String,
+        source: Arc<Source>,
+        config: &PeerConfig,
+        channels: usize,
+    ) -> Result<(String, ViewerConnection), PeerError> {
         let wanted: Vec<Codec> = source
             .description()
             .codecs()
             .filter(|codec| sdp::has(&offer, codec.kind()))
             .collect();
+        if source.description().codecs().next().is_none() {
+            return Err(PeerError::NotLive);
+        }
         let none = || PeerError::NoCommonCodec(source.description().codecs().collect());
         if wanted.is_empty() {
             return Err(none());
         }
         let offer = RTCSessionDescription::offer(offer)?;
-        // The session's channel, and nothing to see or hear.
+        // Nothing to see or hear.
         let expected = Expected {
-            channels: 1,
+            channels,
             tracks: 0,
         };
         let engine = codecs::engine(wanted.clone())?;
@@ -91,6 +114,7 @@ impl StreamerPeer {
             source,
             tracks: Some(tracks),
             delivery: None,
+            reading: None,
             sent: watch::Sender::default(),
         };
         Ok((answer, connection))
@@ -160,7 +184,8 @@ pub struct ViewerConnection {
     config: PeerConfig,
     source: Arc<Source>,
     tracks: Option<Tracks>,
-    delivery: Option<AbortHandle>,
+    delivery: Option<JoinHandle<()>>,
+    reading: Option<watch::Receiver<Reading>>,
     sent: watch::Sender<PacketCount>,
 }
 
@@ -226,8 +251,27 @@ impl ViewerConnection {
             // Holds the source, too: it plays while anybody watches.
             deliver(source.ring().clone(), gate, tracks, shown).await;
         });
-        self.delivery = Some(task.abort_handle());
+        self.delivery = Some(task);
+        self.reading = Some(reading.clone());
         Ok(reading)
+    }
+
+    /// Ends when media can flow.
+    pub(crate) async fn connected(&self) {
+        self.peer.wait_connected().await;
+    }
+
+    /// Ends delivery: no packet is sent after this.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(delivery) = self.delivery.take() {
+            delivery.abort();
+            let _ = delivery.await;
+        }
+    }
+
+    /// What was delivered in all, once it was [started](Self::start).
+    pub(crate) fn delivered(&self) -> Option<Reading> {
+        self.reading.as_ref().map(|reading| *reading.borrow())
     }
 
     /// RTP packets sent so far.

@@ -10,7 +10,6 @@
 
 mod ebml;
 mod matroska;
-mod reorder;
 
 use std::{
     collections::VecDeque,
@@ -24,9 +23,9 @@ use crate::{
     meter::Timeline,
     packet::{Codec, Kind},
     peer::ReceivedPacket,
+    reorder::Reorder,
 };
 use matroska::{Block, Muxer, Tracks};
-use reorder::Reorder;
 
 /// Why recording ended. What was written so far is playable.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +97,7 @@ impl Stream {
         let codec = codecs.iter().copied().find(|codec| codec.kind() == kind)?;
         Some(Self {
             codec,
-            reorder: Reorder::default(),
+            reorder: Reorder::new(Reorder::WAIT_MAX),
             assembler: FrameAssembler::new(codec),
         })
     }
@@ -161,7 +160,7 @@ impl<W: Write> Recorder<W> {
     pub fn reconnected(&mut self) -> Result<(), RecordError> {
         self.flush()?;
         for stream in [&mut self.video, &mut self.audio].into_iter().flatten() {
-            stream.reorder = Reorder::default();
+            stream.reorder = Reorder::new(Reorder::WAIT_MAX);
             stream.assembler = FrameAssembler::new(stream.codec);
         }
         self.timeline = Timeline::default();

@@ -9,9 +9,7 @@
 //!
 //! # Requests for a key frame
 //! A viewer that lost a picture may ask for a key frame (PLI, RFC 4585 6.3.1; FIR, RFC 5104 4.3.1).
-//! The request ends in the connection's stack: it reaches no source, from a viewer who pays as
-//! little as from one who does not, and so costs nobody anything. A file could not answer one: its
-//! key frames are where its encoder put them. What helps instead:
+//! A file cannot answer: its key frames are where its encoder put them. What helps there:
 //! - The stack sends what a viewer reports as lost again (NACK, RFC 4585 6.2.1), which counts
 //!   once; a loss shows only where that comes too late, too.
 //! - Then the picture is whole again with the file's next key frame. Media files for streaming
@@ -19,24 +17,31 @@
 //!   next. With key frames further apart than two seconds a new viewer waits for one as well,
 //!   because the ring does not reach back to the last.
 //!
-//! The same holds for [`Source::live`] for now: a [`SourceWriter`] is not told. When it is, requests
-//! of all viewers have to become one, at most one a second for the source, and those of viewers
-//! whose gate is shut have to be ignored: browsers ask while they are paused.
+//! A live source can answer: [`KeyFrameRequests`] yields them, those of all viewers made one, at
+//! most one a second. Only viewers whose session has credit count: browsers ask while they are
+//! paused, too. One that begins or comes late to the ring is taken to ask.
 
 mod annexb;
 mod error;
 mod file;
 mod frames;
+mod ingest;
 mod ivf;
 mod ogg;
 mod ring;
 
-use std::{num::NonZeroU32, path::Path, sync::Arc};
+use std::{
+    num::NonZeroU32,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 pub use error::SourceError;
+pub(crate) use ingest::Ingest;
 pub(crate) use ring::{Entry, Pulled, Ring};
 
 use crate::{
@@ -48,7 +53,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Source {
     ring: Arc<Ring>,
-    description: Description,
+    description: Arc<OnceLock<Description>>,
     /// The task that feeds it, if it is one of this crate.
     feeder: Option<AbortHandle>,
 }
@@ -76,6 +81,13 @@ pub struct Video {
 }
 
 impl Description {
+    /// No picture and no sound.
+    pub const NOTHING: Self = Self {
+        video: None,
+        audio: None,
+        duration_ms: None,
+    };
+
     /// Its codecs: picture first.
     pub fn codecs(&self) -> impl Iterator<Item = Codec> {
         self.video
@@ -121,7 +133,7 @@ impl Source {
             .await
             .map_err(std::io::Error::other)??;
         let description = files.description;
-        let (mut writer, mut source) = Self::channel(description);
+        let (mut writer, mut source) = Self::channel(Some(description));
         let feeder = tokio::spawn(async move { file::play(files, options, &mut writer).await });
         source.feeder = Some(feeder.abort_handle());
         Ok(Arc::new(source))
@@ -130,32 +142,41 @@ impl Source {
     /// A source that is fed by hand: from a camera, a network, another stream.
     #[must_use]
     pub fn live(description: Description) -> (SourceWriter, Arc<Self>) {
-        let (writer, source) = Self::channel(description);
+        let (writer, source) = Self::channel(Some(description));
         (writer, Arc::new(source))
     }
 
-    fn channel(description: Description) -> (SourceWriter, Self) {
-        let ring = Arc::new(Ring::new());
-        let packetizer = |codec: Option<Codec>| codec.map(Packetizer::new);
-        let writer = SourceWriter {
-            ring: ring.clone(),
-            video: packetizer(description.video.map(|video| video.codec)),
-            audio: packetizer(description.audio),
-        };
-        (
-            writer,
-            Self {
-                ring,
-                description,
-                feeder: None,
-            },
-        )
+    /// The same for what nobody knows yet: it is nothing until
+    /// [`SourceWriter::describe`] is called, and viewers are told to come again.
+    #[must_use]
+    pub fn awaited() -> (SourceWriter, Arc<Self>) {
+        let (writer, source) = Self::channel(None);
+        (writer, Arc::new(source))
     }
 
-    /// What it is.
+    fn channel(description: Option<Description>) -> (SourceWriter, Self) {
+        let ring = Arc::new(Ring::new());
+        let mut writer = SourceWriter {
+            ring: ring.clone(),
+            description: Arc::default(),
+            video: None,
+            audio: None,
+        };
+        if let Some(description) = description {
+            writer.describe(description);
+        }
+        let source = Self {
+            ring,
+            description: writer.description.clone(),
+            feeder: None,
+        };
+        (writer, source)
+    }
+
+    /// What it is; [nothing](Description::NOTHING) while that is not known.
     #[must_use]
-    pub const fn description(&self) -> &Description {
-        &self.description
+    pub fn description(&self) -> &Description {
+        self.description.get().unwrap_or(&Description::NOTHING)
     }
 
     /// How much media it has brought forth, in milliseconds. Stands still where it is stalled.
@@ -181,11 +202,46 @@ impl Drop for Source {
 #[derive(Debug)]
 pub struct SourceWriter {
     ring: Arc<Ring>,
+    description: Arc<OnceLock<Description>>,
     video: Option<Packetizer>,
     audio: Option<Packetizer>,
 }
 
 impl SourceWriter {
+    /// Says what an [awaited](Source::awaited) source is. It stays that: viewers have agreed on
+    /// codecs with it. What it is then.
+    pub fn describe(&mut self, description: Description) -> &Description {
+        let known = self.description.get_or_init(|| description);
+        let packetizer = |codec: Option<Codec>| codec.map(Packetizer::new);
+        if self.video.is_none() {
+            self.video = packetizer(known.video.map(|video| video.codec));
+        }
+        if self.audio.is_none() {
+            self.audio = packetizer(known.audio);
+        }
+        known
+    }
+
+    /// What it is so far.
+    #[must_use]
+    pub fn description(&self) -> Option<&Description> {
+        self.description.get()
+    }
+
+    /// Asks for a key frame as a viewer would, who pays: something was lost on the way here.
+    pub fn want_key_frame(&self) {
+        self.ring.want_key();
+    }
+
+    /// Who watches for requests for key frames.
+    #[must_use]
+    pub fn key_frame_requests(&self) -> KeyFrameRequests {
+        KeyFrameRequests {
+            ring: self.ring.clone(),
+            last: None,
+        }
+    }
+
     /// One coded frame. `ticks` on the kind's clock since the source began, both kinds from the
     /// same moment, ascending per kind; it lasts `span` ticks. H.264 as Annex B. Dropped where
     /// the description does not name this kind.
@@ -210,6 +266,28 @@ impl SourceWriter {
                 payload,
             });
         }
+    }
+}
+
+/// Requests of paying viewers for a key frame. One watcher at a time gets them.
+#[derive(Debug)]
+pub struct KeyFrameRequests {
+    ring: Arc<Ring>,
+    last: Option<Instant>,
+}
+
+impl KeyFrameRequests {
+    /// At most so often: a key frame costs all viewers, so that one who asks for ever must not
+    /// make the stream of nothing else.
+    pub const EVERY: Duration = Duration::from_secs(1);
+
+    /// Ends with the next one. Safe to drop half way: then it comes again.
+    pub async fn next(&mut self) {
+        if let Some(last) = self.last {
+            tokio::time::sleep_until(last + Self::EVERY).await;
+        }
+        self.ring.key_wanted().await;
+        self.last = Some(Instant::now());
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::packet::{Kind, MediaPacket};
 
@@ -15,6 +15,8 @@ pub(crate) struct Ring {
     state: Mutex<State>,
     /// The number of packets so far.
     head: watch::Sender<u64>,
+    /// Somebody who pays needs a key frame.
+    key_wanted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,7 @@ impl Ring {
         Self {
             state: Mutex::default(),
             head: watch::Sender::new(0),
+            key_wanted: Notify::new(),
         }
     }
 
@@ -122,6 +125,16 @@ impl Ring {
                 .cloned()
                 .collect(),
         )
+    }
+
+    /// Asks for a key frame, on behalf of a viewer who pays. Many requests are one.
+    pub(crate) fn want_key(&self) {
+        self.key_wanted.notify_one();
+    }
+
+    /// Ends when one was asked for.
+    pub(crate) async fn key_wanted(&self) {
+        self.key_wanted.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -26,7 +26,7 @@ pub enum TrustedProxy {
 impl TrustedProxy {
     /// The caller's address. Where the proxy does not say it, the connection's; where that is
     /// not known either, one that all such callers share.
-    pub(super) fn caller(self, parts: &request::Parts) -> IpAddr {
+    pub(crate) fn caller(self, parts: &request::Parts) -> IpAddr {
         let named = match self {
             Self::None => None,
             Self::XForwardedFor => last(&parts.headers, &FORWARDED_FOR).and_then(node),

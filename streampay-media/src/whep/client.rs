@@ -1,8 +1,6 @@
 use std::{net::IpAddr, time::Duration};
 
-use crate::peer::SDP_MAX;
-
-use super::SDP_TYPE;
+use crate::{peer::SDP_MAX, signal::SDP_TYPE};
 
 /// Asks a streamer's WHEP endpoint. Every call ends within [`Client::TIMEOUT`].
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,13 +7,12 @@
 mod address;
 mod client;
 mod limits;
+mod paywall;
 mod server;
 
 pub use address::TrustedProxy;
 pub(crate) use client::is_local;
 pub use client::{Accepted, Client, ClientError};
 pub use limits::{Full, Place, Places};
+pub use paywall::{PaymentError, Paywall};
 pub use server::{Arrival, Server, ServerConfig, UnboundPlace};
-
-/// The media type of a session description.
-const SDP_TYPE: &str = "application/sdp";

@@ -4,8 +4,9 @@ use streampay_media::{
     gate::Gate,
     meter::{Meter, ReceiveMeter},
     peer::{Connection, ViewerConnection, ViewerStream},
-    source::{Source, SourceWriter},
+    source::{KeyFrameRequests, Source, SourceWriter},
     whep::{Arrival, Client, Server},
+    whip,
 };
 
 const fn is_send<T: Send + 'static>() {}
@@ -23,4 +24,6 @@ fn handles_can_move_between_tasks() {
     is_send::<Arrival>();
     is_send::<Client>();
     is_send::<Server>();
+    is_send::<whip::Server>();
+    is_send::<KeyFrameRequests>();
 }

@@ -10,6 +10,8 @@
 mod api;
 mod delivery;
 mod misbehaviour;
+mod paywall;
 mod recording;
 mod rig;
 mod whep;
+mod whip;

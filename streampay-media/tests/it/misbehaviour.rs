@@ -48,9 +48,9 @@ async fn connect(
     open(rig, peer, label, init).await
 }
 
-type Built = (Arc<dyn PeerConnection>, watch::Receiver<bool>);
+pub(crate) type Built = (Arc<dyn PeerConnection>, watch::Receiver<bool>);
 
-async fn build() -> Built {
+pub(crate) async fn build() -> Built {
     let (gathered, done) = watch::channel(false);
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().unwrap();

@@ -1,0 +1,227 @@
+//! What WHIP and WHEP have in common: offers in, answers out, secret addresses of connections.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request},
+    response::{IntoResponse, Response},
+};
+use rtc::crypto::default_provider;
+
+use crate::{
+    peer::{Closer, PeerError, SDP_MAX, SdpError},
+    whep::Full,
+};
+
+/// The media type of a session description.
+pub(crate) const SDP_TYPE: &str = "application/sdp";
+
+/// How long a body may take.
+const BODY_MAX: Duration = Duration::from_secs(10);
+
+/// A refusal: a status, a sentence for people, perhaps a header.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    text: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        let retry = matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        );
+        Self {
+            status,
+            text: text.into(),
+            header: retry.then(|| (header::RETRY_AFTER, HeaderValue::from_static("5"))),
+        }
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.text + "\n").into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        with_cors(response)
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Address => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many connections from your address",
+            ),
+            Full::All => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many connections at once",
+            ),
+        }
+    }
+}
+
+/// An offer that came to nothing.
+impl From<PeerError> for Refusal {
+    fn from(error: PeerError) -> Self {
+        let status = match &error {
+            PeerError::Sdp(SdpError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
+            PeerError::Sdp(SdpError::NoDataChannel) => StatusCode::PAYMENT_REQUIRED,
+            PeerError::Sdp(_) | PeerError::Stack(_) => StatusCode::BAD_REQUEST,
+            PeerError::NoCommonCodec(_) | PeerError::NoCodecTaken(_) => StatusCode::NOT_ACCEPTABLE,
+            PeerError::NotLive | PeerError::NoPort => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let text = match &error {
+            // What the stack says is for whoever runs this.
+            PeerError::Stack(_) => "the offer cannot be answered".to_owned(),
+            error => error.to_string(),
+        };
+        tracing::debug!(%error, %status, "offer refused");
+        Self::new(status, text)
+    }
+}
+
+/// The body of a request that must be an offer.
+pub(crate) async fn read_offer(parts: &request::Parts, body: Body) -> Result<String, Refusal> {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or("");
+    if !kind.trim().eq_ignore_ascii_case(SDP_TYPE) {
+        let text = "send the offer as application/sdp";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let read = tokio::time::timeout(BODY_MAX, to_bytes(body, SDP_MAX)).await;
+    let overdue = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "the offer took too long");
+    let too_long = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "an offer has at most 64 KiB");
+    let bytes = read.map_err(|_| overdue())?.map_err(|_| too_long())?;
+    let malformed = || Refusal::new(StatusCode::BAD_REQUEST, "the offer is not text");
+    String::from_utf8(bytes.into()).map_err(|_| malformed())
+}
+
+/// 201 with the answer and where the connection is, absolute: some clients cannot resolve another.
+pub(crate) fn created(
+    parts: &request::Parts,
+    public_url: Option<&str>,
+    path: &str,
+    answer: String,
+) -> Result<Response, Refusal> {
+    let base = match public_url {
+        Some(url) => Some(url.trim_end_matches('/').to_owned()),
+        None => parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .map(|host| format!("http://{host}")),
+    };
+    let location = base.and_then(|base| HeaderValue::from_str(&format!("{base}{path}")).ok());
+    let no_host = || Refusal::new(StatusCode::BAD_REQUEST, "the request has no usable Host");
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(SDP_TYPE)),
+        (header::LOCATION, location.ok_or_else(no_host)?),
+    ];
+    let response = (StatusCode::CREATED, headers, answer).into_response();
+    Ok(with_cors(response))
+}
+
+/// Connections by their secret.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<HashMap<String, Closer>>);
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Closer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, secret: String, closer: Closer) {
+        self.lock().insert(secret, closer);
+    }
+
+    pub(crate) fn remove(&self, secret: &str) -> Option<Closer> {
+        self.lock().remove(secret)
+    }
+
+    /// Answers `DELETE`.
+    pub(crate) async fn end(&self, secret: &str) -> Response {
+        let closer = self.remove(secret);
+        with_cors(match closer {
+            Some(closer) => {
+                closer.close().await;
+                StatusCode::OK.into_response()
+            }
+            None => StatusCode::NOT_FOUND.into_response(),
+        })
+    }
+}
+
+/// 128 random bits as hex: who knows it may end the connection.
+pub(crate) fn secret() -> Result<String, Refusal> {
+    let mut random = [0; 16];
+    let provider = default_provider().ok();
+    let drawn = provider.and_then(|provider| provider.random().fill(&mut random).ok());
+    let none = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no randomness");
+    drawn.ok_or_else(none)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What is posted here.
+pub(crate) async fn preflight() -> Response {
+    let accepts = [(
+        HeaderName::from_static("accept-post"),
+        HeaderValue::from_static(SDP_TYPE),
+    )];
+    with_cors((StatusCode::NO_CONTENT, accepts).into_response())
+}
+
+pub(crate) async fn not_allowed_offer(method: Method) -> Response {
+    not_allowed(&method, "POST, OPTIONS")
+}
+
+pub(crate) async fn not_allowed_session(method: Method) -> Response {
+    not_allowed(&method, "DELETE, OPTIONS")
+}
+
+pub(crate) fn not_allowed(method: &Method, allowed: &'static str) -> Response {
+    tracing::debug!(%method, "method not allowed");
+    let allow = [(header::ALLOW, HeaderValue::from_static(allowed))];
+    with_cors((StatusCode::METHOD_NOT_ALLOWED, allow).into_response())
+}
+
+/// Any page may show the stream: what protects it is payment, not the page's origin. Any page may
+/// publish, too, that has the key.
+pub(crate) fn with_cors(mut response: Response) -> Response {
+    let headers: &mut HeaderMap = response.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "POST, DELETE, OPTIONS",
+        ),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Content-Type, Authorization, If-Match, X-Cashu",
+        ),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "Location, Link, ETag, Retry-After, X-Cashu",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,412 @@
+//! Players that have no data channel: paid for with the request, a span at a time.
+//!
+//! An offer without a data channel is answered with 402 and what the [`Paywall`] demands. The same
+//! request again with a payment buys a span: so much of the stream, by the same meters and the same
+//! gate as in a session. When it is used up nothing flows until more is paid at the connection's
+//! address; a connection to which nothing flows is closed. Spec: media 5.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{
+    extract::{Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, request},
+    response::{IntoResponse, Response},
+};
+use streampay_core::{
+    meter::{Grant, Reading, Schedule, Tariff},
+    units::Msat,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{limits::Place, server::Shared};
+use crate::{
+    peer::{StreamerPeer, ViewerConnection, sha256},
+    signal::{self, Refusal},
+};
+
+/// Takes payments that come with HTTP requests, outside of a session.
+#[async_trait]
+pub trait Paywall: fmt::Debug + Send + Sync + 'static {
+    /// The header that says what to pay and that brings the payment, in lower case, such as
+    /// `x-cashu`.
+    fn header(&self) -> &'static str;
+
+    /// What to pay for one span, for the header of a 402. Source: NUT-24.
+    fn demand(&self) -> String;
+
+    /// By which tariff what is paid is used up.
+    fn tariff(&self) -> Tariff;
+
+    /// Takes a payment for good and says what it is worth. Runs to its end, also where the caller
+    /// is gone meanwhile.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn take(&self, payment: &str) -> Result<Msat, PaymentError>;
+}
+
+/// Why a payment buys nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PaymentError {
+    /// It is not what was demanded, and was not taken. The text is for people.
+    #[error("{0}")]
+    Refused(String),
+    /// Whether it was taken is not known, or it could not be tried: the same again, later.
+    #[error("the payment cannot be checked now; send the same again in a moment")]
+    Unavailable,
+}
+
+/// The longest payment, in bytes.
+const PAYMENT_MAX: usize = 16 * 1024;
+/// Spans that are remembered. More are only sold when older ones are used up or forgotten.
+const SPANS_MAX: usize = 10_000;
+/// How long what is left of a span is kept for a player that comes again.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// Spans by the SHA-256 of the payment that began them.
+#[derive(Debug, Default)]
+pub(super) struct Spans(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    spans: HashMap<[u8; 32], Span>,
+    /// Which span a connection's secret stands for.
+    secrets: HashMap<String, [u8; 32]>,
+}
+
+#[derive(Debug)]
+struct Span {
+    /// Paid so far.
+    paid: watch::Sender<Msat>,
+    /// Used so far, while no connection uses it.
+    used: Reading,
+    /// The connection that uses it.
+    user: Option<User>,
+}
+
+#[derive(Debug)]
+struct User {
+    secret: String,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<()>,
+}
+
+impl Spans {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an earlier payment left, or nothing.
+    fn known(&self, id: &[u8; 32]) -> bool {
+        self.lock().spans.contains_key(id)
+    }
+
+    fn has_room(&self) -> bool {
+        self.lock().spans.len() < SPANS_MAX
+    }
+
+    fn paid(&self, id: [u8; 32], amount: Msat) {
+        let mut state = self.lock();
+        let span = state.spans.entry(id).or_insert_with(|| Span {
+            paid: watch::Sender::default(),
+            used: Reading::default(),
+            user: None,
+        });
+        let paid = |paid: &mut Msat| *paid = paid.saturating_plus(amount);
+        span.paid.send_modify(paid);
+    }
+
+    /// Takes the span from the connection that has it.
+    async fn take_over(&self, id: &[u8; 32]) {
+        let user = self
+            .lock()
+            .spans
+            .get_mut(id)
+            .and_then(|span| span.user.take());
+        if let Some(user) = user {
+            self.lock().secrets.remove(&user.secret);
+            let _ = user.stop.send(());
+            let _ = user.done.await;
+        }
+    }
+
+    fn span_of(&self, secret: &str) -> Option<[u8; 32]> {
+        self.lock().secrets.get(secret).copied()
+    }
+
+    fn forget(&self, id: &[u8; 32]) {
+        let mut state = self.lock();
+        if state.spans.get(id).is_some_and(|span| span.user.is_none()) {
+            state.spans.remove(id);
+        }
+    }
+}
+
+/// The payment that came with a request, if one did.
+fn payment(parts: &request::Parts, paywall: &dyn Paywall) -> Result<Option<String>, Refusal> {
+    let Some(value) = parts.headers.get(paywall.header()) else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok().map(str::trim);
+    match text.filter(|text| !text.is_empty() && text.len() <= PAYMENT_MAX) {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "this is not a payment",
+        )),
+    }
+}
+
+/// 402 with what to pay.
+fn demand(paywall: &dyn Paywall) -> Refusal {
+    let text = "pay for a span of the stream, as the header says, or watch with `viewer watch`";
+    let refusal = Refusal::new(StatusCode::PAYMENT_REQUIRED, text);
+    match HeaderValue::from_str(&paywall.demand()) {
+        Ok(value) => refusal.with(HeaderName::from_static(paywall.header()), value),
+        Err(error) => {
+            tracing::error!(%error, "a demand that no header can carry");
+            refusal
+        }
+    }
+}
+
+/// Takes a payment in a task of its own: a caller that hangs up must not cut it short.
+async fn take(
+    shared: &Arc<Shared>,
+    paywall: &Arc<dyn Paywall>,
+    payment: String,
+    id: [u8; 32],
+) -> Result<(), Refusal> {
+    let (shared, paywall) = (shared.clone(), paywall.clone());
+    let taking = tokio::spawn(async move {
+        let amount = paywall.take(&payment).await?;
+        shared.spans.paid(id, amount);
+        tokio::spawn(forget_later(Arc::downgrade(&shared), id));
+        Ok(())
+    });
+    match taking.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(PaymentError::Refused(why))) => Err(Refusal::new(StatusCode::BAD_REQUEST, why)),
+        Ok(Err(error)) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.to_string(),
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the payment was not taken",
+        )),
+    }
+}
+
+/// What nobody uses for long is forgotten.
+async fn forget_later(shared: Weak<Shared>, id: [u8; 32]) {
+    loop {
+        tokio::time::sleep(KEPT).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.spans.forget(&id);
+        if !shared.spans.known(&id) {
+            return;
+        }
+    }
+}
+
+/// An offer without a data channel. `place` counts it until it has paid.
+pub(super) async fn offer(
+    shared: &Arc<Shared>,
+    paywall: &Arc<dyn Paywall>,
+    parts: &request::Parts,
+    sdp: &str,
+    place: impl FnOnce() -> Result<(Place, bool), Refusal>,
+) -> Result<Response, Refusal> {
+    let Some(payment) = payment(parts, paywall.as_ref())? else {
+        return Err(demand(paywall.as_ref()));
+    };
+    let (_place, local) = place()?;
+    let mut peer = shared.config.peer.clone();
+    peer.local |= local;
+    let source = shared.source.clone();
+    // First what may fail without money, then the money.
+    let (answer, connection) = StreamerPeer::answer_player(sdp, source, &peer).await?;
+    let secret = signal::secret()?;
+    let path = format!("/whep/{secret}");
+    let url = shared.config.public_url.as_deref();
+    let created = signal::created(parts, url, &path, answer)?;
+    let id = sha256(payment.as_bytes())?;
+    if !shared.spans.known(&id) {
+        if !shared.spans.has_room() {
+            let text = "too many players at once";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
+        }
+        take(shared, paywall, payment, id).await?;
+    }
+    shared.spans.take_over(&id).await;
+    if begin(shared, paywall.tariff(), id, secret, connection) {
+        Ok(created)
+    } else {
+        Err(demand(paywall.as_ref()))
+    }
+}
+
+/// Puts a connection behind a span's gate. False where the span is gone.
+fn begin(
+    shared: &Arc<Shared>,
+    tariff: Tariff,
+    id: [u8; 32],
+    secret: String,
+    connection: ViewerConnection,
+) -> bool {
+    let mut state = shared.spans.lock();
+    let Some(span) = state.spans.get_mut(&id).filter(|span| span.user.is_none()) else {
+        return false;
+    };
+    let (stop, stopped) = oneshot::channel();
+    let schedule = Schedule {
+        tariff,
+        ..Schedule::default()
+    };
+    let player = Player {
+        shared: Arc::downgrade(shared),
+        id,
+        paid: span.paid.subscribe(),
+        schedule,
+        idle: shared.config.unfunded_deadline,
+        link: shared.config.peer.link_deadline,
+        secret: secret.clone(),
+    };
+    shared.sessions.insert(secret.clone(), connection.closer());
+    let done = tokio::spawn(player.play(connection, span.used, stopped));
+    span.user = Some(User {
+        secret: secret.clone(),
+        stop,
+        done,
+    });
+    state.secrets.insert(secret, id);
+    true
+}
+
+/// One connection and its span.
+struct Player {
+    shared: Weak<Shared>,
+    id: [u8; 32],
+    paid: watch::Receiver<Msat>,
+    schedule: Schedule,
+    idle: Duration,
+    link: Duration,
+    secret: String,
+}
+
+impl Player {
+    async fn play(
+        mut self,
+        mut connection: ViewerConnection,
+        used: Reading,
+        stopped: oneshot::Receiver<()>,
+    ) {
+        let closer = connection.closer();
+        let mut last = used;
+        tokio::select! {
+            () = self.flow(&mut connection, &mut last) => {}
+            () = closer.closed() => {}
+            _ = stopped => {}
+        }
+        connection.stop().await;
+        if let Some(reading) = connection.delivered() {
+            last = reading;
+        }
+        connection.close().await;
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        shared.sessions.remove(&self.secret);
+        let mut state = shared.spans.lock();
+        let span = state.spans.get_mut(&self.id);
+        let left = span.is_some_and(|span| {
+            span.used = last;
+            if span
+                .user
+                .as_ref()
+                .is_some_and(|user| user.secret == self.secret)
+            {
+                span.user = None;
+            }
+            self.grant(*span.paid.borrow()).admits(beyond(last))
+        });
+        state.secrets.remove(&self.secret);
+        if !left {
+            drop(state);
+            shared.spans.forget(&self.id);
+        }
+    }
+
+    /// Lets through what is paid until nothing has flowed for long.
+    async fn flow(&mut self, connection: &mut ViewerConnection, last: &mut Reading) {
+        // What is sent before the player can receive would be paid for and lost.
+        let connected = tokio::time::timeout(self.link, connection.connected()).await;
+        if connected.is_err() {
+            return;
+        }
+        let paid = *self.paid.borrow_and_update();
+        let (grants, receiver) = watch::channel(self.grant(paid));
+        let Ok(mut reading) = connection.start(receiver, *last) else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                changed = reading.changed() => if changed.is_err() { return },
+                changed = self.paid.changed() => {
+                    if changed.is_err() { return }
+                    let paid = *self.paid.borrow_and_update();
+                    grants.send_replace(self.grant(paid));
+                }
+                () = tokio::time::sleep(self.idle) => return,
+            }
+            *last = *reading.borrow_and_update();
+        }
+    }
+
+    fn grant(&self, limit: Msat) -> Grant {
+        Grant::Open {
+            limit,
+            schedule: self.schedule,
+        }
+    }
+}
+
+/// A reading that one packet more would bring at least.
+fn beyond(reading: Reading) -> Reading {
+    Reading {
+        media_ms: reading.media_ms.saturating_add(1),
+        bytes: reading.bytes.saturating_add(1),
+    }
+}
+
+/// `POST` at a connection's address: more for the same span.
+pub(super) async fn more(
+    State(shared): State<Arc<Shared>>,
+    Path(secret): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _body) = request.into_parts();
+    let Some(paywall) = &shared.config.paywall else {
+        return Ok(signal::not_allowed_session(parts.method).await);
+    };
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, "this connection has ended");
+    let id = shared.spans.span_of(&secret).ok_or_else(unknown)?;
+    let Some(payment) = payment(&parts, paywall.as_ref())? else {
+        return Err(demand(paywall.as_ref()));
+    };
+    take(&shared, paywall, payment, id).await?;
+    Ok(signal::with_cors(StatusCode::NO_CONTENT.into_response()))
+}
