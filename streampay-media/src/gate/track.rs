@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use rtc::rtp;
-use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
+use webrtc::media_stream::track_local::{
+    TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP,
+};
 
 use crate::packet::{Kind, MediaPacket};
 
@@ -11,11 +13,45 @@ use crate::packet::{Kind, MediaPacket};
 /// retransmission requests for ever. Time stamps are the source's minus a constant, so a pause
 /// shows as the time that it took, alike for both kinds.
 pub(crate) struct MeteredTrack {
-    local: Arc<TrackLocalStaticRTP>,
+    out: Out,
     ssrc: u32,
     payload_type: u8,
     seq: u16,
     epoch_ticks: u64,
+}
+
+/// Where packets go.
+#[derive(Clone)]
+pub(super) enum Out {
+    Stack(Arc<TrackLocalStaticRTP>),
+    #[cfg(test)]
+    Test(Arc<dyn Fn(rtp::Packet) + Send + Sync>),
+}
+
+impl Out {
+    async fn write(&self, packet: rtp::Packet) -> Result<(), TrackClosed> {
+        match self {
+            Self::Stack(local) => local.write_rtp(packet).await.map_err(|_| TrackClosed),
+            #[cfg(test)]
+            Self::Test(taken) => {
+                taken(packet);
+                Ok(())
+            }
+        }
+    }
+
+    /// The viewer's next reports; none once the connection is gone.
+    pub(super) async fn reports(&self) -> Option<Vec<Box<dyn rtc::rtcp::Packet>>> {
+        match self {
+            Self::Stack(local) => loop {
+                if let TrackLocalEvent::OnRtcpPacket(packets) = local.poll().await? {
+                    return Some(packets);
+                }
+            },
+            #[cfg(test)]
+            Self::Test(_) => None,
+        }
+    }
 }
 
 /// The connection takes no more packets.
@@ -25,8 +61,12 @@ pub(crate) struct TrackClosed;
 
 impl MeteredTrack {
     pub(crate) const fn new(local: Arc<TrackLocalStaticRTP>, ssrc: u32, payload_type: u8) -> Self {
+        Self::to(Out::Stack(local), ssrc, payload_type)
+    }
+
+    pub(super) const fn to(out: Out, ssrc: u32, payload_type: u8) -> Self {
         Self {
-            local,
+            out,
             ssrc,
             payload_type,
             seq: 1,
@@ -35,8 +75,8 @@ impl MeteredTrack {
     }
 
     /// For the viewer's reports on it.
-    pub(super) fn local(&self) -> Arc<TrackLocalStaticRTP> {
-        self.local.clone()
+    pub(super) fn out(&self) -> Out {
+        self.out.clone()
     }
 
     /// Time stamps will count from `epoch_ms` of the source, which no packet precedes.
@@ -61,7 +101,7 @@ impl MeteredTrack {
             header,
             payload: packet.payload.clone(),
         };
-        self.local.write_rtp(packet).await.map_err(|_| TrackClosed)
+        self.out.write(packet).await
     }
 }
 

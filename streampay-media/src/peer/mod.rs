@@ -14,16 +14,21 @@ mod codecs;
 mod error;
 mod feedback;
 mod link;
+mod network;
 mod owner;
 mod publisher;
 mod sdp;
 mod streamer;
 mod viewer;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 pub use error::PeerError;
 pub(crate) use feedback::asks_for_key_frame;
+pub use network::{BadPortRange, IceServer, PortRange};
 pub use owner::Closer;
 pub(crate) use owner::sha256;
 pub(crate) use publisher::PublisherPeer;
@@ -43,6 +48,14 @@ pub struct PeerConfig {
     /// UDP addresses to receive at; port 0 takes a free one for each connection. `0.0.0.0` means
     /// all interfaces but loopback, so that is named beside it.
     pub bind: Vec<SocketAddr>,
+    /// Which ports stand for port 0 in `bind`; none leaves that to the system.
+    pub ports: Option<PortRange>,
+    /// Where peers reach this machine beside its own addresses: the public one of a NAT that
+    /// passes each port on unchanged.
+    pub announce: Vec<IpAddr>,
+    /// STUN servers, to learn an address behind a NAT, and TURN servers, to be reached through.
+    /// With any, an answer waits for them, at most five seconds.
+    pub ice_servers: Vec<IceServer>,
     /// How long the data channel may take to open. It takes under a second; the rest is for slow
     /// networks.
     pub link_deadline: Duration,
@@ -57,6 +70,9 @@ impl Default for PeerConfig {
     fn default() -> Self {
         Self {
             bind: vec![([0, 0, 0, 0], 0).into(), ([127, 0, 0, 1], 0).into()],
+            ports: None,
+            announce: Vec::new(),
+            ice_servers: Vec::new(),
             link_deadline: Duration::from_secs(10),
             local: false,
         }

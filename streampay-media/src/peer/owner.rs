@@ -1,6 +1,7 @@
 //! The one owner of a connection of the stack: dropped, it closes it.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +14,7 @@ use rtc::{
     crypto::{HashAlgorithm, default_provider},
     dtls::crypto::Certificate,
     interceptor::Slot,
-    peer_connection::certificate::RTCCertificate,
+    peer_connection::{certificate::RTCCertificate, transport::RTCIceServer},
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
@@ -29,6 +30,7 @@ use webrtc::{
 use super::{
     PeerConfig, PeerError,
     feedback::{self, KeyFrameTap},
+    network::{self, PortLease},
 };
 
 /// A connection. The stack goes on answering for one that is merely dropped, so this closes it.
@@ -39,6 +41,8 @@ pub(super) struct Peer {
     closed: watch::Sender<bool>,
     gathered: watch::Receiver<bool>,
     connected: watch::Receiver<bool>,
+    announce: Vec<IpAddr>,
+    _port: Option<PortLease>,
 }
 
 /// What the stack reports.
@@ -179,10 +183,21 @@ impl Peer {
             .with_ice_timeouts(disconnected, failed, keep_alive)
             .with_include_loopback_candidate(true)
             .build();
+        let servers = config.ice_servers.iter().map(|server| RTCIceServer {
+            urls: vec![server.url.clone()],
+            username: server.username.clone(),
+            credential: server.credential.to_string(),
+        });
+        let port = match &config.ports {
+            Some(ports) => Some(ports.take(&config.bind).ok_or(PeerError::NoPort)?),
+            None => None,
+        };
+        let bind = port.as_ref().map(|port| port.addresses(&config.bind));
         let connection = PeerConnectionBuilder::new()
             .with_configuration(
                 RTCConfigurationBuilder::new()
                     .with_certificates(vec![certificate])
+                    .with_ice_servers(servers.collect())
                     .build(),
             )
             .with_media_engine(engine)
@@ -190,7 +205,7 @@ impl Peer {
             .with_setting_engine(settings)
             .with_handler(Arc::new(handler))
             .with_data_channel_send_buffer_limit(SEND_LIMIT)
-            .with_udp_addrs(config.bind.clone())
+            .with_udp_addrs(bind.unwrap_or_else(|| config.bind.clone()))
             .build()
             .await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
@@ -201,6 +216,8 @@ impl Peer {
             closed,
             gathered,
             connected,
+            announce: config.announce.clone(),
+            _port: port,
         };
         Ok((Arc::new(peer), Events { channels, tracks }))
     }
@@ -208,15 +225,14 @@ impl Peer {
     /// This side's description with all its candidates.
     pub(super) async fn gathered_sdp(&self) -> Result<String, PeerError> {
         let mut gathered = self.gathered.clone();
-        let waited = tokio::time::timeout(GATHER_MAX, gathered.wait_for(|done| *done)).await;
-        if !matches!(waited, Ok(Ok(_))) {
+        // A server that does not answer costs its candidates, not the connection.
+        let _ = tokio::time::timeout(GATHER_MAX, gathered.wait_for(|done| *done)).await;
+        let description = self.connection.local_description().await;
+        let sdp = description.ok_or(PeerError::Gathering)?.sdp;
+        if !sdp.contains("a=candidate:") {
             return Err(PeerError::Gathering);
         }
-        drop(waited);
-        let description = self.connection.local_description().await;
-        description
-            .map(|description| description.sdp)
-            .ok_or(PeerError::Gathering)
+        Ok(network::announced(&sdp, &self.announce))
     }
 
     /// SHA-256 of this side's certificate, and of the one that the other side presented.

@@ -5,9 +5,6 @@ use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
 };
-use webrtc::media_stream::track_local::{
-    TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP,
-};
 
 use super::{Gate, MeteredTrack, Verdict};
 use crate::{
@@ -111,9 +108,9 @@ impl KeyFrameRequests {
     fn of(track: Option<&MeteredTrack>) -> Self {
         let (ask, asked) = mpsc::channel(1);
         let reader = track.map(|track| {
-            let track: Arc<TrackLocalStaticRTP> = track.local();
+            let track = track.out();
             let reading = tokio::spawn(async move {
-                while let Some(TrackLocalEvent::OnRtcpPacket(packets)) = track.poll().await {
+                while let Some(packets) = track.reports().await {
                     if packets.iter().any(|it| asks_for_key_frame(it.as_ref())) {
                         // Full: one waits already.
                         let _ = ask.try_send(());
@@ -194,3 +191,6 @@ impl Gate {
             )
     }
 }
+
+#[cfg(test)]
+mod tests;
