@@ -20,6 +20,8 @@ use streampay_examples::report::{Report, show_balance_of, show_link};
 use streampay_examples::signals::asked_to_end;
 use streampay_examples::streamer::demo::{Demo, demo};
 use streampay_examples::streamer::host::HELP;
+use streampay_examples::streamer::media::{Media, stream_key};
+use streampay_examples::streamer::network::Network;
 use streampay_examples::streamer::serve::{Offer, recover, serve};
 use streampay_examples::wallet::MintLimits;
 use streampay_media::whep::TrustedProxy;
@@ -53,7 +55,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
     },
-    /// Stream a file, looped, to everybody who pays. Ctrl-C closes every session and ends.
+    /// Stream a file, looped, or what is published with WHIP, to everybody who pays. Ctrl-C closes every session and ends.
     ///
     /// What you type goes to all viewers who joined the room; /kick NAME, /ban NAME, /unban NAME,
     /// /mute NAME and /unmute NAME act on one.
@@ -82,8 +84,15 @@ enum Command {
 struct ServeArgs {
     /// IVF (VP8, VP9), H.264 Annex B or Ogg Opus; sound or picture of the same name beside it
     /// goes along.
-    #[arg(long, value_name = "FILE")]
-    media: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "whip")]
+    media: Option<PathBuf>,
+    /// Stream what is published with WHIP, from a browser, OBS, ffmpeg or GStreamer: VP8, VP9 or
+    /// H.264, and Opus. Who publishes needs the key in the folder's file `stream-key`.
+    #[arg(long, conflicts_with = "media")]
+    whip: bool,
+    /// What the stream is called, if not as its file.
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
     /// What a payment is and how long it lasts, 1 to 60 s, such as 2sat/10s.
     #[arg(long, value_name = "PRICE")]
     price: Price,
@@ -112,6 +121,8 @@ struct ServeArgs {
     /// where a viewer comes from.
     #[arg(long, value_name = "HEADER", value_parser = ["x-forwarded-for", "forwarded"])]
     trusted_proxy: Option<String>,
+    #[command(flatten)]
+    network: Network,
     /// One event a line on stdout.
     #[arg(long)]
     json: bool,
@@ -148,7 +159,10 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             })
             .await
         }
-        Command::Serve(args) => run_serve(&Home::open(&data()).await?, args).await,
+        Command::Serve(args) => {
+            let folder = data();
+            run_serve(&Home::open(&folder).await?, &folder, args).await
+        }
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
             let (home, report) = (Home::open_with(&data(), patient).await?, Report { json });
@@ -164,10 +178,19 @@ async fn run_demo(order: Demo) -> Result<(), AppError> {
     demo(folder.path(), order).await
 }
 
-async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
+async fn run_serve(home: &Home, folder: &Path, args: ServeArgs) -> Result<(), AppError> {
     let report = Report { json: args.json };
+    let (media, what, key_file) = match args.media {
+        Some(path) => (Media::File(path.clone()), path.display().to_string(), None),
+        None => {
+            let (key, file) = stream_key(folder)?;
+            (Media::Whip(key), "what is published".to_owned(), Some(file))
+        }
+    };
     let offer = Offer {
-        media: args.media,
+        media,
+        title: args.title,
+        peer: args.network.config()?,
         price: args.price,
         mint: args.mint,
         pay: args.pay,
@@ -184,9 +207,7 @@ async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
     };
     report.tell(&format!(
         "serving {} at {}, in ecash of {}; Ctrl-C ends",
-        offer.media.display(),
-        offer.price,
-        offer.mint
+        what, offer.price, offer.mint
     ));
     if let Err(error) = home.wallet.check_mint(&offer.mint).await {
         report.tell(&format!("{error}. Until it answers, nobody can pay"));
@@ -194,8 +215,13 @@ async fn run_serve(home: &Home, args: ServeArgs) -> Result<(), AppError> {
     let mut serving = serve(home, offer).await?;
     let link = serving.link.to_string();
     show_link(report, &link);
+    if let (Some(whip), Some(file)) = (&serving.whip, key_file) {
+        let file = file.display();
+        report.tell(&format!("publish to {whip} with the stream key in {file}"));
+    }
     report.tell(HELP);
-    report.say("serving", serde_json::json!({"link": link}));
+    let whip = serving.whip.clone();
+    report.say("serving", serde_json::json!({"link": link, "whip": whip}));
     tokio::select! {
         () = serving.wait() => return Err(AppError::Failed("the server stopped; start it again")),
         () = asked_to_end() => {}

@@ -63,7 +63,9 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         per_ms: TICK_MS,
     };
     let offer = Offer {
-        media: unpack_clip(folder)?,
+        media: unpack_clip(folder)?.into(),
+        title: None,
+        peer: PeerConfig::default(),
         price,
         mint: mint.url(),
         pay: vec![demo.pay],

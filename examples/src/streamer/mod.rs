@@ -3,6 +3,9 @@
 mod closing;
 pub mod demo;
 pub mod host;
+pub mod media;
+pub mod network;
 mod page;
+mod paywall;
 pub mod serve;
 mod sessions;

@@ -1,19 +1,23 @@
 //! Serving one stream to many viewers: the offer, the address, the page.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use streampay_core::session::{BadConfig, PayeeConfig};
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
-use streampay_media::source::{FileOptions, Source};
+use streampay_media::peer::PeerConfig;
+use streampay_media::source::{FileOptions, Source, SourceWriter};
 use streampay_media::whep::{Server, ServerConfig, TrustedProxy};
+use streampay_media::whip;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::host;
+use super::media::Media;
 use super::page::Page;
+use super::paywall::CashuPaywall;
 use super::sessions::{Sessions, UNPAID_MS};
 use crate::error::AppError;
 use crate::home::Home;
@@ -26,8 +30,12 @@ use crate::report::{Report, plain};
 /// What is served.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// The media file.
-    pub media: PathBuf,
+    /// What is streamed.
+    pub media: Media,
+    /// What it is called; none takes the file's name.
+    pub title: Option<String>,
+    /// How connections are made.
+    pub peer: PeerConfig,
     /// The price.
     pub price: Price,
     /// The mint whose ecash is taken.
@@ -52,6 +60,8 @@ pub struct Offer {
 pub struct Serving {
     /// What viewers open.
     pub link: StreamLink,
+    /// Where media is published, if it is.
+    pub whip: Option<String>,
     sessions: Arc<Sessions>,
     tasks: JoinSet<()>,
 }
@@ -81,19 +91,33 @@ impl core::fmt::Debug for Serving {
 /// # Errors
 /// [`AppError`]: the media, the address or the mint cannot be used.
 pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
-    let source = Source::open(&offer.media, FileOptions::default()).await?;
+    let (source, publishing) = open(&offer.media).await?;
     let terms = terms(home, &offer)?;
     terms.check().map_err(BadConfig::from)?;
     let listener = TcpListener::bind(offer.listen).await;
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
+    let paywall = CashuPaywall::new(home.wallet.clone(), &offer.mint, offer.price, offer.report)?;
     let config = ServerConfig {
         public_url: Some(base.clone()),
+        paywall: Some(Arc::new(paywall)),
         trusted_proxy: offer.trusted_proxy,
+        peer: offer.peer.clone(),
         ..ServerConfig::default()
     };
     let (server, arrivals) = Server::new(source, config);
+    let mut tasks = JoinSet::new();
+    let whip = publishing.map(|(writer, key)| {
+        let config = whip::ServerConfig {
+            public_url: Some(base.clone()),
+            trusted_proxy: offer.trusted_proxy,
+            peer: offer.peer.clone(),
+        };
+        let publishing = whip::Server::new(writer, key, config);
+        tasks.spawn(tell_live(publishing.live(), offer.report));
+        publishing.router()
+    });
     let page = Page {
         title: terms.title.clone(),
         price: offer.price.to_string(),
@@ -101,6 +125,8 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         quote: crate::quote::seal(&terms, &home.identity).into(),
     };
     let app = server.router().merge(page.router());
+    let publish_at = whip.is_some().then(|| format!("{base}/whip"));
+    let app = whip.into_iter().fold(app, axum::Router::merge);
     let link = StreamLink {
         url: format!("{base}/whep"),
         key: home.identity.public(),
@@ -111,7 +137,6 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         terms: terms.into(),
         unpaid_ms: UNPAID_MS,
     };
-    let mut tasks = JoinSet::new();
     let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
     let sessions = Sessions::new(home, offer.report, Some(room));
     let never = std::future::pending();
@@ -125,9 +150,40 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     tasks.spawn(sessions.clone().keep());
     Ok(Serving {
         link,
+        whip: publish_at,
         sessions,
         tasks,
     })
+}
+
+/// The source, and for WHIP who feeds it and the key that it takes.
+async fn open(
+    media: &Media,
+) -> Result<(Arc<Source>, Option<(SourceWriter, whip::StreamKey)>), AppError> {
+    match media {
+        Media::File(path) => {
+            let source = Source::open(path, FileOptions::default()).await?;
+            Ok((source, None))
+        }
+        Media::Whip(key) => {
+            let (writer, source) = Source::awaited();
+            Ok((source, Some((writer, key.clone()))))
+        }
+    }
+}
+
+/// Says when somebody begins and stops to publish.
+async fn tell_live(mut live: watch::Receiver<bool>, report: Report) {
+    while live.changed().await.is_ok() {
+        let live = *live.borrow_and_update();
+        report.say("live", serde_json::json!({"live": live}));
+        report.tell(if live {
+            "the stream is live"
+        } else {
+            "nobody publishes; viewers wait and pay nothing"
+        });
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Where viewers reach this.
@@ -156,10 +212,13 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
 }
 
 fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
-    let title = offer
-        .media
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned());
+    let stem = match &offer.media {
+        Media::File(path) => path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned()),
+        Media::Whip(_) => Some("live".to_owned()),
+    };
+    let title = offer.title.clone().or(stem);
     let mut title = plain(&title.unwrap_or_default());
     while title.len() > streampay_core::wire::TITLE_MAX {
         title.pop();

@@ -15,6 +15,7 @@ mod http;
 mod live;
 mod locked;
 mod matrix;
+mod players;
 mod processes;
 mod purses;
 mod stream;

@@ -51,7 +51,9 @@ async fn stage_paying(funds: u64, pay: Pay) -> Stage {
             .unwrap();
     }
     let offer = Offer {
-        media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")),
+        media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
+        title: None,
+        peer: PeerConfig::default(),
         price: "2sat/1s".parse().unwrap(),
         mint: mint.url(),
         pay: vec![pay],

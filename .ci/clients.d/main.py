@@ -1,0 +1,194 @@
+"""Runs the clients one after another. Any assertion that does not hold ends the run."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import imageio_ffmpeg
+
+from browser import Browser
+from player import Player
+from programs import Programs, post, until
+
+PRICE, SPAN_S, FPS = "2sat/2s", 2, 25
+# Of Chromium's pretended camera.
+CAMERA_FPS = 20
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def whep_of(link):
+    return link.split("#")[0]
+
+
+def decoded(path):
+    """Pictures and sound that a decoder which is not ours finds in a file."""
+    done = subprocess.run(
+        [FFMPEG, "-hide_banner", "-i", path, "-f", "null", "-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    inputs = done.stderr.split("Output #")[0]
+    kinds = set(re.findall(r"Stream #.*?: (Video|Audio): (\w+)", inputs))
+    frames = re.findall(r"frame=\s*(\d+)", done.stderr)
+    return int(frames[-1]) if frames else 0, kinds, done.stderr
+
+
+def ffmpeg_publishes(programs, whip, key, codec):
+    return programs.start(
+        "ffmpeg-" + ("".join(filter(str.isalnum, key))[:6]),
+        FFMPEG, "-hide_banner", "-loglevel", "warning", "-re",
+        "-f", "lavfi", "-i", f"testsrc2=size=640x360:rate={FPS}",
+        "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000",
+        *codec, "-c:a", "libopus", "-ac", "2", "-ar", "48000", "-b:a", "64k",
+        "-f", "whip", "-authorization", key, whip,
+    )
+
+
+H264 = (
+    "-c:v libx264 -profile:v baseline -preset ultrafast -tune zerolatency -pix_fmt yuv420p "
+    f"-bf 0 -g {FPS} -b:v 800k"
+).split()
+
+
+def demand_of(url, offer):
+    status, headers, _ = post(url, offer, {})
+    assert status == 402, status
+    return headers["X-Cashu"]
+
+
+async def aiortc_plays(programs, mint, link):
+    """402, a payment, a span, nothing more; then more is paid."""
+    url, player = whep_of(link), Player()
+    offer = await player.offer()
+    demand = demand_of(url, offer)
+    await asyncio.sleep(1)
+    assert player.frames == 0, "pictures before payment"
+    token = programs.token(mint, demand)
+    connection = await player.play(url, offer, token)
+    first = await player.stands_still()
+    most = (SPAN_S + 0.2) * FPS
+    assert 0.5 * SPAN_S * FPS <= first <= most, f"{first} pictures for one span of {SPAN_S} s"
+    status, _, _ = post(connection, "", {"X-Cashu": token})
+    assert status == 400, "the same token twice"
+    status, _, _ = post(connection, "", {"X-Cashu": programs.token(mint, demand)})
+    assert status == 204, status
+    both = await player.stands_still()
+    assert first + 0.5 * SPAN_S * FPS <= both <= 2 * most, f"{first}, then {both}"
+    await player.close()
+    return first, both, player.sizes
+
+
+def ours_watches(programs, link, out, name, fps):
+    """The session's viewer, which pays tick by tick and records."""
+    path = os.path.join(out, name)
+    # Until the budget is used up, which is what 3 says.
+    args = ("--budget", "16sat", "--yes", "--json", "--record", path)
+    said = programs.viewer("watch", link, *args, codes=(3,))
+    summary = [json.loads(line) for line in said.splitlines()][-1]
+    assert summary["paid_msat"] >= 12_000, summary
+    frames, kinds, log = decoded(path)
+    # 2 sat buy 2 s; a key frame may be waited for.
+    expected = summary["paid_msat"] / 1000 * fps
+    assert 0.7 * expected <= frames <= 1.05 * expected, f"{frames} of {expected} pictures\n{log}"
+    return frames, kinds
+
+
+def chromium_plays(programs, browser, mint, link, out):
+    url, tab = whep_of(link), browser.open()
+    answer = tab.do("watch", url, None)
+    assert answer["status"] == 402 and answer["demand"], answer
+    time.sleep(1)
+    before = tab.do("stats")
+    assert (before["frames"], before["packets"]) == (0, 0), before
+    token = programs.token(mint, answer["demand"])
+    start = time.monotonic()
+    answer = tab.do("watch", url, token)
+    assert answer["status"] == 201, answer
+    until("a picture", lambda: tab.do("stats")["frames"] > 0)
+    first_picture = time.monotonic() - start
+    until("more pictures", lambda: tab.do("stats")["frames"] >= FPS / 2)
+    tab.screenshot(os.path.join(out, "chromium.png"))
+    time.sleep(SPAN_S + 1)
+    after = tab.do("stats")
+    most = (SPAN_S + 0.2) * 30
+    assert 0.4 * SPAN_S * FPS <= after["frames"] <= most, after
+    assert after["width"] == 640 and after["shown"] > 0, after
+    time.sleep(1)
+    later = tab.do("stats")
+    if later["state"] == "connected":
+        assert later["packets"] == after["packets"], f"packets that nobody paid for: {after} {later}"
+    assert (after["lost"], after["nacks"]) == (0, 0), after
+    return after, first_picture
+
+
+def with_ffmpeg(programs, mint, browser, out):
+    streamer, link, whip, key = programs.serve("streamer-ffmpeg", mint, PRICE)
+    wrong = ffmpeg_publishes(programs, whip, "wrong" * 5, H264)
+    until("ffmpeg with a wrong key to give up", lambda: wrong.process.poll() is not None)
+    assert wrong.process.returncode != 0 and not streamer.events("live")
+    status, _, _ = post(whep_of(link), "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n", {"X-Cashu": "cashuBx"})
+    assert status == 503, f"{status} before anybody publishes"
+    publisher = ffmpeg_publishes(programs, whip, key, H264)
+    assert streamer.event("live")["live"]
+    first, both, sizes = asyncio.run(aiortc_plays(programs, mint, link))
+    assert sizes == {(640, 360)}, sizes
+    print(f"ffmpeg (H.264) to aiortc: 0 pictures unpaid, {first} for one span, {both} for two")
+    after, wait = chromium_plays(programs, browser, mint, link, out)
+    print(f"ffmpeg (H.264) to Chromium: 0 packets unpaid, {after['frames']} pictures "
+          f"({after['codec']}), the first {wait * 1000:.0f} ms after the paid request began")
+    frames, kinds = ours_watches(programs, link, out, "ffmpeg.mkv", FPS)
+    print(f"ffmpeg (H.264) to our viewer: {frames} pictures in its recording, {sorted(kinds)}")
+    publisher.stop()
+    until("the stream to end", lambda: [e["live"] for e in streamer.events("live")] == [True, False])
+    streamer.stop()
+
+
+def with_chromium(programs, mint, browser, out):
+    streamer, link, whip, key = programs.serve("streamer-chromium", mint, PRICE)
+    camera = browser.open()
+    answer = camera.do("publish", whip, "wrong" * 5)
+    assert answer["status"] == 401, answer
+    answer = camera.do("publish", whip, key)
+    assert answer["status"] == 201, answer
+    assert streamer.event("live")["live"]
+    # Until the ring no longer holds the first key frame, and no other comes by itself.
+    time.sleep(4)
+    assert camera.do("stats")["plis"] == 0, "nobody pays yet"
+    after, wait = chromium_plays(programs, browser, mint, link, out)
+    plis = camera.do("stats")["plis"]
+    print(f"Chromium to Chromium: 0 packets unpaid, {after['frames']} pictures ({after['codec']}), "
+          f"the first {wait * 1000:.0f} ms after the paid request began; {plis} key frames asked for")
+    assert plis >= 1, "a new viewer's key frame is asked for"
+    frames, kinds = ours_watches(programs, link, out, "chromium.webm", CAMERA_FPS)
+    print(f"Chromium to our viewer: {frames} pictures in its recording, {sorted(kinds)}")
+    camera.run("pc.close()")
+    until("the stream to end", lambda: [e["live"] for e in streamer.events("live")] == [True, False])
+    streamer.stop()
+
+
+def main():
+    bin_folder, out = map(os.path.abspath, sys.argv[1:3])
+    os.makedirs(out, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        programs, browser = Programs(bin_folder, out, folder), None
+        try:
+            browser = Browser(os.path.join(folder, "chromium"), out)
+            mint = programs.mint()
+            programs.viewer("deposit", "200sat", "--mint", mint)
+            with_ffmpeg(programs, mint, browser, out)
+            with_chromium(programs, mint, browser, out)
+        finally:
+            programs.stop()
+            if browser:
+                browser.stop()
+    print("clients: ok")
+
+
+main()

@@ -1,0 +1,163 @@
+"""Our programs, and what else is started, as processes that end with the run."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+import urllib.request
+
+FAST = 0.05
+
+
+def until(what, check, seconds=30):
+    """The first true value of check(), or an error that names what was waited for."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = check()
+        if value:
+            return value
+        time.sleep(FAST)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Process:
+    """One process with its log."""
+
+    def __init__(self, name, args, out):
+        self.name, self.lines = name, []
+        self.log = open(os.path.join(out, f"{name}.log"), "w", encoding="utf-8")
+        self.process = subprocess.Popen(
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def event(self, name, seconds=30):
+        """The first event of that name on stdout."""
+
+        def find():
+            assert self.process.poll() is None or self.lines, f"{self.name} ended"
+            for line in list(self.lines):
+                event = json.loads(line)
+                if event.get("event") == name:
+                    return event
+            return None
+
+        return until(f"{name} of {self.name}", find, seconds)
+
+    def events(self, name):
+        return [e for e in map(json.loads, list(self.lines)) if e.get("event") == name]
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+class Programs:
+    """A mint, a streamer and a viewer's wallet."""
+
+    def __init__(self, bin_folder, out, folder):
+        self.bin, self.out, self.folder = bin_folder, out, folder
+        self.running = []
+
+    def start(self, name, *args):
+        process = Process(name, list(args), self.out)
+        self.running.append(process)
+        return process
+
+    def stop(self):
+        while self.running:
+            self.running.pop().stop()
+
+    def data(self, name):
+        return os.path.join(self.folder, name)
+
+    def mint(self):
+        args = (self.path("streamer"), "--data", self.data("mint"), "mint", "--listen")
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        self.start("mint", *args, f"127.0.0.1:{port}")
+        until("the mint", lambda: answers(f"{url}/v1/info"))
+        return url
+
+    def serve(self, name, mint, price):
+        data = self.data(name)
+        args = ("--data", data, "serve", "--whip", "--price", price, "--mint", mint)
+        streamer = self.start(
+            name, self.path("streamer"), *args, "--listen", "127.0.0.1:0", "--json"
+        )
+        serving = streamer.event("serving")
+        with open(os.path.join(data, "stream-key"), encoding="utf-8") as file:
+            key = file.read().strip()
+        return streamer, serving["link"], serving["whip"], key
+
+    def viewer(self, *args, seconds=120, codes=(0,)):
+        """Runs the viewer to its end; gives what it printed."""
+        command = [self.path("viewer"), "--data", self.data("viewer"), *args]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        with open(os.path.join(self.out, "viewer.log"), "a", encoding="utf-8") as log:
+            log.write(f"$ viewer {' '.join(args)}\n{done.stderr}\n")
+        assert done.returncode in codes, f"viewer {args[0]}: {done.stderr}"
+        return done.stdout
+
+    def token(self, mint, demand):
+        """What pays a demand (NUT-24), from the viewer's wallet."""
+        said = self.viewer("pay", demand, "--mint", mint, "--yes")
+        return re.search(r"cashu[AB][\w=-]+", said).group()
+
+    def balance(self, mint):
+        said = self.viewer("balance")
+        return said
+
+    def path(self, program):
+        return os.path.join(self.bin, program)
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def post(url, body, headers):
+    """Status, headers and body of a POST."""
+    request = urllib.request.Request(
+        url, body.encode(), {"Content-Type": "application/sdp", **headers}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()

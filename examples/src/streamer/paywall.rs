@@ -1,0 +1,108 @@
+//! Tokens that come with HTTP requests of plain players. Source: NUT-24.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cdk::nuts::{CurrencyUnit, Token};
+use streampay_core::meter::Tariff;
+use streampay_core::units::Msat;
+use streampay_media::whep::{PaymentError, Paywall};
+
+use crate::error::AppError;
+use crate::price::Price;
+use crate::report::Report;
+use crate::wallet::{Request, WalletError, WalletFolder};
+
+/// Sells spans of one tick for tokens of one mint.
+#[derive(Debug)]
+pub(super) struct CashuPaywall {
+    wallet: Arc<WalletFolder>,
+    mint: String,
+    price: Price,
+    demand: String,
+    report: Report,
+}
+
+impl CashuPaywall {
+    /// # Errors
+    /// [`AppError`]: the mint's address or the price cannot be asked for.
+    pub(super) fn new(
+        wallet: Arc<WalletFolder>,
+        mint: &str,
+        price: Price,
+        report: Report,
+    ) -> Result<Self, AppError> {
+        let request = Request::new(price.tick, &[mint.to_owned()], None)?;
+        Ok(Self {
+            wallet,
+            mint: mint.to_owned(),
+            price,
+            demand: request.to_string(),
+            report,
+        })
+    }
+
+    /// What is wrong with a token, as far as that can be told without asking anybody.
+    fn check(&self, token: &str) -> Result<(), &'static str> {
+        let token = Token::from_str(token).map_err(|_| "not a Cashu token")?;
+        if token.unit() != Some(CurrencyUnit::Sat) {
+            return Err("the token is not in sat");
+        }
+        let mint = token.mint_url().map_err(|_| "not a token of one mint")?;
+        if mint.to_string().trim_end_matches('/') != self.mint.trim_end_matches('/') {
+            return Err("the token is of another mint");
+        }
+        let value = token.value().map_err(|_| "the token has no value")?;
+        let value = Msat::from_sat(value.to_u64()).map_err(|_| "the token has no value")?;
+        // What it takes to redeem it is at most a sat for each proof, and may come on top.
+        let proofs = u64::try_from(token.token_secrets().len()).unwrap_or(u64::MAX);
+        let most = Msat::from_sat(proofs).map_err(|_| "too many proofs")?;
+        if value < self.price.tick {
+            return Err("the token is worth less than a span costs");
+        }
+        if value > self.price.tick.saturating_plus(most) {
+            return Err("the token is worth more than a span costs; nothing was taken");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Paywall for CashuPaywall {
+    fn header(&self) -> &'static str {
+        "x-cashu"
+    }
+
+    fn demand(&self) -> String {
+        self.demand.clone()
+    }
+
+    fn tariff(&self) -> Tariff {
+        self.price.tariff()
+    }
+
+    async fn take(&self, payment: &str) -> Result<Msat, PaymentError> {
+        let refused = |why: &str| PaymentError::Refused(why.to_owned());
+        self.check(payment).map_err(refused)?;
+        match self.wallet.receive(payment).await {
+            Ok(amount) => {
+                // No span is longer than a tick.
+                let amount = amount.min(self.price.tick);
+                self.report.say(
+                    "span_sold",
+                    serde_json::json!({"amount_msat": amount.msat()}),
+                );
+                self.report.tell(&format!("a player paid {amount}"));
+                Ok(amount)
+            }
+            Err(error @ (WalletError::Token | WalletError::MintUrl(_) | WalletError::Spent)) => {
+                Err(PaymentError::Refused(error.to_string()))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a player's token could not be redeemed");
+                Err(PaymentError::Unavailable)
+            }
+        }
+    }
+}

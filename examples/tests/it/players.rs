@@ -1,0 +1,121 @@
+//! Plain WHEP players that pay with a token, as far as HTTP goes, at a real mint.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use streampay_core::units::Msat;
+use streampay_examples::home::Home;
+use streampay_examples::mint::{EmbeddedMint, Storage};
+use streampay_examples::pay::Pay;
+use streampay_examples::report::Report;
+use streampay_examples::streamer::serve::{Offer, Serving, serve};
+use streampay_examples::wallet::Request;
+use streampay_media::peer::PeerConfig;
+use streampay_media::whep::TrustedProxy;
+
+/// What a player sends, near enough.
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
+    a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 \
+    00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+    a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+
+fn sat(sat: u64) -> Msat {
+    Msat::from_sat(sat).unwrap()
+}
+
+async fn mint(fee_ppk: u64) -> EmbeddedMint {
+    let loopback = ([127, 0, 0, 1], 0).into();
+    EmbeddedMint::start(loopback, Storage::Memory, fee_ppk)
+        .await
+        .unwrap()
+}
+
+async fn spendable(home: &Home) -> Msat {
+    let balances = home.wallet.balance().await.unwrap();
+    balances.iter().fold(Msat::ZERO, |sum, balance| {
+        sum.plus(balance.spendable).unwrap()
+    })
+}
+
+async fn serving(streamer: &Home, mint: &EmbeddedMint) -> Serving {
+    let offer = Offer {
+        media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
+        title: None,
+        peer: PeerConfig::loopback(),
+        price: "4sat/1s".parse().unwrap(),
+        mint: mint.url(),
+        pay: vec![Pay::ALL[0]],
+        listen: ([127, 0, 0, 1], 0).into(),
+        join_fee: Msat::ZERO,
+        typing: false,
+        public_url: None,
+        trusted_proxy: TrustedProxy::None,
+        report: Report { json: false },
+    };
+    serve(streamer, offer).await.unwrap()
+}
+
+/// Status, the header `X-Cashu` and `Location`.
+async fn post(url: &str, token: Option<&str>) -> (i32, Option<String>, Option<String>) {
+    let mut request = bitreq::post(url)
+        .with_header("Content-Type", "application/sdp")
+        .with_body(OFFER);
+    if let Some(token) = token {
+        request = request.with_header("X-Cashu", token);
+    }
+    let answer = request.send_async().await.unwrap();
+    let header = |name: &str| answer.headers.get(name).cloned();
+    (answer.status_code, header("x-cashu"), header("location"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demanded_token_buys_a_span_and_no_other_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (mint(100).await, mint(0).await);
+    let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    for mint in [&own, &other] {
+        let deposited = viewer.wallet.deposit(&mint.url(), sat(40)).await;
+        deposited.unwrap();
+    }
+    let serving = serving(&streamer, &own).await;
+    let url = serving.link.url.clone();
+
+    let (status, demand, _) = post(&url, None).await;
+    assert_eq!(status, 402);
+    let demand = Request::from_str(&demand.unwrap()).unwrap();
+    assert_eq!(demand.amount(), Some(sat(4)));
+
+    let send = |amount, mint: &EmbeddedMint| {
+        let (wallet, url) = (viewer.wallet.clone(), mint.url());
+        async move { wallet.send(sat(amount), Some(&url)).await.unwrap() }
+    };
+    for wrong in [
+        send(2, &own).await,
+        send(9, &own).await,
+        send(4, &other).await,
+        "cashuBnonsense".to_owned(),
+        "creqA".to_owned(),
+    ] {
+        assert_eq!(post(&url, Some(&wrong)).await.0, 400, "{wrong}");
+    }
+    assert_eq!(spendable(&streamer).await, Msat::ZERO);
+
+    let token = send(4, &own).await;
+    let (status, _, connection) = post(&url, Some(&token)).await;
+    assert_eq!(status, 201);
+    assert_eq!(spendable(&streamer).await, sat(4));
+    // The same again is the same span.
+    assert_eq!(post(&url, Some(&token)).await.0, 201);
+    assert_eq!(spendable(&streamer).await, sat(4));
+    drop(connection);
+    let (_, _, connection) = post(&url, Some(&token)).await;
+    let connection = connection.unwrap();
+    let (status, demand, _) = post(&connection, None).await;
+    assert_eq!((status, demand.is_some()), (402, true));
+    assert_eq!(post(&connection, Some(&token)).await.0, 400);
+    assert_eq!(post(&connection, Some(&send(4, &own).await)).await.0, 204);
+    assert_eq!(spendable(&streamer).await, sat(8));
+    serving.stop().await;
+}
