@@ -249,7 +249,11 @@ impl BackendMachine for LockedMachine {
         if matches!(request, Request::Pay { .. }) && self.owes_elsewhere(purse) {
             return Answer::failed(OUT_OF_ORDER);
         }
+        let accept = matches!(request, Request::Accept { .. });
         let answer = match self.purses.get_mut(&purse) {
+            Some(Purse::Payee(payee)) if accept && payee.is_unchecked() => {
+                self.open(now, purse, request)
+            }
             Some(Purse::Payer(payer)) => payer.request(now, request),
             Some(Purse::Payee(payee)) => self
                 .exposed

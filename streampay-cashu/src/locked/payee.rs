@@ -14,7 +14,7 @@ use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob, Secret32};
 use super::record::{self, Credited, Meta, PayeeMeta, Records};
-use super::{LockedMachine, LockedPolicy, job};
+use super::{LockedMachine, LockedPolicy, job, merge};
 use crate::chain::{Funded, Funding, FundingError, PurseKeys, ReceiverKey, first_proof};
 use crate::coin::Seed;
 use crate::job::Place;
@@ -68,6 +68,8 @@ struct Waiting {
 enum Stage {
     /// Being checked; nothing is durable yet.
     Checking,
+    /// The mint could not be asked. Only what its secrets are written from is kept.
+    Unchecked,
     /// It was refused, and is being signed over to the payer, who need not wait for it then.
     Refused,
     Open,
@@ -105,21 +107,7 @@ impl PayeePurse {
                 _ => RefusalCode::Malformed,
             })
         })?;
-        let mut at_mint = (params.mints().iter())
-            .filter(|mint| mint.url() == funding.mint)
-            .peekable();
-        if at_mint.peek().is_none() {
-            return Err(refused(RefusalCode::WrongMint));
-        }
-        if !at_mint.any(|mint| mint.unit() == funding.unit) {
-            return Err(refused(RefusalCode::WrongUnit));
-        }
-        if funding.is_chain() != chain {
-            return Err(refused(RefusalCode::WrongLock));
-        }
-        if funding.step() != Some(step) {
-            return Err(refused(RefusalCode::WrongAmount));
-        }
+        let wrong = misfit(&params, &funding, chain, step);
         let place = Place::new(key, &funding.mint, &funding.unit);
         let receiver = secret.public_key();
         let funded = funding.with_receiver(receiver);
@@ -142,9 +130,12 @@ impl PayeePurse {
         };
         let digest = digest(opening);
         let mut purse = Self::new(key, policy, meta, funded, digest, Stage::Checking);
-        let answer = Answer {
-            effects: purse.verify(),
-            ..Answer::default()
+        let answer = match wrong {
+            Some(code) => purse.refuse(refused(code)),
+            None => Answer {
+                effects: purse.verify(),
+                ..Answer::default()
+            },
         };
         Ok((purse, answer))
     }
@@ -201,8 +192,14 @@ impl PayeePurse {
         Some((purse, answer))
     }
 
+    /// True while work for a stranger is under way: a check, or signing what was refused over.
     pub(super) fn is_checking(&self) -> bool {
-        self.stage == Stage::Checking
+        matches!(self.stage, Stage::Checking | Stage::Refused)
+    }
+
+    /// True where its check has to begin anew, with the whole opening.
+    pub(super) fn is_unchecked(&self) -> bool {
+        self.stage == Stage::Unchecked
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -233,7 +230,7 @@ impl PayeePurse {
                 ..Answer::default()
             },
             Stage::Open => self.accepted(),
-            Stage::Refused | Stage::Gone => Answer::failed(OUT_OF_ORDER),
+            Stage::Unchecked | Stage::Refused | Stage::Gone => Answer::failed(OUT_OF_ORDER),
         }
     }
 
@@ -246,12 +243,16 @@ impl PayeePurse {
         self.running.start(self.key, VERIFY, || job(verify))
     }
 
-    /// Takes nothing from it, and gives it back.
     fn refuse(&mut self, error: BackendError) -> Answer {
+        merge(self.give_back(), Answer::failed(error))
+    }
+
+    /// Takes nothing from it any more, and signs all of it over to the payer.
+    fn give_back(&mut self) -> Answer {
         self.stage = Stage::Refused;
         Answer {
             effects: self.sign(1),
-            ..Answer::failed(error)
+            ..Answer::default()
         }
     }
 
@@ -284,6 +285,11 @@ impl PayeePurse {
             (VERIFY, done) => self.verified(now, done),
             (CHECK, done) => self.mint_checked(now, done),
             (SIGN, Ok(LockedDone::Signed(release))) => self.signed(now, release.into()),
+            (SIGN, _) if self.stage == Stage::Refused => {
+                // Its locktime brings it back.
+                self.stage = Stage::Gone;
+                Answer::default()
+            }
             (STEP, done) => self.step_verified(now, done),
             (LEDGER, Ok(LockedDone::Sum(settled))) => self.settled(settled),
             (SIGN | LEDGER, done) => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
@@ -323,8 +329,9 @@ impl PayeePurse {
             Ok(_) => Answer::failed(BackendError::Unknown),
             Err(error @ BackendError::Rejected(..)) => self.refuse(error),
             Err(error) => {
-                // Nothing of it is kept: shown again, it is checked again.
-                self.stage = Stage::Gone;
+                // Shown again, it is checked again.
+                self.stage = Stage::Unchecked;
+                self.funded.funding = self.funded.funding.without_pieces();
                 Answer::failed(error)
             }
         }
@@ -365,6 +372,23 @@ impl PayeePurse {
     pub(super) const fn set_others(&mut self, others: u64) {
         self.others = others;
     }
+}
+
+/// What is wrong with an opening at first sight, against the terms.
+fn misfit(params: &LockedParams, funding: &Funding, chain: bool, step: u64) -> Option<RefusalCode> {
+    let mut at_mint = (params.mints().iter())
+        .filter(|mint| mint.url() == funding.mint)
+        .peekable();
+    if at_mint.peek().is_none() {
+        return Some(RefusalCode::WrongMint);
+    }
+    if !at_mint.any(|mint| mint.unit() == funding.unit) {
+        return Some(RefusalCode::WrongUnit);
+    }
+    if funding.is_chain() != chain {
+        return Some(RefusalCode::WrongLock);
+    }
+    (funding.step() != Some(step)).then_some(RefusalCode::WrongAmount)
 }
 
 fn refused(code: RefusalCode) -> BackendError {

@@ -1,10 +1,11 @@
 //! A purse of locked ecash from its opening to its end.
 
+use streampay_cashu::{AcceptedMint, LockedParams};
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 
 use crate::mint::Fault;
-use crate::node::{Crash, Pair, purse, sat};
+use crate::node::{Crash, Pair, purse, receiver, sat};
 
 fn refused(code: RefusalCode) -> Option<Outcome> {
     let error = BackendError::Rejected(code, Consumed::No);
@@ -278,4 +279,68 @@ async fn limit_of_what_may_be_open_is_over_all_purses_at_a_mint() {
     assert_eq!(pair.payee.spendable().await, 15, "20 are open");
     pair.tick(6).await;
     assert_eq!(pair.payee.spendable().await, 30);
+}
+
+#[tokio::test]
+async fn opening_that_is_refused_comes_home_at_once() {
+    let listed = |url: &str, unlike: &Pair| {
+        let mint = AcceptedMint::sat(url).unwrap();
+        let params = LockedParams::new(vec![mint], receiver().public()).unwrap();
+        assert_eq!(params.lock_s(), unlike.params.lock_s());
+        params
+    };
+    for code in [
+        RefusalCode::WrongMint,
+        RefusalCode::WrongAmount,
+        RefusalCode::WrongLock,
+        RefusalCode::FeeTooHigh,
+    ] {
+        let mut pair = Pair::new(true, 100, 500, 5).await;
+        let opening = pair.offered(0, 20).await;
+        match code {
+            RefusalCode::WrongMint => pair.params = listed("https://other.example", &pair),
+            RefusalCode::WrongAmount => pair.tick = 6,
+            RefusalCode::WrongLock => {
+                pair.payee = crate::node::Node::new(&pair.mint, false, 2, 0).await;
+            }
+            _ => pair.params = pair.params.clone().with_max_fee_ppk(99),
+        }
+        let before = pair.mint.calls();
+        let request = pair.accept_request(opening);
+        assert_eq!(pair.payee.ask(purse(0), request).await, refused(code));
+        if code != RefusalCode::FeeTooHigh {
+            assert_eq!(pair.mint.calls(), before, "{code}: no question to the mint");
+        }
+        assert_eq!(pair.show_note().await, None);
+        // Not the hours of the locktime later.
+        let refunded = pair.release().await;
+        assert_eq!(
+            refunded,
+            100 - 4,
+            "{code}: all of it, less the fee of 40 proofs"
+        );
+        assert_eq!(pair.payee.spendable().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn opening_that_could_not_be_checked_is_checked_again_or_comes_home() {
+    for closes in [true, false] {
+        let mut pair = Pair::new(true, 0, 500, 5).await;
+        let opening = pair.offered(0, 20).await;
+        pair.mint.fail("state", Fault::Away);
+        let request = pair.accept_request(opening);
+        let away = Some(Outcome::Failed(BackendError::Transient));
+        assert_eq!(pair.payee.ask(purse(0), request.clone()).await, away);
+        if closes {
+            assert_eq!(pair.settle().await, 0);
+            assert_eq!(pair.show_note().await, None);
+            assert_eq!(pair.release().await, 100);
+        } else {
+            let accepted = pair.payee.ask(purse(0), request).await;
+            assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
+            pair.ticks(1..=2).await;
+            assert_eq!(pair.settle().await, 10);
+        }
+    }
 }

@@ -243,3 +243,17 @@ fn old_and_new_purse_together_are_never_two_ticks_ahead() {
         pair.settle().unwrap();
     }
 }
+
+#[test]
+fn payer_that_brings_its_money_home_tells_a_payee_that_missed_the_close() {
+    let mut pair = Pair::new(PairConfig::default());
+    let away = [Fault::LinkDown(5_000), Fault::MintAway(10_000)];
+    pair.run(3_000, &away.map(|fault| (2_900, fault))).unwrap();
+    pair.command(PAYER, Command::Close(CloseCode::Done));
+    let told = |event: &Event| matches!(event, Event::Closed { by_peer: true, .. });
+    pair.run(1_000, &[]).unwrap();
+    assert!(!pair.events(PAYEE).iter().any(told), "no connection yet");
+    pair.run(20_000, &[]).unwrap();
+    assert!(pair.events(PAYEE).iter().any(told));
+    pair.settle().unwrap();
+}

@@ -127,8 +127,9 @@ impl PayeePurse {
 
     pub(super) fn settle(&mut self, _: Now) -> Answer {
         if self.stage != Stage::Open {
-            self.stage = Stage::Gone;
-            return Answer::outcome(Outcome::Settled { settled: msat(0) });
+            // Nothing was taken from it.
+            let nothing = Outcome::Settled { settled: msat(0) };
+            return merge(self.give_back(), Answer::outcome(nothing));
         }
         let mut answer = Answer::default();
         if !self.meta.closed {

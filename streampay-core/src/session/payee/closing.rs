@@ -128,13 +128,13 @@ impl PayeeSession {
         let mut changed = false;
         for purse in &mut record.purses {
             match purse.state {
-                PurseState::Open => {
+                // One that is being checked: nothing was taken from it, and the backend may have
+                // something to give back.
+                PurseState::Open | PurseState::Opening | PurseState::Offered => {
                     purse.state = PurseState::Closing;
                     purse.request = record.common.request_id();
                     asked.push(purse.id);
                 }
-                // Never accepted: nothing was taken from it.
-                PurseState::Opening | PurseState::Offered => purse.state = PurseState::Done,
                 PurseState::Closing | PurseState::Done => continue,
             }
             changed = true;

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::meeting::Meeting;
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Request};
 use crate::planted::{self, Planted};
@@ -33,6 +34,8 @@ pub(super) struct Releasing {
     tries: u8,
     /// What went wrong last.
     trouble: Option<(PurseId, BackendError)>,
+    /// What is said on a connection that came since.
+    pub(super) meeting: Option<Meeting>,
 }
 
 /// How often a purse is told to come home before that is left to `recover`.
@@ -41,6 +44,12 @@ const RELEASE_TRIES: u8 = 5;
 impl Closing {
     pub(super) fn timeout(&self) -> Mono {
         self.retry.at().min(self.deadline)
+    }
+}
+
+impl Releasing {
+    pub(super) fn timeout(&self) -> Option<Mono> {
+        self.meeting.as_ref().map(Meeting::timeout)
     }
 }
 
@@ -79,6 +88,7 @@ impl PayerSession {
     /// The payee wants to end, or cannot go on. Before the binding nobody has signed it: it ends
     /// the connection, and a session that exists tries another.
     pub(super) fn on_close(&mut self, code: CloseCode) {
+        self.part();
         if self.is_unbound() && self.record.is_some() {
             return self.handshake_failed(code);
         }
@@ -89,6 +99,7 @@ impl PayerSession {
     /// it ends a session only with a receipt that is not older than ours, or where nothing was
     /// paid.
     pub(super) fn on_closed(&mut self, closed: &Closed) {
+        self.part();
         if self.is_unbound() && !self.is_signed(closed) {
             return self.handshake_failed(closed.code);
         }

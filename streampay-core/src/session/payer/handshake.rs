@@ -62,6 +62,8 @@ impl PayerSession {
                 deadline,
             });
             self.say_hello(nonce);
+        } else {
+            self.meet(nonce);
         }
     }
 
@@ -78,7 +80,8 @@ impl PayerSession {
                 self.go_offline();
                 self.event(Event::LinkDown);
             }
-            Phase::Offline | Phase::Closing(_) | Phase::Releasing(_) | Phase::Ended => {}
+            Phase::Releasing(_) => self.part(),
+            Phase::Offline | Phase::Closing(_) | Phase::Ended => {}
         }
     }
 
@@ -110,9 +113,9 @@ impl PayerSession {
     }
 
     pub(super) fn on_welcome(&mut self, welcome: Welcome) {
-        // A repeated welcome: the bind that answers it is repeated by its own timer.
         let Phase::Greeting(Greeting { nonce, .. }) = self.phase else {
-            return;
+            // Or a repeated welcome: the bind that answers it is repeated by its own timer.
+            return self.met(&welcome);
         };
         let Some(up) = self.up.clone() else { return };
         let bound = self.bound(&welcome, nonce, up.identity);
@@ -149,7 +152,7 @@ impl PayerSession {
 
     pub(super) fn on_ready(&mut self, ready: &Ready) {
         let Phase::Binding(Binding { resumed, .. }) = self.phase else {
-            return;
+            return self.met_and_bound(ready);
         };
         let Some(record) = &self.record else { return };
         let (terms, known) = (record.common.terms().clone(), record.common.receipt().total);
@@ -213,7 +216,7 @@ impl PayerSession {
         }
     }
 
-    fn say_hello(&mut self, nonce: [u8; 32]) {
+    pub(super) fn say_hello(&mut self, nonce: [u8; 32]) {
         let common = self.record.as_ref().map(|record| &record.common);
         let hello = Hello {
             session: self.session,
@@ -244,7 +247,12 @@ impl PayerSession {
         }
     }
 
-    fn bound(&self, welcome: &Welcome, payer_nonce: [u8; 32], channel: ChannelIdentity) -> Bound {
+    pub(super) fn bound(
+        &self,
+        welcome: &Welcome,
+        payer_nonce: [u8; 32],
+        channel: ChannelIdentity,
+    ) -> Bound {
         Bound {
             session: self.session,
             payer_nonce,
@@ -269,7 +277,7 @@ impl PayerSession {
         }
     }
 
-    fn judge(&self, welcome: &Welcome, bound: &Bound) -> Result<(), Verdict> {
+    pub(super) fn judge(&self, welcome: &Welcome, bound: &Bound) -> Result<(), Verdict> {
         if welcome.session != self.session {
             return Err(Verdict::Misbehaved(Misbehaviour::Changed));
         }
@@ -298,7 +306,7 @@ impl PayerSession {
         }
     }
 
-    fn is_same(&self, record: &PayerRecord, welcome: &Welcome) -> bool {
+    pub(super) fn is_same(&self, record: &PayerRecord, welcome: &Welcome) -> bool {
         record.common.fixed.peer_key == welcome.session_key
             && record.common.fixed.terms.0.hash() == welcome.terms.hash()
     }
@@ -356,7 +364,7 @@ impl PayerSession {
     }
 }
 
-enum Verdict {
+pub(super) enum Verdict {
     Misbehaved(Misbehaviour),
     Refuse(CloseCode),
     /// The same before any signature was looked at.

@@ -19,7 +19,7 @@
 //! | Binding | bind sent | Ready: Live |
 //! | Live | purse opens, ticks flow unless one side paused | close by anybody, misbehaviour: Closing |
 //! | Closing | closing durable, Close sent | Closed or 6 s: Releasing |
-//! | Releasing | every purse told to come home | all home: Ended; backend away too long: Ended, unsettled |
+//! | Releasing | every purse told to come home; on a new link hello, bind and Close are said | all home: Ended; backend away too long: Ended, unsettled |
 //!
 //! Order rules: a payment is durable before it is sent; the same bytes are sent for a `seq` for
 //! ever; one payment is under way at a time; a refused payment counts as paid until it is back.
@@ -30,6 +30,7 @@ mod closing;
 mod config;
 mod flow;
 mod handshake;
+mod meeting;
 mod member;
 mod meter;
 mod output;
@@ -232,7 +233,7 @@ impl PayerSession {
         let phase = match &self.phase {
             Phase::Ended => return None,
             Phase::Offline => self.resume_by,
-            Phase::Releasing(_) => None,
+            Phase::Releasing(releasing) => releasing.timeout(),
             Phase::Greeting(greeting) => Some(greeting.timeout()),
             Phase::Binding(binding) => Some(binding.timeout()),
             Phase::Live(live) => live.timeout(self.flow.flows()),
@@ -345,7 +346,8 @@ impl PayerSession {
         self.retry_backend();
         match &self.phase {
             Phase::Offline => self.close_if_not_resumed(),
-            Phase::Releasing(_) | Phase::Ended => {}
+            Phase::Releasing(_) => self.advance_meeting(),
+            Phase::Ended => {}
             Phase::Greeting(_) | Phase::Binding(_) => self.advance_handshake(),
             Phase::Live(_) => self.advance_live(),
             Phase::Closing(_) => self.advance_closing(),
