@@ -49,14 +49,17 @@ pub fn names(pay: &[Pay]) -> Vec<String> {
     pay.iter().map(|pay| pay.method().to_owned()).collect()
 }
 
-/// What the terms say of `pay`, at one mint.
+/// What the terms say of `pay`, at these mints.
 ///
 /// # Errors
-/// [`AppError`] where the mint's address is none.
-pub fn methods(pay: &[Pay], mint: &str, receiver: &ReceiverKey) -> Result<Vec<Method>, AppError> {
-    let mints = vec![AcceptedMint::sat(mint)?];
-    let locked = LockedParams::new(mints.clone(), receiver.public())?.encode();
-    let plain = SwapParams::new(mints)?.encode();
+/// [`AppError`] where the list is empty, too long, or names a mint twice.
+pub fn methods(
+    pay: &[Pay],
+    mints: &[AcceptedMint],
+    receiver: &ReceiverKey,
+) -> Result<Vec<Method>, AppError> {
+    let locked = LockedParams::new(mints.to_vec(), receiver.public())?.encode();
+    let plain = SwapParams::new(mints.to_vec())?.encode();
     let method = |pay: &Pay| Method {
         name: pay.method().to_owned(),
         params: match pay {
@@ -69,7 +72,7 @@ pub fn methods(pay: &[Pay], mint: &str, receiver: &ReceiverKey) -> Result<Vec<Me
 
 /// The mints whose ecash is taken, each once.
 #[must_use]
-pub fn mints(terms: &Terms) -> Vec<String> {
+pub fn mints(terms: &Terms) -> Vec<AcceptedMint> {
     let mut all = Vec::new();
     for mint in terms.methods.iter().flat_map(mints_of) {
         if !all.contains(&mint) {
@@ -81,17 +84,60 @@ pub fn mints(terms: &Terms) -> Vec<String> {
 
 /// The mints of one method; none of a method that is not known here.
 #[must_use]
-pub fn mints_of(method: &Method) -> Vec<String> {
-    let url = |mint: &AcceptedMint| mint.url().to_owned();
+pub fn mints_of(method: &Method) -> Vec<AcceptedMint> {
     match method.name.as_str() {
         LockedMachine::CHAIN | LockedMachine::P2PK => LockedParams::decode(&method.params)
-            .map(|params| params.mints().iter().map(url).collect())
+            .map(|params| params.mints().to_vec())
             .unwrap_or_default(),
         SwapMachine::METHOD => SwapParams::decode(&method.params)
-            .map(|params| params.mints().iter().map(url).collect())
+            .map(|params| params.mints().to_vec())
             .unwrap_or_default(),
         _ => Vec::new(),
     }
+}
+
+/// A mint as the user names it: `URL`, `URL@104.5%`, `URL@100%,5000sat`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn accepted_mint(text: &str) -> Result<AcceptedMint, String> {
+    let (url, rest) = text
+        .split_once('@')
+        .map_or((text, None), |(url, rest)| (url, Some(rest)));
+    let mint = AcceptedMint::sat(url).map_err(|error| error.to_string())?;
+    let Some(rest) = rest else { return Ok(mint) };
+    let (percent, most) = rest
+        .split_once(',')
+        .map_or((rest, None), |(a, b)| (a, Some(b)));
+    let price = permille(percent).ok_or("write the price like @104.5%, with one digit at most")?;
+    let mint = mint
+        .with_price_permille(price)
+        .map_err(|error| error.to_string())?;
+    let Some(most) = most else { return Ok(mint) };
+    let most = crate::price::amount(most).map_err(|error| error.to_string())?;
+    mint.with_purse_max(most.sat_floor())
+        .map_err(|error| error.to_string())
+}
+
+fn permille(percent: &str) -> Option<u64> {
+    let number = percent.strip_suffix('%')?;
+    let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(tenths) || tenths.len() > 1 {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    whole.checked_mul(10)?.checked_add(tenths.parse().ok()?)
+}
+
+/// The mints and their prices for people.
+#[must_use]
+pub fn words(mints: &[AcceptedMint]) -> String {
+    let word = |mint: &AcceptedMint| match mint.price_permille() {
+        1_000 => mint.url().to_owned(),
+        price => format!("{} (at {}.{} %)", mint.url(), price / 10, price % 10),
+    };
+    mints.iter().map(word).collect::<Vec<_>>().join(" or ")
 }
 
 /// The payee's key for locked ecash, from its identity's seed: a backup of the seed is one of it.
@@ -101,4 +147,38 @@ pub fn mints_of(method: &Method) -> Vec<String> {
 pub fn receiver(seed: &Entropy) -> Result<ReceiverKey, AppError> {
     ReceiverKey::from_bytes(&seed.derive("cashu-receiver"))
         .ok_or(AppError::Failed("the identity file is damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mints_are_named_with_price_and_limit() {
+        let url = "https://mint.example/a";
+        let cases = [
+            ("https://mint.example/a", Some((1_000, None))),
+            ("https://mint.example/a@104.5%", Some((1_045, None))),
+            ("https://mint.example/a@98%", Some((980, None))),
+            (
+                "https://mint.example/a@100%,5000sat",
+                Some((1_000, Some(5_000))),
+            ),
+            ("https://mint.example/a@104.55%", None),
+            ("https://mint.example/a@104", None),
+            ("https://mint.example/a@-1%", None),
+            ("https://mint.example/a@%", None),
+            ("https://mint.example/a@2000%", None),
+            ("https://mint.example/a@100%,0sat", None),
+            ("https://mint.example/a@100%,", None),
+            ("http://mint.example@100%", None),
+        ];
+        for (text, expect) in cases {
+            let mint = accepted_mint(text);
+            let got = mint.as_ref().ok();
+            assert!(got.is_none_or(|mint| mint.url() == url), "{text}");
+            let got = got.map(|mint| (mint.price_permille(), mint.purse_max()));
+            assert_eq!(got, expect, "{text}: {mint:?}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use streampay_media::whep::Client;
 pub use self::costs::{Costs, costs};
 use crate::error::AppError;
 use crate::link::StreamLink;
-use crate::pay::{Pay, mints};
+use crate::pay::{Pay, mints, words};
 
 /// The media type of a quote: the identity's signature over [`Terms::hash`], 64 bytes, then the
 /// terms.
@@ -83,7 +83,7 @@ pub fn sentence(terms: &Terms, costs: &[Costs]) -> String {
         "\"{title}\" costs {} a minute{per_mb}, in payments of {}{join}, in ecash of {}; {beyond}",
         a_minute(terms.tariff),
         payment(terms),
-        mints(terms).join(" or "),
+        words(&mints(terms)),
     )
 }
 

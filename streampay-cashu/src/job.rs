@@ -9,6 +9,7 @@ use crate::codec::Undecodable;
 use crate::coin::{Coin, Seed};
 use crate::keysets::Keysets;
 use crate::locked::job::{LockedDone, LockedJob};
+use crate::params::AcceptedMint;
 
 /// Where a purse's money is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -34,6 +35,42 @@ impl Place {
     pub(crate) fn operation(&self) -> uuid::Uuid {
         uuid::Uuid::from_bytes(*self.operation)
     }
+}
+
+/// A mint of the payee's list that the payer goes along with.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Listed {
+    #[n(0)]
+    pub(crate) place: Place,
+    /// What a tick is there, in the unit.
+    #[n(1)]
+    pub(crate) tick: u64,
+    /// The most ticks of a purse there.
+    #[n(2)]
+    pub(crate) count: u64,
+}
+
+impl Listed {
+    /// Those whose price is at most `price_max`, for up to `count` ticks of `tick`.
+    pub(crate) fn all(
+        key: PurseKey,
+        mints: &[AcceptedMint],
+        (tick, count): (u64, u64),
+        price_max: u64,
+    ) -> Vec<Self> {
+        let mints = mints.iter();
+        let fit = mints.filter(|mint| mint.price_permille() <= price_max);
+        let listed = fit.map(|mint| Self {
+            place: Place::new(key, mint.url(), mint.unit()),
+            tick: mint.price_of(tick),
+            count: count.min(mint.ticks_max(tick)),
+        });
+        listed.filter(|listed| listed.count > 0).collect()
+    }
+}
+
+pub(crate) fn places(listed: &[Listed]) -> Vec<Place> {
+    listed.iter().map(|listed| listed.place.clone()).collect()
 }
 
 /// The purse's name in a cdk wallet: proofs reserved by it and transactions carry it.
@@ -118,13 +155,9 @@ pub(crate) enum Job {
     #[n(0)]
     Plan {
         #[n(0)]
-        mints: Vec<Place>,
-        #[n(1)]
-        tick: u64,
-        #[n(2)]
-        count: u64,
+        mints: Vec<Listed>,
         /// What may leave the wallet in all.
-        #[n(3)]
+        #[n(1)]
         budget: u64,
     },
     /// Payer: split what is reserved into tokens.

@@ -72,6 +72,6 @@ pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
 pub use params_locked::LockedParams;
 pub use runner::{
-    CallBudget, LockedQuote, MintFault, MintPolicy, Runner, Wallets, canary, check_mint,
-    locked_quote, redeeming_fee,
+    CallBudget, MintFault, MintPolicy, PurseQuote, Runner, Wallets, best_mint, canary, check_mint,
+    purse_quote,
 };

@@ -37,9 +37,15 @@ pub enum ParamsError {
     /// Only `sat` for now.
     #[error("the only unit is sat")]
     Unit,
+    /// A price of nothing or of more than ten times the tariff; or a purse of nothing.
+    #[error("a mint's price is 0.1 % to 1000 % of the tariff, its purses hold at least 1 sat")]
+    Price,
+    /// The same mint and unit twice: which price would hold?
+    #[error("a mint is listed twice")]
+    Twice,
 }
 
-/// A mint and the unit in which the payee takes its ecash.
+/// A mint and the unit in which the payee takes its ecash, for what price, up to what amount.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct AcceptedMint {
@@ -47,7 +53,21 @@ pub struct AcceptedMint {
     url: String,
     #[n(1)]
     unit: String,
+    /// In thousandths of the tariff; none for 1000.
+    #[n(2)]
+    price: Option<u64>,
+    /// The most of a purse, in the unit.
+    #[n(3)]
+    most: Option<u64>,
 }
+
+/// What the tariff itself is, in thousandths.
+const PAR: u64 = 1_000;
+/// The highest price of a mint's ecash: ten times the tariff. Chosen arbitrarily.
+const PRICE_MAX: u64 = 10_000;
+/// The highest price that a payer goes along with by itself: a tenth above the tariff that its user
+/// agreed to.
+pub(crate) const PRICE_MAX_DEFAULT: u64 = 1_100;
 
 impl AcceptedMint {
     /// The mint at `url`, for ecash in satoshi.
@@ -59,7 +79,56 @@ impl AcceptedMint {
         Ok(Self {
             url,
             unit: CurrencyUnit::Sat.to_string(),
+            price: None,
+            most: None,
         })
+    }
+
+    /// The same for another price, in thousandths of the tariff: what the payee's own fees at this
+    /// mint, or its trust in it, are worth. What is credited is the tariff's; what is paid is this.
+    ///
+    /// # Errors
+    /// [`ParamsError::Price`] outside 1 to 10 000.
+    pub fn with_price_permille(mut self, price: u64) -> Result<Self, ParamsError> {
+        self.price = (price != PAR).then_some(price);
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The same with a limit for what one purse holds, in the unit.
+    ///
+    /// # Errors
+    /// [`ParamsError::Price`] for 0.
+    pub fn with_purse_max(mut self, most: u64) -> Result<Self, ParamsError> {
+        self.most = Some(most);
+        self.check()?;
+        Ok(self)
+    }
+
+    /// What is paid here for a thousand of the tariff.
+    #[must_use]
+    pub fn price_permille(&self) -> u64 {
+        self.price.unwrap_or(PAR)
+    }
+
+    /// The most that one purse may hold, in the unit; none where the payee sets no limit.
+    #[must_use]
+    pub const fn purse_max(&self) -> Option<u64> {
+        self.most
+    }
+
+    /// What a tick of `tick` is in this mint's ecash, rounded up, in the unit.
+    #[must_use]
+    pub fn price_of(&self, tick: u64) -> u64 {
+        let exact = u128::from(tick).saturating_mul(u128::from(self.price_permille()));
+        u64::try_from(exact.div_ceil(u128::from(PAR))).unwrap_or(u64::MAX)
+    }
+
+    /// How many ticks of `tick` a purse may hold.
+    #[must_use]
+    pub fn ticks_max(&self, tick: u64) -> u64 {
+        let most = self.most.unwrap_or(u64::MAX);
+        most.checked_div(self.price_of(tick)).unwrap_or_default()
     }
 
     /// The mint's URL, in the form in which it is compared.
@@ -79,11 +148,13 @@ impl AcceptedMint {
         if url.to_string() != self.url {
             return Err(ParamsError::Url);
         }
-        if self.unit == "sat" {
-            Ok(())
-        } else {
-            Err(ParamsError::Unit)
+        if self.unit != "sat" {
+            return Err(ParamsError::Unit);
         }
+        let fits = (1..=PRICE_MAX).contains(&self.price_permille())
+            && self.price != Some(PAR)
+            && self.most != Some(0);
+        fits.then_some(()).ok_or(ParamsError::Price)
     }
 }
 
@@ -150,6 +221,12 @@ impl SwapParams {
         self.mints.iter().try_for_each(AcceptedMint::check)?;
         if self.encode().len() > Self::ENCODED_MAX {
             return Err(ParamsError::TooLong);
+        }
+        let mut listed = std::collections::BTreeSet::new();
+        let mut mints = self.mints.iter();
+        let twice = !mints.all(|mint| listed.insert((&mint.url, &mint.unit)));
+        if twice {
+            return Err(ParamsError::Twice);
         }
         Ok(())
     }
@@ -219,6 +296,40 @@ mod tests {
     }
 
     #[test]
+    fn price_of_a_mint_is_rounded_up_and_bounded() {
+        let mint = AcceptedMint::sat("https://mint.example").unwrap();
+        for (price, tick, paid) in [
+            (1_000, 7, 7),
+            (1_050, 10, 11),
+            (1_050, 100, 105),
+            (990, 100, 99),
+            (990, 1, 1),
+            (10_000, u64::MAX, u64::MAX),
+        ] {
+            let priced = mint.clone().with_price_permille(price).unwrap();
+            assert_eq!(priced.price_of(tick), paid, "{price} {tick}");
+            let params = SwapParams::new(vec![priced]).unwrap();
+            assert_eq!(SwapParams::decode(&params.encode()), Ok(params));
+        }
+        let small = mint.clone().with_price_permille(1_050).unwrap();
+        let small = small.with_purse_max(110).unwrap();
+        assert_eq!(
+            (small.ticks_max(10), mint.ticks_max(10)),
+            (10, u64::MAX / 10)
+        );
+        for wrong in [0, 10_001, u64::MAX] {
+            let got = mint.clone().with_price_permille(wrong);
+            assert_eq!(got, Err(ParamsError::Price), "{wrong}");
+        }
+        assert_eq!(mint.clone().with_purse_max(0), Err(ParamsError::Price));
+        // One encoding: par is left out.
+        let mut par = mint;
+        par.price = Some(1_000);
+        let bytes = codec::encode(&SwapParams { mints: vec![par] });
+        assert_eq!(SwapParams::decode(&bytes), Err(ParamsError::Price));
+    }
+
+    #[test]
     fn lists_are_bounded_and_strict() {
         let mint = AcceptedMint::sat("https://mint.example").unwrap();
         assert_eq!(SwapParams::new(vec![]), Err(ParamsError::MintCount));
@@ -231,6 +342,8 @@ mod tests {
             SwapParams::new(vec![long.unwrap(); 5]),
             Err(ParamsError::TooLong)
         );
+        let twice = vec![mint.clone(), mint.clone().with_price_permille(900).unwrap()];
+        assert_eq!(SwapParams::new(twice), Err(ParamsError::Twice));
         let good = SwapParams::new(vec![mint.clone()]).unwrap().encode();
         assert!(SwapParams::decode(&good).is_ok());
         let mut trailing = good.to_vec();

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::money::Money;
-use streampay_examples::pay::Pay;
+use streampay_examples::pay::{self, Pay};
 use streampay_examples::price::{Price, amount};
 use streampay_examples::report::{Report, show_balance_of, show_link};
 use streampay_examples::signals::asked_to_end;
@@ -96,9 +97,12 @@ struct ServeArgs {
     /// What a payment is and how long it lasts, 1 to 60 s, such as 2sat/10s.
     #[arg(long, value_name = "PRICE")]
     price: Price,
-    /// The mint whose ecash you take: you trust it with what you earn until you take it out.
-    #[arg(long, value_name = "URL")]
-    mint: String,
+    /// A mint whose ecash you take: you trust it with what you earn until you take it out. Name
+    /// several, best first; a viewer uses one that it holds. What its ecash costs you can go into
+    /// your price there, as in URL@104.5%, and so can the most that you take at once, as in
+    /// URL@100%,5000sat.
+    #[arg(long, required = true, value_name = "URL", value_parser = pay::accepted_mint)]
+    mint: Vec<AcceptedMint>,
     /// The ways to pay that you take, best first; a viewer uses the first one that works at the
     /// mint.
     #[arg(
@@ -192,7 +196,7 @@ async fn run_serve(home: &Home, folder: &Path, args: ServeArgs) -> Result<(), Ap
         title: args.title,
         peer: args.network.config()?,
         price: args.price,
-        mint: args.mint,
+        mints: args.mint,
         pay: args.pay,
         join_fee: args.join_fee.unwrap_or_default(),
         typing: true,
@@ -207,10 +211,14 @@ async fn run_serve(home: &Home, folder: &Path, args: ServeArgs) -> Result<(), Ap
     };
     report.tell(&format!(
         "serving {} at {}, in ecash of {}; Ctrl-C ends",
-        what, offer.price, offer.mint
+        what,
+        offer.price,
+        pay::words(&offer.mints)
     ));
-    if let Err(error) = home.wallet.check_mint(&offer.mint).await {
-        report.tell(&format!("{error}. Until it answers, nobody can pay"));
+    for mint in &offer.mints {
+        if let Err(error) = home.wallet.check_mint(mint.url()).await {
+            report.tell(&format!("{error}. Until it answers, nobody can pay there"));
+        }
     }
     let mut serving = serve(home, offer).await?;
     let link = serving.link.to_string();

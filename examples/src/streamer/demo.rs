@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
+use streampay_cashu::AcceptedMint;
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_media::peer::PeerConfig;
@@ -67,7 +68,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         title: None,
         peer: PeerConfig::default(),
         price,
-        mint: mint.url(),
+        mints: vec![AcceptedMint::sat(&mint.url())?],
         pay: vec![demo.pay],
         listen: loopback,
         join_fee: Msat::ZERO,

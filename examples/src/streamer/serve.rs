@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use streampay_cashu::AcceptedMint;
 use streampay_core::session::{BadConfig, PayeeConfig};
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
@@ -38,8 +39,8 @@ pub struct Offer {
     pub peer: PeerConfig,
     /// The price.
     pub price: Price,
-    /// The mint whose ecash is taken.
-    pub mint: String,
+    /// The mints whose ecash is taken, best first, each for its price.
+    pub mints: Vec<AcceptedMint>,
     /// The ways to pay, best first; at least one.
     pub pay: Vec<Pay>,
     /// What joining the room costs; watching does not need it.
@@ -121,7 +122,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let page = Page {
         title: terms.title.clone(),
         price: offer.price.to_string(),
-        mint: offer.mint.clone(),
+        mint: pay::words(&offer.mints),
         quote: crate::quote::seal(&terms, &home.identity).into(),
     };
     let app = server.router().merge(page.router());
@@ -232,7 +233,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         tolerance_permille: 20,
         tolerance_ms: 1_000,
         live_ms: 2_000,
-        methods: pay::methods(&offer.pay, &offer.mint, &home.receiver)?,
+        methods: pay::methods(&offer.pay, &offer.mints, &home.receiver)?,
         join_fee: offer.join_fee,
         resumable_s: 86_400,
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),

@@ -17,13 +17,13 @@ pub use self::request::{Handover, PayQuote, Request};
 pub use self::transport::MintLimits;
 pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 
-use self::transport::{Routes, Transport};
+use self::transport::{Dates, Routes, Transport, origin};
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use cdk::Amount;
@@ -33,7 +33,7 @@ use cdk::wallet::types::ProofInfo;
 use cdk::wallet::{BaseHttpClient, Wallet, WalletBuilder};
 use cdk_common::database::{Error as DatabaseError, WalletDatabase};
 use cdk_redb::WalletRedbDatabase;
-use streampay_cashu::{Wallets, check_mint_url};
+use streampay_cashu::{CallBudget, Wallets, check_mint_url};
 use streampay_core::units::Msat;
 use zeroize::Zeroizing;
 
@@ -67,6 +67,7 @@ pub struct WalletFolder {
     store: Arc<WalletRedbDatabase>,
     wallets: tokio::sync::Mutex<HashMap<MintUrl, Arc<Wallet>>>,
     limits: MintLimits,
+    dates: Dates,
     routes: Routes,
     _lock: File,
 }
@@ -104,6 +105,7 @@ impl WalletFolder {
             store: Arc::new(store.map_err(|error| WalletError::Store(error.into()))?),
             wallets: tokio::sync::Mutex::default(),
             limits,
+            dates: Dates::default(),
             routes: Routes::default(),
             _lock: lock,
         })
@@ -120,7 +122,7 @@ impl WalletFolder {
             return Ok(wallet.clone());
         }
         let store: Arc<dyn WalletDatabase<DatabaseError> + Send + Sync> = self.store.clone();
-        let transport = Transport::new(self.limits, self.routes.clone());
+        let transport = Transport::new(self.limits, self.dates.clone(), self.routes.clone());
         let wallet = WalletBuilder::new()
             .client(BaseHttpClient::with_transport(
                 mint.clone(),
@@ -196,6 +198,21 @@ impl Wallets for WalletFolder {
             return None;
         }
         self.wallet_at(&mint.to_string()).await.ok()
+    }
+
+    async fn mint_time(&self, mint: &MintUrl) -> Option<u64> {
+        let host = origin(&mint.join("v1").ok()?);
+        // An answer of its own: what the last one said may be long ago.
+        self.check_mint(&mint.to_string()).await.ok()?;
+        let dates = self.dates.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = dates.get(&host)?.duration_since(SystemTime::UNIX_EPOCH);
+        since.ok().map(|since| since.as_secs())
+    }
+
+    fn budget(&self, mint: &MintUrl) -> Option<CallBudget> {
+        let ours = mint.join("v1").is_ok_and(|url| url.scheme() == "http");
+        // Plain http is for this very machine alone.
+        (!ours).then_some(self.limits.calls)
     }
 }
 

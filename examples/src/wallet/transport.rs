@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use cdk::nuts::AuthToken;
@@ -16,6 +16,7 @@ use cdk_common::ws_client::{WsError, WsReceiver, WsSender};
 use cdk_common::{HttpError, RawResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use streampay_cashu::CallBudget;
 use tokio::time::Instant;
 use url::Url;
 
@@ -34,6 +35,10 @@ pub struct MintLimits {
     pub pause: Duration,
     /// The longest time a mint is left alone, whatever it says.
     pub pause_most: Duration,
+    /// What sessions ask of one mint at most, which limits its callers by their address: as much as
+    /// the common mints allow (nutshell and cdk: 20 swaps a minute). A mint on this very machine is
+    /// asked as often as there is something to ask.
+    pub calls: CallBudget,
     /// How long a request to a mint that answers 429 waits and is sent again, in all. None for
     /// sessions, which have their own pace and go on within what is paid.
     pub patience: Duration,
@@ -61,6 +66,10 @@ impl Default for MintLimits {
             answer_bytes: 8 * 1024 * 1024,
             pause: Duration::from_secs(1),
             pause_most: Duration::from_secs(60),
+            calls: CallBudget {
+                per_minute: 20,
+                burst: 20,
+            },
             patience: Duration::ZERO,
         }
     }
@@ -71,8 +80,12 @@ impl Default for MintLimits {
 pub(super) struct Transport {
     limits: MintLimits,
     pauses: Arc<Mutex<BTreeMap<String, Pause>>>,
+    dates: Dates,
     routes: Routes,
 }
+
+/// What time it was at each host when it last answered, by its own word. Source: RFC 9110 6.6.1.
+pub(super) type Dates = Arc<Mutex<BTreeMap<String, SystemTime>>>;
 
 /// For tests: hosts that are really somewhere else, by their origin.
 pub(super) type Routes = Arc<Mutex<BTreeMap<String, String>>>;
@@ -89,10 +102,11 @@ const HOSTS_MAX: usize = 64;
 const TOO_MANY: u16 = 429;
 
 impl Transport {
-    pub(super) fn new(limits: MintLimits, routes: Routes) -> Self {
+    pub(super) fn new(limits: MintLimits, dates: Dates, routes: Routes) -> Self {
         Self {
             limits,
             pauses: Arc::default(),
+            dates,
             routes,
         }
     }
@@ -146,6 +160,14 @@ impl Transport {
             return Err(too_many());
         }
         self.with(|pauses| pauses.remove(&origin(url)));
+        let date = answer.headers.get("date");
+        if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+            let mut dates = self.dates.lock().unwrap_or_else(PoisonError::into_inner);
+            if dates.len() >= HOSTS_MAX {
+                dates.clear();
+            }
+            dates.insert(origin(url), date);
+        }
         Ok(RawResponse::new(status, answer.into_bytes()))
     }
 
@@ -259,7 +281,7 @@ fn authorized(request: bitreq::Request, auth: Option<AuthToken>) -> bitreq::Requ
     }
 }
 
-fn origin(url: &Url) -> String {
+pub(super) fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 

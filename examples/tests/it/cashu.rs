@@ -45,6 +45,26 @@ async fn ticks_are_paid_and_the_rest_comes_back() {
 }
 
 #[tokio::test]
+async fn a_mints_price_is_paid_and_not_credited() {
+    for ppk in [0, 100] {
+        let mut pair = Pair::new(ppk, 200, 10).await;
+        pair.price = 1_050;
+        let capacity = pair.open(8, &mut Crash::never()).await;
+        assert_eq!(capacity, sat(80));
+        for seq in 1..=3 {
+            pair.whole_tick(seq).await;
+        }
+        // One that is taken back is worth its price too.
+        pair.paid(4).await;
+        let reclaim = Request::Reclaim { seq: Seq(4) };
+        let back = pair.payer.ask(pair.key, reclaim).await;
+        assert_eq!(back, Some(Outcome::Reclaimed));
+        pair.settles_conserved(200, 3).await;
+        assert_eq!(pair.payee.balance().await.0, sat(33));
+    }
+}
+
+#[tokio::test]
 async fn a_purse_is_as_large_as_the_wallet_can_pay() {
     let mut pair = Pair::new(100, 20, 2).await;
     let capacity = pair.open(1000, &mut Crash::never()).await;

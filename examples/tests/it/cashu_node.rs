@@ -34,7 +34,10 @@ pub(crate) async fn mint(ppk: u64) -> EmbeddedMint {
 }
 
 pub(crate) fn offer(mint_url: &str, tick: Msat) -> PurseOffer {
-    let mint = AcceptedMint::sat(mint_url).unwrap();
+    offer_of(AcceptedMint::sat(mint_url).unwrap(), tick)
+}
+
+fn offer_of(mint: AcceptedMint, tick: Msat) -> PurseOffer {
     PurseOffer {
         params: SwapParams::new(vec![mint]).unwrap().encode(),
         tick,
@@ -190,6 +193,8 @@ pub(crate) struct Pair {
     pub(crate) payee: Node,
     pub(crate) key: PurseKey,
     pub(crate) tick: Msat,
+    /// The mint's, in thousandths of the tariff.
+    pub(crate) price: u64,
 }
 
 impl Pair {
@@ -203,7 +208,13 @@ impl Pair {
             payee,
             key: purse(7),
             tick: sat(tick),
+            price: 1_000,
         }
+    }
+
+    fn accepted(&self) -> AcceptedMint {
+        let mint = AcceptedMint::sat(&self.mint.url()).unwrap();
+        mint.with_price_permille(self.price).unwrap()
     }
 
     pub(crate) async fn opened(ppk: u64, funds: u64, tick: u64, ticks: u64) -> Self {
@@ -214,7 +225,7 @@ impl Pair {
     }
 
     pub(crate) async fn open(&mut self, ticks: u64, crash: &mut Crash) -> Msat {
-        let offer = offer(&self.mint.url(), self.tick);
+        let offer = offer_of(self.accepted(), self.tick);
         let request = Request::Open {
             offer: offer.clone(),
             capacity: self.tick.times(ticks).unwrap(),
@@ -303,7 +314,8 @@ impl Pair {
         let with_fees = ledger.outstanding().plus(ledger.fees).unwrap();
         assert_eq!(with_fees, sat(funds), "{ledger:?}");
 
-        assert_eq!(settled, self.tick.times(credited).unwrap());
+        let net = sat(self.accepted().price_of(self.tick.sat_floor()));
+        assert_eq!(settled, net.times(credited).unwrap());
         assert_eq!(settled, payee);
         let left = self.payer.figures(&self.mint, self.key).await;
         assert_eq!(left.returned, refunded);

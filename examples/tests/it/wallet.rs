@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::purses;
-use streampay_cashu::SwapMachine;
+use streampay_cashu::{SwapMachine, Wallets, check_mint_url};
 use streampay_core::backend::Outcome;
 use streampay_core::units::Msat;
 use streampay_examples::home::Home;
@@ -152,4 +152,27 @@ async fn a_wallet_without_operations_recovers_nothing_and_fails_at_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let wallet = WalletFolder::open(folder.path()).unwrap();
     assert!(wallet.recover().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_mint_that_does_not_tell_its_time_is_timed_by_its_answers() {
+    let mint = mint(0).await;
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    let url = check_mint_url(&mint.url()).unwrap();
+    let date = wallet.mint_time(&url).await.unwrap();
+    let ours = cdk::util::unix_time();
+    assert!(date.abs_diff(ours) <= 2, "{date} {ours}");
+    mint.stop().await;
+    assert_eq!(wallet.mint_time(&url).await, None, "not what it once said");
+}
+
+#[tokio::test]
+async fn mints_elsewhere_are_asked_within_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    let budget = |url: &str| wallet.budget(&check_mint_url(url).unwrap());
+    assert_eq!(budget("http://127.0.0.1:3338"), None);
+    let most = budget("https://mint.example").unwrap();
+    assert_eq!((most.per_minute, most.burst), (20, 20));
 }

@@ -8,7 +8,7 @@ use super::drain::Batch;
 use crate::chain::{Funded, Funding};
 use crate::codec::Undecodable;
 use crate::coin::Seed;
-use crate::job::{Place, Plan};
+use crate::job::{Listed, Place, Plan};
 use crate::keysets::Keysets;
 
 /// A funding and the key that its proofs name as receiver.
@@ -122,14 +122,10 @@ pub(crate) enum LockedJob {
     #[n(0)]
     Plan {
         #[n(0)]
-        mints: Vec<Place>,
+        mints: Vec<Listed>,
         #[n(1)]
-        step: u64,
-        #[n(2)]
-        count: u64,
-        #[n(3)]
         budget: u64,
-        #[n(4)]
+        #[n(2)]
         agreed: Agreed,
     },
     /// Payer: swap what is reserved into locked proofs.

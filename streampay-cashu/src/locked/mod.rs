@@ -72,6 +72,9 @@ pub struct LockedPolicy {
     pub steps_max: u64,
     /// Payer: the longest lock that it agrees to, in seconds.
     pub lock_s_max: u64,
+    /// Payer: the highest price of a mint's ecash that it goes along with, in thousandths of the
+    /// tariff.
+    pub price_max_permille: u64,
     /// Payee: how many credited ticks make it redeem.
     pub redeem_ticks: u64,
     /// Payee: the most that may be credited and not redeemed at one mint, over all purses. A purse
@@ -89,6 +92,7 @@ impl Default for LockedPolicy {
         Self {
             steps_max: 256,
             lock_s_max: 24 * 3600,
+            price_max_permille: crate::params::PRICE_MAX_DEFAULT,
             redeem_ticks: 64,
             exposure: Msat::MAX,
             max_fee_permille: 250,

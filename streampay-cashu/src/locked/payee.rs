@@ -382,13 +382,15 @@ fn misfit(params: &LockedParams, funding: &Funding, chain: bool, step: u64) -> O
     if at_mint.peek().is_none() {
         return Some(RefusalCode::WrongMint);
     }
-    if !at_mint.any(|mint| mint.unit() == funding.unit) {
+    let Some(mint) = at_mint.find(|mint| mint.unit() == funding.unit) else {
         return Some(RefusalCode::WrongUnit);
-    }
+    };
     if funding.is_chain() != chain {
         return Some(RefusalCode::WrongLock);
     }
-    (funding.step() != Some(step)).then_some(RefusalCode::WrongAmount)
+    let priced = funding.step() == Some(mint.price_of(step));
+    let fits = priced && funding.steps <= mint.ticks_max(step);
+    (!fits).then_some(RefusalCode::WrongAmount)
 }
 
 fn refused(code: RefusalCode) -> BackendError {

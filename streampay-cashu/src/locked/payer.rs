@@ -19,7 +19,7 @@ use super::job::{Agreed, Locked, LockedDone, LockedJob};
 use super::record::{self, Meta, Paid, PayerMeta, Planned, Records, Stage};
 use super::{LockedMachine, LockedPolicy, job, merge};
 use crate::chain::{Chain, Funding, PurseKeys};
-use crate::job::{Done, Job, Place};
+use crate::job::{Done, Job, Listed, places};
 use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
 use crate::params_locked::LockedParams;
 
@@ -86,8 +86,11 @@ impl PayerPurse {
         };
         let root = params.receiver().map_err(|_| RefusalCode::Malformed)?;
         let receiver = keys.receiver(root).ok_or(RefusalCode::Malformed)?;
-        let mints = params.mints().iter();
-        let mints = mints.map(|mint| Place::new(key, mint.url(), mint.unit()));
+        let price_max = limits.policy.price_max_permille;
+        let mints = Listed::all(key, params.mints(), (step, count), price_max);
+        if mints.is_empty() {
+            return Err(RefusalCode::NoCommonMethod);
+        }
         let meta = PayerMeta {
             agreed: Agreed {
                 chain,
@@ -96,8 +99,7 @@ impl PayerPurse {
                 max_fee_ppk: params.max_fee_ppk(),
             },
             step,
-            mints: mints.collect(),
-            count,
+            mints,
             budget: limits.budget.sat_floor(),
             receiver: receiver.to_bytes().into(),
             stage: Stage::Planning,
@@ -280,14 +282,12 @@ impl PayerPurse {
         let key = self.key;
         match &self.meta.stage {
             Stage::Planning if self.meta.closing => {
-                let mints = self.meta.mints.clone();
+                let mints = places(&self.meta.mints);
                 self.running.start(key, ABANDON, || Job::Abandon { mints })
             }
             Stage::Planning => {
                 let plan = LockedJob::Plan {
                     mints: self.meta.mints.clone(),
-                    step: self.meta.step,
-                    count: self.meta.count,
                     budget: self.meta.budget,
                     agreed: self.meta.agreed,
                 };

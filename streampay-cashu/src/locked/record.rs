@@ -10,7 +10,7 @@ use super::drain::Drain;
 use super::job::{Agreed, Locked, Secret32};
 use crate::codec::{self, Undecodable};
 use crate::coin::Seed;
-use crate::job::{Place, Plan};
+use crate::job::{Listed, Place, Plan};
 use crate::keysets::Keysets;
 
 /// The version of all records; the first byte of each.
@@ -32,23 +32,20 @@ pub(crate) struct PayerMeta {
     #[n(1)]
     pub(crate) step: u64,
     #[n(2)]
-    pub(crate) mints: Vec<Place>,
-    /// Steps asked for.
-    #[n(3)]
-    pub(crate) count: u64,
+    pub(crate) mints: Vec<Listed>,
     /// What may leave the wallet in all, in the unit.
-    #[n(4)]
+    #[n(3)]
     pub(crate) budget: u64,
     /// The payee's key of this purse.
-    #[n(5)]
+    #[n(4)]
     pub(crate) receiver: ByteArray<33>,
-    #[n(6)]
+    #[n(5)]
     pub(crate) stage: Stage,
     /// `Release` was asked.
-    #[n(7)]
+    #[n(6)]
     pub(crate) closing: bool,
     /// Why opening failed for good; what was reserved goes back first.
-    #[n(8)]
+    #[n(7)]
     pub(crate) failed: Option<u16>,
 }
 

@@ -39,12 +39,16 @@ pub struct SwapPolicy {
     /// The most tokens a purse is split into, 1 to 64. More tokens, fewer openings; all of them
     /// leave the spendable balance at once.
     pub tokens_max: u64,
+    /// The highest price of a mint's ecash that a payer goes along with, in thousandths of the
+    /// tariff.
+    pub price_max_permille: u64,
 }
 
 impl Default for SwapPolicy {
     fn default() -> Self {
         Self {
             tokens_max: TOKENS_MAX,
+            price_max_permille: crate::params::PRICE_MAX_DEFAULT,
         }
     }
 }
@@ -91,16 +95,13 @@ impl SwapMachine {
                 offer,
                 capacity,
                 budget,
-            } => {
-                let tokens_max = self.policy.tokens_max.clamp(1, TOKENS_MAX);
-                match PayerPurse::open(key, &offer, capacity.min(budget), budget, tokens_max) {
-                    Ok((purse, answer)) => {
-                        self.purses.insert(key, Purse::Payer(purse));
-                        answer
-                    }
-                    Err(code) => Answer::failed(BackendError::Fatal(code)),
+            } => match PayerPurse::open(key, &offer, capacity.min(budget), budget, self.policy) {
+                Ok((purse, answer)) => {
+                    self.purses.insert(key, Purse::Payer(purse));
+                    answer
                 }
-            }
+                Err(code) => Answer::failed(BackendError::Fatal(code)),
+            },
             Request::Accept { offer, opening } => match PayeePurse::accept(key, &offer, &opening) {
                 Ok((purse, answer)) => {
                     self.purses.insert(key, Purse::Payee(purse));

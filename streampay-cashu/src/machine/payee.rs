@@ -46,13 +46,17 @@ impl PayeePurse {
         if at_mint.peek().is_none() {
             return Err(refused(RefusalCode::WrongMint));
         }
-        if !at_mint.any(|mint| mint.unit() == opening.unit) {
+        let Some(mint) = at_mint.find(|mint| mint.unit() == opening.unit) else {
             return Err(refused(RefusalCode::WrongUnit));
+        };
+        if opening.count > mint.ticks_max(tick) {
+            return Err(refused(RefusalCode::WrongAmount));
         }
         let mut purse = Self {
             key,
             meta: PayeeMeta {
                 tick,
+                net: mint.price_of(tick),
                 place: Place::new(key, &opening.mint, &opening.unit),
                 count: opening.count,
                 ready: None,
@@ -116,7 +120,8 @@ impl PayeePurse {
         let same = match Self::accept(self.key, offer, opening) {
             Ok((purse, _)) => {
                 let (old, new) = (&self.meta, &purse.meta);
-                (old.tick, &old.place, old.count) == (new.tick, &new.place, new.count)
+                (old.tick, old.net, &old.place, old.count)
+                    == (new.tick, new.net, &new.place, new.count)
             }
             Err(error) => return Answer::failed(error),
         };
@@ -177,7 +182,7 @@ impl PayeePurse {
             Ok(coins) => coins,
             Err(code) => return Answer::failed(refused(code)),
         };
-        let unknown = match check_amount(&coins, &ready.keysets, self.meta.tick) {
+        let unknown = match check_amount(&coins, &ready.keysets, self.meta.net) {
             Ok(()) => false,
             Err(RefusalCode::UnknownKeyset) => true,
             Err(code) => return Answer::failed(refused(code)),
@@ -256,7 +261,7 @@ impl PayeePurse {
         let Some(receipt) = self.receipts.get(&seq).filter(|receipt| !receipt.credited) else {
             return answer;
         };
-        match check_amount(&receipt.coins, &keysets, self.meta.tick) {
+        match check_amount(&receipt.coins, &keysets, self.meta.net) {
             Ok(()) => {
                 let mut receipt = receipt.clone();
                 // The mint may have swapped it before a restart; then the outputs must stay.
@@ -333,7 +338,7 @@ impl PayeePurse {
         let (Some(receipt), Some(ready)) = (self.receipts.get(&seq), &self.meta.ready) else {
             return Vec::new();
         };
-        if check_amount(&receipt.coins, &ready.keysets, self.meta.tick).is_err() {
+        if check_amount(&receipt.coins, &ready.keysets, self.meta.net).is_err() {
             // Restarted, or retried, before the keyset was learnt.
             return self.ask_keysets(refresh_id(seq), true);
         }
@@ -345,7 +350,7 @@ impl PayeePurse {
             coins: receipt.coins.clone(),
             seed: ready.seed.child(seq, &*receipt.payload),
             keyset,
-            net: self.meta.tick,
+            net: self.meta.net,
             again,
             own: false,
         };

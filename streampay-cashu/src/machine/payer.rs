@@ -12,10 +12,10 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey};
 
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
-use super::{OUT_OF_ORDER, Running, SwapMachine, msat, whole_sat};
+use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, whole_sat};
 use crate::codec;
 use crate::coin::Coin;
-use crate::job::{Done, Place};
+use crate::job::{Done, Listed};
 use crate::params::SwapParams;
 use crate::wire::Opening;
 
@@ -43,23 +43,25 @@ impl PayerPurse {
         offer: &PurseOffer,
         capacity: Msat,
         budget: Msat,
-        tokens_max: u64,
+        policy: SwapPolicy,
     ) -> Result<(Self, Answer), RefusalCode> {
         let params = SwapParams::decode(&offer.params).map_err(|_| RefusalCode::Malformed)?;
         let tick = whole_sat(offer.tick).ok_or(RefusalCode::WrongAmount)?;
         let affordable = capacity.sat_floor().checked_div(tick).unwrap_or_default();
-        let count = affordable.min(tokens_max);
+        let count = affordable.min(policy.tokens_max.clamp(1, TOKENS_MAX));
         if count == 0 {
             return Err(RefusalCode::PurseEmpty);
         }
-        let mints = params.mints().iter();
-        let mints = mints.map(|mint| Place::new(key, mint.url(), mint.unit()));
+        let price_max = policy.price_max_permille;
+        let mints = Listed::all(key, params.mints(), (tick, count), price_max);
+        if mints.is_empty() {
+            return Err(RefusalCode::NoCommonMethod);
+        }
         let mut purse = Self {
             key,
             meta: PayerMeta {
                 tick,
-                mints: mints.collect(),
-                count,
+                mints,
                 budget: budget.sat_floor(),
                 stage: PayerStage::Planning,
                 closing: false,

@@ -6,7 +6,7 @@ use streampay_core::store::{ChangeSet, Key};
 
 use crate::codec::{self, Undecodable};
 use crate::coin::{Coin, Seed};
-use crate::job::{Place, Plan};
+use crate::job::{Listed, Place, Plan};
 use crate::keysets::Keysets;
 
 /// The version of all records; the first byte of each.
@@ -27,21 +27,27 @@ pub(crate) struct PayerMeta {
     #[n(0)]
     pub(crate) tick: u64,
     #[n(1)]
-    pub(crate) mints: Vec<Place>,
-    /// Tokens asked for.
+    pub(crate) mints: Vec<Listed>,
     #[n(2)]
-    pub(crate) count: u64,
-    #[n(3)]
     pub(crate) stage: PayerStage,
     /// `Release` was asked.
-    #[n(4)]
+    #[n(3)]
     pub(crate) closing: bool,
     /// What may leave the wallet in all, in the unit.
-    #[n(5)]
+    #[n(4)]
     pub(crate) budget: u64,
     /// Why opening failed for good; what was reserved goes back first.
-    #[n(6)]
+    #[n(5)]
     pub(crate) failed: Option<u16>,
+}
+
+impl PayerMeta {
+    /// What a token of `place` gives after its fee: a tick at that mint's price.
+    pub(crate) fn net_at(&self, place: &Place) -> u64 {
+        let mut mints = self.mints.iter();
+        let listed = mints.find(|listed| listed.place == *place);
+        listed.map_or(self.tick, |listed| listed.tick)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -131,6 +137,9 @@ pub(crate) struct PayeeMeta {
     /// `Settle` was asked and has not ended.
     #[n(4)]
     pub(crate) settling: bool,
+    /// What a token gives after its fee: a tick at this mint's price, in the unit.
+    #[n(5)]
+    pub(crate) net: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -26,10 +26,9 @@ pub struct CallBudget {
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The budgets of all mints.
+/// How far the budgets of all mints are used up.
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
-    budget: Option<CallBudget>,
     mints: Mutex<BTreeMap<String, Meter>>,
 }
 
@@ -42,16 +41,15 @@ struct Meter {
 }
 
 impl Pacer {
-    pub(crate) const fn new(budget: Option<CallBudget>) -> Self {
-        Self {
-            budget,
-            mints: Mutex::new(BTreeMap::new()),
-        }
-    }
-
     /// How long to wait before the next effect at `mint`; it is counted at once. An error where
     /// that would be longer than `most`: nothing is counted then.
-    fn admit(&self, mint: &str, now: Instant, most: Duration) -> Result<Duration, BackendError> {
+    fn admit(
+        &self,
+        mint: &str,
+        budget: Option<CallBudget>,
+        now: Instant,
+        most: Duration,
+    ) -> Result<Duration, BackendError> {
         let mut mints = self.mints.lock().unwrap_or_else(PoisonError::into_inner);
         let meter = mints.entry(mint.to_owned()).or_insert(Meter {
             full_at: now,
@@ -61,7 +59,7 @@ impl Pacer {
         if meter.busy_until.is_some_and(|until| now < until) {
             return Err(BackendError::Transient);
         }
-        let Some(budget) = self.budget else {
+        let Some(budget) = budget else {
             return Ok(Duration::ZERO);
         };
         let minute = Duration::from_secs(60);
@@ -95,10 +93,11 @@ impl Pacer {
     pub(crate) async fn pace<T>(
         &self,
         mint: &str,
+        budget: Option<CallBudget>,
         most: Duration,
         work: impl Future<Output = Result<T, BackendError>>,
     ) -> Result<T, BackendError> {
-        let wait = self.admit(mint, Instant::now(), most)?;
+        let wait = self.admit(mint, budget, Instant::now(), most)?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -126,52 +125,54 @@ mod tests {
 
     #[test]
     fn budget_allows_a_burst_then_its_rate() {
-        let pacer = Pacer::new(Some(CallBudget {
+        let pacer = Pacer::default();
+        let budget = Some(CallBudget {
             per_minute: 60,
             burst: 3,
-        }));
+        });
+        let admit = |mint, now, most| pacer.admit(mint, budget, now, most);
         let now = Instant::now();
-        let waits: Vec<_> = (0..5).map(|_| pacer.admit(MINT, now, 10 * S)).collect();
+        let waits: Vec<_> = (0..5).map(|_| admit(MINT, now, 10 * S)).collect();
         let zero = Ok(Duration::ZERO);
         assert_eq!(waits, [zero, zero, zero, Ok(S), Ok(2 * S)]);
-        assert_eq!(pacer.admit("https://other.example", now, S), zero);
-        assert_eq!(pacer.admit(MINT, now, S), Err(BackendError::Transient));
+        assert_eq!(admit("https://other.example", now, S), zero);
+        assert_eq!(admit(MINT, now, S), Err(BackendError::Transient));
         // What was refused is not counted.
-        assert_eq!(pacer.admit(MINT, now + 2 * S, 10 * S), Ok(S));
-        assert_eq!(pacer.admit(MINT, now + 60 * S, 10 * S), zero);
+        assert_eq!(admit(MINT, now + 2 * S, 10 * S), Ok(S));
+        assert_eq!(admit(MINT, now + 60 * S, 10 * S), zero);
     }
 
     #[test]
     fn mint_that_says_too_many_is_left_alone_for_longer_each_time() {
-        let pacer = Pacer::new(None);
+        let pacer = Pacer::default();
         let mut now = Instant::now();
         let zero = Ok(Duration::ZERO);
         for wait in [5, 10, 20, 40, 80, 160, 300, 300] {
-            assert_eq!(pacer.admit(MINT, now, S), zero);
+            assert_eq!(pacer.admit(MINT, None, now, S), zero);
             pacer.ended(MINT, now, true);
             let wait = Duration::from_secs(wait);
-            let early = pacer.admit(MINT, now + wait - S, S);
+            let early = pacer.admit(MINT, None, now + wait - S, S);
             assert_eq!(early, Err(BackendError::Transient));
             now += wait;
         }
-        assert_eq!(pacer.admit(MINT, now, S), zero);
+        assert_eq!(pacer.admit(MINT, None, now, S), zero);
         pacer.ended(MINT, now, false);
         pacer.ended(MINT, now, true);
-        assert_eq!(pacer.admit(MINT, now + 5 * S, S), zero);
+        assert_eq!(pacer.admit(MINT, None, now + 5 * S, S), zero);
     }
 
     #[tokio::test]
     async fn busy_answer_is_seen_through_the_effect() {
-        let pacer = Pacer::new(None);
+        let pacer = Pacer::default();
         let busy = async {
             note_busy();
             Err::<(), _>(BackendError::Transient)
         };
         assert_eq!(
-            pacer.pace(MINT, S, busy).await,
+            pacer.pace(MINT, None, S, busy).await,
             Err(BackendError::Transient)
         );
-        let next = pacer.pace(MINT, S, async { Ok(()) }).await;
+        let next = pacer.pace(MINT, None, S, async { Ok(()) }).await;
         assert_eq!(next, Err(BackendError::Transient), "not even asked");
     }
 }

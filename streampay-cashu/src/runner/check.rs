@@ -9,7 +9,7 @@ use cdk::nuts::{KeySet, Proof, SecretKey, State, Witness};
 use cdk::wallet::Wallet;
 use streampay_core::backend::{BackendError, RefusalCode};
 use streampay_core::session::TaggedHash;
-use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
+use streampay_core::units::{PurseId, PurseKey, SessionId};
 
 use super::fund::denominations;
 use super::locked::{fits, mint_info};
@@ -339,41 +339,3 @@ impl<'a> Canary<'a> {
 }
 
 const POOR: BackendError = BackendError::Fatal(RefusalCode::InsufficientFunds);
-
-/// What a purse of locked ecash costs beside what is paid from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockedQuote {
-    /// Payer: of bringing all of it home unused.
-    pub refund: Msat,
-    /// Payee: of redeeming all of it.
-    pub redeem: Msat,
-    /// What one step is: the tick, rounded up to what the mint's keys can make.
-    pub step: Msat,
-}
-
-/// The fees at the wallet's mint, with the keys that it has now, of a purse of `steps` ticks of
-/// `tick`. Funding costs what swapping the wallet's own proofs does, and is in the opening's cost.
-/// Source: NUT-02.
-///
-/// # Errors
-/// [`BackendError::Transient`] where the mint does not answer, [`BackendError::Fatal`] where the
-/// mint's keys cannot make the tick.
-pub async fn locked_quote(
-    wallet: &Wallet,
-    tick: Msat,
-    steps: u64,
-) -> Result<LockedQuote, BackendError> {
-    let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
-    let step = crate::machine::whole_sat(tick);
-    let step = step.ok_or(BackendError::Fatal(RefusalCode::WrongAmount))?;
-    let amounts = split(step, &denominations(&set));
-    let amounts = amounts.ok_or(BackendError::Fatal(RefusalCode::WrongAmount))?;
-    let per_step = u64::try_from(amounts.len()).unwrap_or(u64::MAX);
-    let proofs = steps.saturating_mul(per_step);
-    let fee = crate::locked::drain::total_fee(proofs, set.input_fee_ppk);
-    Ok(LockedQuote {
-        refund: crate::machine::msat(fee),
-        redeem: crate::machine::msat(fee),
-        step: crate::machine::msat(step),
-    })
-}

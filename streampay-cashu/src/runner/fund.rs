@@ -1,5 +1,6 @@
 //! A payer's purse: money reserved in the wallet, then split into tokens.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use cdk::nuts::{KeySet, Proof, ProofsMethods, PublicKey, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, RefusalCode};
-use streampay_core::units::Msat;
 
 use super::outputs::Outputs;
 use super::swap::{Swapped, swap};
@@ -18,8 +18,7 @@ use crate::chain::STEP_PROOFS_MAX;
 use crate::coin::Coin;
 use crate::fee::{fee_of, split, token_amounts};
 use crate::figures::{self, LEFT};
-use crate::job::{Done, Place, Plan};
-use crate::machine::whole_sat;
+use crate::job::{Done, Listed, Place, Plan};
 
 /// The most outputs of one swap; mints refuse more than 1000.
 const OUTPUTS_MAX: usize = 768;
@@ -27,19 +26,22 @@ const POOR: BackendError = BackendError::Fatal(RefusalCode::InsufficientFunds);
 const DEAR: BackendError = BackendError::Fatal(RefusalCode::FeeTooHigh);
 
 impl Runner {
-    /// Reserves money for up to `count` tokens that net `tick` each, at the first listed mint
-    /// where there is enough for the most of them. `limit` bounds their number and all they cost.
+    /// Reserves money for tokens of one tick each, at the listed mint where there is enough for the
+    /// most of them; where there is for as many, at the cheaper one, else the first. All of it costs
+    /// at most `budget`.
     pub(crate) async fn plan(
         &self,
-        mints: &[Place],
-        tick: Tick,
-        limit: Limit,
+        mints: &[Listed],
+        tick: fn(u64) -> Tick,
+        budget: u64,
     ) -> Result<Plan, BackendError> {
-        let mut best: Option<(Arc<Wallet>, &Place, u64)> = None;
-        for place in mints {
+        let mut best: Option<(Arc<Wallet>, &Listed, Rank)> = None;
+        for listed in mints {
+            let place = &listed.place;
             let Ok(wallet) = self.wallet(place).await else {
                 continue;
             };
+            let (tick, limit) = (tick(listed.tick), listed.limit(budget));
             let reserved = reserved(&wallet, place).await?;
             if !reserved.is_empty() {
                 let plan = draw(&wallet, place, reserved, tick, limit).await?;
@@ -47,14 +49,17 @@ impl Runner {
             }
             let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
             let balance = balance.to_u64();
-            if balance > 0 && best.as_ref().is_none_or(|(_, _, most)| balance > *most) {
-                best = Some((wallet, place, balance));
+            let rank = rank(balance, (listed.tick, listed.count), budget);
+            if balance > 0 && best.as_ref().is_none_or(|(_, _, known)| rank > *known) {
+                best = Some((wallet, listed, rank));
             }
         }
-        let Some((wallet, place, _)) = best else {
+        let Some((wallet, listed, _)) = best else {
             let known = !mints.is_empty();
             return Err(if known { POOR } else { NO_MINT });
         };
+        let (tick, limit) = (tick(listed.tick), listed.limit(budget));
+        let place = &listed.place;
         for _ in 0..RESERVE_TRIES {
             let inputs = select(&wallet, tick, limit).await?;
             let ys = inputs.ys().map_err(|_| OWN_STORE)?;
@@ -76,6 +81,23 @@ impl Runner {
 
 const RESERVE_TRIES: usize = 4;
 
+/// How good a mint is for a purse: how many ticks there is money for, then how cheap one is.
+pub(super) type Rank = (u64, Reverse<u64>);
+
+pub(super) fn rank(balance: u64, (tick, count): (u64, u64), budget: u64) -> Rank {
+    let ticks = balance.min(budget).checked_div(tick);
+    (ticks.unwrap_or_default().min(count), Reverse(tick))
+}
+
+impl Listed {
+    const fn limit(&self, budget: u64) -> Limit {
+        Limit {
+            count: self.count,
+            budget,
+        }
+    }
+}
+
 pub(super) async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof>, BackendError> {
     let operation = place.operation();
     let infos = wallet.localstore.get_reserved_proofs(&operation).await;
@@ -89,7 +111,11 @@ pub(super) async fn reserved(wallet: &Wallet, place: &Place) -> Result<Vec<Proof
 }
 
 /// Proofs for as many tokens as the wallet can pay for, at most `count`.
-async fn select(wallet: &Wallet, tick: Tick, limit: Limit) -> Result<Vec<Proof>, BackendError> {
+pub(super) async fn select(
+    wallet: &Wallet,
+    tick: Tick,
+    limit: Limit,
+) -> Result<Vec<Proof>, BackendError> {
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
     let token = token_of(&set, tick)?;
     let face: u64 = token.iter().sum();
@@ -113,21 +139,6 @@ async fn select(wallet: &Wallet, tick: Tick, limit: Limit) -> Result<Vec<Proof>,
     Err(limit.poor(total))
 }
 
-/// What a tick of `tick` costs the payer beyond itself, at the wallet's mint with the keys that it
-/// has now: the fee of redeeming one token. Splitting the wallet's ecash into tokens costs a fee
-/// of its own, once a purse. Source: NUT-02.
-///
-/// # Errors
-/// [`BackendError::Transient`] where the mint does not answer, [`BackendError::Fatal`] where the
-/// tick is no whole unit or its fee would be more than itself.
-pub async fn redeeming_fee(wallet: &Wallet, tick: Msat) -> Result<Msat, BackendError> {
-    const SIZE: BackendError = BackendError::Fatal(RefusalCode::WrongAmount);
-    let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
-    let tick = whole_sat(tick).ok_or(SIZE)?;
-    let face: u64 = token_of(&set, Tick::Net(tick))?.iter().sum();
-    Msat::from_sat(face.saturating_sub(tick)).map_err(|_| SIZE)
-}
-
 /// What one tick's proofs come to, in the unit.
 #[derive(Clone, Copy)]
 pub(crate) enum Tick {
@@ -137,7 +148,7 @@ pub(crate) enum Tick {
     Face(u64),
 }
 
-fn token_of(set: &KeySet, tick: Tick) -> Result<Vec<u64>, BackendError> {
+pub(super) fn token_of(set: &KeySet, tick: Tick) -> Result<Vec<u64>, BackendError> {
     let denominations = denominations(set);
     match tick {
         // A fee above the tick itself: half of the money would be the mint's.
@@ -153,16 +164,16 @@ pub(super) fn denominations(set: &KeySet) -> Vec<u64> {
     set.keys.iter().map(|(amount, _)| amount.to_u64()).collect()
 }
 
-fn tokens_max(token: &[u64]) -> u64 {
+pub(super) fn tokens_max(token: &[u64]) -> u64 {
     let fit = OUTPUTS_MAX.checked_div(token.len()).unwrap_or_default();
     u64::try_from(fit).unwrap_or_default()
 }
 
 /// How many tokens at most, and what they may cost in all, the fee of splitting included.
 #[derive(Clone, Copy)]
-pub(crate) struct Limit {
-    pub(crate) count: u64,
-    pub(crate) budget: u64,
+pub(super) struct Limit {
+    pub(super) count: u64,
+    pub(super) budget: u64,
 }
 
 impl Limit {
@@ -176,7 +187,7 @@ impl Limit {
     }
 
     /// How many tokens of `face` the inputs pay for, after the fee of splitting them.
-    async fn tokens_from(
+    pub(super) async fn tokens_from(
         self,
         wallet: &Wallet,
         inputs: &[Proof],
@@ -193,7 +204,7 @@ impl Limit {
     }
 }
 
-async fn worth(wallet: &Wallet, inputs: &[Proof]) -> Result<u64, BackendError> {
+pub(super) async fn worth(wallet: &Wallet, inputs: &[Proof]) -> Result<u64, BackendError> {
     let mut sum = 0_u64;
     let mut ppk = 0_u64;
     for input in inputs {

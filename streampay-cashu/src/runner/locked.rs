@@ -27,14 +27,9 @@ impl Runner {
         match job {
             LockedJob::Plan {
                 mints,
-                step,
-                count,
                 budget,
                 agreed,
-            } => {
-                let limit = super::fund::Limit { count, budget };
-                self.plan_locked(&mints, step, limit, agreed).await
-            }
+            } => self.plan_locked(&mints, budget, agreed).await,
             LockedJob::Fund {
                 plan,
                 locked,

@@ -7,12 +7,13 @@ mod finish;
 mod fund;
 mod locked;
 mod outputs;
+mod quote;
 mod swap;
 mod swap_in;
 
 pub use self::budget::CallBudget;
-pub use self::check::{LockedQuote, MintFault, MintPolicy, canary, check_mint, locked_quote};
-pub use self::fund::redeeming_fee;
+pub use self::check::{MintFault, MintPolicy, canary, check_mint};
+pub use self::quote::{PurseQuote, best_mint, purse_quote};
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -50,6 +51,14 @@ pub trait Wallets: Send + Sync + 'static {
         let _ = mint;
         None
     }
+
+    /// What `mint` is asked at most; none for as much as there is to ask. Whatever the budget, a mint
+    /// that answers 429 is left alone, for longer each time: what is asked meanwhile is
+    /// [`Transient`](streampay_core::backend::BackendError::Transient).
+    fn budget(&self, mint: &MintUrl) -> Option<CallBudget> {
+        let _ = mint;
+        None
+    }
 }
 
 /// Makes the calls of a [`SwapMachine`](crate::SwapMachine) and of a
@@ -75,15 +84,6 @@ impl Runner {
         }
     }
 
-    /// The same with a budget for each mint. Whatever the budget, a mint that answers 429 is left
-    /// alone, for longer each time: what is asked meanwhile is
-    /// [`Transient`](streampay_core::backend::BackendError::Transient).
-    #[must_use]
-    pub fn with_budget(mut self, budget: CallBudget) -> Self {
-        self.pacer = Arc::new(Pacer::new(Some(budget)));
-        self
-    }
-
     /// The same with another limit for one effect.
     #[must_use]
     pub const fn with_limit(mut self, limit: Duration) -> Self {
@@ -101,14 +101,8 @@ impl Runner {
 
     async fn run_job(&self, job: Job) -> Result<Done, BackendError> {
         match job {
-            Job::Plan {
-                mints,
-                tick,
-                count,
-                budget,
-            } => {
-                let limit = fund::Limit { count, budget };
-                let plan = self.plan(&mints, fund::Tick::Net(tick), limit).await?;
+            Job::Plan { mints, budget } => {
+                let plan = self.plan(&mints, fund::Tick::Net, budget).await?;
                 Ok(Done::Planned(plan))
             }
             Job::Fund { plan, again } => {
@@ -167,7 +161,12 @@ impl EffectRunner for Runner {
                 let (limit, half) = (self.limit_of(&job), self.limit / 2);
                 let run = async {
                     match mint {
-                        Some(mint) => self.pacer.pace(&mint, half, self.run_job(job)).await,
+                        Some(mint) => {
+                            let url = MintUrl::from_str(&mint).ok();
+                            let budget = url.and_then(|url| self.wallets.budget(&url));
+                            let run = self.run_job(job);
+                            self.pacer.pace(&mint, budget, half, run).await
+                        }
                         None => self.run_job(job).await,
                     }
                 };

@@ -8,7 +8,7 @@ use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use streampay_cashu::{
     AcceptedMint, LockedMachine, LockedParams, LockedPolicy, MintFault, MintPolicy, Runner,
-    Wallets, canary, check_mint, locked_quote,
+    Wallets, best_mint, canary, check_mint, purse_quote,
 };
 use streampay_core::backend::{
     BackendError, BackendMachine, Consumed, Outcome, RefusalCode, Request,
@@ -84,12 +84,14 @@ async fn fees_are_as_quoted() {
         // Two proofs of ten: at 1 000 ppk a fifth of it.
         let mut pair = Pair::opened(true, ppk, 5_000, 10, 100).await;
         let wallet = pair.payer.purses.wallet.clone();
-        let quote = locked_quote(&wallet, sat(10), 100).await.unwrap();
+        let mint = AcceptedMint::sat(URL).unwrap();
+        let quote = purse_quote(&wallet, &mint, true, (sat(10), 100), sat(1_000)).await;
+        let quote = quote.unwrap();
         let settled = pair.settle().await;
         assert_eq!(settled, 0);
         pair.show_note().await;
         let refunded = pair.release().await;
-        assert_eq!(1_000 - refunded, quote.refund.sat_floor(), "{ppk}");
+        assert_eq!(1_000 - refunded, quote.refund(100).sat_floor(), "{ppk}");
     }
 }
 
@@ -176,4 +178,103 @@ async fn purse_opens_at_the_mint_that_does_what_is_needed() {
         "{answer:?}"
     );
     assert_eq!((rich.calls_of("swap"), fit.calls_of("swap")), (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_mint_costs_is_paid_on_top_and_not_credited() {
+    for chain in [true, false] {
+        let mut pair = Pair::new(chain, 0, 500, 10).await;
+        let mint = AcceptedMint::sat(URL).unwrap();
+        let dear = mint.with_price_permille(1_050).unwrap();
+        let dear = dear.with_purse_max(220).unwrap();
+        pair.params = LockedParams::new(vec![dear.clone()], receiver().public()).unwrap();
+        // Of thirty ticks as many as the payee takes at once.
+        let request = Request::Open {
+            offer: offer(&pair.params, 10),
+            capacity: sat(300),
+            budget: sat(400),
+        };
+        let opened = match pair.payer.ask(purse(0), request).await {
+            Some(Outcome::Opened(opened)) => opened,
+            other => panic!("not opened: {other:?}"),
+        };
+        assert_eq!((opened.capacity, opened.cost), (sat(200), sat(220)));
+        let request = pair.accept_request(opened.opening);
+        let accepted = pair.payee.ask(purse(0), request).await;
+        let (capacity, quantum) = (sat(200), sat(1));
+        assert_eq!(accepted, Some(Outcome::Accepted { capacity, quantum }));
+        pair.ticks(1..=13).await;
+        assert_eq!(pair.settle().await, 13 * 11);
+        pair.show_note().await;
+        assert_eq!(pair.release().await, 7 * 11);
+        assert_eq!(pair.payer.spendable().await, 500 - 13 * 11);
+    }
+}
+
+#[tokio::test]
+async fn purse_below_a_mints_price_or_above_its_limit_is_refused() {
+    let mint = AcceptedMint::sat(URL).unwrap();
+    let dearer = mint.clone().with_price_permille(1_050).unwrap();
+    let smaller = mint.with_purse_max(199).unwrap();
+    for listed in [dearer, smaller] {
+        let mut pair = Pair::new(true, 0, 500, 10).await;
+        let opening = pair.offered(0, 20).await;
+        pair.params = LockedParams::new(vec![listed], receiver().public()).unwrap();
+        let request = pair.accept_request(opening);
+        let got = pair.payee.ask(purse(0), request).await;
+        let refused = BackendError::Rejected(RefusalCode::WrongAmount, Consumed::No);
+        assert_eq!(got, Some(Outcome::Failed(refused)));
+        pair.show_note().await;
+        assert_eq!(pair.release().await, 200);
+    }
+}
+
+#[tokio::test]
+async fn price_above_the_payers_own_limit_opens_nothing() {
+    let mut pair = Pair::new(true, 0, 500, 10).await;
+    let mint = AcceptedMint::sat(URL).unwrap();
+    let dear = mint.with_price_permille(1_101).unwrap();
+    pair.params = LockedParams::new(vec![dear], receiver().public()).unwrap();
+    let request = pair.open_request(10);
+    let got = pair.payer.ask(purse(0), request).await;
+    let none = BackendError::Fatal(RefusalCode::NoCommonMethod);
+    assert_eq!(got, Some(Outcome::Failed(none)));
+}
+
+#[tokio::test]
+async fn of_two_mints_with_enough_the_cheaper_is_paid_at() {
+    const OTHER: &str = "https://other.example";
+    let (dear, cheap) = (TestMint::new(0).await, TestMint::new(0).await);
+    let both = Arc::new(Both(
+        Purseless::at(&dear, URL, 1, 1_000).await,
+        Purseless::at(&cheap, OTHER, 1, 300).await,
+    ));
+    let [first, second] = [URL, OTHER].map(|url| AcceptedMint::sat(url).unwrap());
+    let mints = vec![first.with_price_permille(1_020).unwrap(), second];
+    for (ticks, chosen) in [(20, OTHER), (40, URL)] {
+        let best = best_mint(&*both, &mints, (sat(10), ticks), sat(900)).await;
+        assert_eq!(
+            best.unwrap().map(AcceptedMint::url),
+            Some(chosen),
+            "{ticks}"
+        );
+    }
+    let params = LockedParams::new(mints, receiver().public()).unwrap();
+    let request = Request::Open {
+        offer: offer(&params, 10),
+        capacity: sat(200),
+        budget: sat(900),
+    };
+    let runner = Runner::new(both);
+    let mut machine = LockedMachine::chain(LockedPolicy::default(), None);
+    let now = Now::default();
+    let mut answer = machine.request(now, purse(0), RequestId(1), request);
+    while let Some(effect) = answer.effects.pop() {
+        answer = machine.effect_done(now, runner.run(effect).await);
+    }
+    assert!(
+        matches!(answer.outcome, Some(Outcome::Opened(_))),
+        "{answer:?}"
+    );
+    assert_eq!((dear.calls_of("swap"), cheap.calls_of("swap")), (0, 1));
 }

@@ -3,7 +3,7 @@
 use streampay_core::backend::{Answer, Effect};
 
 use super::{ABANDON, FINISH, FUND, PLAN, PayerPurse, RECLAIM, merge};
-use crate::job::{Job, SwapIn};
+use crate::job::{Job, SwapIn, places};
 use crate::machine::record::{PayerStage, TokenState};
 
 impl PayerPurse {
@@ -49,14 +49,12 @@ impl PayerPurse {
                 let meta = &self.meta;
                 self.running.start(self.key, PLAN, || Job::Plan {
                     mints: meta.mints.clone(),
-                    tick: meta.tick,
-                    count: meta.count,
                     budget: meta.budget,
                 })
             }
             (PayerStage::Planning, true) if self.running.has(PLAN) => Vec::new(),
             (PayerStage::Planning, true) => {
-                let mints = self.meta.mints.clone();
+                let mints = places(&self.meta.mints);
                 self.running
                     .start(self.key, ABANDON, || Job::Abandon { mints })
             }
@@ -111,7 +109,7 @@ impl PayerPurse {
             coins: token.coins.clone(),
             seed: open.seed.child(index, b"reclaim"),
             keyset,
-            net: self.meta.tick,
+            net: self.meta.net_at(&open.place),
             again: true,
             own: true,
         };

@@ -8,10 +8,10 @@ use streampay_core::backend::{BackendError, RefusalCode};
 use super::{fits, keyset, mint_info};
 use crate::chain::{Funded, Piece};
 use crate::figures::{self, LEFT};
-use crate::job::{Place, Plan};
+use crate::job::{Listed, Plan};
 use crate::locked::REFUND_WINDOW_S;
 use crate::locked::job::{Agreed, LockedDone};
-use crate::runner::fund::{Limit, Tick, forget_spent, planned_inputs, planned_ys, reserved};
+use crate::runner::fund::{Tick, forget_spent, planned_inputs, planned_ys, reserved};
 use crate::runner::outputs::{Outputs, premint_of, premints};
 use crate::runner::swap::{Swapped, swap};
 use crate::runner::swap_in::unspent;
@@ -24,12 +24,13 @@ impl Runner {
     /// themselves. Where none does, why.
     async fn fit_mints(
         &self,
-        mints: &[Place],
+        mints: &[Listed],
         agreed: Agreed,
-    ) -> Result<Vec<(Place, MintInfo)>, BackendError> {
+    ) -> Result<Vec<(Listed, MintInfo)>, BackendError> {
         let mut fit = Vec::new();
         let mut why = None;
-        for place in mints {
+        for listed in mints {
+            let place = &listed.place;
             let Ok(wallet) = self.wallet(place).await else {
                 continue;
             };
@@ -38,7 +39,7 @@ impl Runner {
                 continue;
             }
             match mint_info(&wallet).await {
-                Ok(info) if fits(&info, agreed.chain) => fit.push((place.clone(), info)),
+                Ok(info) if fits(&info, agreed.chain) => fit.push((listed.clone(), info)),
                 Ok(_) => why = why.or(Some(UNFIT)),
                 // It may be fit once it answers.
                 Err(error) => why = Some(error),
@@ -54,16 +55,15 @@ impl Runner {
 
     pub(super) async fn plan_locked(
         &self,
-        mints: &[Place],
-        step: u64,
-        limit: Limit,
+        mints: &[Listed],
+        budget: u64,
         agreed: Agreed,
     ) -> Result<LockedDone, BackendError> {
         let fit = self.fit_mints(mints, agreed).await?;
-        let places: Vec<Place> = fit.iter().map(|(place, _)| place.clone()).collect();
-        let plan = self.plan(&places, Tick::Face(step), limit).await?;
+        let listed: Vec<Listed> = fit.iter().map(|(listed, _)| listed.clone()).collect();
+        let plan = self.plan(&listed, Tick::Face, budget).await?;
         let wallet = self.wallet(&plan.place).await?;
-        let chosen = fit.iter().find(|(place, _)| *place == plan.place);
+        let chosen = fit.iter().find(|(listed, _)| listed.place == plan.place);
         let (_, info) = chosen.ok_or(BackendError::Unknown)?;
         let time_s = self.time_of(&wallet, info).await?;
         let id = plan.keyset().map_err(|_| BackendError::Unknown)?;
