@@ -54,6 +54,8 @@ mod codec;
 mod coin;
 mod fee;
 mod figures;
+#[cfg(test)]
+mod fuzz;
 mod job;
 mod keysets;
 mod locked;

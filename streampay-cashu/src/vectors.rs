@@ -52,7 +52,7 @@ fn chain() -> Chain {
     Chain::new(Preimage::new(TOP), STEPS).unwrap()
 }
 
-fn receiver() -> PublicKey {
+pub(crate) fn receiver() -> PublicKey {
     keys().receiver(root().public()).unwrap()
 }
 
@@ -86,7 +86,8 @@ fn funding() -> Funding {
     funding
 }
 
-fn funded() -> Funded {
+/// What `funding.json` holds.
+pub(crate) fn funded() -> Funded {
     funding().with_receiver(receiver()).unwrap()
 }
 

@@ -277,11 +277,3 @@ pub fn verify_funding<'a>(
     }
     Ok(ys)
 }
-
-/// For the fuzzer: the strict reading of a secret must neither panic nor take what the canonical
-/// spelling of the lock is not equal to in meaning. True where it was read.
-#[doc(hidden)]
-#[must_use]
-pub fn fuzz_read_secret(bytes: &[u8]) -> bool {
-    Spending::read(bytes).is_ok()
-}

@@ -57,27 +57,6 @@ pub(crate) fn step_of(number: u64, per_step: usize) -> u64 {
         .saturating_add(1)
 }
 
-/// For the fuzzer: whatever reads as a funding is written as it was read, and gives every secret.
-#[doc(hidden)]
-pub fn fuzz_funding(bytes: &[u8]) {
-    let key = streampay_core::units::PurseKey {
-        session: streampay_core::units::SessionId([7; 32]),
-        purse: streampay_core::units::PurseId(3),
-    };
-    let Ok(funding) = Funding::decode(key, bytes) else {
-        return;
-    };
-    assert_eq!(funding.encode(), bytes, "one encoding");
-    let Some(receiver) = ReceiverKey::from_bytes(&[9; 32]) else {
-        return;
-    };
-    if let Some(funded) = funding.with_receiver(receiver.public()) {
-        let last = funded.proofs().saturating_sub(1);
-        assert!(funded.secret(0).is_some() && funded.secret(last).is_some());
-        assert!(funded.amount(last).is_some());
-    }
-}
-
 fn numbered(tag: &str, root: &[u8; 32], number: u64) -> [u8; 32] {
     TaggedHash::new(tag).bytes32(root).u64(number).finish().0
 }

@@ -71,6 +71,12 @@ fn signed(secret: &str, amount: u64) -> Proof {
         .remove(0)
 }
 
+/// True where these bytes spell the lock that was agreed.
+pub(crate) fn secret_is_taken(bytes: &[u8], kind: LockKind) -> bool {
+    let read = Spending::read(bytes);
+    read.and_then(|read| read.check(kind, &terms())).is_ok()
+}
+
 pub(crate) fn good(kind: LockKind) -> String {
     terms().secret(kind, &[7; 32]).to_string()
 }
@@ -425,12 +431,11 @@ proptest! {
         // A nonce may be any text.
         let nonce = secret.find(&"07".repeat(32)).unwrap();
         prop_assume!(!(nonce..nonce + 64).contains(&at));
-        let taken = Spending::read(&bytes).and_then(|read| read.check(kind, &terms()));
-        prop_assert!(taken.is_err());
+        prop_assert!(!secret_is_taken(&bytes, kind));
     }
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-        let _ = fuzz_read_secret(&bytes);
+        let _ = Spending::read(&bytes).is_ok();
     }
 }
