@@ -1,8 +1,8 @@
 """Checks what `streamer demo --json` wrote: check_demo.py LOG LEAST_MEDIA_MS WAY.
 
 The sums must balance to the millisatoshi, fees and refund must have happened, and ffprobe must
-find the frames in the recording: a decoder that is not ours. Ticks by `chain` and `p2pk` ask the mint
-nothing, those by `swap` do.
+find the frames in the recording: a decoder that is not ours. Ticks by `chain`, `p2pk` and `btc` ask the
+mint nothing, those by `swap` do.
 """
 
 import json
@@ -46,11 +46,18 @@ def main(log, least_media_ms, way):
         f"{paid} paid, {settled} settled + {fees} fees + {refunded} refunded",
     )
     check(settled > 0, "nothing settled")
-    check(fees > 0, "no fees: a mint with an input fee was expected")
+    check(fees > 0, "no fees: a mint with an input fee, or miners, were expected")
     check(refunded > 0, "nothing refunded")
     check(ticks > 0, "no ticks")
     check(media_ms >= least_media_ms, f"only {media_ms} of {least_media_ms} ms of media")
-    check(summary.get("pay") == f"cashu-{way}", f"paid by {summary.get('pay')!r}, not by {way}")
+    method = "btc-cltv" if way == "btc" else f"cashu-{way}"
+    check(summary.get("pay") == method, f"paid by {summary.get('pay')!r}, not by {method}")
+    if way == "btc":
+        # One channel: its funding and its close, of the sizes in spec/07-bitcoin.md, 5.3.
+        txids, size = summary.get("txids"), summary.get("close_vbytes")
+        check(len(set(txids)) == 2, f"the transactions are {txids!r}")
+        check(all(len(bytes.fromhex(txid)) == 32 for txid in txids), f"no ids: {txids!r}")
+        check(120 <= size <= 199, f"closing took {size} vB")
     calls = summary.get("mint_calls")
     check(isinstance(calls, int), f"mint_calls is {calls!r}")
     check((calls > 0) == (way == "swap"), f"{ticks} ticks by {way} caused {calls} requests")

@@ -50,6 +50,12 @@ pub enum AppError {
     /// The embedded mint.
     #[error("the mint cannot start: {0}")]
     Mint(#[from] crate::mint::MintError),
+    /// Bitcoin's chain.
+    #[error(transparent)]
+    Chain(#[from] streampay_btc::chain::ChainError),
+    /// Looking at bitcoin's chain, or keeping what was decided.
+    #[error(transparent)]
+    Look(#[from] streampay_btc::runner::SyncError),
     /// The payment parameters.
     #[error("the mint's address cannot be used: {0}")]
     Params(#[from] streampay_cashu::ParamsError),

@@ -10,6 +10,7 @@ use streampay_core::driver::{Node, StoreWriter};
 use streampay_core::session::{Entropy, SecretKey};
 use streampay_core::store::RedbStore;
 
+use crate::channel::{Channels, Setup};
 use crate::error::AppError;
 use crate::links::Links;
 use crate::seed_file;
@@ -27,6 +28,8 @@ pub struct Home {
     pub links: Links,
     /// What locked ecash is locked to, in terms of this user.
     pub receiver: ReceiverKey,
+    /// The bitcoin channels, where there is a chain to see them on.
+    pub channels: Option<Arc<Channels>>,
 }
 
 impl Home {
@@ -43,6 +46,18 @@ impl Home {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with(folder: &Path, limits: MintLimits) -> Result<Self, AppError> {
+        Self::open_for(folder, limits, None).await
+    }
+
+    /// The same with bitcoin channels, which are watched from now on.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_for(
+        folder: &Path,
+        limits: MintLimits,
+        setup: Option<Setup>,
+    ) -> Result<Self, AppError> {
         let wallet = Arc::new(WalletFolder::open_with(folder, limits)?);
         let seed = seed_file::load_or_create(folder, "identity");
         let seed = seed.map_err(AppError::io("the identity cannot be read"))?;
@@ -55,6 +70,8 @@ impl Home {
         let store = Box::new(RedbStore::open(folder)?);
         let writer = StoreWriter::start(store).map_err(AppError::io("the store cannot start"))?;
         let receiver = crate::pay::receiver(&entropy)?;
+        let channels = setup.map(|setup| Channels::open(folder, &entropy, writer.clone(), setup));
+        let channels = channels.transpose()?.map(Arc::new);
         let runner = Arc::new(Runner::new(wallet.clone()));
         let (policy, key) = (LockedPolicy::default(), || Some(receiver.clone()));
         let node = Node::builder(writer)
@@ -63,15 +80,22 @@ impl Home {
                 runner.clone(),
             )
             .method(Box::new(LockedMachine::p2pk(policy, key())), runner.clone())
-            .method(Box::new(SwapMachine::default()), runner)
-            .build()
-            .await?;
+            .method(Box::new(SwapMachine::default()), runner);
+        let node = match &channels {
+            Some(channels) => channels.method(node),
+            None => node,
+        };
+        let node = node.build().await?;
+        if let Some(channels) = &channels {
+            channels.begin(&node, &identity).await?;
+        }
         Ok(Self {
             wallet,
             node,
             identity,
             links: Links::new(folder),
             receiver,
+            channels,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! home folder, links and prices, serving and watching.
 
 pub mod accounting;
+pub mod channel;
 pub mod error;
 pub mod home;
 pub mod http;

@@ -1,13 +1,15 @@
 //! The ways a stream is paid, and what the signed terms say of each.
 
+use streampay_btc::machine::ChannelMachine;
 use streampay_cashu::chain::ReceiverKey;
 use streampay_cashu::{AcceptedMint, LockedMachine, LockedParams, SwapMachine, SwapParams};
 use streampay_core::session::Entropy;
 use streampay_core::wire::{Method, Terms};
 
 use crate::error::AppError;
+use crate::home::Home;
 
-/// How a stream is paid in ecash.
+/// How a stream is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Pay {
     /// A hash a payment, no call to the mint: locked beforehand, redeemed in batches (NUT-14).
@@ -16,10 +18,12 @@ pub enum Pay {
     P2pk,
     /// A plain token a payment, swapped at the mint before it is acknowledged (NUT-03).
     Swap,
+    /// A signature a payment over a bitcoin channel of one's own: no mint, nobody in between.
+    Btc,
 }
 
 impl Pay {
-    /// All of them, best first.
+    /// All of them in ecash, best first.
     pub const ALL: &[Self] = &[Self::Chain, Self::P2pk, Self::Swap];
 
     /// Its name for people, as `--pay` takes it.
@@ -29,6 +33,7 @@ impl Pay {
             Self::Chain => "chain",
             Self::P2pk => "p2pk",
             Self::Swap => "swap",
+            Self::Btc => "btc",
         }
     }
 
@@ -39,7 +44,14 @@ impl Pay {
             Self::Chain => LockedMachine::CHAIN,
             Self::P2pk => LockedMachine::P2PK,
             Self::Swap => SwapMachine::METHOD,
+            Self::Btc => ChannelMachine::METHOD,
         }
+    }
+
+    /// True where a mint stands behind it.
+    #[must_use]
+    pub const fn is_ecash(self) -> bool {
+        !matches!(self, Self::Btc)
     }
 }
 
@@ -49,25 +61,39 @@ pub fn names(pay: &[Pay]) -> Vec<String> {
     pay.iter().map(|pay| pay.method().to_owned()).collect()
 }
 
-/// What the terms say of `pay`, at these mints.
+/// What the terms say of `pay`: ecash of these mints, and the home's channels.
 ///
 /// # Errors
-/// [`AppError`] where the list is empty, too long, or names a mint twice.
-pub fn methods(
-    pay: &[Pay],
-    mints: &[AcceptedMint],
-    receiver: &ReceiverKey,
-) -> Result<Vec<Method>, AppError> {
-    let locked = LockedParams::new(mints.to_vec(), receiver.public())?.encode();
-    let plain = SwapParams::new(mints.to_vec())?.encode();
-    let method = |pay: &Pay| Method {
-        name: pay.method().to_owned(),
-        params: match pay {
-            Pay::Chain | Pay::P2pk => locked.to_vec(),
-            Pay::Swap => plain.to_vec(),
-        },
+/// [`AppError`] where a way has no mint or no chain behind it, or a mint is named twice.
+pub fn methods(home: &Home, pay: &[Pay], mints: &[AcceptedMint]) -> Result<Vec<Method>, AppError> {
+    let mints = || {
+        if mints.is_empty() {
+            return Err(AppError::Usage(
+                "say with --mint whose ecash you take, or take bitcoin alone: --pay btc",
+            ));
+        }
+        Ok(mints.to_vec())
     };
-    Ok(pay.iter().map(method).collect())
+    let method = |pay: &Pay| {
+        let params = match pay {
+            Pay::Chain | Pay::P2pk => LockedParams::new(mints()?, home.receiver.public())?.encode(),
+            Pay::Swap => SwapParams::new(mints()?)?.encode(),
+            Pay::Btc => {
+                return home.channels.as_ref().map_or(
+                    Err(AppError::Usage(
+                        "say with --btc where blocks come from, and with --payout where your \
+                         bitcoin goes",
+                    )),
+                    |channels| channels.terms(),
+                );
+            }
+        };
+        Ok(Method {
+            name: pay.method().to_owned(),
+            params: params.to_vec(),
+        })
+    };
+    pay.iter().map(method).collect()
 }
 
 /// The mints whose ecash is taken, each once.

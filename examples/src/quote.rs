@@ -102,7 +102,7 @@ pub fn affordable(
     let fits = |pay: &Pay| match (of(*pay), pay) {
         (Some(costs), _) => costs.is_within(share),
         // A payment calls no mint: there is nothing to charge for.
-        (None, Pay::Chain | Pay::P2pk) => true,
+        (None, Pay::Chain | Pay::P2pk | Pay::Btc) => true,
         (None, Pay::Swap) => false,
     };
     let left: Vec<Pay> = wanted.iter().copied().filter(fits).collect();

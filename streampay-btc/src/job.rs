@@ -22,6 +22,17 @@ pub(crate) enum Job {
         #[n(2)]
         since: u32,
     },
+    /// Payer: find where the channel was funded, if it was. Nobody is asked to pay.
+    #[n(2)]
+    Find {
+        #[n(0)]
+        script: ByteVec,
+        #[n(1)]
+        value: u64,
+        /// No funding is below this height.
+        #[n(2)]
+        since: u32,
+    },
 }
 
 /// The good end of an effect.

@@ -34,3 +34,5 @@ pub mod script;
 pub mod sim;
 pub mod tx;
 mod wire;
+
+pub use bitcoin;

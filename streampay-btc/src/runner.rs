@@ -1,6 +1,6 @@
 //! Makes the machine's calls: looks at the chain, has channels funded, broadcasts.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,6 +50,13 @@ pub enum Funded {
 pub trait FundingWallet: Send + Sync + 'static {
     /// Pays, or has it paid.
     async fn fund(&self, order: &FundingOrder) -> Funded;
+}
+
+#[async_trait]
+impl<W: FundingWallet + ?Sized> FundingWallet for Arc<W> {
+    async fn fund(&self, order: &FundingOrder) -> Funded {
+        (**self).fund(order).await
+    }
 }
 
 /// Why the chain could not be looked at.
@@ -164,6 +171,21 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         }
     }
 
+    /// Where the channel was funded, if it was.
+    async fn find(
+        &self,
+        script: &ScriptBuf,
+        value: Amount,
+        since: u32,
+    ) -> Result<Done, BackendError> {
+        let found = self.chain.find(script, value, since).await;
+        let found = found.map_err(|_| BackendError::Transient)?;
+        Ok(found.first().map_or(Done::Looked, |outpoint| Done::Funded {
+            outpoint: (*outpoint).into(),
+            fee: 0,
+        }))
+    }
+
     async fn fund(
         &self,
         purse: PurseKey,
@@ -171,13 +193,8 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         value: Amount,
         since: u32,
     ) -> Result<Done, BackendError> {
-        let found = self.chain.find(&script, value, since).await;
-        let found = found.map_err(|_| BackendError::Transient)?;
-        if let Some(outpoint) = found.first() {
-            return Ok(Done::Funded {
-                outpoint: (*outpoint).into(),
-                fee: 0,
-            });
+        if let Done::Funded { outpoint, fee } = self.find(&script, value, since).await? {
+            return Ok(Done::Funded { outpoint, fee });
         }
         let order = FundingOrder {
             purse,
@@ -213,6 +230,14 @@ impl<C: ChainSource, W: FundingWallet> EffectRunner for Runner<C, W> {
                 let script = ScriptBuf::from_bytes(script.to_vec());
                 self.fund(effect.purse, script, Amount::from_sat(value), since)
                     .await
+            }
+            Ok(Job::Find {
+                script,
+                value,
+                since,
+            }) => {
+                let script = ScriptBuf::from_bytes(script.to_vec());
+                self.find(&script, Amount::from_sat(value), since).await
             }
             Err(_) => Err(BackendError::Unknown),
         };

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
+use streampay_examples::channel;
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
@@ -55,6 +56,10 @@ enum Command {
         /// The recording's file. Without it, a numbered one in this folder.
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
+        /// With `--pay btc`: a node in regtest, http://user:password@127.0.0.1:18443 or
+        /// http://127.0.0.1:18443/?cookie=FILE. Without it the chain is simulated.
+        #[arg(long, value_name = "URL")]
+        bitcoind: Option<String>,
     },
     /// Stream a file, looped, or what is published with WHIP, to everybody who pays. Ctrl-C closes every session and ends.
     ///
@@ -153,15 +158,15 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             pay,
             json,
             record,
+            bitcoind,
         } => {
-            let report = Report { json };
-            run_demo(Demo {
+            let order = Demo {
                 seconds,
                 pay,
                 record,
-                report,
-            })
-            .await
+                report: Report { json },
+            };
+            run_demo(order, bitcoind).await
         }
         Command::Serve(args) => {
             let folder = data();
@@ -177,9 +182,15 @@ async fn run(cli: Cli) -> Result<(), AppError> {
     }
 }
 
-async fn run_demo(order: Demo) -> Result<(), AppError> {
+async fn run_demo(order: Demo, bitcoind: Option<String>) -> Result<(), AppError> {
     let folder = tempfile::tempdir().map_err(AppError::io("no temporary folder"))?;
-    demo(folder.path(), order).await
+    match (order.pay, bitcoind) {
+        (Pay::Btc, bitcoind) => {
+            channel::demo::demo(folder.path(), order, bitcoind.as_deref()).await
+        }
+        (_, None) => demo(folder.path(), order).await,
+        (_, Some(_)) => Err(AppError::Usage("--bitcoind goes with --pay btc")),
+    }
 }
 
 async fn run_serve(home: &Home, folder: &Path, args: ServeArgs) -> Result<(), AppError> {

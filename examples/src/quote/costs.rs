@@ -60,6 +60,7 @@ async fn costs_of(
     budget: Msat,
 ) -> Option<Costs> {
     let (most, lock_s) = match pay {
+        Pay::Btc => return None,
         Pay::Swap => (TOKENS_MAX, 0),
         Pay::Chain | Pay::P2pk => {
             let lock_s = LockedParams::decode(&method.params).ok()?.lock_s();

@@ -192,7 +192,7 @@ async fn spendable(home: &Home) -> Result<Msat, AppError> {
     }))
 }
 
-fn unpack_clip(folder: &Path) -> Result<PathBuf, AppError> {
+pub(crate) fn unpack_clip(folder: &Path) -> Result<PathBuf, AppError> {
     for (name, bytes) in CLIP {
         std::fs::write(folder.join(name), bytes).map_err(AppError::io("cannot write the clip"))?;
     }

@@ -5,7 +5,9 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use streampay_cashu::AcceptedMint;
 
+use crate::pay;
 use crate::quote::QUOTE_TYPE;
 
 /// What the page says.
@@ -13,7 +15,8 @@ use crate::quote::QUOTE_TYPE;
 pub(crate) struct Page {
     pub(crate) title: String,
     pub(crate) price: String,
-    pub(crate) mint: String,
+    /// None where the stream is paid in bitcoin alone.
+    pub(crate) mints: Vec<AcceptedMint>,
     /// See [`crate::quote::seal`].
     pub(crate) quote: Bytes,
 }
@@ -35,16 +38,32 @@ impl Page {
     }
 
     fn html(&self) -> String {
-        let (title, price, mint) = (escape(&self.title), escape(&self.price), escape(&self.mint));
+        let (title, price) = (escape(&self.title), escape(&self.price));
+        let (money, first) = match self.mints.first() {
+            Some(mint) => (
+                format!("ecash of {}", escape(&pay::words(&self.mints))),
+                format!(
+                    "Put a little ecash into your wallet:<br>\
+                     <code>viewer deposit 100sat --mint {}</code>",
+                    escape(mint.url())
+                ),
+            ),
+            None => (
+                "bitcoin, over a channel of your own".to_owned(),
+                "Have a bitcoin wallet, and a node or an Esplora to see the chain by: \
+                 <code>--pay btc --btc URL --refund-to ADDRESS</code>."
+                    .to_owned(),
+            ),
+        };
         format!(
             "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>\
              <meta name=viewport content=\"width=device-width\">\
              <link rel=stylesheet href=page.css>\
              <h1>{title}</h1>\
-             <p>A live stream, paid while it flows: <strong>{price}</strong>, in ecash of {mint}. \
+             <p>A live stream, paid while it flows: <strong>{price}</strong>, in {money}. \
              You pay only for what reaches you, and never more than one payment ahead.</p>\
              <h2>Watch</h2>\
-             <p>1. Put a little ecash into your wallet:<br><code>viewer deposit 100sat --mint {mint}</code></p>\
+             <p>1. {first}</p>\
              <p>2. Watch, with a budget that is never exceeded:</p>\
              <p id=whole hidden><code>viewer watch '<span id=link></span>' --budget 100sat</code></p>\
              <p id=broken>This link is not whole, so there is no command to show: behind its \
@@ -102,7 +121,7 @@ mod tests {
         Page {
             title: title.to_owned(),
             price: "1 sat a second".to_owned(),
-            mint: "http://127.0.0.1:3338".to_owned(),
+            mints: vec![AcceptedMint::sat("http://127.0.0.1:3338").unwrap()],
             quote: Bytes::from_static(b"quote"),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cdk::nuts::{CurrencyUnit, Token};
+use streampay_cashu::AcceptedMint;
 use streampay_core::meter::Tariff;
 use streampay_core::units::Msat;
 use streampay_media::whep::{PaymentError, Paywall};
@@ -14,33 +15,41 @@ use crate::price::Price;
 use crate::report::Report;
 use crate::wallet::{Request, WalletError, WalletFolder};
 
-/// Sells spans of one tick for tokens of one mint.
+/// Sells spans of one tick for tokens of the mints that are taken at their face value: a request names
+/// one amount for all of its mints.
 #[derive(Debug)]
 pub(super) struct CashuPaywall {
     wallet: Arc<WalletFolder>,
-    mint: String,
+    mints: Vec<String>,
     price: Price,
     demand: String,
     report: Report,
 }
 
 impl CashuPaywall {
+    /// None where no mint is taken at its face value.
+    ///
     /// # Errors
-    /// [`AppError`]: the mint's address or the price cannot be asked for.
+    /// [`AppError`]: the mints' addresses or the price cannot be asked for.
     pub(super) fn new(
         wallet: Arc<WalletFolder>,
-        mint: &str,
+        mints: &[AcceptedMint],
         price: Price,
         report: Report,
-    ) -> Result<Self, AppError> {
-        let request = Request::new(price.tick, &[mint.to_owned()], None)?;
-        Ok(Self {
+    ) -> Result<Option<Self>, AppError> {
+        let at_face = mints.iter().filter(|mint| mint.price_permille() == 1_000);
+        let mints: Vec<_> = at_face.map(|mint| mint.url().to_owned()).collect();
+        if mints.is_empty() {
+            return Ok(None);
+        }
+        let request = Request::new(price.tick, &mints, None)?;
+        Ok(Some(Self {
             wallet,
-            mint: mint.to_owned(),
+            mints,
             price,
             demand: request.to_string(),
             report,
-        })
+        }))
     }
 
     /// What is wrong with a token, as far as that can be told without asking anybody.
@@ -50,7 +59,9 @@ impl CashuPaywall {
             return Err("the token is not in sat");
         }
         let mint = token.mint_url().map_err(|_| "not a token of one mint")?;
-        if mint.to_string().trim_end_matches('/') != self.mint.trim_end_matches('/') {
+        let mint = mint.to_string();
+        let is_it = |taken: &String| taken.trim_end_matches('/') == mint.trim_end_matches('/');
+        if !self.mints.iter().any(is_it) {
             return Err("the token is of another mint");
         }
         let value = token.value().map_err(|_| "the token has no value")?;

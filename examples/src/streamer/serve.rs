@@ -39,7 +39,7 @@ pub struct Offer {
     pub peer: PeerConfig,
     /// The price.
     pub price: Price,
-    /// The mints whose ecash is taken, best first, each for its price.
+    /// The mints whose ecash is taken, best first, each for its price; none where bitcoin alone is.
     pub mints: Vec<AcceptedMint>,
     /// The ways to pay, best first; at least one.
     pub pay: Vec<Pay>,
@@ -99,10 +99,11 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
-    let paywall = CashuPaywall::new(home.wallet.clone(), &offer.mint, offer.price, offer.report)?;
+    let wallet = home.wallet.clone();
+    let paywall = CashuPaywall::new(wallet, &offer.mints, offer.price, offer.report)?;
     let config = ServerConfig {
         public_url: Some(base.clone()),
-        paywall: Some(Arc::new(paywall)),
+        paywall: paywall.map(|paywall| Arc::new(paywall) as _),
         trusted_proxy: offer.trusted_proxy,
         peer: offer.peer.clone(),
         ..ServerConfig::default()
@@ -122,7 +123,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let page = Page {
         title: terms.title.clone(),
         price: offer.price.to_string(),
-        mint: pay::words(&offer.mints),
+        mints: offer.mints.clone(),
         quote: crate::quote::seal(&terms, &home.identity).into(),
     };
     let app = server.router().merge(page.router());
@@ -233,7 +234,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         tolerance_permille: 20,
         tolerance_ms: 1_000,
         live_ms: 2_000,
-        methods: pay::methods(&offer.pay, &offer.mints, &home.receiver)?,
+        methods: pay::methods(home, &offer.pay, &offer.mints)?,
         join_fee: offer.join_fee,
         resumable_s: 86_400,
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),

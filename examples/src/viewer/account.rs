@@ -28,6 +28,9 @@ impl Account {
             acknowledged: session.acknowledged(),
             ..Self::default()
         };
+        if let Some(channels) = &home.channels {
+            (account.paid, account.refunded) = channels.sums(home, session.session()).await?;
+        }
         for balance in home.wallet.balance().await? {
             let wallet = home.wallet.wallet_at(&balance.mint.to_string()).await?;
             for (purse, _) in session.purses() {

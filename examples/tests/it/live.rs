@@ -37,6 +37,7 @@ fn method(mode: Mode, mint: &str, payee: &Home, lock: Option<(u64, u64)>) -> Met
             let lock = lock.unwrap_or_else(|| (params.lock_s(), params.margin_s()));
             params.with_lock(lock.0, lock.1).unwrap().encode()
         }
+        (Mode::Btc, _) => unreachable!("no mint"),
     };
     Method {
         name: mode.method().into(),
@@ -435,7 +436,7 @@ pub(crate) async fn all_is_fair(
     // A swap's token brings its own fee along; what is locked is redeemed out of what it pays.
     let to_redeem = match plan.mode {
         Mode::Swap => Msat::ZERO,
-        Mode::Chain | Mode::P2pk => fees,
+        Mode::Chain | Mode::P2pk | Mode::Btc => fees,
     };
     let checks = [
         (

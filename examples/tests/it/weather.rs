@@ -138,7 +138,7 @@ async fn a_mint_that_limits_its_callers_pauses_a_session_and_is_not_hammered() {
                 assert!(played.said(|event| matches!(event, Event::Resumed)));
             }
             // A tick asks the mint nothing: what the limits meet is the redemption.
-            Mode::Chain | Mode::P2pk => {
+            Mode::Chain | Mode::P2pk | Mode::Btc => {
                 let until_closed = |events: &[Event]| {
                     let before = events.iter();
                     let mut before =

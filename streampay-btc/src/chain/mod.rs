@@ -14,6 +14,8 @@ pub use bitcoind::{BitcoinCore, RpcAuth};
 pub use esplora::Esplora;
 pub use view::{ChainView, FeeTable, OutputState, Seen, Spend, Watch};
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bitcoin::{Amount, OutPoint, Script, Transaction};
 
@@ -63,4 +65,24 @@ pub trait ChainSource: Send + Sync + 'static {
     /// # Errors
     /// [`ChainError::Refused`] where the node does not take it.
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;
+}
+
+#[async_trait]
+impl<C: ChainSource + ?Sized> ChainSource for Arc<C> {
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+        (**self).view(watches).await
+    }
+
+    async fn find(
+        &self,
+        script: &Script,
+        value: Amount,
+        since: u32,
+    ) -> Result<Vec<OutPoint>, ChainError> {
+        (**self).find(script, value, since).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        (**self).broadcast(tx).await
+    }
 }

@@ -38,7 +38,7 @@ pub use self::view::{ChannelReport, ChannelState, Role};
 pub(crate) use self::watch::FINAL_DEPTH;
 pub use self::watch::WatchEvent;
 use crate::chain::{ChainView, FeeTable, Watch};
-use crate::codec;
+use crate::codec::{self, Undecodable};
 use crate::job::{Done, Job};
 use crate::keys::{KeyError, NodeKeys, Seed};
 use crate::kit::{RescueKit, TowerEntry};
@@ -184,6 +184,21 @@ impl ChannelMachine {
             .collect()
     }
 
+    /// How a channel stands by its records on disk, which may be one that is settled and not in
+    /// memory any more; none where they hold no channel.
+    #[must_use]
+    pub fn report_of(&self, purse: PurseKey, records: &RestoredPurse) -> Option<ChannelReport> {
+        let inner = self.lock();
+        let tip = inner.chain.as_ref().map(|chain| chain.tip);
+        match inner.channels.get(&purse) {
+            Some(known) => known.report(purse, tip, inner.config.network),
+            None => {
+                let channel = inner.read(purse, records).ok()??;
+                channel.report(purse, tip, inner.config.network)
+            }
+        }
+    }
+
     /// A payer's channel on paper: from the moment its keys and expiry are durable.
     #[must_use]
     pub fn rescue_kit(&self, purse: PurseKey) -> Option<RescueKit> {
@@ -287,29 +302,20 @@ impl Inner {
     }
 
     fn restore(&mut self, key: PurseKey, records: &RestoredPurse) -> Answer {
-        let found = match record::read_all(records) {
-            Ok(Some(found)) => found,
+        // One that is watched already is at least as new as what was read of it before.
+        if let Some(known) = self.channels.get_mut(&key) {
+            (known.waiting, known.running) = (None, false);
+            return Answer {
+                effects: known.start(key, &Job::Look),
+                ..Answer::default()
+            };
+        }
+        let mut channel = match self.read(key, records) {
+            Ok(Some(channel)) => channel,
             Ok(None) => return Answer::default(),
-            Err(_) => return Answer::failed(BackendError::Fatal(RefusalCode::Malformed)),
-        };
-        let network = self.config.network;
-        let role = match found.meta {
-            record::Meta::Payer(meta) => {
-                Payer::restore(&self.keys, network, key, meta, found.best, found.decided)
-                    .map(|payer| Side::Payer(Box::new(payer)))
+            Err(Undecodable) => {
+                return Answer::failed(BackendError::Fatal(RefusalCode::Malformed));
             }
-            record::Meta::Payee(meta) => {
-                Payee::restore(&self.keys, network, key, meta, found.best, found.decided)
-                    .map(|payee| Side::Payee(Box::new(payee)))
-            }
-        };
-        let Some(role) = role else {
-            return Answer::failed(BackendError::Fatal(RefusalCode::Malformed));
-        };
-        let mut channel = Channel {
-            role,
-            waiting: None,
-            running: false,
         };
         let effects = channel.start(key, &Job::Look);
         self.channels.insert(key, channel);
@@ -317,6 +323,31 @@ impl Inner {
             effects,
             ..Answer::default()
         }
+    }
+}
+
+impl Inner {
+    /// A channel as its records tell it; none where there is none in them.
+    fn read(&self, key: PurseKey, records: &RestoredPurse) -> Result<Option<Channel>, Undecodable> {
+        let Some(found) = record::read_all(records)? else {
+            return Ok(None);
+        };
+        let (network, best, decided) = (self.config.network, found.best, found.decided);
+        let role = match found.meta {
+            record::Meta::Payer(meta) => {
+                Payer::restore(&self.keys, network, key, meta, best, decided)
+                    .map(|payer| Side::Payer(Box::new(payer)))
+            }
+            record::Meta::Payee(meta) => {
+                Payee::restore(&self.keys, network, key, meta, best, decided)
+                    .map(|payee| Side::Payee(Box::new(payee)))
+            }
+        };
+        Ok(Some(Channel {
+            role: role.ok_or(Undecodable)?,
+            waiting: None,
+            running: false,
+        }))
     }
 }
 

@@ -270,7 +270,7 @@ impl Payer {
             return Reply::Answer(super::merge(answer, released(0)));
         }
         if self.contract.is_none() {
-            return match self.meta.deed.as_ref().and_then(fund) {
+            return match self.meta.deed.as_ref().and_then(find) {
                 Some(job) if !env.fresh => Reply::First(answer, job),
                 _ => Reply::Answer(super::merge(answer, released(0))),
             };
@@ -315,6 +315,14 @@ impl Payer {
 
 fn fund(deed: &Deed) -> Option<Job> {
     Some(Job::Fund {
+        script: deed.output()?.script_pubkey().to_bytes().into(),
+        value: deed.value,
+        since: deed.since,
+    })
+}
+
+fn find(deed: &Deed) -> Option<Job> {
+    Some(Job::Find {
         script: deed.output()?.script_pubkey().to_bytes().into(),
         value: deed.value,
         since: deed.since,

@@ -1,7 +1,8 @@
 //! One side is away: its kit, its tower, a spike while nobody looks.
 
 use bitcoin::FeeRate;
-use streampay_core::backend::{Outcome, Request};
+use streampay_core::backend::{BackendError, Outcome, Request};
+use streampay_core::units::Msat;
 
 use super::tests::{PAYEE, Rig, key};
 use crate::kit::Watchtower;
@@ -133,4 +134,18 @@ fn unconfirmed_funding_is_taken_only_below_the_payees_cap() {
         assert_eq!(accepted, taken, "{cap}");
         assert_eq!(rig.chain.waiting().len(), 1);
     }
+}
+
+#[test]
+fn a_release_asks_nobody_to_pay() {
+    let mut rig = Rig::new();
+    rig.payer.pays = false;
+    assert!(matches!(
+        rig.open(),
+        Some(Outcome::Failed(BackendError::Transient))
+    ));
+    rig.payer.pays = true;
+    let released = rig.payer.request(rig.purse, Request::Release);
+    assert!(matches!(released, Some(Outcome::Released { refunded }) if refunded == Msat::ZERO));
+    assert!(rig.chain.waiting().is_empty(), "nothing was funded");
 }

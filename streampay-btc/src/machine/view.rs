@@ -50,6 +50,8 @@ pub struct ChannelReport {
     pub value: Amount,
     /// What the payee could take, settle reserve included.
     pub paid: Amount,
+    /// Payer: what the funding transaction cost, as far as is known.
+    pub funding_fee: Amount,
     /// Where the money is, once it is funded.
     pub outpoint: Option<OutPoint>,
     /// From this height on the payer takes back what is left.
@@ -123,6 +125,10 @@ impl Channel {
                 payee.decided.closing || payee.meta.settling,
             ),
         };
+        let funding_fee = match &self.role {
+            Side::Payer(payer) => payer.meta.fee,
+            Side::Payee(_) => 0,
+        };
         let output: FundingOutput = deed.output()?;
         let depth = self.seen().zip(tip).map(|(seen, tip)| seen.depth(tip));
         let state = match (settled, closing, self.contract(), depth) {
@@ -140,6 +146,7 @@ impl Channel {
             address: output.address(network),
             value: Amount::from_sat(deed.value),
             paid: Amount::from_sat(paid),
+            funding_fee: Amount::from_sat(funding_fee),
             outpoint: self.contract().map(Contract::outpoint),
             expiry: deed.expiry,
             left: tip.map(|tip| deed.expiry.saturating_sub(tip)),

@@ -121,6 +121,20 @@ impl SimNode {
                 value,
                 since,
             }) => self.fund(&ScriptBuf::from_bytes(script.to_vec()), value, since),
+            Ok(Job::Find {
+                script,
+                value,
+                since,
+            }) => {
+                let script = ScriptBuf::from_bytes(script.to_vec());
+                let known = self
+                    .chain
+                    .outputs_to(&script, Amount::from_sat(value), since);
+                Ok(known.first().map_or(Done::Looked, |outpoint| Done::Funded {
+                    outpoint: (*outpoint).into(),
+                    fee: 0,
+                }))
+            }
             Err(_) => Err(BackendError::Unknown),
         };
         EffectResult {

@@ -1,0 +1,64 @@
+//! What the watch saw, for people and for programs.
+
+use serde_json::{Value, json};
+use streampay_btc::machine::WatchEvent;
+use streampay_core::units::PurseKey;
+
+use crate::report::Report;
+
+/// Tells one thing that happened to a channel.
+pub(super) fn event(report: Report, purse: PurseKey, event: &WatchEvent) {
+    let session = purse.session.to_string();
+    let short = session.get(..8).unwrap_or_default();
+    let (what, mut fields, line) = described(event);
+    if let Some(object) = fields.as_object_mut() {
+        object.insert("what".into(), what.into());
+        object.insert("session".into(), session.as_str().into());
+        object.insert("purse".into(), purse.purse.0.into());
+    }
+    report.say("channel", fields);
+    report.tell(&format!("channel [{short}] {}: {line}", purse.purse.0));
+}
+
+fn described(event: &WatchEvent) -> (&'static str, Value, String) {
+    match event {
+        WatchEvent::FundingGone => (
+            "funding_gone",
+            json!({}),
+            "its funding is in no block any more; nothing is paid until it is back".to_owned(),
+        ),
+        WatchEvent::Spent { txid, height } => (
+            "spent",
+            json!({"txid": txid.to_string(), "height": height}),
+            match height {
+                Some(height) => format!("closed by {txid} in block {height}"),
+                None => format!("{txid}, which closes it, waits for a block"),
+            },
+        ),
+        WatchEvent::Closing { txid, fee } => (
+            "closing",
+            json!({"txid": txid.to_string(), "fee_sat": fee.to_sat()}),
+            format!("closing by {txid}, for a fee of {} sat", fee.to_sat()),
+        ),
+        WatchEvent::Refunding { txid } => (
+            "refunding",
+            json!({"txid": txid.to_string()}),
+            format!("its time is over; taken back by {txid}"),
+        ),
+        WatchEvent::Uneconomic { claim, fee } => (
+            "uneconomic",
+            json!({"claim_sat": claim.to_sat(), "fee_sat": fee.to_sat()}),
+            format!(
+                "to collect its {} sat would cost {} sat now: too much; tried at every block",
+                claim.to_sat(),
+                fee.to_sat()
+            ),
+        ),
+        WatchEvent::Settled { amount } => (
+            "settled",
+            json!({"amount_sat": amount.to_sat()}),
+            format!("settled: {} sat came home", amount.to_sat()),
+        ),
+        _ => ("other", json!({}), "something happened".to_owned()),
+    }
+}

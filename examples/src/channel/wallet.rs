@@ -1,0 +1,164 @@
+//! A user with a wallet of its own: shown an address, an amount, and beforehand what brings the
+//! money back without this program.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::json;
+use streampay_btc::kit::RescueKit;
+use streampay_btc::machine::{ChannelMachine, Role};
+use streampay_btc::runner::{Funded, FundingOrder, FundingWallet};
+use streampay_core::units::PurseKey;
+
+use crate::home::private_file;
+use crate::report::{Report, show_code};
+
+/// Shows what to pay, once for each channel, and keeps its rescue kit in a file.
+pub struct Shown {
+    machine: ChannelMachine,
+    folder: PathBuf,
+    report: Report,
+    /// The channels that were shown, and whether their kit has its refunds.
+    kept: Mutex<BTreeMap<PurseKey, bool>>,
+}
+
+impl Shown {
+    pub(super) fn new(machine: ChannelMachine, folder: PathBuf, report: Report) -> Self {
+        Self {
+            machine,
+            folder,
+            report,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Writes the kits of channels that are funded by now.
+    pub(super) fn keep_kits(&self) {
+        for channel in self.machine.report() {
+            let funded = channel.role == Role::Payer && channel.outpoint.is_some();
+            if !funded || channel.settled.is_some() || self.has(channel.purse, true) {
+                continue;
+            }
+            let Some(kit) = self.machine.rescue_kit(channel.purse) else {
+                continue;
+            };
+            match self.write(channel.purse, &kit) {
+                Ok(path) => {
+                    self.note(channel.purse, true);
+                    self.tell_funded(channel.purse, &kit, &path);
+                }
+                Err(error) => {
+                    let line = format!("the rescue kit of a channel cannot be written: {error}");
+                    self.report.tell(&line);
+                }
+            }
+        }
+    }
+
+    fn has(&self, purse: PurseKey, funded: bool) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&purse).is_some_and(|has| *has || !funded)
+    }
+
+    fn note(&self, purse: PurseKey, funded: bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(purse, funded);
+    }
+
+    /// The kit, whole and durable under its name.
+    fn write(&self, purse: PurseKey, kit: &RescueKit) -> std::io::Result<PathBuf> {
+        std::fs::create_dir_all(&self.folder)?;
+        let name = format!("{}-{}.txt", purse.session, purse.purse.0);
+        let (path, draft) = (self.folder.join(&name), self.folder.join(".draft"));
+        let mut file = private_file(&draft)?;
+        file.set_len(0)?;
+        file.write_all(kit.dangerous_text().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &path)?;
+        #[cfg(unix)]
+        std::fs::File::open(&self.folder)?.sync_all()?;
+        Ok(path)
+    }
+
+    fn tell_funded(&self, purse: PurseKey, kit: &RescueKit, path: &Path) {
+        let outpoint = kit.outpoint.map(|outpoint| outpoint.to_string());
+        let rates: Vec<u32> = kit.refunds.iter().map(|(rate, _)| *rate).collect();
+        self.report.say(
+            "channel_funded",
+            json!({
+                "session": purse.session.to_string(), "purse": purse.purse.0, "outpoint": outpoint,
+                "expiry": kit.expiry, "refund_sat_per_vb": rates, "kit": path.display().to_string(),
+            }),
+        );
+        let outpoint = outpoint.unwrap_or_default();
+        self.report.tell(&format!(
+            "the channel is funded by {outpoint}. Refunds at {rates:?} sat/vB, to broadcast from \
+             block {} on, are in {}",
+            kit.expiry,
+            path.display()
+        ));
+    }
+
+    fn tell_wanted(&self, purse: PurseKey, kit: &RescueKit, uri: &str, path: &Path) {
+        let report = self.report;
+        let address = kit.address.as_ref().map(ToString::to_string);
+        report.say(
+            "channel_wanted",
+            json!({
+                "session": purse.session.to_string(), "purse": purse.purse.0, "address": address,
+                "value_sat": kit.value.to_sat(), "uri": uri, "descriptor": kit.descriptor,
+                "expiry": kit.expiry, "kit": path.display().to_string(),
+            }),
+        );
+        report.tell(&format!(
+            "Keep this, which brings the money back without this program from block {} on; it is \
+             also in {}. It holds a secret key:\n{}\n\
+             Then pay exactly {} sat, in one output, from any bitcoin wallet, to {}\n\
+             It is yours but for what you watch; the rest comes back when the channel closes, or \
+             after block {}. Ctrl-C before you pay ends without a cost",
+            kit.expiry,
+            path.display(),
+            kit.dangerous_text().trim_end(),
+            kit.value.to_sat(),
+            address.unwrap_or_default(),
+            kit.expiry,
+        ));
+        show_code(report, uri, uri);
+    }
+}
+
+#[async_trait]
+impl FundingWallet for Shown {
+    async fn fund(&self, order: &FundingOrder) -> Funded {
+        if self.has(order.purse, false) {
+            return Funded::Asked;
+        }
+        let kit = self.machine.rescue_kit(order.purse);
+        let Some((kit, uri)) = kit.and_then(|kit| Some((kit.clone(), kit.uri()?))) else {
+            return Funded::Declined;
+        };
+        // Nobody is asked for money that only this process could bring back.
+        match self.write(order.purse, &kit) {
+            Ok(path) => {
+                self.note(order.purse, false);
+                self.tell_wanted(order.purse, &kit, &uri, &path);
+                Funded::Asked
+            }
+            Err(error) => {
+                let line =
+                    format!("the rescue kit cannot be written, so nothing is asked: {error}");
+                self.report.tell(&line);
+                Funded::Declined
+            }
+        }
+    }
+}
+
+impl core::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
