@@ -75,15 +75,19 @@ pub fn sentence(terms: &Terms, costs: &[Costs]) -> String {
     } else {
         format!(", and {} once to join the room", terms.join_fee)
     };
+    let mints = mints(terms);
     let beyond = match costs.first() {
-        Some(costs) => costs.to_string(),
-        None => "what the mint charges comes on top: it does not answer now".to_owned(),
+        Some(costs) => format!(", in ecash of {}; {costs}", words(&mints)),
+        None if mints.is_empty() => String::new(),
+        None => format!(
+            ", in ecash of {}; what the mint charges comes on top: it does not answer now",
+            words(&mints)
+        ),
     };
     format!(
-        "\"{title}\" costs {} a minute{per_mb}, in payments of {}{join}, in ecash of {}; {beyond}",
+        "\"{title}\" costs {} a minute{per_mb}, in payments of {}{join}{beyond}",
         a_minute(terms.tariff),
         payment(terms),
-        words(&mints(terms)),
     )
 }
 

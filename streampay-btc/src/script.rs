@@ -4,10 +4,11 @@ use core::fmt;
 use core::str::FromStr as _;
 
 use bitcoin::absolute::LockTime;
+use bitcoin::address::NetworkUnchecked;
 use bitcoin::secp256k1::{PublicKey, XOnlyPublicKey};
 use bitcoin::taproot::{LeafVersion, TapLeafHash};
 use bitcoin::{Address, Network, ScriptBuf, Witness, ecdsa, taproot};
-use miniscript::{Descriptor, Satisfier};
+use miniscript::{Descriptor, DescriptorPublicKey, Satisfier};
 
 use crate::keys::{KeyError, key_agg, key_sort};
 
@@ -52,6 +53,33 @@ pub enum ScriptError {
     /// Zero, or no height: 1 to 499 999 999. Source: BIP 65.
     #[error("the expiry is no block height")]
     Expiry,
+}
+
+/// Not an address of the chain, nor a descriptor that pays to what channels pay to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither an address of this chain nor a descriptor")]
+pub struct NoDestination;
+
+/// Where a side's money goes: an address of `network`, or the first address of a descriptor
+/// without secrets. Source: BIP 380.
+///
+/// # Errors
+/// [`NoDestination`], for what nodes would not relay too.
+pub fn own_script(text: &str, network: Network) -> Result<ScriptBuf, NoDestination> {
+    let text = text.trim();
+    let address = text.parse::<Address<NetworkUnchecked>>();
+    let address = address.map(|address| address.require_network(network));
+    let script = match address {
+        Ok(address) => address.map_err(|_| NoDestination)?.script_pubkey(),
+        Err(_) => {
+            let descriptor = Descriptor::<DescriptorPublicKey>::from_str(text);
+            let descriptor = descriptor.map_err(|_| NoDestination)?;
+            let first = descriptor.at_derivation_index(0);
+            first.map_err(|_| NoDestination)?.script_pubkey()
+        }
+    };
+    let known = crate::tx::is_standard(&script);
+    known.then_some(script).ok_or(NoDestination)
 }
 
 /// A channel's funding output: payer's key `V`, payee's key `S`, expiry `T`.

@@ -12,6 +12,7 @@ use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
 use streampay_examples::channel;
+use streampay_examples::channel::settings::{BitcoinArgs, Settings};
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::mint::{EmbeddedMint, Storage};
@@ -78,6 +79,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// How every bitcoin channel stands.
+    Channels {
+        /// One channel a line on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// While `serve` does not run: close every session and every bitcoin channel, and wait until
+    /// all of it is buried, six blocks deep.
+    Settle {
+        /// One event a line on stdout.
+        #[arg(long)]
+        json: bool,
+    },
     /// A mint with play money alone, for trying things out.
     Mint {
         /// Where to listen, such as 127.0.0.1:3338.
@@ -106,17 +120,17 @@ struct ServeArgs {
     /// several, best first; a viewer uses one that it holds. What its ecash costs you can go into
     /// your price there, as in URL@104.5%, and so can the most that you take at once, as in
     /// URL@100%,5000sat.
-    #[arg(long, required = true, value_name = "URL", value_parser = pay::accepted_mint)]
+    #[arg(long, required_unless_present = "btc", value_name = "URL", value_parser = pay::accepted_mint)]
     mint: Vec<AcceptedMint>,
-    /// The ways to pay that you take, best first; a viewer uses the first one that works at the
-    /// mint.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "chain,p2pk,swap",
-        value_name = "WAYS"
-    )]
+    /// The ways to pay that you take, best first; a viewer uses the first one that works for it.
+    /// Without it chain,p2pk,swap where there is a mint, and btc where `--btc` is said.
+    #[arg(long, value_delimiter = ',', value_name = "WAYS")]
     pay: Vec<Pay>,
+    #[command(flatten)]
+    bitcoin: BitcoinArgs,
+    /// Where your bitcoin goes: an address, or a descriptor without secrets.
+    #[arg(long, value_name = "ADDRESS|DESCRIPTOR")]
+    payout: Option<String>,
     /// What a viewer pays once to be seen by name and to chat; watching does not need it.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     join_fee: Option<Msat>,
@@ -168,14 +182,27 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             };
             run_demo(order, bitcoind).await
         }
-        Command::Serve(args) => {
-            let folder = data();
-            run_serve(&Home::open(&folder).await?, &folder, args).await
+        Command::Serve(args) => run_serve(&data(), args).await,
+        Command::Channels { json } => {
+            let report = Report { json };
+            let home = channel::commands::open(&data(), MintLimits::default(), report).await?;
+            channel::commands::list(&home, report).await
+        }
+        Command::Settle { json } => {
+            let report = Report { json };
+            let home = channel::commands::open(&data(), patient, report).await?;
+            recover(&home, report).await?;
+            match channel::commands::settle(&home, report, true).await? {
+                true => Ok(()),
+                false => Err(AppError::Unsettled),
+            }
         }
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
-            let (home, report) = (Home::open_with(&data(), patient).await?, Report { json });
+            let report = Report { json };
+            let home = channel::commands::open(&data(), patient, report).await?;
             let settled = recover(&home, report).await?;
+            let settled = channel::commands::settle(&home, report, false).await? && settled;
             account_for(&home, report, take_back, settled).await
         }
         Command::Mint { listen } => run_mint(&folder(cli.data, "mint"), listen).await,
@@ -193,22 +220,42 @@ async fn run_demo(order: Demo, bitcoind: Option<String>) -> Result<(), AppError>
     }
 }
 
-async fn run_serve(home: &Home, folder: &Path, args: ServeArgs) -> Result<(), AppError> {
+async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     let report = Report { json: args.json };
     let (media, what, key_file) = match args.media {
         Some(path) => (Media::File(path.clone()), path.display().to_string(), None),
         None => {
-            let (key, file) = stream_key(folder)?;
+            let (key, file) = stream_key(data)?;
             (Media::Whip(key), "what is published".to_owned(), Some(file))
         }
     };
+    let pay = match args.pay.as_slice() {
+        [] => {
+            let ecash = if args.mint.is_empty() { &[] } else { Pay::ALL };
+            let channels = args.bitcoin.is_said().then_some(Pay::Btc);
+            ecash.iter().copied().chain(channels).collect()
+        }
+        said => said.to_vec(),
+    };
+    let settings = Settings::from(
+        data,
+        &args.bitcoin,
+        args.payout.as_deref(),
+        "say both: --btc where blocks come from, and --payout where your bitcoin goes",
+    )?;
+    let earns = pay.contains(&Pay::Btc);
+    let setup = match settings {
+        Some(settings) => Some(settings.setup(report, earns).await?),
+        None => None,
+    };
+    let home = &Home::open_for(data, MintLimits::default(), setup).await?;
     let offer = Offer {
         media,
         title: args.title,
         peer: args.network.config()?,
         price: args.price,
         mints: args.mint,
-        pay: args.pay,
+        pay,
         join_fee: args.join_fee.unwrap_or_default(),
         typing: true,
         listen: args.listen,
@@ -221,10 +268,15 @@ async fn run_serve(home: &Home, folder: &Path, args: ServeArgs) -> Result<(), Ap
         report,
     };
     report.tell(&format!(
-        "serving {} at {}, in ecash of {}; Ctrl-C ends",
+        "serving {} at {}{}{}; Ctrl-C ends",
         what,
         offer.price,
-        pay::words(&offer.mints)
+        if offer.mints.is_empty() {
+            String::new()
+        } else {
+            format!(", in ecash of {}", pay::words(&offer.mints))
+        },
+        if earns { ", in bitcoin" } else { "" },
     ));
     for mint in &offer.mints {
         if let Err(error) = home.wallet.check_mint(mint.url()).await {

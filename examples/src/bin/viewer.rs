@@ -3,7 +3,7 @@
 // The futures of a whole session, from the connection down to the mint, are deep.
 #![recursion_limit = "256"]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -11,6 +11,8 @@ use streampay_core::meter::Tariff;
 use streampay_core::session::{CloseCode, Name};
 use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
+use streampay_examples::channel;
+use streampay_examples::channel::settings::{BitcoinArgs, Settings};
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
 use streampay_examples::link::StreamLink;
@@ -51,7 +53,17 @@ enum Command {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
         #[arg(long)]
         take_back: bool,
+        /// Wait until every bitcoin channel is home: it is taken back by itself once its time is
+        /// over.
+        #[arg(long)]
+        wait: bool,
         /// One event a line on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// How every bitcoin channel stands.
+    Channels {
+        /// One channel a line on stdout.
         #[arg(long)]
         json: bool,
     },
@@ -77,6 +89,11 @@ struct WatchArgs {
         value_name = "WAYS"
     )]
     pay: Vec<Pay>,
+    #[command(flatten)]
+    bitcoin: BitcoinArgs,
+    /// Where your bitcoin comes back to: an address, or a descriptor without secrets.
+    #[arg(long, value_name = "ADDRESS|DESCRIPTOR")]
+    refund_to: Option<String>,
     /// The most that the mint may take on top of each payment, in percent of it: ways to pay that
     /// cost more are left out.
     #[arg(long, value_name = "PERCENT", default_value_t = quote::FEE_SHARE)]
@@ -118,17 +135,46 @@ async fn run(cli: Cli) -> Result<(), AppError> {
     let data = folder(cli.data, "viewer");
     let patient = MintLimits::default().patient();
     match cli.command {
-        Command::Watch(args) => run_watch(&Home::open(&data).await?, args).await,
+        Command::Watch(args) => run_watch(&data, args).await,
+        Command::Channels { json } => {
+            let report = Report { json };
+            let home = channel::commands::open(&data, MintLimits::default(), report).await?;
+            channel::commands::list(&home, report).await
+        }
         Command::Money(money) => money.run(&Home::open_with(&data, patient).await?).await,
-        Command::Recover { take_back, json } => {
-            let (home, report) = (Home::open_with(&data, patient).await?, Report { json });
+        Command::Recover {
+            take_back,
+            wait,
+            json,
+        } => {
+            let report = Report { json };
+            let home = channel::commands::open(&data, patient, report).await?;
             let settled = recover(&home, report).await?;
+            let settled = channel::commands::settle(&home, report, wait).await? && settled;
             account_for(&home, report, take_back, settled).await
         }
     }
 }
 
-async fn run_watch(home: &Home, args: WatchArgs) -> Result<(), AppError> {
+async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
+    let settings = Settings::from(
+        data,
+        &args.bitcoin,
+        args.refund_to.as_deref(),
+        "say both: --btc where blocks come from, and --refund-to where your bitcoin comes back to",
+    )?;
+    let report = Report { json: args.json };
+    let setup = match &settings {
+        Some(settings) => Some(settings.setup(report, false).await?),
+        None if args.pay.contains(&Pay::Btc) => {
+            return Err(AppError::Usage(
+                "to pay by btc, say --btc where blocks come from, and --refund-to where your \
+                 bitcoin comes back to",
+            ));
+        }
+        None => None,
+    };
+    let home = &Home::open_for(data, MintLimits::default(), setup).await?;
     let record = match (&args.out, args.record.clone()) {
         (Some(_), None) if !args.json => Target::Stdout,
         (None, Some(file)) => Target::File(file),
@@ -216,7 +262,17 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>)
             return Err(AppError::TooDear { asks, allows });
         }
     }
-    let offer = quote::sentence(&terms, &costs);
+    let mut offer = quote::sentence(&terms, &costs);
+    if let (Some(channels), Some(asked), true) = (
+        &home.channels,
+        channel::quote::params(&terms),
+        pay.contains(&Pay::Btc),
+    ) {
+        offer = format!(
+            "{offer}; {}",
+            channel::quote::words(&asked, channels.life())
+        );
+    }
     if args.max_price.is_some() || args.yes {
         Report { json: args.json }.tell(&offer);
     } else {

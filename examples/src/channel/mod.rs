@@ -1,12 +1,16 @@
 //! Bitcoin channels for the programs: where blocks come from, who pays into a channel, and a watch
 //! over all channels of a home for as long as it is open.
 
+pub mod commands;
 pub mod demo;
 mod lab;
+pub mod quote;
+pub mod settings;
 pub mod source;
 mod tell;
 mod wallet;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -81,6 +85,7 @@ pub struct Channels {
     machine: ChannelMachine,
     runner: Arc<Runner<Arc<dyn ChainSource>, Arc<dyn FundingWallet>>>,
     shown: Option<Arc<Shown>>,
+    life: u32,
     every: Duration,
     report: Report,
     watch: std::sync::Mutex<Option<AbortHandle>>,
@@ -98,6 +103,7 @@ impl Channels {
         setup: Setup,
     ) -> Result<Self, AppError> {
         let seed = Seed(seed.derive("bitcoin"));
+        let life = setup.config.payer.life;
         let machine = ChannelMachine::new(setup.config, &seed);
         let machine = machine.map_err(|_| AppError::Failed("the identity file is damaged"))?;
         let (wallet, shown): (Arc<dyn FundingWallet>, _) = match setup.wallet {
@@ -113,6 +119,7 @@ impl Channels {
             runner: Arc::new(Runner::new(machine.clone(), source, wallet, store, clock)),
             machine,
             shown,
+            life,
             every: setup.every,
             report: setup.report,
             watch: std::sync::Mutex::default(),
@@ -145,7 +152,9 @@ impl Channels {
         }
         let (runner, shown) = (self.runner.clone(), self.shown.clone());
         let (every, report) = (self.every, self.report);
+        let machine = self.machine.clone();
         let watch = tokio::spawn(async move {
+            let mut known = BTreeMap::new();
             loop {
                 if let Err(error) = runner.sync().await {
                     tracing::warn!(%error, "the chain could not be looked at");
@@ -153,6 +162,14 @@ impl Channels {
                 for (purse, event) in runner.news() {
                     tell::event(report, purse, &event);
                 }
+                let now = machine.report();
+                for channel in &now {
+                    if known.get(&channel.purse) != Some(&channel.state) {
+                        tell::state(report, channel);
+                    }
+                }
+                let states = now.iter().map(|channel| (channel.purse, channel.state));
+                known = states.collect();
                 if let Some(shown) = &shown {
                     shown.keep_kits();
                 }
@@ -175,6 +192,12 @@ impl Channels {
             name: ChannelMachine::METHOD.to_owned(),
             params: params.encode().to_vec(),
         })
+    }
+
+    /// The longest life of a channel that this side pays into, in blocks.
+    #[must_use]
+    pub const fn life(&self) -> u32 {
+        self.life
     }
 
     /// How every channel of the home stands, those of sessions long over too.

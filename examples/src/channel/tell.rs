@@ -1,7 +1,7 @@
 //! What the watch saw, for people and for programs.
 
 use serde_json::{Value, json};
-use streampay_btc::machine::WatchEvent;
+use streampay_btc::machine::{ChannelReport, ChannelState, Role, WatchEvent};
 use streampay_core::units::PurseKey;
 
 use crate::report::Report;
@@ -18,6 +18,23 @@ pub(super) fn event(report: Report, purse: PurseKey, event: &WatchEvent) {
     }
     report.say("channel", fields);
     report.tell(&format!("channel [{short}] {}: {line}", purse.purse.0));
+}
+
+/// Tells what a channel waits for.
+pub(super) fn state(report: Report, channel: &ChannelReport) {
+    let line = match (channel.state, channel.role) {
+        (ChannelState::Confirming, Role::Payer) => {
+            "funded; it waits for the confirmations that the streamer asks for"
+        }
+        (ChannelState::Open, Role::Payer) => "confirmed",
+        _ => return,
+    };
+    let session = channel.purse.session.to_string();
+    let short = session.get(..8).unwrap_or_default();
+    report.tell(&format!(
+        "channel [{short}] {}: {line}",
+        channel.purse.purse.0
+    ));
 }
 
 fn described(event: &WatchEvent) -> (&'static str, Value, String) {

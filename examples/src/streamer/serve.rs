@@ -9,7 +9,7 @@ use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
 use streampay_media::peer::PeerConfig;
 use streampay_media::source::{FileOptions, Source, SourceWriter};
-use streampay_media::whep::{Server, ServerConfig, TrustedProxy};
+use streampay_media::whep::{Paywall, Server, ServerConfig, TrustedProxy};
 use streampay_media::whip;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use super::host;
 use super::media::Media;
 use super::page::Page;
 use super::paywall::CashuPaywall;
-use super::sessions::{Sessions, UNPAID_MS};
+use super::sessions::{CONFIRMING_MS, Sessions, UNPAID_MS};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::http::{self, Limits};
@@ -100,10 +100,14 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let listener = listener.map_err(in_use)?;
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
     let wallet = home.wallet.clone();
-    let paywall = CashuPaywall::new(wallet, &offer.mints, offer.price, offer.report)?;
+    let paywall: Option<Arc<dyn Paywall>> =
+        match CashuPaywall::new(wallet, &offer.mints, offer.price, offer.report)? {
+            Some(paywall) => Some(Arc::new(paywall)),
+            None => None,
+        };
     let config = ServerConfig {
         public_url: Some(base.clone()),
-        paywall: paywall.map(|paywall| Arc::new(paywall) as _),
+        paywall,
         trusted_proxy: offer.trusted_proxy,
         peer: offer.peer.clone(),
         ..ServerConfig::default()
@@ -137,7 +141,10 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         identity: home.identity.clone(),
         preview_left: Msat::ZERO,
         terms: terms.into(),
-        unpaid_ms: UNPAID_MS,
+        unpaid_ms: match offer.pay.contains(&Pay::Btc) {
+            true => CONFIRMING_MS,
+            false => UNPAID_MS,
+        },
     };
     let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
     let sessions = Sessions::new(home, offer.report, Some(room));

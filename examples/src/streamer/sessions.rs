@@ -15,7 +15,7 @@ use streampay_core::units::SessionId;
 use streampay_core::wire::peek_session;
 use streampay_media::peer::ViewerConnection;
 use streampay_media::whep::{Arrival, UnboundPlace};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::error::AppError;
 use crate::home::Home;
@@ -27,6 +27,11 @@ const HELLO_WAIT: Duration = Duration::from_secs(15);
 const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a bound viewer may stay without paying, in milliseconds.
 pub(super) const UNPAID_MS: u64 = 30_000;
+/// The same where it may wait for its channel of bitcoin to confirm.
+pub(super) const CONFIRMING_MS: u64 = 12 * 3_600_000;
+/// Sessions that are kept without a connection although nothing was paid in them yet: a channel may
+/// be on its way. Chosen arbitrarily; a record of each is on disk.
+const CONFIRMING_MAX: usize = 1_000;
 
 /// All sessions of one process. Each that is not over has a task, with a viewer or without.
 pub(super) struct Sessions {
@@ -38,6 +43,10 @@ pub(super) struct Sessions {
     slots: Mutex<HashMap<SessionId, Slot>>,
     /// Those that ended before their money was home, because the mint was away.
     unsettled: Mutex<BTreeSet<SessionId>>,
+    /// How long a viewer may stay without paying, in milliseconds.
+    unpaid_ms: u64,
+    /// Room for unpaid sessions that wait for their viewer to come back.
+    confirming: Semaphore,
 }
 
 /// How to reach a session's task.
@@ -77,6 +86,7 @@ type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
     pub(super) fn new(home: &Home, report: Report, room: Option<RoomHandle>) -> Arc<Self> {
+        let waits = home.channels.is_some();
         Arc::new(Self {
             node: home.node.clone(),
             identity: home.identity.clone(),
@@ -84,6 +94,8 @@ impl Sessions {
             room,
             slots: Mutex::default(),
             unsettled: Mutex::default(),
+            unpaid_ms: if waits { CONFIRMING_MS } else { UNPAID_MS },
+            confirming: Semaphore::new(if waits { CONFIRMING_MAX } else { 0 }),
         })
     }
 
@@ -93,7 +105,7 @@ impl Sessions {
             return Ok(Found::New);
         }
         let (identity, now) = (self.identity.clone(), self.node.clock().now());
-        let restored = PayeeSession::restore(identity, UNPAID_MS, now, id, &records);
+        let restored = PayeeSession::restore(identity, self.unpaid_ms, now, id, &records);
         Ok(match restored {
             Ok(session) => Found::Session(Box::new(session), records),
             Err(error) => Found::Unusable(error),
@@ -205,27 +217,29 @@ impl Sessions {
         let place = Arc::new(Mutex::new(None));
         let watcher = tokio::spawn(tell(user.events, place.clone(), id, self.report));
         drop(user.commands);
+        let mut connected = false;
         let ended = loop {
-            match task.idle(connections.recv()).await {
+            // Nobody resumes what nothing was paid for, unless a channel may be about to confirm.
+            let unpaid = connected && task.session().credited().is_zero();
+            match self.next(&mut task, &mut connections, unpaid).await {
                 Ok(Some(Some(connection))) => {
+                    connected = true;
                     match self.over(id, &mut task, connection, &gate, &place).await {
                         Stopped::LinkDown => {}
                         Stopped::StoreFailed => break Err(StoreError::Failed),
                         _ => break Ok(()),
                     }
                 }
+                Ok(Some(None)) if unpaid => {
+                    let told = task.tell(Command::Close(CloseCode::Done)).await;
+                    if let Err(TellError::Store(error)) = told {
+                        break Err(error);
+                    }
+                    task.run(None).await;
+                    break Ok(());
+                }
                 Ok(_) => break Ok(()),
                 Err(error) => break Err(error),
-            }
-            // Nobody resumes what nothing was paid for: a stranger's session ends with its
-            // connection.
-            if task.session().credited().is_zero() {
-                let told = task.tell(Command::Close(CloseCode::Done)).await;
-                if let Err(TellError::Store(error)) = told {
-                    break Err(error);
-                }
-                task.run(None).await;
-                break Ok(());
             }
         };
         if !task.session().is_settled() {
@@ -234,6 +248,24 @@ impl Sessions {
         drop(task);
         let _ = watcher.await;
         ended
+    }
+
+    /// The session's next connection: none once it is over, and none inside where nobody comes.
+    async fn next(
+        &self,
+        task: &mut Task,
+        connections: &mut mpsc::Receiver<Connection>,
+        unpaid: bool,
+    ) -> Result<Option<Option<Connection>>, StoreError> {
+        if !unpaid {
+            return task.idle(connections.recv()).await;
+        }
+        let Ok(_room) = self.confirming.try_acquire() else {
+            return Ok(Some(None));
+        };
+        let limit = Duration::from_millis(self.unpaid_ms);
+        let next = tokio::time::timeout(limit, task.idle(connections.recv())).await;
+        next.unwrap_or(Ok(Some(None)))
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {

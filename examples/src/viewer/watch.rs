@@ -28,6 +28,8 @@ use crate::report::Report;
 
 /// How long paid media may stay away before the session ends, in milliseconds.
 const STALL_CLOSE_MS: u64 = 60_000;
+/// The same where a channel of bitcoin must confirm before anything can be paid.
+const CONFIRM_CLOSE_MS: u64 = 12 * 3_600_000;
 /// How often, a second apart, a lost connection is tried again until the session is bound.
 const RECONNECTS: u32 = 30;
 
@@ -154,16 +156,24 @@ pub async fn watch(
 }
 
 fn config(home: &Home, watch: &Watch) -> PayerConfig {
+    let channel = watch.pay.contains(&Pay::Btc);
+    let ecash = watch.pay.iter().any(|pay| pay.is_ecash());
+    // Ecash pays until a channel has confirmed: each gets its half.
+    let parts = if channel && ecash { 2 } else { 1 };
+    let max_purse = Msat::from_sat(watch.budget.sat_floor() / parts).unwrap_or(watch.budget);
     PayerConfig {
         identity: home.identity.clone(),
         payee: watch.link.key,
         policy: Policy {
             budget: watch.budget,
-            max_purse: watch.budget,
+            max_purse,
             max_tariff: watch.max_tariff,
             max_tick: watch.max_tick,
             methods: pay::names(&watch.pay),
-            stall_close_ms: STALL_CLOSE_MS,
+            stall_close_ms: match channel && !ecash {
+                true => CONFIRM_CLOSE_MS,
+                false => STALL_CLOSE_MS,
+            },
         },
     }
 }

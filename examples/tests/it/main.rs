@@ -9,6 +9,7 @@
 mod cashu;
 mod cashu_faults;
 mod cashu_node;
+mod channel;
 mod edges;
 mod foreign;
 mod http;

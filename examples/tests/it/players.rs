@@ -44,7 +44,7 @@ async fn serving(streamer: &Home, mint: &EmbeddedMint) -> Serving {
         title: None,
         peer: PeerConfig::loopback(),
         price: "4sat/1s".parse().unwrap(),
-        mint: mint.url(),
+        mints: vec![streampay_cashu::AcceptedMint::sat(&mint.url()).unwrap()],
         pay: vec![Pay::ALL[0]],
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,

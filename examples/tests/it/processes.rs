@@ -333,7 +333,7 @@ fn a_mint_that_is_away_for_20_s_pauses_the_session_and_nothing_is_lost() {
     signal(&stage.mint, "-STOP");
     let away = Instant::now();
     let paused = viewer.named("paused");
-    assert_eq!(paused["why"], "the mint does not answer");
+    assert_eq!(paused["why"], "the mint or the chain does not answer");
     // What is tested is that long an absence.
     std::thread::sleep(Duration::from_secs(20).saturating_sub(away.elapsed()));
     signal(&stage.mint, "-CONT");

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum BackendError {
     /// The mint or the chain is away, slow or busy. Nothing is lost; the same again later.
-    #[error("the mint does not answer")]
+    #[error("the mint or the chain does not answer")]
     Transient,
     /// The payment is not good, for this reason; what became of its money is said too.
     #[error("the payment is refused: {0}")]

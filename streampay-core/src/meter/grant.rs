@@ -96,7 +96,7 @@ impl core::fmt::Display for PauseReason {
             Self::ByPayee => "the streamer paused",
             Self::PurseEmpty => "the purse is empty",
             Self::MediaStalled => "no media arrives",
-            Self::BackendAway => "the mint does not answer",
+            Self::BackendAway => "the mint or the chain does not answer",
             Self::Drift => "the two meters disagree",
             Self::AckOverdue => "a payment is not acknowledged",
             Self::PaymentRefused => "a payment was refused",

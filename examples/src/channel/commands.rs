@@ -1,0 +1,140 @@
+//! What users may ask of their channels: how each stands, and to wait until all is home.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use streampay_btc::machine::{ChannelReport, ChannelState, Role};
+
+use super::settings::Settings;
+use crate::error::AppError;
+use crate::home::Home;
+use crate::report::Report;
+use crate::signals::asked_to_end;
+use crate::wallet::MintLimits;
+
+/// How often the channels are looked through while somebody waits for them.
+const LOOK: Duration = Duration::from_secs(2);
+/// Minutes a block takes on average.
+const BLOCK_MIN: u32 = 10;
+
+/// The home in `folder`, with its channels where there are any.
+///
+/// # Errors
+/// [`AppError`]: it cannot be opened.
+pub async fn open(folder: &Path, limits: MintLimits, report: Report) -> Result<Home, AppError> {
+    let setup = match Settings::load(folder)? {
+        Some(settings) => Some(settings.setup(report, false).await?),
+        None => None,
+    };
+    Home::open_for(folder, limits, setup).await
+}
+
+/// Tells how every channel stands.
+///
+/// # Errors
+/// [`AppError`] where the store cannot be read.
+pub async fn list(home: &Home, report: Report) -> Result<(), AppError> {
+    let Some(channels) = &home.channels else {
+        report.tell("no channel was ever opened here");
+        return Ok(());
+    };
+    if let Err(error) = channels.look().await {
+        report.tell(&format!("the chain cannot be seen now: {error}"));
+    }
+    let book = channels.book(home).await?;
+    if book.is_empty() {
+        report.tell("no channel was ever opened here");
+    }
+    for channel in &book {
+        tell(report, channel);
+    }
+    Ok(())
+}
+
+/// Tells how the channels stand whose money is not home; with `wait`, waits until all is, or until
+/// the user wants to end. True where nothing is left to do.
+///
+/// # Errors
+/// [`AppError`] where the store cannot be read.
+pub async fn settle(home: &Home, report: Report, wait: bool) -> Result<bool, AppError> {
+    let Some(channels) = &home.channels else {
+        return Ok(true);
+    };
+    if let Err(error) = channels.look().await {
+        report.tell(&format!("the chain cannot be seen now: {error}"));
+    }
+    let open = |book: Vec<ChannelReport>| {
+        let open = book.into_iter().filter(|channel| !is_home(channel));
+        open.collect::<Vec<_>>()
+    };
+    let left = open(channels.book(home).await?);
+    left.iter().for_each(|channel| tell(report, channel));
+    if left.is_empty() || !wait {
+        return Ok(left.is_empty());
+    }
+    report.tell("waiting until all of it is home; Ctrl-C ends, and `recover` goes on");
+    let done = async {
+        while !open(channels.book(home).await?).is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(true)
+    };
+    tokio::select! {
+        done = done => done,
+        () = asked_to_end() => Ok(false),
+    }
+}
+
+/// True where nothing of it is on its way: settled, or never funded or paid from.
+fn is_home(channel: &ChannelReport) -> bool {
+    let nothing = match channel.role {
+        Role::Payer => channel.outpoint.is_none(),
+        Role::Payee => channel.paid.to_sat() == 0,
+    };
+    channel.settled.is_some() || nothing
+}
+
+fn tell(report: Report, channel: &ChannelReport) {
+    let session = channel.purse.session.to_string();
+    let short = session.get(..8).unwrap_or_default();
+    let state = match channel.state {
+        ChannelState::Unfunded => "not funded",
+        ChannelState::Confirming => "waits for confirmations",
+        ChannelState::Open => "open",
+        ChannelState::Closing => "closing",
+        ChannelState::Settled => "settled",
+        _ => "unknown",
+    };
+    let side = match channel.role {
+        Role::Payer => "payer",
+        Role::Payee => "payee",
+    };
+    let outpoint = channel.outpoint.map(|outpoint| outpoint.to_string());
+    report.say(
+        "channel_state",
+        json!({
+            "session": session, "purse": channel.purse.purse.0, "side": side, "state": state,
+            "value_sat": channel.value.to_sat(), "paid_sat": channel.paid.to_sat(),
+            "settled_sat": channel.settled.map(|amount| amount.to_sat()),
+            "outpoint": outpoint, "expiry": channel.expiry, "blocks_left": channel.left,
+            "descriptor": channel.descriptor,
+        }),
+    );
+    let until = match (channel.settled, channel.left) {
+        (Some(home), _) => format!("{} sat came home", home.to_sat()),
+        (None, Some(left)) => format!(
+            "until block {}, {left} blocks, about {} h",
+            channel.expiry,
+            left.saturating_mul(BLOCK_MIN) / 60
+        ),
+        (None, None) => format!("until block {}", channel.expiry),
+    };
+    report.tell(&format!(
+        "channel [{short}] {}: {side}, {state}, {} of {} sat paid, {until}{}",
+        channel.purse.purse.0,
+        channel.paid.to_sat(),
+        channel.value.to_sat(),
+        outpoint.map_or(String::new(), |outpoint| format!(", {outpoint}")),
+    ));
+}

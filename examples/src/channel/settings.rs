@@ -1,0 +1,239 @@
+//! Which chain, seen by whom, and where a user's bitcoin goes: said once, kept in the home's folder,
+//! so that channels are watched whenever the home is open.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+use streampay_btc::bitcoin::Network;
+use streampay_btc::policy::PayeePolicy;
+use streampay_btc::script::own_script;
+
+use super::Setup;
+use super::source::chain_source;
+use crate::error::AppError;
+use crate::home::private_file;
+use crate::report::Report;
+
+/// The file in the home's folder: it may hold a node's password.
+const FILE: &str = "bitcoin.json";
+/// Blocks in which a close that nobody hurries should be in one: what the settle reserve is for.
+const CLOSE_TARGET: u32 = 6;
+
+/// What a user says of bitcoin on the command line.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BitcoinArgs {
+    /// Where blocks come from, and where transactions go: your node,
+    /// http://user:password@127.0.0.1:8332 or http://127.0.0.1:8332/?cookie=FILE, or an Esplora that
+    /// you trust, https://example.com/api. Kept for next time.
+    #[arg(long, value_name = "URL")]
+    btc: Option<String>,
+    /// The chain: regtest, signet, testnet or mainnet. Mainnet is real money, and nobody outside has
+    /// reviewed this software.
+    #[arg(long, value_name = "CHAIN", default_value = "regtest", requires = "btc", value_parser = network)]
+    network: Option<Network>,
+}
+
+impl BitcoinArgs {
+    /// True where the user says now where blocks come from.
+    #[must_use]
+    pub const fn is_said(&self) -> bool {
+        self.btc.is_some()
+    }
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "regtest" => Ok(Network::Regtest),
+        "signet" => Ok(Network::Signet),
+        "testnet" => Ok(Network::Testnet),
+        "mainnet" => Ok(Network::Bitcoin),
+        _ => Err("expected regtest, signet, testnet or mainnet".to_owned()),
+    }
+}
+
+fn name_of(network: Network) -> &'static str {
+    match network {
+        Network::Bitcoin => "mainnet",
+        Network::Testnet => "testnet",
+        Network::Signet => "signet",
+        _ => "regtest",
+    }
+}
+
+/// Chain, source and destination of one home.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    network: Network,
+    source: String,
+    own: String,
+}
+
+impl Settings {
+    /// What the user says now, else what was said before; none where nothing was. `own` is where
+    /// this side's money goes, an address or a descriptor. What is said is kept in `folder`.
+    ///
+    /// # Errors
+    /// [`AppError`]: something is missing or wrong, or the folder's channels are on another chain.
+    pub fn from(
+        folder: &Path,
+        args: &BitcoinArgs,
+        own: Option<&str>,
+        own_flag: &'static str,
+    ) -> Result<Option<Self>, AppError> {
+        let known = Self::load(folder)?;
+        let Some(source) = &args.btc else {
+            return match (own, &known) {
+                (Some(_), None) => Err(AppError::Usage(own_flag)),
+                (Some(own), Some(known)) => {
+                    let own = own.to_owned();
+                    Self {
+                        own,
+                        ..known.clone()
+                    }
+                    .kept(folder)
+                    .map(Some)
+                }
+                (None, _) => Ok(known),
+            };
+        };
+        let network = args.network.unwrap_or(Network::Regtest);
+        if known.as_ref().is_some_and(|known| known.network != network) {
+            return Err(AppError::Usage(
+                "this folder's channels are on another chain: say --network as before, or use \
+                 another --data",
+            ));
+        }
+        let own = own
+            .map(str::to_owned)
+            .or_else(|| known.map(|known| known.own));
+        let settings = Self {
+            network,
+            source: source.clone(),
+            own: own.ok_or(AppError::Usage(own_flag))?,
+        };
+        settings.kept(folder).map(Some)
+    }
+
+    /// What was said before; none where nothing was.
+    ///
+    /// # Errors
+    /// [`AppError`] where the file cannot be read.
+    pub fn load(folder: &Path) -> Result<Option<Self>, AppError> {
+        let mut text = String::new();
+        match std::fs::File::open(folder.join(FILE)) {
+            Ok(mut file) => file.read_to_string(&mut text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => Err(error),
+        }
+        .map_err(AppError::io("bitcoin.json cannot be read"))?;
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let field = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+        let read = || {
+            Some(Self {
+                network: network(&field("network")?).ok()?,
+                source: field("source")?,
+                own: field("own")?,
+            })
+        };
+        let damaged = AppError::Failed("bitcoin.json is damaged: say --btc and the rest again");
+        read().map(Some).ok_or(damaged)
+    }
+
+    fn kept(self, folder: &Path) -> Result<Self, AppError> {
+        // Nothing is kept that cannot be used.
+        chain_source(&self.source, self.network)?;
+        self.script()?;
+        let failed = || AppError::io("bitcoin.json cannot be written");
+        let draft = folder.join("bitcoin.json.new");
+        std::fs::create_dir_all(folder).map_err(failed())?;
+        let text = json!({
+            "network": name_of(self.network), "source": self.source, "own": self.own,
+        });
+        let write = || {
+            let mut file = private_file(&draft)?;
+            file.set_len(0)?;
+            file.write_all(text.to_string().as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&draft, folder.join(FILE))
+        };
+        write().map_err(failed())?;
+        Ok(self)
+    }
+
+    fn script(&self) -> Result<streampay_btc::bitcoin::ScriptBuf, AppError> {
+        own_script(&self.own, self.network).map_err(|_| {
+            AppError::Usage(
+                "your bitcoin goes to an address of this chain, or to the first address of a \
+                 descriptor without secrets; neither was named",
+            )
+        })
+    }
+
+    /// What a home needs. `earns` where this side is paid: then the source must answer, and the
+    /// settle reserve follows from its feerates.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn setup(&self, report: Report, earns: bool) -> Result<Setup, AppError> {
+        let source = chain_source(&self.source, self.network)?;
+        let mut setup = Setup::new(self.network, &self.script()?, source, report);
+        if earns {
+            let view = setup.source.view(&[]).await?;
+            let rate = view.fees.rate(CLOSE_TARGET);
+            let policy = &mut setup.config.payee;
+            policy.reserve = PayeePolicy::reserve_at(rate).max(policy.reserve);
+        }
+        Ok(setup)
+    }
+}
+
+impl core::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Settings")
+            .field("network", &self.network)
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+    fn args(btc: Option<&str>, network: Network) -> BitcoinArgs {
+        BitcoinArgs {
+            btc: btc.map(str::to_owned),
+            network: Some(network),
+        }
+    }
+
+    #[test]
+    fn what_is_said_once_is_kept_and_a_chain_does_not_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = |args: &BitcoinArgs, own| Settings::from(folder.path(), args, own, "own?");
+        let nothing = args(None, Network::Regtest);
+        assert_eq!(from(&nothing, None).unwrap(), None);
+        assert!(from(&nothing, Some(ADDRESS)).is_err(), "no source");
+        let node = args(Some("http://a:b@127.0.0.1:18443"), Network::Regtest);
+        assert!(from(&node, None).is_err(), "no destination");
+        assert!(from(&node, Some("nowhere")).is_err());
+        assert_eq!(Settings::load(folder.path()).unwrap(), None, "not kept");
+        let said = from(&node, Some(ADDRESS)).unwrap();
+        assert!(said.is_some());
+        assert_eq!(from(&nothing, None).unwrap(), said);
+        assert_eq!(from(&node, None).unwrap(), said);
+        assert!(!format!("{said:?}").contains("a:b"));
+        let mainnet = args(Some("http://a:b@127.0.0.1:8332"), Network::Bitcoin);
+        assert!(from(&mainnet, None).is_err());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let file = folder.path().join(FILE).metadata().unwrap();
+            assert_eq!(file.permissions().mode() & 0o777, 0o600);
+        }
+    }
+}
