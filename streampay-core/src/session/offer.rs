@@ -47,7 +47,7 @@ pub(super) enum OfferState {
 
 /// The newest offer, until it begins.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(array)]
 pub(super) struct StoredOffer {
     #[n(0)]
     pub(super) terms: StoredTerms,

@@ -20,7 +20,7 @@ const TAG: Tag = Tag::new("streampay/receipt/v1");
     minicbor::Encode,
     minicbor::Decode,
 )]
-#[cbor(map)]
+#[cbor(array)]
 pub struct Receipt {
     /// The purse of the newest tick accepted.
     #[n(0)]

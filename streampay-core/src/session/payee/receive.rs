@@ -7,7 +7,7 @@ use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use crate::planted::{self, Planted};
 use crate::session::crypto::Tag;
-use crate::session::record::{PurseState, ReceivingTick, StoredEvidence};
+use crate::session::record::{PurseState, ReceivingTick, StoredBytes, StoredEvidence};
 use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Output, Receipt};
 use crate::units::{PurseId, Seq};
 use crate::wire::{Ack, Evidence, Message, Nack, Tick, encode};
@@ -22,7 +22,7 @@ impl PayeeSession {
         };
         if let Some(receiving) = &purse.receiving {
             // The same again while it is checked; anything else cannot be.
-            let same = receiving.seq == tick.seq && *receiving.payload == tick.payload[..];
+            let same = receiving.seq == tick.seq && receiving.payload.0 == tick.payload;
             let older = tick.seq <= purse.seq;
             return if same || older {
             } else {
@@ -71,7 +71,7 @@ impl PayeeSession {
             seq: tick.seq,
             amount,
             cumulative: tick.cumulative,
-            payload: tick.payload.to_vec().into(),
+            payload: StoredBytes(tick.payload.clone()),
             request,
             tip: tick.tips.is_some(),
         };
@@ -94,7 +94,7 @@ impl PayeeSession {
             seq: receiving.seq,
             amount: receiving.amount,
             cumulative: receiving.cumulative,
-            payload: Bytes::copy_from_slice(&receiving.payload),
+            payload: receiving.payload.0.clone(),
         };
         let request_id = receiving.request;
         self.ask(id, request_id, request);
@@ -126,7 +126,7 @@ impl PayeeSession {
         };
         purse.credited = receiving.cumulative;
         purse.seq = receiving.seq;
-        purse.last = Some(ByteArray::from(payment_hash(&receiving.payload)));
+        purse.last = Some(ByteArray::from(payment_hash(&receiving.payload.0)));
         purse.refusal = None;
         let (seq, cumulative) = (purse.seq, purse.credited);
         self.credit_tip(&receiving);
@@ -186,7 +186,7 @@ impl PayeeSession {
             (PurseState::Opening, _) => self.accept_failed(id, error),
             (PurseState::Closing, None) => self.settle_failed(id, error),
             (_, Some(receiving)) => {
-                let (seq, hash) = (receiving.seq, payment_hash(&receiving.payload));
+                let (seq, hash) = (receiving.seq, payment_hash(&receiving.payload.0));
                 self.receive_failed(id, seq, hash, error);
             }
             (_, None) => {}

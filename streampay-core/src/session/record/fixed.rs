@@ -17,7 +17,7 @@ use crate::wire::Terms;
 
 /// What of a session is the same from its first binding on.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(array)]
 pub(in crate::session) struct Fixed {
     #[n(0)]
     pub(in crate::session) version: u16,

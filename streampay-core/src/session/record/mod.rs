@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 
 pub(super) use self::fixed::{Apart, Fixed, find, stage, stage_removal};
 use self::fixed::{Kept, Record};
-pub(super) use self::stored::{StoredEvidence, StoredKey, StoredTerms};
+pub(super) use self::stored::{StoredBytes, StoredEvidence, StoredKey, StoredTerms};
 
 use super::offer::StoredOffer;
 use super::{CloseCode, Receipt};
@@ -25,7 +25,7 @@ use crate::wire::{Evidence, Terms};
 
 /// Both sides' part of a session's record.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map, context_bound = "AsMut<Kept>")]
+#[cbor(array, context_bound = "AsMut<Kept>")]
 pub(super) struct Common {
     #[n(0)]
     pub(super) fixed: Apart,
@@ -89,7 +89,7 @@ impl Common {
 
 /// The payer's record.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map, context_bound = "AsMut<Kept>")]
+#[cbor(array, context_bound = "AsMut<Kept>")]
 pub(super) struct PayerRecord {
     #[n(0)]
     pub(super) common: Common,
@@ -135,7 +135,7 @@ pub(super) enum PurseState {
 
 /// The payer's side of a purse.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(array)]
 pub(super) struct PayerPurse {
     #[n(0)]
     pub(super) id: PurseId,
@@ -183,7 +183,7 @@ pub(super) struct PayerPurse {
 
 /// A payment that is made and not acknowledged.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(array)]
 pub(super) struct PendingTick {
     #[n(0)]
     pub(super) amount: Msat,
@@ -227,7 +227,7 @@ impl PendingTick {
 
 /// The payee's record.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map, context_bound = "AsMut<Kept>")]
+#[cbor(array, context_bound = "AsMut<Kept>")]
 pub(super) struct PayeeRecord {
     #[n(0)]
     pub(super) common: Common,
@@ -243,7 +243,7 @@ pub(super) struct PayeeRecord {
 
 /// The payee's side of a purse.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(array)]
 pub(super) struct PayeePurse {
     #[n(0)]
     pub(super) id: PurseId,
@@ -285,7 +285,7 @@ pub(super) struct PayeePurse {
 
 /// A payment that came and is being checked.
 #[derive(Clone, Encode, Decode)]
-#[cbor(map)]
+#[cbor(array)]
 pub(super) struct ReceivingTick {
     #[n(0)]
     pub(super) seq: Seq,
@@ -294,7 +294,7 @@ pub(super) struct ReceivingTick {
     #[n(2)]
     pub(super) cumulative: Msat,
     #[n(3)]
-    pub(super) payload: ByteVec,
+    pub(super) payload: StoredBytes,
     #[n(4)]
     pub(super) request: RequestId,
     /// True where it buys no media.

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use bytes::Bytes;
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
@@ -79,5 +80,25 @@ impl<'b, C> Decode<'b, C> for StoredEvidence {
         let receipt = Receipt::decode(decoder, context)?;
         let signature = Signature(*ByteArray::<64>::decode(decoder, context)?);
         Ok(Self(Evidence { receipt, signature }))
+    }
+}
+
+/// Bytes as they came, which a message still holds.
+#[derive(Clone)]
+pub(in crate::session) struct StoredBytes(pub(in crate::session) Bytes);
+
+impl<C> Encode<C> for StoredBytes {
+    fn encode<W: encode::Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        encoder.bytes(&self.0).map(|_| ())
+    }
+}
+
+impl<'b, C> Decode<'b, C> for StoredBytes {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        Ok(Self(Bytes::copy_from_slice(decoder.bytes()?)))
     }
 }
