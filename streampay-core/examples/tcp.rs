@@ -5,6 +5,12 @@
 //! cargo run -p streampay-core --example tcp --features driver,tcp,sim
 //! ```
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "an application has sockets and tasks"
+)]
+
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -2,12 +2,35 @@
 //! the other of more than one tick.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(unnameable_types)]
+// Neither clock, randomness, socket nor disk (clippy.toml), and no sum that could overflow. Modules
+// that are made to touch the world say so below.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        clippy::disallowed_types
+    )
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests have clocks and files"
+    )
+)]
 
 extern crate alloc;
 
 pub mod backend;
 mod codes;
 #[cfg(feature = "driver")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the driver gives the core its clock, entropy and links"
+)]
 pub mod driver;
 pub mod meter;
 #[cfg(feature = "planted")]

@@ -12,6 +12,12 @@ pub struct Clock {
     start: Instant,
 }
 
+/// So much from now on, of which there is a day at least.
+fn soon(after: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or(now)
+}
+
 impl Clock {
     /// A clock whose monotonic time begins now.
     #[must_use]
@@ -39,9 +45,7 @@ impl Clock {
         // A moment too far away to be an instant is as good as a day away: it is asked for again.
         let day = Duration::from_secs(86_400);
         let later = Duration::from_millis(at.0);
-        self.start
-            .checked_add(later)
-            .unwrap_or_else(|| Instant::now() + day)
+        self.start.checked_add(later).unwrap_or_else(|| soon(day))
     }
 
     /// The instant at which the wall clock will say `at`, if nobody sets it.
@@ -49,7 +53,7 @@ impl Clock {
         let left = at.0.saturating_sub(self.now().unix.0);
         // A moment too far away to be an instant is as good as a day away: it is asked for again.
         let day = Duration::from_secs(86_400);
-        Instant::now() + Duration::from_secs(left).min(day)
+        soon(Duration::from_secs(left).min(day))
     }
 
     /// Waits until the wall clock says `at`, or until `instant`: neither a clock that was set nor a
@@ -57,7 +61,7 @@ impl Clock {
     pub(super) async fn sleep_until(&self, at: Unix, instant: Instant) {
         let minute = Duration::from_secs(60);
         while self.now().unix < at && Instant::now() < instant {
-            tokio::time::sleep_until(instant.min(Instant::now() + minute)).await;
+            tokio::time::sleep_until(instant.min(soon(minute))).await;
         }
     }
 

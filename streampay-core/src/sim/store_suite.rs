@@ -105,8 +105,8 @@ fn key_byte(rng: &mut Rng) -> u8 {
 fn random_set(rng: &mut Rng) -> ChangeSet {
     let mut set = ChangeSet::new();
     for _ in 0..rng.next() % 6 {
-        let length = 1 + rng.next() % 4;
-        let key: Vec<u8> = (0..length).map(|_| key_byte(rng)).collect();
+        let length = 0..=rng.next() % 4;
+        let key: Vec<u8> = length.map(|_| key_byte(rng)).collect();
         if rng.next().is_multiple_of(4) {
             set.remove(key);
         } else {

@@ -6,6 +6,11 @@
 
 mod change;
 #[cfg(feature = "redb")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the lock is a file"
+)]
 mod fence;
 mod key;
 #[cfg(feature = "redb")]
@@ -13,6 +18,7 @@ mod medium;
 #[cfg(feature = "std")]
 mod memory;
 #[cfg(feature = "redb")]
+#[allow(clippy::disallowed_types, reason = "the store is a file")]
 mod redb;
 
 pub use change::{Change, ChangeSet};
