@@ -60,11 +60,17 @@ impl Rng {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_answers;
+#[cfg(test)]
+mod tests_callers;
+#[cfg(test)]
 mod tests_change;
 #[cfg(test)]
 mod tests_evil;
 #[cfg(test)]
 mod tests_flow;
+#[cfg(test)]
+mod tests_offers;
 #[cfg(test)]
 mod tests_purses;
 #[cfg(test)]

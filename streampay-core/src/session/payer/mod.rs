@@ -366,3 +366,6 @@ impl PayerSession {
         purses.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(part(purse)))
     }
 }
+
+#[cfg(test)]
+mod tests;

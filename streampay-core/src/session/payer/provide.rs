@@ -250,3 +250,6 @@ impl PayerSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
