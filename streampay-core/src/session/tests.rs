@@ -12,7 +12,7 @@ use super::lease::lease;
 use super::offer::may_follow;
 use super::pace::{Backoff, Pace};
 use super::parts::{Parts, frames};
-use super::{Entropy, Invitation, Line, MediaGrant, Name, SecretKey, Signature};
+use super::{Entropy, Invitation, Line, MediaGrant, Name, SecretKey, Signature, TaggedHash};
 use crate::meter::{PauseReason, Rate, Reading, Tariff};
 use crate::units::{Mono, Msat, PurseId, Unix, XOnlyKey};
 use crate::wire::{Message, Method, OPENING_MAX, Pause, Purse, Resume, Terms};
@@ -244,6 +244,10 @@ fn what_is_secret_or_long_shows_what_it_is_and_nothing_of_it() {
     for (shown, wanted) in [
         (format!("{entropy:?}"), "Entropy(<redacted>)"),
         (format!("{key:?}"), "SecretKey(<redacted>)"),
+        (
+            format!("{:?}", TaggedHash::new("tag").blob(b"secret")),
+            "TaggedHash",
+        ),
         (format!("{:?}", Signature([0xab; 64])), "Signature(abab..)"),
         (format!("{:?}", MediaGrant(bytes())), "MediaGrant(6 bytes)"),
         (

@@ -448,6 +448,46 @@ fn note_of_a_purse_may_begin_anew_and_is_of_its_method() {
 }
 
 #[test]
+fn notes_on_one_connection_are_looked_at_1024_times() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(2_500, &[]).unwrap();
+    let note = encode(&Message::Purse(Purse {
+        purse: PurseId(0),
+        part: 0,
+        of: 1,
+        method: 1,
+        bytes: Bytes::from_static(b"note"),
+    }));
+    let how = Misbehaviour::PurseParts;
+    for notes in 1..=1_025 {
+        pair.inject(PAYER, &note);
+        let found = events(&pair, PAYER, |event| *event == Event::Misbehaved { how });
+        assert_eq!(found > 0, notes == 1_025, "{notes}");
+    }
+}
+
+/// Nothing could be lost yet, so what it offers by then holds.
+#[test]
+fn payee_that_died_before_its_first_record_may_offer_other_terms() {
+    let mut changed = 0;
+    for outputs in 0..8 {
+        let mut pair = Pair::new(PairConfig::default());
+        if let Config::Payee(config) = &mut pair.payee.config {
+            config.terms.title = "after the crash".into();
+        }
+        let away_ms = 300;
+        let crash = Fault::CrashPayee { outputs, away_ms };
+        pair.run(6_000, &[(0, crash)]).unwrap();
+        assert!(pair.credited().msat() >= 6_000, "{outputs}");
+        let (payer, payee) = (pair.payer().unwrap(), pair.payee().unwrap());
+        assert_eq!(payer.terms(), Some(payee.terms()), "{outputs}");
+        changed += u8::from(payee.terms().title == "after the crash");
+        pair.settle().unwrap();
+    }
+    assert!((1..8).contains(&changed), "{changed}");
+}
+
+#[test]
 fn what_ends_a_session_without_a_purse_is_said() {
     let config = PairConfig {
         wallet: Msat::ZERO,

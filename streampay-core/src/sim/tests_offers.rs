@@ -258,3 +258,24 @@ fn consent_to_drift_books_no_more_than_a_payment_and_a_lease() {
         assert!(books || booked < 100, "{booked}");
     }
 }
+
+/// The payee reads a little more than is tolerated, and its credit is not at its end: that nothing
+/// comes has another cause.
+#[test]
+fn dead_source_is_a_stall_and_no_drift() {
+    let mut pair = Pair::new(PairConfig {
+        consents: false,
+        ..PairConfig::default()
+    });
+    pair.run(3_200, &[]).unwrap();
+    let payer = pair.payer().unwrap();
+    let (own, bought) = (payer.reading().media_ms, payer.bought().msat());
+    assert!((own + 300) * 2 + 400 < bought, "{own} {bought}");
+    pair.media_at = pair.now.mono.after_ms(10_000);
+    say(&mut pair, own + 300);
+    pair.run(5_000, &[]).unwrap();
+    let stalled = |event: &Event| matches!(event, Event::Stalled { .. });
+    let paused = |event: &Event| matches!(event, Event::Paused { .. });
+    let found = (count(&pair, PAYER, stalled), count(&pair, PAYER, paused));
+    assert_eq!(found, (1, 0));
+}
