@@ -17,7 +17,7 @@ use crate::meter::{PauseReason, Rate, Reading, Tariff};
 use crate::units::{Mono, Msat, PurseId, Unix, XOnlyKey};
 use crate::wire::{Message, Method, OPENING_MAX, Pause, Purse, Resume, Terms};
 
-fn terms() -> Terms {
+pub(super) fn terms() -> Terms {
     Terms {
         title: "title".to_string(),
         tariff: per_10_s(2_000),
@@ -182,6 +182,8 @@ fn parts_carry_as_much_as_an_opening_may_have_and_no_more() {
     for (len, fits) in [(0, true), (OPENING_MAX, true), (OPENING_MAX + 1, false)] {
         let bytes = Bytes::from(vec![5; len]);
         let sent = frames(PurseId(1), 0, &bytes);
+        let full = sent[0].bytes.len();
+        assert_eq!(full, len.min(15 * 1024), "a message less its frame");
         let mut parts = Parts::new(&sent[0]);
         let all = sent.into_iter().all(|frame| parts.add(frame));
         assert_eq!(all, fits, "{len}");

@@ -215,3 +215,6 @@ fn tolerated(own: Reading, terms: &Terms) -> Reading {
         bytes: own.bytes.saturating_add(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests;
