@@ -292,6 +292,38 @@ fn session_that_is_closing_is_said_to_its_own_payer_alone() {
     assert_eq!(total, Some(pair.credited()));
 }
 
+/// The same once all is settled, and before who is there has named the session's keys.
+#[test]
+fn session_that_is_settled_is_said_to_its_own_payer_alone() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_500, &[]).unwrap();
+    let (_, hello) = restored(&mut pair);
+    pair.settle().unwrap();
+    let mut payee = from_store(&pair);
+    assert!(format!("{payee:?}").contains("Lingering"), "{payee:?}");
+    let now = pair.now;
+    let request = || Some(Message::ReceiptRequest);
+    let (told, _) = said(&mut payee, now, request());
+    assert_eq!(told, vec![]);
+    let stranger = Hello {
+        session_key: hello.identity,
+        ..hello.clone()
+    };
+    let (told, _) = said(&mut payee, now, Some(Message::Hello(stranger)));
+    let code = CloseCode::Misbehaved;
+    assert_eq!(told, vec![Message::Close(Close { code })]);
+    let (told, _) = said(&mut payee, now, request());
+    assert_eq!(told, vec![]);
+    let (told, _) = said(&mut payee, now, Some(Message::Hello(hello)));
+    let [Message::Closed(Closed { evidence, .. })] = &told[..] else {
+        panic!("{told:?}");
+    };
+    let total = evidence.map(|evidence| evidence.receipt.total);
+    assert_eq!(total, Some(pair.credited()));
+    let (told, _) = said(&mut payee, now, request());
+    assert!(matches!(told[..], [Message::Closed(_)]), "{told:?}");
+}
+
 #[test]
 fn restored_payee_knows_its_payer() {
     let mut pair = Pair::new(PairConfig::default());
@@ -473,7 +505,7 @@ fn payee_that_died_before_its_first_record_may_offer_other_terms() {
     for outputs in 0..8 {
         let mut pair = Pair::new(PairConfig::default());
         if let Config::Payee(config) = &mut pair.payee.config {
-            config.terms.title = "after the crash".into();
+            alloc::sync::Arc::make_mut(&mut config.terms).title = "after the crash".into();
         }
         let away_ms = 300;
         let crash = Fault::CrashPayee { outputs, away_ms };

@@ -273,6 +273,9 @@ impl PayeeSession {
     }
 
     fn say_closed(&mut self, code: CloseCode) {
+        if !self.up.as_ref().is_some_and(|up| up.known) {
+            return;
+        }
         let evidence = self
             .record
             .as_ref()

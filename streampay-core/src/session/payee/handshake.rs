@@ -34,7 +34,11 @@ pub(super) struct Greeted {
 
 impl PayeeSession {
     pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
-        self.up = Some(Up { identity, entropy });
+        self.up = Some(Up {
+            identity,
+            entropy,
+            known: false,
+        });
         self.nonsense = 0;
         if matches!(self.phase, Phase::Offline) {
             let deadline = self.now.mono.after_ms(HANDSHAKE_MS);
@@ -65,17 +69,14 @@ impl PayeeSession {
                 let welcome = greeted.welcome.clone();
                 self.out.push_back(Output::Send(welcome));
             }
-            Phase::Settling(_) if self.is_ours(hello) => {
+            Phase::Settling(_) | Phase::Lingering(_) if self.is_ours(hello) => {
+                self.know_peer();
                 self.say_closing();
-                self.say_notes();
-            }
-            Phase::Lingering(_) if self.is_ours(hello) => {
                 self.say_closed_again();
                 self.say_notes();
             }
-            // A session that is over is nobody's any more.
             Phase::Lingering(_) => self.send(&Message::Close(Close {
-                code: CloseCode::UnknownSession,
+                code: CloseCode::Misbehaved,
             })),
             // A repetition that was overtaken by its own answer.
             Phase::Live(_) | Phase::Settling(_) => {}
@@ -158,6 +159,12 @@ impl PayeeSession {
         record.common.close_code().map_or(Ok(choice), Err)
     }
 
+    const fn know_peer(&mut self) {
+        if let Some(up) = &mut self.up {
+            up.known = true;
+        }
+    }
+
     /// True where this hello names the session and the keys of our record.
     fn is_ours(&self, hello: &Hello) -> bool {
         self.record.as_ref().is_some_and(|record| {
@@ -218,6 +225,7 @@ impl PayeeSession {
         {
             record.preview = record.preview.saturating_plus(self.config.terms.preview);
         }
+        self.know_peer();
         let receiving = self.is_receiving().is_some();
         self.phase = Phase::Live(Live::new(self.now.mono, receiving));
         self.resume_by = None;

@@ -102,6 +102,8 @@ pub struct PayeeSession {
 struct Up {
     identity: ChannelIdentity,
     entropy: Entropy,
+    /// True once who is there has named our keys: receipts are not for strangers.
+    known: bool,
 }
 
 enum Phase {
@@ -273,11 +275,9 @@ impl PayeeSession {
     }
 
     fn on_message(&mut self, message: Message) {
-        if matches!(self.phase, Phase::Lingering(_)) {
-            return self.say_closed_again();
-        }
         match message {
             Message::Hello(hello) => self.on_hello(&hello),
+            _ if matches!(self.phase, Phase::Lingering(_)) => self.say_closed_again(),
             Message::Bind(bind) => self.on_bind(&bind),
             Message::Purse(part) => self.on_purse_part(part),
             Message::Tick(tick) => self.on_tick(&tick),
