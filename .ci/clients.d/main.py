@@ -63,6 +63,39 @@ def demand_of(url, offer):
     return headers["X-Cashu"]
 
 
+async def plays_one_span(programs, mint, link):
+    url, player = whep_of(link), Player()
+    offer = await player.offer()
+    await player.play(url, offer, programs.token(mint, demand_of(url, offer)))
+    frames = await player.stands_still()
+    await player.close()
+    assert 0.5 * SPAN_S * FPS <= frames <= (SPAN_S + 0.2) * FPS, frames
+    return frames
+
+
+def through_turn(programs, mint):
+    """A streamer that is reached by its TURN server alone."""
+    server, turn, env = programs.turn()
+    streamer, link, whip, key = programs.serve(
+        "streamer-turn", mint, PRICE, "--turn", turn, "--relay-only", env=env
+    )
+    publisher = ffmpeg_publishes(programs, whip, key, H264)
+    assert streamer.event("live")["live"]
+    frames = asyncio.run(plays_one_span(programs, mint, link))
+
+    # What coturn passed on to peers and got from them, in bytes, once allocations are released.
+    def passed_on():
+        usage = [it for it in server.lines if "peer usage" in it]
+        sent = sum(int(it) for it in re.findall(r" sb=(\d+)", " ".join(usage)))
+        return sent if sent > 100_000 else None
+
+    sent = until("the media to have gone through coturn", passed_on)
+    publisher.stop()
+    streamer.stop()
+    print(f"ffmpeg (H.264) to aiortc through coturn alone: {frames} pictures for one span, "
+          f"{sent} bytes")
+
+
 async def aiortc_plays(programs, mint, link):
     """402, a payment, a span, nothing more; then more is paid."""
     url, player = whep_of(link), Player()
@@ -184,6 +217,7 @@ def main():
             programs.viewer("deposit", "200sat", "--mint", mint)
             with_ffmpeg(programs, mint, browser, out)
             with_chromium(programs, mint, browser, out)
+            through_turn(programs, mint)
         finally:
             programs.stop()
             if browser:

@@ -25,7 +25,7 @@ def until(what, check, seconds=30):
 class Process:
     """One process with its log."""
 
-    def __init__(self, name, args, out):
+    def __init__(self, name, args, out, env=None):
         self.name, self.lines = name, []
         self.log = open(os.path.join(out, f"{name}.log"), "w", encoding="utf-8")
         self.process = subprocess.Popen(
@@ -34,6 +34,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            env={**os.environ, **(env or {})},
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -75,8 +76,8 @@ class Programs:
         self.bin, self.out, self.folder = bin_folder, out, folder
         self.running = []
 
-    def start(self, name, *args):
-        process = Process(name, list(args), self.out)
+    def start(self, name, *args, env=None):
+        process = Process(name, list(args), self.out, env)
         self.running.append(process)
         return process
 
@@ -95,12 +96,25 @@ class Programs:
         until("the mint", lambda: answers(f"{url}/v1/info"))
         return url
 
-    def serve(self, name, mint, price):
-        data = self.data(name)
-        args = ("--data", data, "serve", "--whip", "--price", price, "--mint", mint)
-        streamer = self.start(
-            name, self.path("streamer"), *args, "--listen", "127.0.0.1:0", "--json"
+    def turn(self):
+        """A TURN server, its URL and the environment that names its user."""
+        port, user, password = free_port(), "streamer", "relay-password"
+        server = self.start(
+            "turnserver",
+            *("turnserver", "-n", "--verbose", "--no-cli", "--no-tls", "--no-dtls", "--lt-cred-mech"),
+            *("--listening-ip", "127.0.0.1", "--listening-port", str(port)),
+            *("--relay-ip", "127.0.0.1", "--realm", "test", "--user", f"{user}:{password}"),
+            *("--allow-loopback-peers", "--pidfile", self.data("turn.pid"), "--log-file", "stdout"),
+            *("--userdb", self.data("turn.db")),
         )
+        env = {"STREAMPAY_TURN_USER": user, "STREAMPAY_TURN_PASSWORD": password}
+        return server, f"turn:127.0.0.1:{port}", env
+
+    def serve(self, name, mint, price, *more, env=None):
+        data = self.data(name)
+        args = ("--data", data, "serve", "--whip", "--price", price, "--mint", mint, *more)
+        listen = ("--listen", "127.0.0.1:0", "--json")
+        streamer = self.start(name, self.path("streamer"), *args, *listen, env=env)
         serving = streamer.event("serving")
         with open(os.path.join(data, "stream-key"), encoding="utf-8") as file:
             key = file.read().strip()

@@ -28,6 +28,9 @@ pub struct Network {
     /// password are in `STREAMPAY_TURN_USER` and `STREAMPAY_TURN_PASSWORD`.
     #[arg(long, value_name = "URL")]
     turn: Option<String>,
+    /// Media goes through the TURN server alone: viewers learn no address of this machine.
+    #[arg(long, requires = "turn")]
+    relay_only: bool,
 }
 
 impl Network {
@@ -47,6 +50,7 @@ impl Network {
         let mut config = PeerConfig {
             ports: self.media_ports,
             announce: self.announce,
+            relay_only: self.relay_only,
             ..PeerConfig::default()
         };
         if !self.media_bind.is_empty() {

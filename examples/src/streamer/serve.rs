@@ -118,7 +118,11 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         let config = whip::ServerConfig {
             public_url: Some(base.clone()),
             trusted_proxy: offer.trusted_proxy,
-            peer: offer.peer.clone(),
+            // Who publishes is the streamer: nothing to hide, and some encoders know no relays.
+            peer: PeerConfig {
+                relay_only: false,
+                ..offer.peer.clone()
+            },
         };
         let publishing = whip::Server::new(writer, key, config);
         tasks.spawn(tell_live(publishing.live(), offer.report));

@@ -2,12 +2,22 @@
 //!
 //! The stack keeps all of RTCP to itself unless an interceptor marks a packet for the application.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use rtc::{
     interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket},
-    rtcp::payload_feedbacks::{
-        full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
+    rtcp::{
+        payload_feedbacks::{
+            full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
+        },
+        transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack},
     },
     sansio::Protocol,
     shared::error::Error,
@@ -16,11 +26,31 @@ use rtc::{
 /// Where in the chain: nearer to the application than everything that acts on feedback.
 pub(super) const SLOT: usize = 20_000;
 
-/// Marks requests for key frames.
+/// Marks requests for key frames, and counts packets that are asked for again.
 #[derive(Default)]
-pub(super) struct KeyFrameTap {
+pub(super) struct FeedbackTap {
+    /// Source: RFC 4585 6.2.1.
+    nacked: Arc<AtomicU64>,
     inward: VecDeque<TaggedPacket>,
     outward: VecDeque<TaggedPacket>,
+}
+
+impl FeedbackTap {
+    pub(super) fn new(nacked: Arc<AtomicU64>) -> Self {
+        Self {
+            nacked,
+            ..Self::default()
+        }
+    }
+}
+
+/// How many packets it asks for again.
+fn asked_again(packet: &dyn rtc::rtcp::Packet) -> u64 {
+    let nack = packet.as_any().downcast_ref::<TransportLayerNack>();
+    nack.map_or(0, |nack| {
+        let packets = |pair: &NackPair| 1 + u64::from(pair.lost_packets.count_ones());
+        nack.nacks.iter().map(packets).sum()
+    })
 }
 
 /// Whether it asks for a key frame.
@@ -29,7 +59,7 @@ pub(crate) fn asks_for_key_frame(packet: &dyn rtc::rtcp::Packet) -> bool {
     packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyFrameTap {
+impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
     type Eout = ();
@@ -37,12 +67,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyFrameTap {
     type Time = Instant;
 
     fn handle_read(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(packets) = &msg.message.packet
-            && packets
-                .iter()
-                .any(|packet| asks_for_key_frame(packet.as_ref()))
-        {
-            msg.message.add(Attribute::DeliverToApplication);
+        if let Packet::Rtcp(packets) = &msg.message.packet {
+            let again: u64 = packets.iter().map(|it| asked_again(it.as_ref())).sum();
+            self.nacked.fetch_add(again, Ordering::Relaxed);
+            if packets.iter().any(|it| asks_for_key_frame(it.as_ref())) {
+                msg.message.add(Attribute::DeliverToApplication);
+            }
         }
         self.inward.push_back(msg);
         Ok(())
@@ -70,7 +100,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyFrameTap {
     }
 }
 
-impl Interceptor for KeyFrameTap {
+impl Interceptor for FeedbackTap {
     fn bind_local_stream(&mut self, _info: &StreamInfo) {}
     fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _info: &StreamInfo) {}

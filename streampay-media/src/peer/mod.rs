@@ -56,6 +56,8 @@ pub struct PeerConfig {
     /// STUN servers, to learn an address behind a NAT, and TURN servers, to be reached through.
     /// With any, an answer waits for them, at most five seconds.
     pub ice_servers: Vec<IceServer>,
+    /// Whether media goes through the TURN servers alone: peers learn no address of this machine.
+    pub relay_only: bool,
     /// How long the data channel may take to open. It takes under a second; the rest is for slow
     /// networks.
     pub link_deadline: Duration,
@@ -73,6 +75,7 @@ impl Default for PeerConfig {
             ports: None,
             announce: Vec::new(),
             ice_servers: Vec::new(),
+            relay_only: false,
             link_deadline: Duration::from_secs(10),
             local: false,
         }

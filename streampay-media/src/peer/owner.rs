@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -14,7 +14,9 @@ use rtc::{
     crypto::{HashAlgorithm, default_provider},
     dtls::crypto::Certificate,
     interceptor::Slot,
-    peer_connection::{certificate::RTCCertificate, transport::RTCIceServer},
+    peer_connection::{
+        certificate::RTCCertificate, configuration::RTCIceTransportPolicy, transport::RTCIceServer,
+    },
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
@@ -29,7 +31,7 @@ use webrtc::{
 
 use super::{
     PeerConfig, PeerError,
-    feedback::{self, KeyFrameTap},
+    feedback::{self, FeedbackTap},
     network::{self, PortLease},
 };
 
@@ -42,6 +44,7 @@ pub(super) struct Peer {
     gathered: watch::Receiver<bool>,
     connected: watch::Receiver<bool>,
     announce: Vec<IpAddr>,
+    nacked: Arc<AtomicU64>,
     _port: Option<PortLease>,
 }
 
@@ -164,8 +167,11 @@ impl Peer {
         let own = sha256(own.as_ref())?;
         let expires = SystemTime::now() + CERTIFICATE_LIFE;
         let certificate = RTCCertificate::from_existing(certificate, expires);
-        let registry = register_default_interceptors(Registry::new(), &mut engine)?
-            .with(Slot::Custom(feedback::SLOT), KeyFrameTap::default());
+        let nacked = Arc::<AtomicU64>::default();
+        let registry = register_default_interceptors(Registry::new(), &mut engine)?.with(
+            Slot::Custom(feedback::SLOT),
+            FeedbackTap::new(nacked.clone()),
+        );
         let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
         let (gathered_to, gathered) = watch::channel(false);
         let (connected_to, connected) = watch::channel(false);
@@ -188,6 +194,11 @@ impl Peer {
             username: server.username.clone(),
             credential: server.credential.to_string(),
         });
+        let policy = if config.relay_only {
+            RTCIceTransportPolicy::Relay
+        } else {
+            RTCIceTransportPolicy::All
+        };
         let port = match &config.ports {
             Some(ports) => Some(ports.take(&config.bind).ok_or(PeerError::NoPort)?),
             None => None,
@@ -198,6 +209,7 @@ impl Peer {
                 RTCConfigurationBuilder::new()
                     .with_certificates(vec![certificate])
                     .with_ice_servers(servers.collect())
+                    .with_ice_transport_policy(policy)
                     .build(),
             )
             .with_media_engine(engine)
@@ -217,6 +229,7 @@ impl Peer {
             gathered,
             connected,
             announce: config.announce.clone(),
+            nacked,
             _port: port,
         };
         Ok((Arc::new(peer), Events { channels, tracks }))
@@ -245,6 +258,11 @@ impl Peer {
         let presented = sctp.transport().get_remote_certificates().await?;
         let theirs = presented.first().ok_or(PeerError::NoCertificate)?;
         Ok((self.own, sha256(theirs)?))
+    }
+
+    /// Packets that the other side asked for again.
+    pub(super) fn nacked(&self) -> u64 {
+        self.nacked.load(Ordering::Relaxed)
     }
 
     /// Ends when media can flow for the first time; never, where it cannot.

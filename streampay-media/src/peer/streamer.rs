@@ -280,6 +280,12 @@ impl ViewerConnection {
         self.sent.subscribe()
     }
 
+    /// RTP packets that the viewer asked for again (NACK), each time counted: lost on the way.
+    #[must_use]
+    pub fn asked_again(&self) -> u64 {
+        self.peer.nacked()
+    }
+
     /// To close it from elsewhere or to wait for its end.
     #[must_use]
     pub fn closer(&self) -> Closer {

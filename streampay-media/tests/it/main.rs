@@ -9,6 +9,7 @@
 
 mod api;
 mod delivery;
+mod endurance;
 mod misbehaviour;
 mod paywall;
 mod recording;

@@ -1,0 +1,217 @@
+//! Many of everything on real sockets: payments, pauses and deaths counted at the receiver, pauses
+//! that lose nothing, viewers that come and go.
+
+use std::time::Duration;
+
+use streampay_core::meter::{Grant, PauseReason, Reading};
+use streampay_media::{
+    packet::PacketCount,
+    peer::{PeerConfig, ViewerPeer},
+    whep::Client,
+};
+use tokio::sync::watch;
+
+use crate::rig::{Pair, Rig, asset, open, settled, until};
+
+/// The same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % below
+    }
+}
+
+/// Pays, pauses and resumes at random, then ends at random. Gives what was received beyond what
+/// was paid, and what was received at all.
+async fn sequence(rig: &mut Rig, seed: u64) -> (u64, u64) {
+    let mut random = Random(seed);
+    let Pair {
+        mut viewer,
+        mut streamer,
+        link,
+        place,
+    } = rig.connect().await;
+    place.paid();
+    let (grants, receiver) = watch::channel(Grant::default());
+    streamer.start(receiver, Reading::default()).unwrap();
+    let mut limit = 0;
+    for _ in 0..3 + random.below(8) {
+        match random.below(4) {
+            0 => {
+                grants.send_replace(Grant::Paused(PauseReason::ByPayer));
+            }
+            1 => {
+                limit += random.below(400);
+                grants.send_replace(open(limit));
+            }
+            2 => {
+                grants.send_replace(open(limit));
+            }
+            _ => {}
+        }
+        let wait = Duration::from_millis(random.below(60));
+        settled(&mut viewer.receiving, wait).await;
+    }
+    let ends = random.below(4);
+    match ends {
+        0 => drop(grants),
+        1 => {
+            grants.send_replace(Grant::Closed);
+        }
+        2 => drop(link),
+        // The viewer's network is gone.
+        _ => viewer.connection.closer().close().await,
+    }
+    let quiet = Duration::from_millis(100);
+    let received = settled(&mut viewer.receiving, quiet).await;
+    let got = viewer.reading.borrow().media_ms;
+    // The viewer's meter may take a frame's length for up to 40 ms longer than it was.
+    let unpaid = got.saturating_sub(limit + 40);
+    let sent = *streamer.sent().borrow();
+    assert!(received.packets.video <= sent.video && received.packets.audio <= sent.audio);
+    (unpaid, received.packets.video + received.packets.audio)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_random_sequences_on_sockets_bring_nothing_unpaid() {
+    // Eight streamers at once: most of a sequence is waiting.
+    let streamers = (0..8_u64).map(|streamer| {
+        tokio::spawn(async move {
+            let mut rig = Rig::new(4).await;
+            let mut sums = (0, 0, 0);
+            for at in 0..25 {
+                let (unpaid, received) = sequence(&mut rig, streamer * 25 + at).await;
+                sums.0 += unpaid;
+                sums.1 += received;
+                sums.2 += u64::from(received > 0);
+            }
+            sums
+        })
+    });
+    let (mut unpaid, mut received, mut flowing) = (0, 0, 0);
+    for streamer in streamers.collect::<Vec<_>>() {
+        let sums = streamer.await.unwrap();
+        unpaid += sums.0;
+        received += sums.1;
+        flowing += sums.2;
+    }
+    assert_eq!(unpaid, 0);
+    assert!(flowing > 80 && received > 2_000, "{flowing} {received}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_pauses_make_no_gap_and_ask_for_nothing_again() {
+    let mut rig = Rig::new(4).await;
+    let mut pair = rig.connect().await;
+    let (grants, receiver) = watch::channel(Grant::default());
+    let mut reading = pair.streamer.start(receiver, Reading::default()).unwrap();
+    for cycle in 0..100_u64 {
+        let before = reading.borrow().media_ms;
+        grants.send_replace(open(1_000_000_000));
+        until(&mut reading, |reading| reading.media_ms > before + 40).await;
+        grants.send_replace(Grant::Paused(PauseReason::ByPayer));
+        // Some are longer than the ring holds: 2 s of media, 0.5 s here.
+        let wait = Duration::from_millis(if cycle % 20 == 0 { 700 } else { 20 });
+        tokio::time::sleep(wait).await;
+        while pair.viewer.packets.try_recv().is_ok() {}
+    }
+    let received = settled(&mut pair.viewer.receiving, Duration::from_millis(300)).await;
+    assert_eq!(received.gaps, PacketCount::default());
+    assert_eq!(received.packets, *pair.streamer.sent().borrow());
+    assert_eq!(pair.streamer.asked_again(), 0);
+}
+
+/// Resident memory in KiB and open descriptors.
+#[cfg(target_os = "linux")]
+fn resources() -> (u64, usize) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let rss = line.unwrap().split_whitespace().nth(1).unwrap();
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    (rss.parse().unwrap(), descriptors)
+}
+
+/// By itself, for others in the same process open descriptors too:
+/// `cargo test -p streampay-media --test it -- --ignored joins`
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes, and counts what the whole process holds"]
+async fn a_thousand_joins_and_leaves_keep_memory_and_descriptors_flat() {
+    let clip = asset("clip.ivf");
+    let mut rig = Rig::with(&clip, 1, |_| {}).await;
+    let mut marks = Vec::new();
+    for round in 0..=1000 {
+        let mut pair = rig.connect().await;
+        pair.place.paid();
+        let (grants, receiver) = watch::channel(open(1_000_000));
+        let mut reading = pair.streamer.start(receiver, Reading::default()).unwrap();
+        until(&mut reading, |reading| reading.media_ms > 0).await;
+        match round % 3 {
+            0 => drop(grants),
+            1 => drop(pair.link),
+            _ => pair.viewer.connection.close().await.unwrap(),
+        }
+        drop(pair.streamer);
+        if round % 200 == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            marks.push(resources());
+        }
+    }
+    println!("KiB resident and descriptors, every 200 joins: {marks:?}");
+    let ((warm_rss, warm_fds), (rss, fds)) = (marks[1], marks[5]);
+    assert!(fds <= warm_fds + 4, "{marks:?}");
+    assert!(rss <= warm_rss + warm_rss / 5, "{marks:?}");
+}
+
+#[tokio::test]
+async fn two_peers_with_ipv6_alone_connect() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        println!("this machine has no IPv6");
+        return;
+    }
+    let six = PeerConfig {
+        bind: vec!["[::1]:0".parse().unwrap()],
+        ..PeerConfig::loopback()
+    };
+    let clip = asset("clip.ivf");
+    let mut rig = Rig::with(&clip, 1, |config| config.peer = six.clone()).await;
+    let connect = ViewerPeer::connect(&Client, &rig.url, &six, Reading::default());
+    let (viewer, arrival) = tokio::join!(connect, rig.arrivals.recv());
+    let (mut viewer, mut arrival) = (viewer.unwrap(), arrival.unwrap());
+    let (_grants, receiver) = watch::channel(open(500));
+    arrival
+        .connection
+        .start(receiver, Reading::default())
+        .unwrap();
+    until(&mut viewer.reading, |reading| reading.media_ms > 300).await;
+}
+
+#[tokio::test]
+async fn viewers_take_one_port_each_of_those_that_are_open() {
+    let ports = (30_000..60_000).step_by(2).find_map(|first| {
+        let free = |port: u16| std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        (free(first) && free(first + 1)).then(|| first..=first + 1)
+    });
+    let ports = ports.unwrap();
+    let range = streampay_media::peer::PortRange::new(ports.clone()).unwrap();
+    let clip = asset("clip.ivf");
+    let mut rig = Rig::with(&clip, 1, |config| {
+        config.peer.ports = Some(range);
+        config.peer.announce = vec!["203.0.113.9".parse().unwrap()];
+    })
+    .await;
+    let (first, second) = (rig.connect().await, rig.connect().await);
+    let config = PeerConfig::loopback();
+    let third = ViewerPeer::connect(&Client, &rig.url, &config, Reading::default()).await;
+    assert!(third.is_err(), "there are two ports");
+    drop(first.streamer);
+    let mut again = first.viewer;
+    assert_eq!(again.link.end.incoming.recv().await, None);
+    let _third = rig.connect().await;
+    drop(second);
+}
