@@ -104,12 +104,16 @@ enum Command {
 struct ServeArgs {
     /// IVF (VP8, VP9), H.264 Annex B or Ogg Opus; sound or picture of the same name beside it
     /// goes along.
-    #[arg(long, value_name = "FILE", required_unless_present = "whip")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["whip", "rtp"])]
     media: Option<PathBuf>,
     /// Stream what is published with WHIP, from a browser, OBS, ffmpeg or GStreamer: VP8, VP9 or
     /// H.264, and Opus. Who publishes needs the key in the folder's file `stream-key`.
-    #[arg(long, conflicts_with = "media")]
+    #[arg(long, conflicts_with_all = ["media", "rtp"])]
     whip: bool,
+    /// Stream RTP that comes over UDP as this SDP file says, such as what ffmpeg sends with
+    /// `-f rtp -sdp_file FILE`: at an address of this machine or of a protected network.
+    #[arg(long, value_name = "FILE.sdp", conflicts_with = "media")]
+    rtp: Option<PathBuf>,
     /// What the stream is called, if not as its file.
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
@@ -222,9 +226,11 @@ async fn run_demo(order: Demo, bitcoind: Option<String>) -> Result<(), AppError>
 
 async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     let report = Report { json: args.json };
-    let (media, what, key_file) = match args.media {
-        Some(path) => (Media::File(path.clone()), path.display().to_string(), None),
-        None => {
+    let shown = |path: &Path| path.display().to_string();
+    let (media, what, key_file) = match (args.media, args.rtp) {
+        (Some(path), _) => (Media::File(path.clone()), shown(&path), None),
+        (None, Some(path)) => (Media::Rtp(path.clone()), shown(&path), None),
+        (None, None) => {
             let (key, file) = stream_key(data)?;
             (Media::Whip(key), "what is published".to_owned(), Some(file))
         }

@@ -17,6 +17,8 @@ pub enum Media {
     File(PathBuf),
     /// What is published with WHIP.
     Whip(StreamKey),
+    /// RTP over UDP, as an SDP file describes it.
+    Rtp(PathBuf),
 }
 
 impl From<PathBuf> for Media {

@@ -178,6 +178,13 @@ async fn open(
             let source = Source::open(path, FileOptions::default()).await?;
             Ok((source, None))
         }
+        Media::Rtp(path) => {
+            let failed = |error: &dyn core::fmt::Display| AppError::file(path, &error.to_string());
+            let sdp = tokio::fs::read_to_string(path).await;
+            let sdp = sdp.map_err(|error| failed(&error))?;
+            let source = Source::open_rtp(&sdp).await;
+            Ok((source.map_err(|error| failed(&error))?, None))
+        }
         Media::Whip(key) => {
             let (writer, source) = Source::awaited();
             Ok((source, Some((writer, key.clone()))))
@@ -226,7 +233,7 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
 
 fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
     let stem = match &offer.media {
-        Media::File(path) => path
+        Media::File(path) | Media::Rtp(path) => path
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned()),
         Media::Whip(_) => Some("live".to_owned()),

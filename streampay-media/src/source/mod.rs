@@ -29,6 +29,7 @@ mod ingest;
 mod ivf;
 mod ogg;
 mod ring;
+mod rtp;
 
 use std::{
     num::NonZeroU32,
@@ -43,6 +44,7 @@ use tokio::{task::AbortHandle, time::Instant};
 pub use error::SourceError;
 pub(crate) use ingest::Ingest;
 pub(crate) use ring::{Entry, Pulled, Ring};
+pub use rtp::RtpError;
 
 use crate::{
     codec::Packetizer,

@@ -65,6 +65,13 @@ impl Ingest {
         self.writer.describe(description);
     }
 
+    /// H.264 parameter sets that the stream does not carry, as Annex B.
+    pub(crate) fn set_parameters(&mut self, parameters: Bytes) {
+        if let Some(frames) = &mut self.video.frames {
+            frames.parameters = parameters;
+        }
+    }
+
     /// One packet of it. True where a key frame has to be asked for.
     pub(crate) fn push(&mut self, packet: ReceivedPacket, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.began);
