@@ -13,7 +13,7 @@ import imageio_ffmpeg
 
 from browser import Browser
 from player import Player
-from programs import Programs, post, until
+from programs import Programs, free_port, post, until
 
 PRICE, SPAN_S, FPS = "2sat/2s", 2, 25
 # Of Chromium's pretended camera.
@@ -71,6 +71,34 @@ async def plays_one_span(programs, mint, link):
     await player.close()
     assert 0.5 * SPAN_S * FPS <= frames <= (SPAN_S + 0.2) * FPS, frames
     return frames
+
+
+def with_rtp(programs, mint, out):
+    """RTP over UDP, by the SDP file that ffmpeg writes."""
+    video, audio, sdp = free_port(), free_port(), programs.data("in.sdp")
+    publisher = programs.start(
+        "ffmpeg-rtp",
+        *(FFMPEG, "-hide_banner", "-loglevel", "warning", "-re"),
+        *("-f", "lavfi", "-i", f"testsrc2=size=640x360:rate={FPS}"),
+        *("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"),
+        *("-map", "0:v", *H264, "-f", "rtp", f"rtp://127.0.0.1:{video}"),
+        *("-map", "1:a", "-c:a", "libopus", "-ac", "2", "-f", "rtp", f"rtp://127.0.0.1:{audio}"),
+        *("-sdp_file", sdp),
+    )
+
+    def written():
+        try:
+            with open(sdp, encoding="utf-8") as file:
+                return file.read().count("m=") == 2
+        except FileNotFoundError:
+            return False
+
+    until("ffmpeg's SDP file", written)
+    streamer, link = programs.serve_from("streamer-rtp", mint, PRICE, "--rtp", sdp)
+    frames, kinds = ours_watches(programs, link, out, "rtp.mkv", FPS)
+    print(f"ffmpeg by RTP (H.264) to our viewer: {frames} pictures in its recording, {sorted(kinds)}")
+    publisher.stop()
+    streamer.stop()
 
 
 def through_turn(programs, mint):
@@ -218,6 +246,7 @@ def main():
             with_ffmpeg(programs, mint, browser, out)
             with_chromium(programs, mint, browser, out)
             through_turn(programs, mint)
+            with_rtp(programs, mint, out)
         finally:
             programs.stop()
             if browser:

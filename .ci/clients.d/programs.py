@@ -110,15 +110,21 @@ class Programs:
         env = {"STREAMPAY_TURN_USER": user, "STREAMPAY_TURN_PASSWORD": password}
         return server, f"turn:127.0.0.1:{port}", env
 
-    def serve(self, name, mint, price, *more, env=None):
-        data = self.data(name)
-        args = ("--data", data, "serve", "--whip", "--price", price, "--mint", mint, *more)
+    def serve_from(self, name, mint, price, *source, env=None):
+        """A streamer and its link."""
+        args = ("--data", self.data(name), "serve", "--price", price, "--mint", mint, *source)
         listen = ("--listen", "127.0.0.1:0", "--json")
         streamer = self.start(name, self.path("streamer"), *args, *listen, env=env)
-        serving = streamer.event("serving")
+        return streamer, streamer.event("serving")["link"]
+
+    def serve(self, name, mint, price, *more, env=None):
+        """A streamer that is published to, its link, where to publish, and the key."""
+        streamer, link = self.serve_from(name, mint, price, "--whip", *more, env=env)
+        whip = streamer.event("serving")["whip"]
+        data = self.data(name)
         with open(os.path.join(data, "stream-key"), encoding="utf-8") as file:
             key = file.read().strip()
-        return streamer, serving["link"], serving["whip"], key
+        return streamer, link, whip, key
 
     def viewer(self, *args, seconds=120, codes=(0,)):
         """Runs the viewer to its end; gives what it printed."""
@@ -140,10 +146,6 @@ class Programs:
         """What pays a demand (NUT-24), from the viewer's wallet."""
         said = self.viewer("pay", demand, "--mint", mint, "--yes")
         return re.search(r"cashu[AB][\w=-]+", said).group()
-
-    def balance(self, mint):
-        said = self.viewer("balance")
-        return said
 
     def path(self, program):
         return os.path.join(self.bin, program)
