@@ -19,7 +19,7 @@ use crate::live::{Mode, Party, Plan, play, recover_both};
 const VARIABLE: &str = "STREAMPAY_NUTSHELL";
 
 /// The addresses of the mints that are there; what is left out is said.
-fn foreign_mints(what: &str) -> Vec<String> {
+pub(crate) fn foreign_mints(what: &str) -> Vec<String> {
     let mints = std::env::var(VARIABLE).unwrap_or_default();
     let mints = mints.split(',').map(str::trim);
     let mints: Vec<String> = mints

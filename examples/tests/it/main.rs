@@ -17,6 +17,7 @@ mod live;
 mod locked;
 mod matrix;
 mod players;
+mod pairwise;
 mod processes;
 mod purses;
 mod stream;

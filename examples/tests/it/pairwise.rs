@@ -1,0 +1,350 @@
+//! Everything that a session meets, combined so that each two of them meet: the way to pay, the
+//! mint's fee, what befalls the mint, how the session ends, who starts again. All sessions at once, with
+//! ticks of a second. Against nutshell (`.ci/nutshell run`) what can be done to it from here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdk::nuts::CurrencyUnit;
+use streampay_core::units::Msat;
+use streampay_examples::mint::faults_for_testing::Fault;
+use streampay_examples::mint::{EmbeddedMint, Storage};
+use streampay_examples::quote::{self, Costs};
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::cashu_node::sat;
+use crate::foreign::foreign_mints;
+use crate::live::{Mode, Party, Plan, Played, play, recover_both};
+
+/// What befalls the mint after two ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mint {
+    Calm,
+    Restarts,
+    ChangesKeys,
+    Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The viewer leaves with most of its purse unused.
+    Early,
+    /// All that may be spent is spent.
+    Spent,
+    /// The streamer vanishes: what is locked comes home after the locktime.
+    Vanished,
+}
+
+/// Who starts again, before a second session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Nobody,
+    Payer,
+    Payee,
+}
+
+use Again::{Nobody, Payee, Payer};
+use End::{Early, Spent, Vanished};
+use Mint::{Calm, ChangesKeys, Limits, Restarts};
+use streampay_examples::pay::Pay::{Chain, P2pk, Swap};
+
+type Row = (Mode, u64, Mint, End, Again);
+
+const MODES: [Mode; 3] = [Chain, P2pk, Swap];
+const FEES: [u64; 2] = [0, 100];
+const MINTS: [Mint; 4] = [Calm, Restarts, ChangesKeys, Limits];
+const ENDS: [End; 3] = [Early, Spent, Vanished];
+const AGAIN: [Again; 3] = [Nobody, Payer, Payee];
+
+const ROWS: [Row; 12] = [
+    (P2pk, 0, Restarts, Spent, Payer),
+    (Swap, 100, Calm, Early, Payer),
+    (Chain, 0, Calm, Vanished, Nobody),
+    (P2pk, 100, ChangesKeys, Vanished, Payee),
+    (Swap, 0, Limits, Spent, Payee),
+    (Chain, 100, ChangesKeys, Spent, Nobody),
+    (P2pk, 100, Limits, Early, Nobody),
+    (Chain, 0, Restarts, Early, Payee),
+    (Swap, 100, Restarts, Vanished, Nobody),
+    (Chain, 0, Limits, Vanished, Payer),
+    (Swap, 0, ChangesKeys, Early, Payer),
+    (P2pk, 100, Calm, Spent, Payee),
+];
+
+const FUNDS: u64 = 100;
+const TICK: u64 = 2;
+/// Short, by the mint's real clock: three ticks fit before the margin.
+const LOCK: (u64, u64) = (16, 4);
+/// For what is locked to come home: the lock, and some.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn plan(row: Row, url: &str) -> Plan {
+    let (mode, _, _, end, _) = row;
+    let plan = Plan {
+        tick: TICK,
+        tick_ms: 1_000,
+        limit: Duration::from_secs(90),
+        ..Plan::new(mode, url)
+    };
+    match end {
+        Early => Plan {
+            leave_at: 8,
+            ..plan
+        },
+        Spent => Plan {
+            leave_at: 60,
+            budget: 14,
+            ..plan
+        },
+        Vanished => Plan {
+            vanish_at: Some(3),
+            lock: Some(LOCK),
+            ..plan
+        },
+    }
+}
+
+/// The mint, and what is going to happen to it.
+struct Stage {
+    url: String,
+    mint: JoinHandle<EmbeddedMint>,
+    now: Arc<Notify>,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new(ppk: u64, what: Mint) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::Folder(folder.path().join("mint"));
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mint = EmbeddedMint::start(any, storage.clone(), ppk)
+            .await
+            .unwrap();
+        let (url, now) = (mint.url(), Arc::new(Notify::new()));
+        let (address, told) = (
+            url.trim_start_matches("http://").parse().unwrap(),
+            now.clone(),
+        );
+        let befallen = async move {
+            told.notified().await;
+            match what {
+                Calm => {}
+                Limits => mint.faults_for_testing().set("/", Fault::TooMany(1), 3),
+                ChangesKeys => {
+                    let amounts = (0..32).map(|bit| 1_u64 << bit).collect();
+                    let inner = mint.mint_for_testing();
+                    let rotated = inner.rotate_keyset(CurrencyUnit::Sat, amounts, ppk, true, None);
+                    rotated.await.unwrap();
+                }
+                Restarts => {
+                    mint.stop().await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    return EmbeddedMint::start(address, storage, ppk).await.unwrap();
+                }
+            }
+            mint
+        };
+        Self {
+            url,
+            mint: tokio::spawn(befallen),
+            now,
+            _folder: folder,
+        }
+    }
+}
+
+/// What the mint's fees came to, as the two wallets say it.
+async fn missing(payer: &Party, payee: &Party) -> Msat {
+    let (left, earned) = (payer.held().await.0, payee.held().await.0);
+    let held = left.plus(earned).unwrap();
+    sat(FUNDS).minus(held).expect("money was made")
+}
+
+fn is_as_quoted(row: Row, costs: &Costs, played: &Played, fees: Msat) {
+    let quoted = costs.after(played.credited.sat_floor() / TICK);
+    // Coming home may take a swap of a token that was sent and not taken.
+    let most = match row.0 {
+        Swap => quoted.plus(costs.fee).unwrap(),
+        Chain | P2pk => quoted,
+    };
+    assert!(
+        (quoted..=most).contains(&fees),
+        "{row:?}: {fees} of {quoted}"
+    );
+}
+
+/// Both sides until nothing is under way any more.
+async fn brought_home(row: Row, payer: &Party, payee: &Party) {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !recover_both(payer, payee).await {
+        let late = tokio::time::Instant::now() > until;
+        assert!(
+            !late,
+            "{row:?}: {:?} {:?}",
+            payer.held().await,
+            payee.held().await
+        );
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let pending = (payer.held().await.1, payee.held().await.1);
+    assert_eq!(pending, (Msat::ZERO, Msat::ZERO), "{row:?}");
+}
+
+async fn runs(row: Row, url: &str, strike: Option<Arc<Notify>>) {
+    let (mode, _, what, end, again) = row;
+    let (mut payer, mut payee) = (Party::with(url, FUNDS).await, Party::new().await);
+    let plan = plan(row, url);
+    let terms = plan.terms(payee.home());
+    let costs = quote::costs(payer.home(), &terms, &[mode], sat(plan.budget)).await;
+    let played = play(&payer, &payee, &plan, |tick| {
+        if let (2, Some(strike)) = (tick, &strike) {
+            strike.notify_one();
+        }
+    })
+    .await;
+    assert!(!played.stuck, "{row:?}: {:?}", played.troubles());
+    assert!(
+        played.acknowledged >= sat(2 * TICK),
+        "{row:?}: {:?}",
+        played.troubles()
+    );
+    if end == Vanished {
+        // Its process is gone.
+        payee.restart().await;
+    }
+    match again {
+        Nobody => {}
+        Payer => payer.restart().await,
+        Payee => payee.restart().await,
+    }
+    brought_home(row, &payer, &payee).await;
+    let fees = missing(&payer, &payee).await;
+    if what == Calm && end != Vanished {
+        is_as_quoted(row, &costs[0], &played, fees);
+    }
+    let earned = payee.held().await.0;
+    assert!(
+        earned.plus(fees).unwrap() >= played.acknowledged,
+        "{row:?}: {earned} + {fees}"
+    );
+    if again != Nobody && end != Vanished {
+        let plan = Plan {
+            leave_at: 4,
+            budget: 30,
+            ..plan
+        };
+        let second = play(&payer, &payee, &plan, |_| {}).await;
+        assert_eq!(
+            second.settled,
+            (true, true),
+            "{row:?}: {:?}",
+            second.troubles()
+        );
+        brought_home(row, &payer, &payee).await;
+        assert!(payee.held().await.0 > earned, "{row:?}");
+    }
+}
+
+async fn against_cdk(row: Row) {
+    let stage = Stage::new(row.1, row.2).await;
+    let url = stage.url.clone();
+    runs(row, &url, Some(stage.now.clone())).await;
+    let mint = stage.mint.await.unwrap();
+    let ledger = mint.ledger().await.unwrap();
+    assert_eq!(
+        ledger.outstanding().plus(ledger.fees),
+        Ok(sat(FUNDS)),
+        "{row:?}"
+    );
+    mint.stop().await;
+}
+
+#[test]
+fn every_two_meet() {
+    let met = |is: &dyn Fn(&Row) -> bool| ROWS.iter().any(is);
+    for mode in MODES {
+        for ppk in FEES {
+            assert!(met(&|row| row.0 == mode && row.1 == ppk), "{mode:?} {ppk}");
+        }
+        for mint in MINTS {
+            assert!(
+                met(&|row| row.0 == mode && row.2 == mint),
+                "{mode:?} {mint:?}"
+            );
+        }
+        for end in ENDS {
+            assert!(
+                met(&|row| row.0 == mode && row.3 == end),
+                "{mode:?} {end:?}"
+            );
+        }
+        for again in AGAIN {
+            assert!(
+                met(&|row| row.0 == mode && row.4 == again),
+                "{mode:?} {again:?}"
+            );
+        }
+    }
+    for ppk in FEES {
+        for mint in MINTS {
+            assert!(met(&|row| row.1 == ppk && row.2 == mint), "{ppk} {mint:?}");
+        }
+        for end in ENDS {
+            assert!(met(&|row| row.1 == ppk && row.3 == end), "{ppk} {end:?}");
+        }
+        for again in AGAIN {
+            assert!(
+                met(&|row| row.1 == ppk && row.4 == again),
+                "{ppk} {again:?}"
+            );
+        }
+    }
+    for mint in MINTS {
+        for end in ENDS {
+            assert!(
+                met(&|row| row.2 == mint && row.3 == end),
+                "{mint:?} {end:?}"
+            );
+        }
+        for again in AGAIN {
+            assert!(
+                met(&|row| row.2 == mint && row.4 == again),
+                "{mint:?} {again:?}"
+            );
+        }
+    }
+    for end in ENDS {
+        for again in AGAIN {
+            assert!(
+                met(&|row| row.3 == end && row.4 == again),
+                "{end:?} {again:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_every_kind_at_once_conserve_money_and_cost_what_was_quoted() {
+    let mut all = JoinSet::new();
+    for row in ROWS {
+        all.spawn(against_cdk(row));
+    }
+    all.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
+    let mut all = JoinSet::new();
+    // Without a fee, and with one of 100 ppk.
+    for (url, ppk) in foreign_mints("sessions of every kind at once")
+        .into_iter()
+        .zip(FEES)
+    {
+        for (mode, _, _, end, again) in ROWS {
+            let (row, url) = ((mode, ppk, Calm, end, again), url.clone());
+            all.spawn(async move { runs(row, &url, None).await });
+        }
+    }
+    all.join_all().await;
+}
