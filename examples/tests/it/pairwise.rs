@@ -191,9 +191,9 @@ async fn brought_home(row: Row, payer: &Party, payee: &Party) {
     assert_eq!(pending, (Msat::ZERO, Msat::ZERO), "{row:?}");
 }
 
-async fn runs(row: Row, url: &str, strike: Option<Arc<Notify>>) {
+async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Notify>>) {
     let (mode, _, what, end, again) = row;
-    let (mut payer, mut payee) = (Party::with(url, FUNDS).await, Party::new().await);
+    let mut payee = Party::new().await;
     let plan = plan(row, url);
     let terms = plan.terms(payee.home());
     let costs = quote::costs(payer.home(), &terms, &[mode], sat(plan.budget)).await;
@@ -249,7 +249,8 @@ async fn runs(row: Row, url: &str, strike: Option<Arc<Notify>>) {
 async fn against_cdk(row: Row) {
     let stage = Stage::new(row.1, row.2).await;
     let url = stage.url.clone();
-    runs(row, &url, Some(stage.now.clone())).await;
+    let payer = Party::with(&url, FUNDS).await;
+    runs(row, &url, payer, Some(stage.now.clone())).await;
     let mint = stage.mint.await.unwrap();
     let ledger = mint.ledger().await.unwrap();
     assert_eq!(
@@ -335,16 +336,16 @@ async fn sessions_of_every_kind_at_once_conserve_money_and_cost_what_was_quoted(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
-    let mut all = JoinSet::new();
+    let mints = foreign_mints("sessions of every kind at once");
     // Without a fee, and with one of 100 ppk.
-    for (url, ppk) in foreign_mints("sessions of every kind at once")
-        .into_iter()
-        .zip(FEES)
-    {
+    for (url, ppk) in mints.into_iter().zip(FEES) {
+        let mut all = JoinSet::new();
         for (mode, _, _, end, again) in ROWS {
             let (row, url) = ((mode, ppk, Calm, end, again), url.clone());
-            all.spawn(async move { runs(row, &url, None).await });
+            // One deposit after the other: it takes its time to sign.
+            let payer = Party::with(&url, FUNDS).await;
+            all.spawn(async move { runs(row, &url, payer, None).await });
         }
+        all.join_all().await;
     }
-    all.join_all().await;
 }
