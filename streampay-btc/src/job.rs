@@ -33,6 +33,20 @@ pub(crate) enum Job {
         #[n(2)]
         since: u32,
     },
+    /// Draw randomness for one mutual close.
+    #[n(3)]
+    Draw,
+}
+
+/// Fresh randomness for one nonce.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub(crate) struct Drawn(#[n(0)] pub(crate) ByteArray<32>);
+
+impl core::fmt::Debug for Drawn {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Drawn(<redacted>)")
+    }
 }
 
 /// The good end of an effect.
@@ -48,6 +62,8 @@ pub(crate) enum Done {
         #[n(1)]
         fee: u64,
     },
+    #[n(2)]
+    Drawn(#[n(0)] Drawn),
 }
 
 /// An outpoint on disk.

@@ -69,6 +69,9 @@ pub struct PayeePolicy {
     pub types: Vec<OutputType>,
     /// Blocks that a closed channel may wait for others to be closed with.
     pub batch_wait: u32,
+    /// How long a payer may take to sign a mutual close, in milliseconds; 0 asks for none. Needs the
+    /// feature `musig2`. Spec: bitcoin 5.7.
+    pub mutual_ms: u64,
 }
 
 impl PayeePolicy {
@@ -99,6 +102,7 @@ impl PayeePolicy {
             zero_conf_max: Amount::ZERO,
             types: vec![OutputType::Taproot, OutputType::Wsh],
             batch_wait: 6,
+            mutual_ms: 10_000,
         }
     }
 

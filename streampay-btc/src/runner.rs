@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction};
 use streampay_core::backend::{BackendError, Effect, EffectResult};
-use streampay_core::driver::{Clock, EffectRunner, StoreWriter};
+use streampay_core::driver::{Clock, EffectRunner, StoreWriter, entropy};
 use streampay_core::store::StoreError;
 use streampay_core::units::PurseKey;
 use tokio::sync::Mutex;
 
 use crate::chain::{ChainError, ChainSource};
 use crate::codec;
-use crate::job::{Done, Job};
+use crate::job::{Done, Drawn, Job};
 use crate::machine::{Action, ChannelMachine, WatchEvent};
 
 /// What a wallet is asked to pay: exactly `value` to `script`, in one output.
@@ -239,6 +239,10 @@ impl<C: ChainSource, W: FundingWallet> EffectRunner for Runner<C, W> {
                 let script = ScriptBuf::from_bytes(script.to_vec());
                 self.find(&script, Amount::from_sat(value), since).await
             }
+            Ok(Job::Draw) => match entropy() {
+                Ok(entropy) => Ok(Done::Drawn(Drawn(entropy.0.into()))),
+                Err(_) => Err(BackendError::Transient),
+            },
             Err(_) => Err(BackendError::Unknown),
         };
         EffectResult {

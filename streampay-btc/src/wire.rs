@@ -1,4 +1,5 @@
-//! What the payer's side sends to open a channel. A tick is its signature alone.
+//! What the two sides' backends show each other: the payer's opening, and a mutual close. A tick is
+//! a signature alone.
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::PublicKey;
@@ -103,3 +104,54 @@ impl Opening {
         Ok((params, contract))
     }
 }
+
+/// The longest message of a mutual close.
+#[cfg(feature = "musig2")]
+const MUTUAL_MAX: usize = 256;
+
+/// The payee's proposal to close together. Spec: bitcoin 5.7.
+#[cfg(feature = "musig2")]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Proposal {
+    /// What the best update pays, settle reserve included.
+    #[n(0)]
+    pub(crate) paid: u64,
+    #[n(2)]
+    pub(crate) payout: ByteVec,
+    #[n(4)]
+    pub(crate) fee: u64,
+    #[n(6)]
+    pub(crate) nonce: ByteArray<66>,
+}
+
+/// The payer's part of the signature. Spec: bitcoin 5.7.
+#[cfg(feature = "musig2")]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Cosigned {
+    #[n(0)]
+    pub(crate) nonce: ByteArray<66>,
+    #[n(2)]
+    pub(crate) partial: ByteArray<32>,
+}
+
+#[cfg(feature = "musig2")]
+macro_rules! message {
+    ($name:ty) => {
+        impl $name {
+            pub(crate) fn encode(&self) -> bytes::Bytes {
+                codec::encode(self).into()
+            }
+
+            pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+                codec::decode(bytes, MUTUAL_MAX).ok()
+            }
+        }
+    };
+}
+
+#[cfg(feature = "musig2")]
+message!(Proposal);
+#[cfg(feature = "musig2")]
+message!(Cosigned);

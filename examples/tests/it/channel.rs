@@ -251,10 +251,10 @@ async fn a_streamer_that_comes_back_settles_the_channels_of_sessions_that_have_e
     watching.abort();
     let _ = watching.await;
     drop((payee, payer, streamer));
-    stage.chain.set_away(false);
-    assert!(stage.chain.waiting().is_empty(), "not closed yet");
     // Nobody serves, no session is taken up: the folder alone is open.
     let streamer = stage.home(STREAMER).await;
+    assert!(stage.chain.waiting().is_empty(), "not closed yet");
+    stage.chain.set_away(false);
     stage
         .mine_until("it settles", async || all_settled(&streamer).await)
         .await;

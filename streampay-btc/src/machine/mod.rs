@@ -10,6 +10,8 @@
 //! signature. So the chain part keeps almost nothing: a view of the chain and the durable fact
 //! "no tick any more" decide anew, at every view, what to broadcast.
 
+#[cfg_attr(not(feature = "musig2"), path = "mutual_none.rs")]
+mod mutual;
 mod payee;
 mod payer;
 mod record;
@@ -20,6 +22,8 @@ mod watch;
 mod tests;
 #[cfg(test)]
 mod tests_away;
+#[cfg(test)]
+mod tests_mutual;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +33,7 @@ use streampay_core::backend::{
     Answer, BackendError, BackendMachine, Effect, EffectResult, Outcome, RefusalCode, Request,
     RestoredPurse,
 };
+use streampay_core::session::Entropy;
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{EffectId, Msat, Now, PurseKey, RequestId};
 
@@ -237,6 +242,9 @@ impl Inner {
     }
 
     fn request(&mut self, now: Now, key: PurseKey, request: Request, fresh: bool) -> Answer {
+        if let Request::Note { bytes } = &request {
+            return self.note(key, bytes);
+        }
         let env = Env {
             config: &self.config,
             keys: &self.keys,
@@ -272,7 +280,51 @@ impl Inner {
         }
     }
 
+    /// What the other side's backend shows ours: of the mutual close.
+    fn note(&mut self, key: PurseKey, bytes: &[u8]) -> Answer {
+        let mut answer = Answer::default();
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return answer;
+        };
+        match &mut channel.role {
+            Side::Payer(payer) => {
+                if payer.on_note(bytes, &mut answer.delta) {
+                    answer.effects.push(draw(key));
+                }
+            }
+            Side::Payee(payee) => {
+                if payee.cosigned(bytes) {
+                    answer.effects.extend(channel.start(key, &Job::Look));
+                }
+            }
+        }
+        answer
+    }
+
+    /// Randomness came, or none: then there is no mutual close.
+    fn drawn(&mut self, result: EffectResult) -> Answer {
+        let mut answer = Answer::default();
+        let Some(channel) = self.channels.get_mut(&result.purse) else {
+            return answer;
+        };
+        let done = result.result.ok();
+        let done = done.and_then(|body| codec::decode::<Done>(&body, 256).ok());
+        answer.note = match (&mut channel.role, done) {
+            (Side::Payer(payer), Some(Done::Drawn(drawn))) => payer.cosign(Entropy(*drawn.0)),
+            (Side::Payee(payee), Some(Done::Drawn(drawn))) => payee.propose(Entropy(*drawn.0)),
+            (Side::Payee(payee), _) => {
+                payee.give_up_mutual();
+                None
+            }
+            (Side::Payer(_), _) => None,
+        };
+        answer
+    }
+
     fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
+        if result.id == DRAW {
+            return self.drawn(result);
+        }
         let key = result.purse;
         let Some(channel) = self.channels.get_mut(&key) else {
             return Answer::default();
@@ -289,7 +341,7 @@ impl Inner {
                     payer.funded(self.config.network, outpoint, fee, &mut answer.delta);
                 }
             }
-            Ok(Done::Looked) => {}
+            Ok(Done::Looked | Done::Drawn(_)) => {}
             Err(error) => {
                 answer.outcome = waiting.map(|_| Outcome::Failed(error));
                 return answer;
@@ -376,7 +428,7 @@ impl Channel {
         }
         vec![Effect {
             purse,
-            id: EffectId(1),
+            id: CALL,
             body: codec::encode(job).into(),
         }]
     }
@@ -418,6 +470,19 @@ impl core::fmt::Debug for ChannelMachine {
             .field("network", &inner.config.network)
             .field("channels", &inner.channels.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// A purse's call to chain or wallet, one at a time.
+const CALL: EffectId = EffectId(1);
+/// Randomness for a mutual close: beside that call.
+const DRAW: EffectId = EffectId(2);
+
+fn draw(purse: PurseKey) -> Effect {
+    Effect {
+        purse,
+        id: DRAW,
+        body: codec::encode(&Job::Draw).into(),
     }
 }
 

@@ -7,6 +7,7 @@ use streampay_core::backend::{
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey, Seq};
 
+use super::mutual::Attempt;
 use super::record::{self, Best, Decided, Deed, Meta, PayeeMeta};
 use super::{Chain, ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, settled};
 use crate::chain::Seen;
@@ -31,6 +32,8 @@ pub(super) struct Payee {
     pub(super) tried: Option<u32>,
     /// The height from which on it waits to be closed with others.
     pub(super) pooled: Option<u32>,
+    /// The attempt to close together.
+    pub(super) attempt: Attempt,
 }
 
 /// The best update, decoded and verified.
@@ -92,6 +95,7 @@ impl Payee {
             decided: Decided::default(),
             tried: None,
             pooled: None,
+            attempt: Attempt::None,
         })
     }
 
@@ -124,6 +128,7 @@ impl Payee {
             decided,
             tried: None,
             pooled: None,
+            attempt: Attempt::None,
             meta,
         })
     }
@@ -137,7 +142,7 @@ impl Payee {
                 cumulative,
                 payload,
             } => self.receive(env, *seq, *amount, *cumulative, payload),
-            Request::Settle => self.settle(env),
+            Request::Settle => self.settle(env, key),
             _ => failed(OUT_OF_ORDER),
         }
     }
@@ -327,7 +332,7 @@ impl Payee {
         Reply::Answer(answer)
     }
 
-    fn settle(&mut self, env: &Env<'_>) -> Reply {
+    fn settle(&mut self, env: &Env<'_>, key: PurseKey) -> Reply {
         let mut answer = Answer::default();
         if !self.meta.settling {
             self.meta.settling = true;
@@ -344,6 +349,9 @@ impl Payee {
                 answer,
                 Answer::failed(BackendError::Transient),
             ));
+        }
+        if self.begin_mutual(env) {
+            answer.effects.push(super::draw(key));
         }
         Reply::First(answer, Job::Look)
     }

@@ -7,6 +7,7 @@ use streampay_core::backend::{
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey};
 
+use super::mutual::Asked;
 use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
 use super::{ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, released};
 use crate::chain::Seen;
@@ -33,6 +34,8 @@ pub(super) struct Payer {
     pub(super) decided: Decided,
     /// The height at which something was broadcast for it last.
     pub(super) tried: Option<u32>,
+    /// The payee's proposal to close together.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Payer {
@@ -53,6 +56,7 @@ impl Payer {
             seen: None,
             decided: Decided::default(),
             tried: None,
+            asked: None,
         })
     }
 
@@ -75,6 +79,7 @@ impl Payer {
             seen: None,
             decided,
             tried: None,
+            asked: None,
             meta,
         })
     }
@@ -282,6 +287,18 @@ impl Payer {
             ));
         }
         Reply::First(answer, Job::Look)
+    }
+
+    /// The payee wants to close together: no tick is paid any more. True where randomness is needed.
+    pub(super) fn on_note(&mut self, bytes: &[u8], delta: &mut ChangeSet) -> bool {
+        if !self.proposed(bytes) {
+            return false;
+        }
+        if !self.meta.closing {
+            self.meta.closing = true;
+            self.put_meta(delta);
+        }
+        true
     }
 
     /// The wallet has paid, or the chain knew that it had.

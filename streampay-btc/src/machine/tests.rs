@@ -8,8 +8,8 @@ use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
 use super::*;
 use crate::sim::{SimChain, SimNode, home, sim_config};
 
-const STEP: u64 = 500;
-const PAYER: u8 = 1;
+pub(super) const STEP: u64 = 500;
+pub(super) const PAYER: u8 = 1;
 pub(super) const PAYEE: u8 = 2;
 
 /// A viewer and a streamer with one channel.

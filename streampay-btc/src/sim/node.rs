@@ -1,19 +1,21 @@
 //! A node under test: a machine, its records, its wallet, and a simulated chain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, Network, ScriptBuf, Transaction, WPubkeyHash};
+use bytes::Bytes;
 use streampay_core::backend::{
     Answer, BackendError, BackendMachine as _, Effect, EffectResult, Outcome, Request,
     RestoredPurse,
 };
+use streampay_core::session::Entropy;
 use streampay_core::store::{ChangeSet, MemoryStore, Store as _, purse_prefix};
 use streampay_core::units::{Now, PurseKey, RequestId};
 
 use super::{Reject, SimChain};
 use crate::codec;
-use crate::job::{Done, Job};
+use crate::job::{Done, Drawn, Job};
 use crate::keys::Seed;
 use crate::machine::{Action, ChannelConfig, ChannelMachine, WatchEvent};
 use crate::policy::{PayeePolicy, PayerPolicy};
@@ -33,12 +35,15 @@ pub struct SimNode {
     pub refused: Vec<(Transaction, Reject)>,
     /// Everything that it broadcast.
     pub broadcast: Vec<Transaction>,
+    /// What its machine wants the other side's to be shown.
+    pub notes: Vec<Bytes>,
     /// The disk itself: [`SimNode::store`] may be told to fail.
     disk: MemoryStore,
     config: ChannelConfig,
     seed: Seed,
     chain: SimChain,
     requests: BTreeMap<PurseKey, u64>,
+    draws: u64,
 }
 
 /// A script of nobody's, for a node's money to go to.
@@ -52,6 +57,7 @@ pub fn home(number: u8) -> ScriptBuf {
 pub fn sim_config(number: u8) -> ChannelConfig {
     let mut payee = PayeePolicy::new(home(number));
     payee.batch_wait = 0;
+    payee.mutual_ms = 0;
     ChannelConfig {
         network: Network::Regtest,
         payer: PayerPolicy::new(home(number)),
@@ -77,6 +83,8 @@ impl SimNode {
             pays: true,
             refused: Vec::new(),
             broadcast: Vec::new(),
+            notes: Vec::new(),
+            draws: 0,
             config,
             seed,
             chain: chain.clone(),
@@ -95,13 +103,17 @@ impl SimNode {
 
     /// Does what an answer says.
     pub fn follow(&mut self, purse: PurseKey, mut answer: Answer) -> Option<Outcome> {
+        let (mut effects, mut outcome) = (VecDeque::new(), None);
         loop {
             let delta = core::mem::take(&mut answer.delta);
             if !self.persist(delta.within_purse(purse)) {
                 return None;
             }
-            let Some(effect) = answer.effects.pop() else {
-                return answer.outcome;
+            outcome = answer.outcome.take().or(outcome);
+            self.notes.extend(answer.note.take());
+            effects.extend(core::mem::take(&mut answer.effects));
+            let Some(effect) = effects.pop_front() else {
+                return outcome;
             };
             let result = self.run(&effect);
             answer = self.machine.effect_done(self.now, result);
@@ -134,6 +146,12 @@ impl SimNode {
                     outpoint: (*outpoint).into(),
                     fee: 0,
                 }))
+            }
+            Ok(Job::Draw) => {
+                self.draws = self.draws.saturating_add(1);
+                // Never the same twice, over restarts too: the counter is the node's, not the process's.
+                let entropy = Entropy([self.seed.0[0]; 32]).derive(&format!("draw {}", self.draws));
+                Ok(Done::Drawn(Drawn(entropy.into())))
             }
             Err(_) => Err(BackendError::Unknown),
         };

@@ -13,7 +13,6 @@ mod update;
 pub use close::{
     CLOSE_INPUTS_MAX, CloseError, CloseInput, ClosePlan, FeeCoin, WEIGHT_MAX, close_tx,
 };
-#[cfg(any(test, feature = "sim"))]
 pub(crate) use contract::is_standard;
 pub use contract::{Contract, ContractError};
 pub use fee::{FeeOverflow, fee_for, virtual_size};

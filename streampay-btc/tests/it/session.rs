@@ -1,5 +1,6 @@
 use streampay_btc::machine::{ChannelMachine, ChannelState};
 use streampay_btc::sim::home;
+use streampay_core::session::Event;
 use streampay_core::sim::FakeBackend;
 
 use super::stage::{PAYEE, PAYER, Stage, TICK, sat};
@@ -98,4 +99,68 @@ fn next_channel_opens_before_one_runs_out() {
     assert!(report.len() >= 2, "{report:?}");
     let ticks = stage.credited().sat_floor() / TICK;
     assert!(ticks >= 395, "no gap: {ticks}");
+}
+
+/// The close of a session's channel, and how many elements its witness has.
+fn closed_by(stage: &Stage) -> usize {
+    let outpoint = stage.sides[PAYEE].node.machine.report()[0]
+        .outpoint
+        .unwrap();
+    let (tx, height) = stage.chain.spender(outpoint).unwrap();
+    assert!(height.is_some());
+    tx.input[0].witness.len()
+}
+
+#[test]
+fn sides_that_are_connected_close_with_one_signature() {
+    let mut stage = Stage::closing(CHANNEL, 10_000);
+    stage.run(5_000);
+    stage.mine(1);
+    stage.run(100_000);
+    let paid = stage.credited();
+    stage.close();
+    stage.run(1_000);
+    assert_eq!(stage.chain.waiting().len(), 1, "at once");
+    stage.mine(7);
+    assert_eq!(closed_by(&stage), 1);
+    assert_eq!(stage.chain.balance(&home(2)).to_sat(), paid.sat_floor());
+    let report = &stage.sides[PAYER].node.machine.report()[0];
+    let back = stage.chain.balance(&home(1));
+    assert_eq!(report.settled, Some(back));
+    assert!(back > report.value - report.paid, "the unused reserve too");
+    stage.run(60_000);
+    for side in &stage.sides {
+        let settled = |event: &Event| matches!(event, Event::Settled { .. });
+        assert!(side.events.iter().any(settled), "{:?}", side.events);
+    }
+}
+
+#[test]
+fn a_mutual_close_that_is_cut_short_at_any_frame_becomes_the_other() {
+    for from in [PAYEE, PAYER] {
+        let mut stage = Stage::closing(CHANNEL, 10_000);
+        stage.run(5_000);
+        stage.mine(1);
+        stage.run(100_000);
+        stage.lose_purse_frames_of = Some(from);
+        stage.close();
+        stage.run(5_000);
+        assert!(stage.chain.waiting().is_empty(), "it waits for the payer");
+        stage.run(20_000);
+        stage.mine(8);
+        assert_eq!(closed_by(&stage), 4, "both signatures, leaf, control block");
+        let report = &stage.sides[PAYER].node.machine.report()[0];
+        assert_eq!(report.settled, Some(report.value - report.paid));
+    }
+    // The connection is gone as soon as the session closes.
+    let mut stage = Stage::closing(CHANNEL, 10_000);
+    stage.run(5_000);
+    stage.mine(1);
+    stage.run(100_000);
+    stage.lose_purse_frames_of = Some(PAYEE);
+    stage.close();
+    stage.disconnect();
+    stage.run(30_000);
+    stage.mine(8);
+    assert_eq!(closed_by(&stage), 4);
 }

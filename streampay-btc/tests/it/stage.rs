@@ -14,7 +14,7 @@ use streampay_core::session::{
 use streampay_core::sim::{FakeBackend, FakeMint};
 use streampay_core::store::Store as _;
 use streampay_core::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId, Unix};
-use streampay_core::wire::{Method, Terms};
+use streampay_core::wire::{Message, Method, Terms, decode};
 
 /// A tick, in satoshi.
 pub(crate) const TICK: u64 = 500;
@@ -79,6 +79,8 @@ pub(crate) struct Stage {
     pub(crate) mint: FakeMint,
     pub(crate) now: Now,
     pub(crate) id: SessionId,
+    /// Frames of this side's backend are lost on the way.
+    pub(crate) lose_purse_frames_of: Option<usize>,
     reading: Reading,
     configs: (PayerConfig, PayeeConfig),
 }
@@ -86,8 +88,17 @@ pub(crate) struct Stage {
 impl Stage {
     /// Both sides, connected; the payer's methods in its order.
     pub(crate) fn new(methods: &[&str]) -> Self {
+        Self::closing(methods, 0)
+    }
+
+    /// The same, the payee asking for a mutual close and waiting so many milliseconds for it.
+    pub(crate) fn closing(methods: &[&str], mutual_ms: u64) -> Self {
         let chain = SimChain::new();
-        let nodes = [1, 2].map(|number| SimNode::new(&chain, sim_config(number), number));
+        let nodes = [1, 2].map(|number| {
+            let mut config = sim_config(number);
+            config.payee.mutual_ms = mutual_ms;
+            SimNode::new(&chain, config, number)
+        });
         let identity = |number| SecretKey::derive(&Entropy([number; 32]), "identity").unwrap();
         let tariff = Tariff {
             time: Some(Rate::new(sat(TICK), 10_000).unwrap()),
@@ -152,6 +163,7 @@ impl Stage {
                 unix: Unix(1_800_000_000),
             },
             id,
+            lose_purse_frames_of: None,
             reading: Reading::default(),
             configs: (payer, payee),
         };
@@ -361,7 +373,11 @@ impl Stage {
             }
             for (from, bytes) in sent.into_iter().enumerate() {
                 for bytes in bytes {
-                    self.input(1 - from, Input::Received(bytes));
+                    let purse = matches!(decode(&bytes), Ok(Some(Message::Purse(_))));
+                    let lost = purse && self.lose_purse_frames_of == Some(from);
+                    if !lost {
+                        self.input(1 - from, Input::Received(bytes));
+                    }
                 }
             }
         }

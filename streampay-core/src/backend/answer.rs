@@ -69,8 +69,9 @@ pub struct Answer {
     pub node_delta: ChangeSet,
     /// Network calls to make once both deltas are durable.
     pub effects: Vec<Effect>,
-    /// Payee: what the payer's machine must be shown, once both deltas are durable. Purse frames
-    /// carry it back; a later one of the same purse takes its place.
+    /// What the other side's machine must be shown, once both deltas are durable, in purse frames.
+    /// Payee: a later one of the same purse takes its place. Payer: the answer to the payee's, shown
+    /// once, while the session closes.
     pub note: Option<Bytes>,
 }
 

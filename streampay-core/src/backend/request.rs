@@ -55,10 +55,11 @@ pub enum Request {
     /// Payer: no tick comes any more; take back what was not acknowledged. Ends in
     /// [`Released`](crate::backend::Outcome::Released).
     Release,
-    /// Payer: the payee's machine left a [note](crate::backend::Answer::note) on this purse. A
-    /// hint until the machine has checked it. No outcome of its own.
+    /// The other side's machine left a [note](crate::backend::Answer::note) on this purse; the
+    /// payee's comes first, and the payer's answers it while the purse settles. A hint until the
+    /// machine has checked it. No outcome of its own.
     Note {
-        /// The payee's purse frames, joined.
+        /// The purse frames, joined.
         bytes: Bytes,
     },
     /// Payee: a payer wants to open a purse with these bytes. Ends in

@@ -18,7 +18,7 @@ use crate::chain::{ChainView, Seen, Spend};
 use crate::kit::TowerEntry;
 use crate::script::OutputType;
 use crate::tx::{
-    CLOSE_INPUTS_MAX, CloseError, ClosePlan, Contract, close_tx, refund_tx, virtual_size,
+    CLOSE_INPUTS_MAX, CloseError, ClosePlan, Contract, close_tx, fee_for, refund_tx, virtual_size,
 };
 
 /// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
@@ -93,6 +93,8 @@ struct Group {
     rate: FeeRate,
     /// The least fee: what it replaces paid so much.
     over: Option<Amount>,
+    /// Part of a batch that must not stay as it is: what that costs is paid.
+    split: bool,
 }
 
 impl Inner {
@@ -133,14 +135,17 @@ impl Inner {
     /// Broadcasts what has to be closed.
     fn close_due(&mut self, chain: &Chain, actions: &mut Vec<Action>) {
         for group in self.groups(chain, actions) {
-            let Some((tx, fee)) = self.build(&group, chain, actions) else {
-                continue;
-            };
-            let txid = tx.compute_txid();
+            let built = self.build(&group, chain, actions);
             for key in &group.members {
                 if let Some(payee) = self.payee_mut(*key) {
                     payee.tried = Some(chain.tip);
                 }
+            }
+            let Some((tx, fee)) = built else {
+                continue;
+            };
+            let txid = tx.compute_txid();
+            for key in &group.members {
                 actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
             }
             actions.push(Action::Broadcast(tx));
@@ -164,6 +169,18 @@ impl Inner {
                 payee.decided.closing = true;
                 actions.push(persist(*key, payee.decided));
             }
+            if payee.awaits_cosigning(chain) {
+                continue;
+            }
+            let unspent = payee.seen.as_ref().is_some_and(|seen| seen.spend.is_none());
+            if let Some(tx) = payee.take_mutual().filter(|_| unspent) {
+                payee.tried = Some(chain.tip);
+                let txid = tx.compute_txid();
+                let fee = payee.fee_of(&tx);
+                actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
+                actions.push(Action::Broadcast(tx));
+                continue;
+            }
             let waits = payee.seen.as_ref().filter(|seen| seen.height.is_none());
             let alone = match waits {
                 // One close of version 3 may follow one such parent, and nothing else may.
@@ -177,6 +194,7 @@ impl Inner {
                         members: vec![*key],
                         rate: chain.fees.rate(payee.target(chain.tip)),
                         over: None,
+                        split: false,
                     });
                 }
                 Some(None) if alone => {}
@@ -206,6 +224,7 @@ impl Inner {
                     members,
                     rate,
                     over: None,
+                    split: false,
                 });
             }
         }
@@ -242,6 +261,7 @@ impl Inner {
                 members: rest,
                 rate,
                 over: over.take(),
+                split,
             });
         }
         for key in hurried {
@@ -249,58 +269,67 @@ impl Inner {
                 members: vec![key],
                 rate,
                 over: over.take(),
+                split,
             });
         }
         groups
     }
 
-    /// The close of a group within what it may cost; none where it is uneconomic.
+    /// The close of a group within what it may cost, as dear as it may be where more is asked; none
+    /// where that is not more than what waits already, or less than nodes relay.
     fn build(
         &self,
         group: &Group,
         chain: &Chain,
         actions: &mut Vec<Action>,
     ) -> Option<(Transaction, Amount)> {
-        let mut rate = group.rate;
+        let draft = self.close(&group.members, chain.fees.floor);
+        let weight = match &draft {
+            Ok(tx) => tx.weight(),
+            Err(CloseError::Uneconomic { fee, .. }) => {
+                self.tell_uneconomic(group, *fee, actions);
+                return None;
+            }
+            Err(_) => return None,
+        };
         let most = (group.members.iter())
             .filter_map(|key| self.payee(*key))
             .map(|payee| payee.fee_max(chain))
             .fold(0, u64::saturating_add);
-        let mut tx = self.close(&group.members, rate);
-        let fee = |tx: &Transaction| self.fee_of(tx);
-        if let Ok(found) = &tx {
-            let weight = found.weight();
-            let floor = group.over.map(|over| {
-                let more = virtual_size(weight).saturating_mul(INCREMENTAL);
-                Amount::from_sat(over.to_sat().saturating_add(more))
-            });
-            let paid = fee(found)?;
-            if let Some(floor) = floor.filter(|floor| paid <= *floor) {
-                rate = percent(rate_of(floor, weight), 101);
-                tx = self.close(&group.members, rate);
-            } else if paid.to_sat() > most && group.over.is_none() {
-                rate = rate_of(Amount::from_sat(most), weight);
-                if rate >= chain.fees.floor {
-                    tx = self.close(&group.members, rate);
-                } else {
-                    let claim = self.claim(&group.members);
-                    tx = Err(CloseError::Uneconomic { claim, fee: paid });
-                }
-            }
+        let most = rate_of(Amount::from_sat(most), weight);
+        let least = group.over.map(|over| {
+            let more = virtual_size(weight).saturating_mul(INCREMENTAL);
+            let fee = Amount::from_sat(over.to_sat().saturating_add(more));
+            percent(rate_of(fee, weight), 101)
+        });
+        let wanted = group.rate.max(least.unwrap_or(FeeRate::ZERO));
+        let dear = wanted > most && !group.split;
+        if dear {
+            let fee = fee_for(weight, wanted).unwrap_or(Amount::MAX_MONEY);
+            self.tell_uneconomic(group, fee, actions);
         }
-        match tx {
+        let rate = if dear { most } else { wanted };
+        if rate < chain.fees.floor || least.is_some_and(|least| rate < least) {
+            return None;
+        }
+        match self.close(&group.members, rate) {
             Ok(tx) => {
                 let fee = self.fee_of(&tx)?;
                 Some((tx, fee))
             }
-            Err(CloseError::Uneconomic { claim, fee }) => {
-                for key in &group.members {
-                    let event = WatchEvent::Uneconomic { claim, fee };
-                    actions.push(Action::Event(*key, event));
-                }
+            Err(CloseError::Uneconomic { fee, .. }) => {
+                self.tell_uneconomic(group, fee, actions);
                 None
             }
             Err(_) => None,
+        }
+    }
+
+    fn tell_uneconomic(&self, group: &Group, fee: Amount, actions: &mut Vec<Action>) {
+        let claim = self.claim(&group.members);
+        for key in &group.members {
+            let event = WatchEvent::Uneconomic { claim, fee };
+            actions.push(Action::Event(*key, event));
         }
     }
 

@@ -41,6 +41,9 @@ impl Payee {
         let Some(best) = self.best.as_ref().filter(|_| !is_refund(tx)) else {
             return 0;
         };
+        if self.is_mutual(tx) {
+            return tx.output.last().map_or(0, |output| output.value.to_sat());
+        }
         let inputs = u64::try_from(tx.input.len()).unwrap_or(u64::MAX);
         let fee = fee.map_or(0, Amount::to_sat);
         let part = fee.checked_div(inputs).unwrap_or(fee);
@@ -49,6 +52,21 @@ impl Payee {
         let own = first == Some(self.contract.outpoint());
         let part = part.saturating_add(if own { rest } else { 0 });
         best.paid.saturating_sub(part)
+    }
+
+    /// True where it spends this channel alone, by the key path: one signature. The payee's output is
+    /// the last one then. Spec: bitcoin 5.6.
+    fn is_mutual(&self, tx: &Transaction) -> bool {
+        matches!(tx.input.as_slice(), [input]
+            if input.previous_output == self.contract.outpoint() && input.witness.len() == 1)
+    }
+
+    /// What a transaction that spends this channel alone pays for its way.
+    pub(super) fn fee_of(&self, tx: &Transaction) -> Amount {
+        let mut out = tx.output.iter().map(|output| output.value);
+        let out = out.try_fold(Amount::ZERO, Amount::checked_add);
+        let fee = out.and_then(|out| self.contract.value().checked_sub(out));
+        fee.unwrap_or(Amount::ZERO)
     }
 
     /// True where the channel is to be closed: asked for, under way, its margin reached, or fees on
@@ -65,7 +83,7 @@ impl Payee {
         self.meta.settling || self.decided.closing || self.is_urgent(chain) || rising && worth
     }
 
-    pub(super) const fn is_urgent(&self, chain: &Chain) -> bool {
+    pub(in crate::machine) const fn is_urgent(&self, chain: &Chain) -> bool {
         self.meta.deed.expiry.saturating_sub(chain.tip) <= self.meta.deed.margin
     }
 

@@ -95,6 +95,8 @@ pub struct PayeeSession {
     has_room: bool,
     /// What the payer's backend is to be shown of a purse. The backend's machine keeps it durable.
     notes: BTreeMap<PurseId, Bytes>,
+    /// How many answers to them came.
+    answers: u16,
 }
 
 /// The connection.
@@ -144,6 +146,7 @@ impl PayeeSession {
             nonsense: 0,
             has_room: false,
             notes: BTreeMap::new(),
+            answers: 0,
         })
     }
 
@@ -187,6 +190,7 @@ impl PayeeSession {
             nonsense: 0,
             has_room: false,
             notes: BTreeMap::new(),
+            answers: 0,
         };
         restored.take_up_again();
         Ok(restored)

@@ -22,8 +22,14 @@ const PURSES_MAX: usize = 400;
 /// to disk and a call to its backend.
 const UNPAID_PURSES_MAX: usize = METHODS_MAX;
 
+/// The most answers to notes that our backend is shown of one session: one for every purse, and some.
+const ANSWERS_MAX: u16 = 1_024;
+
 impl PayeeSession {
     pub(super) fn on_purse_part(&mut self, part: Purse) {
+        if matches!(self.phase, Phase::Settling(_)) {
+            return self.on_note_answer(part);
+        }
         if !matches!(self.phase, Phase::Live(_)) {
             return;
         }
@@ -180,6 +186,23 @@ impl PayeeSession {
         for frame in frames(id, method, &note) {
             self.send(&Message::Purse(frame));
         }
+    }
+
+    /// What the payer's backend makes of our note: in one part, of a purse that settles.
+    fn on_note_answer(&mut self, part: Purse) {
+        let settles =
+            |purse: &PayeePurse| purse.state == PurseState::Closing && purse.method == part.method;
+        let settles = self.purse(part.purse).is_some_and(settles);
+        if part.of != 1 || !settles || !self.notes.contains_key(&part.purse) {
+            return;
+        }
+        self.answers = self.answers.saturating_add(1);
+        let Some(record) = self.record.as_mut().filter(|_| self.answers <= ANSWERS_MAX) else {
+            return;
+        };
+        let request = record.common.request_id();
+        let bytes = part.bytes;
+        self.ask(part.purse, request, Request::Note { bytes });
     }
 
     /// Sends what makes sense on a bound connection only.

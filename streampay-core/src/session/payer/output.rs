@@ -42,6 +42,9 @@ impl PayerSession {
         if let Some(outcome) = answer.outcome {
             self.on_outcome(purse.purse, outcome);
         }
+        if let Some(note) = answer.note {
+            self.answer_note(purse.purse, &note);
+        }
         let mut changes = answer.delta.within_purse(purse);
         if !answer.node_delta.is_empty() {
             let method = self.method_of(purse.purse);

@@ -174,6 +174,18 @@ impl PayerSession {
         self.ask(id, request, Request::Note { bytes });
     }
 
+    /// Shows the payee's backend what ours makes of its note, once, where somebody listens.
+    pub(super) fn answer_note(&mut self, id: PurseId, answer: &Bytes) {
+        let Some(method) = self.purse(id).map(|purse| purse.method) else {
+            return;
+        };
+        if matches!(self.phase, Phase::Closing(_) | Phase::Releasing(_)) {
+            for frame in frames(id, method, answer) {
+                self.send(&Message::Purse(frame));
+            }
+        }
+    }
+
     pub(super) fn on_purse_ok(&mut self, id: PurseId) {
         if !matches!(self.phase, Phase::Live(_)) {
             return;

@@ -1,8 +1,10 @@
 //! The same over a real bitcoind in regtest, where `BITCOIND_EXE` names one:
 //! `BITCOIND_EXE="$(streampay-btc/regtest/build-bitcoind)" cargo test -p streampay-btc`.
 
+use std::collections::VecDeque;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,18 +15,24 @@ use bitcoin::{
     Address, Amount, Block, FeeRate, Network, OutPoint, Script, ScriptBuf, Sequence, Transaction,
     TxIn, TxOut, Witness, transaction::Version,
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 use streampay_btc::chain::{BitcoinCore, ChainError, ChainSource, ChainView, RpcAuth, Watch};
 use streampay_btc::keys::Seed;
-use streampay_btc::machine::{ChannelMachine, ChannelState};
+use streampay_btc::machine::{
+    ChannelConfig, ChannelMachine, ChannelReport, ChannelState, WatchEvent,
+};
 use streampay_btc::policy::PayeePolicy;
 use streampay_btc::runner::{Funded, FundingOrder, FundingWallet, Runner};
 use streampay_btc::sim::{ChainLab, conforms, home, sim_config};
 use streampay_core::backend::{Answer, BackendMachine as _, Outcome, PurseOffer, Request};
 use streampay_core::driver::{Clock, EffectRunner as _, StoreWriter};
-use streampay_core::store::MemoryStore;
+use streampay_core::store::{MemoryStore, purse_prefix};
 use streampay_core::units::{Msat, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
 use tokio::sync::Mutex;
+
+mod mutual;
+mod trouble;
 
 struct Node {
     core: BitcoinCore,
@@ -169,13 +177,20 @@ async fn bitcoind_conforms() {
     assert_eq!(conforms(&*node).await, Ok(()));
 }
 
-/// The node as a chain source and as a wallet.
-struct Shared(Arc<Node>);
+/// The node as a chain source and as a wallet. Where it is not 0, the second number is what
+/// everything costs, in sat/vB, whatever the node estimates.
+#[derive(Clone)]
+struct Shared(Arc<Node>, Arc<AtomicU32>);
 
 #[async_trait]
 impl ChainSource for Shared {
     async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
-        self.0.core.view(watches).await
+        let mut view = self.0.core.view(watches).await?;
+        let spike = self.1.load(Ordering::SeqCst);
+        if spike > 0 {
+            view.fees.targets = vec![(1, FeeRate::from_sat_per_vb_u32(spike))];
+        }
+        Ok(view)
     }
 
     async fn find(
@@ -214,6 +229,12 @@ struct Party {
     runner: Runner<Shared, Shared>,
     clock: Clock,
     requests: u64,
+    /// What its machine wants the other side's to be shown.
+    notes: Vec<Bytes>,
+    config: ChannelConfig,
+    shared: Shared,
+    store: StoreWriter,
+    number: u8,
 }
 
 impl Party {
@@ -221,28 +242,76 @@ impl Party {
         let mut config = sim_config(number);
         // The node learns its estimates from what is mined here: 6 to 7 sat/vB.
         config.payee.reserve = PayeePolicy::reserve_at(FeeRate::from_sat_per_vb_u32(10));
-        let machine = ChannelMachine::new(config, &Seed([number; 32])).unwrap();
+        Self::with(node, number, config)
+    }
+
+    fn with(node: &Arc<Node>, number: u8, config: ChannelConfig) -> Self {
         let store = StoreWriter::start(Box::new(MemoryStore::new())).unwrap();
+        let shared = Shared(Arc::clone(node), Arc::default());
+        Self::over(config, shared, store, number)
+    }
+
+    fn over(config: ChannelConfig, shared: Shared, store: StoreWriter, number: u8) -> Self {
+        let machine = ChannelMachine::new(config.clone(), &Seed([number; 32])).unwrap();
         let clock = Clock::start();
-        let shared = || Shared(Arc::clone(node));
-        let runner = Runner::new(machine.clone(), shared(), shared(), store, clock);
+        let (chain, wallet) = (shared.clone(), shared.clone());
+        let runner = Runner::new(machine.clone(), chain, wallet, store.clone(), clock);
         Self {
             machine,
             runner,
             clock,
             requests: 0,
+            notes: Vec::new(),
+            config,
+            shared,
+            store,
+            number,
+        }
+    }
+
+    /// The process dies and comes back from its disk.
+    async fn restart(&mut self, purses: &[PurseKey]) {
+        let (config, shared, store) =
+            (self.config.clone(), self.shared.clone(), self.store.clone());
+        *self = Self::over(config, shared, store, self.number);
+        for purse in purses {
+            let prefix = purse_prefix(*purse);
+            let records = self.store.scan(prefix.clone()).await.unwrap().into_iter();
+            let cut = |(key, value): (Vec<u8>, Vec<u8>)| {
+                (key.strip_prefix(prefix.as_slice()).unwrap().to_vec(), value)
+            };
+            let records = records.map(cut).collect();
+            let answer = self.machine.restore(self.clock.now(), *purse, records);
+            self.follow(*purse, answer).await;
         }
     }
 
     async fn ask(&mut self, purse: PurseKey, request: Request) -> Option<Outcome> {
         self.requests += 1;
         let id = RequestId(self.requests);
-        let mut answer: Answer = self.machine.request(self.clock.now(), purse, id, request);
-        while let Some(effect) = answer.effects.pop() {
+        let answer = self.machine.request(self.clock.now(), purse, id, request);
+        self.follow(purse, answer).await
+    }
+
+    async fn follow(&mut self, purse: PurseKey, mut answer: Answer) -> Option<Outcome> {
+        let (mut effects, mut outcome) = (VecDeque::new(), None);
+        loop {
+            let delta = core::mem::take(&mut answer.delta);
+            self.store.append(delta.within_purse(purse)).await.unwrap();
+            outcome = answer.outcome.take().or(outcome);
+            self.notes.extend(answer.note.take());
+            effects.extend(core::mem::take(&mut answer.effects));
+            let Some(effect) = effects.pop_front() else {
+                return outcome;
+            };
             let result = self.runner.run(effect).await;
             answer = self.machine.effect_done(self.clock.now(), result);
         }
-        answer.outcome
+    }
+
+    fn report(&self, purse: PurseKey) -> ChannelReport {
+        let mut report = self.machine.report().into_iter();
+        report.find(|report| report.purse == purse).unwrap()
     }
 }
 

@@ -1,0 +1,120 @@
+//! Restarts, reorganisations and fees on a real bitcoind.
+
+use super::*;
+
+#[tokio::test]
+async fn both_sides_restart_at_each_step_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let (purse, all) = (key(0), [key(0)]);
+    two.open(purse).await;
+    two.payer.restart(&all).await;
+    two.payee.restart(&all).await;
+    for seq in 1..=20 {
+        two.tick(purse, seq).await;
+        match seq % 3 {
+            0 => two.payer.restart(&all).await,
+            1 => two.payee.restart(&all).await,
+            _ => {}
+        }
+    }
+    two.payee.ask(purse, Request::Settle).await;
+    for _ in 0..8 {
+        two.payer.restart(&all).await;
+        two.payee.restart(&all).await;
+        two.mine(1).await;
+    }
+    let (payer, payee) = (two.payer.report(purse), two.payee.report(purse));
+    assert_eq!(payee.paid, payer.paid);
+    assert_eq!(payer.settled, Some(payer.value - payer.paid));
+    assert_eq!(payee.state, ChannelState::Settled);
+}
+
+#[tokio::test]
+async fn a_funding_that_a_reorganisation_takes_back_stops_ticks_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let purse = key(0);
+    two.open(purse).await;
+    two.tick(purse, 1).await;
+    two.node.reorganise(1).await;
+    for side in [&two.payer, &two.payee] {
+        side.runner.sync().await.unwrap();
+        assert_eq!(side.report(purse).state, ChannelState::Confirming);
+    }
+    let pay = Request::Pay {
+        seq: Seq(2),
+        amount: sat(STEP),
+        cumulative: sat(2 * STEP),
+    };
+    let paid = two.payer.ask(purse, pay).await;
+    assert!(matches!(paid, Some(Outcome::Failed(_))), "{paid:?}");
+    // It waits again, and a block takes it.
+    two.mine(1).await;
+    two.tick(purse, 2).await;
+}
+
+/// Everything costs 100 sat/vB, then 500. A close goes as far as it may, at every block, and says so
+/// where that is not enough; what it may cost is never exceeded.
+#[tokio::test]
+async fn a_spike_to_500_is_followed_as_far_as_it_may_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let (rich, poor) = (key(0), key(1));
+    two.open(rich).await;
+    two.open(poor).await;
+    for seq in 1..=150 {
+        two.tick(rich, seq).await;
+    }
+    two.tick(poor, 1).await;
+    two.payee.shared.1.store(100, Ordering::SeqCst);
+    for purse in [rich, poor] {
+        two.payee.ask(purse, Request::Settle).await;
+    }
+    let reserve = PayeePolicy::reserve_at(FeeRate::from_sat_per_vb_u32(10)).to_sat();
+    let most = |two: &Two, purse| {
+        let paid = two.payee.report(purse).paid.to_sat();
+        reserve + (paid - reserve) / 3
+    };
+    let first = [two.waits(rich).await, two.waits(poor).await];
+    assert!((99..=101).contains(&(first[0].0 / first[0].1)), "{first:?}");
+    assert!(first[1].0 <= most(&two, poor), "{first:?}");
+    let lost = |two: &Two, of: PurseKey| {
+        let news = two.payee.runner.news();
+        news.iter()
+            .any(|(purse, event)| *purse == of && matches!(event, WatchEvent::Uneconomic { .. }))
+    };
+    assert!(lost(&two, poor), "stated");
+    two.payee.shared.1.store(500, Ordering::SeqCst);
+    // An empty block: both wait on.
+    two.node.rpc("generateblock", json!([address(), []])).await;
+    two.payee.runner.sync().await.unwrap();
+    let then = [two.waits(rich).await, two.waits(poor).await];
+    assert!(then[0].0 > first[0].0 * 5 / 4, "{first:?} {then:?}");
+    assert!(then[0].0 <= most(&two, rich), "{then:?}");
+    assert_eq!(then[1], first[1], "as dear as it may be");
+    assert!(lost(&two, rich), "stated");
+    two.payee.shared.1.store(2, Ordering::SeqCst);
+    two.mine(8).await;
+    for (purse, (fee, _)) in [(rich, then[0]), (poor, then[1])] {
+        let report = two.payee.report(purse);
+        assert_eq!(report.settled.unwrap().to_sat(), report.paid.to_sat() - fee);
+    }
+}
+
+impl Two {
+    /// Fee and virtual size of what spends a channel and waits for a block.
+    async fn waits(&self, purse: PurseKey) -> (u64, u64) {
+        let outpoint = self.payee.report(purse).outpoint.unwrap();
+        let of = json!([[{"txid": outpoint.txid.to_string(), "vout": outpoint.vout}]]);
+        let found = self.node.rpc("gettxspendingprevout", of).await;
+        let txid = found.pointer("/0/spendingtxid").unwrap().clone();
+        let entry = self.node.rpc("getmempoolentry", json!([txid])).await;
+        let fee = entry.pointer("/fees/base").and_then(Value::as_f64).unwrap();
+        let vsize = entry.get("vsize").and_then(Value::as_u64).unwrap();
+        (Amount::from_btc(fee).unwrap().to_sat(), vsize)
+    }
+}
