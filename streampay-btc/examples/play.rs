@@ -19,6 +19,7 @@ fn main() -> Result<(), String> {
             .collect();
         let tally = play(&bytes).map_err(|error| format!("seed {seed}: {error}"))?;
         all.closed = all.closed.saturating_add(tally.closed);
+        all.mutual = all.mutual.saturating_add(tally.mutual);
         all.refunded = all.refunded.saturating_add(tally.refunded);
         all.lost = all.lost.saturating_add(tally.lost);
         all.unfunded = all.unfunded.saturating_add(tally.unfunded);

@@ -75,7 +75,7 @@ impl core::fmt::Display for Account {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
-            "{} left the wallet = {} to the streamer + {} of the mint's fees + {} back",
+            "{} left the wallet = {} to the streamer + {} of fees + {} back",
             self.paid,
             self.acknowledged,
             self.fees(),

@@ -33,7 +33,7 @@ fn settling() -> Rig {
 impl Rig {
     /// The payee's proposal reaches the payer.
     fn propose(&mut self) {
-        let bytes = self.payee.notes[0].clone();
+        let bytes = self.payee.notes[0].1.clone();
         assert_eq!(
             self.payer.request(self.purse, Request::Note { bytes }),
             None
@@ -42,7 +42,7 @@ impl Rig {
 
     /// The payer's part reaches the payee.
     fn cosign(&mut self) {
-        let bytes = self.payer.notes[0].clone();
+        let bytes = self.payer.notes[0].1.clone();
         assert_eq!(
             self.payee.request(self.purse, Request::Note { bytes }),
             None
@@ -125,7 +125,7 @@ fn an_attempt_that_ends_at_any_message_leaves_the_other_close() {
     for at in [0, 20, 100] {
         let mut rig = settling();
         rig.propose();
-        let mut bad = rig.payer.notes[0].to_vec();
+        let mut bad = rig.payer.notes[0].1.to_vec();
         bad[at] ^= 1;
         let bytes = bad.into();
         rig.payee.request(rig.purse, Request::Note { bytes });
@@ -174,7 +174,7 @@ fn a_complete_close_that_no_block_takes_is_replaced_by_the_other() {
 #[test]
 fn a_payer_signs_nothing_that_pays_it_less_than_its_updates() {
     let mut rig = settling();
-    let good = crate::wire::Proposal::decode(&rig.payee.notes[0]).unwrap();
+    let good = crate::wire::Proposal::decode(&rig.payee.notes[0].1).unwrap();
     let mut more = good.clone();
     more.paid += 1;
     let mut all = good.clone();

@@ -36,7 +36,7 @@ pub struct SimNode {
     /// Everything that it broadcast.
     pub broadcast: Vec<Transaction>,
     /// What its machine wants the other side's to be shown.
-    pub notes: Vec<Bytes>,
+    pub notes: Vec<(PurseKey, Bytes)>,
     /// The disk itself: [`SimNode::store`] may be told to fail.
     disk: MemoryStore,
     config: ChannelConfig,
@@ -110,7 +110,8 @@ impl SimNode {
                 return None;
             }
             outcome = answer.outcome.take().or(outcome);
-            self.notes.extend(answer.note.take());
+            self.notes
+                .extend(answer.note.take().map(|note| (purse, note)));
             effects.extend(core::mem::take(&mut answer.effects));
             let Some(effect) = effects.pop_front() else {
                 return outcome;

@@ -19,6 +19,10 @@ const MARGIN: u32 = 36;
 /// The last height before the expiry at which a payee may look for the first time in the margin.
 /// Source: BOLT 2.
 const DEADLINE: u32 = 18;
+/// How long a payer may take to sign a mutual close, in milliseconds.
+const MUTUAL_MS: u64 = 60_000;
+/// What a block takes, in milliseconds.
+const BLOCK_MS: u64 = 600_000;
 const RATES: [u32; 6] = [1, 2, 3, 10, 60, 300];
 
 /// Runs what the bytes say, two a step, and then settles everything.
@@ -42,8 +46,10 @@ pub fn play(bytes: &[u8]) -> Result<Tally, String> {
 /// How the channels of a run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// By a close of the payee's.
+    /// By a close of the payee's, or of both.
     pub closed: u32,
+    /// Of these, by both together.
+    pub mutual: u32,
     /// By a refund of the payer's.
     pub refunded: u32,
     /// By a refund though ticks were acknowledged: the run had forbidden the payee to be in time.
@@ -90,7 +96,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let chain = SimChain::new();
-        let node = |number| SimNode::new(&chain, sim_config(number), number);
+        let node = |number| {
+            let mut config = sim_config(number);
+            config.payee.mutual_ms = MUTUAL_MS;
+            SimNode::new(&chain, config, number)
+        };
         let channel = |number: usize| Channel {
             purse: PurseKey {
                 session: SessionId([7; 32]),
@@ -122,7 +132,7 @@ impl World {
     fn step(&mut self, what: u8, how: u8) {
         let at = usize::from(how) % CHANNELS;
         let amount = u64::from(how >> 4);
-        match what % 20 {
+        match what % 22 {
             0 => self.open(at),
             1..=4 => self.tick(at, 1, true),
             5 => self.tick(at, 1, false),
@@ -152,6 +162,11 @@ impl World {
                 let purse = self.channels.get(at).map(|channel| channel.purse);
                 if let Some(purse) = purse {
                     self.payee.request(purse, Request::Settle);
+                    // The messages of a mutual close, as far as they come.
+                    [PAYEE, PAYER]
+                        .into_iter()
+                        .take(usize::from(how % 3))
+                        .for_each(|from| self.show(from, 0));
                 }
             }
             18 => {
@@ -160,6 +175,8 @@ impl World {
                     self.payer.request(purse, Request::Release);
                 }
             }
+            19 => self.show(PAYEE, how),
+            20 => self.show(PAYER, how),
             _ => {
                 self.payee.store.fail_from_now_on();
                 self.tick(at, 1, true);
@@ -265,8 +282,31 @@ impl World {
         }
     }
 
+    /// One side's backend shows the other's something of a mutual close, old or new, whole or not.
+    fn show(&mut self, from: u8, how: u8) {
+        let (from, to) = match from {
+            PAYEE => (&self.payee, &mut self.payer),
+            _ => (&self.payer, &mut self.payee),
+        };
+        let pick = usize::from(how >> 2).checked_rem(from.notes.len());
+        let Some((purse, note)) = pick.and_then(|pick| from.notes.iter().rev().nth(pick)) else {
+            return;
+        };
+        let mut bytes = note.to_vec();
+        if how % 4 == 3
+            && let Some(byte) = bytes.get_mut(usize::from(how))
+        {
+            *byte ^= 1;
+        }
+        let bytes = bytes.into();
+        to.request(*purse, Request::Note { bytes });
+    }
+
     fn mine(&mut self, blocks: u32) {
         for _ in 0..blocks {
+            for node in [&mut self.payer, &mut self.payee] {
+                node.now.mono = node.now.mono.after_ms(BLOCK_MS);
+            }
             self.chain.mine(1);
             self.look();
         }
@@ -445,6 +485,9 @@ impl World {
             &mut tally.closed
         };
         *count = count.saturating_add(1);
+        let own = index.and_then(|index| tx.input.get(index));
+        let mutual = own.is_some_and(|input| input.witness.len() == 1);
+        tally.mutual = tally.mutual.saturating_add(u32::from(mutual));
         tally.lost = tally.lost.saturating_add(u32::from(lost));
         let reserve = if channel.signed > 0 { RESERVE } else { 0 };
         let most = channel.signed.saturating_mul(STEP).saturating_add(reserve);

@@ -81,6 +81,7 @@ fn runs_pay_close_and_refund() {
         let bytes: Vec<u8> = (0..3).flat_map(|_| rng.bytes()).collect();
         let tally = run(&bytes).unwrap();
         all.closed += tally.closed;
+        all.mutual += tally.mutual;
         all.refunded += tally.refunded;
         all.lost += tally.lost;
         all.unfunded += tally.unfunded;
@@ -88,7 +89,7 @@ fn runs_pay_close_and_refund() {
     }
     println!("{all:?}");
     assert!(
-        all.closed > 10 && all.refunded > 3 && all.ticks > 100,
+        all.closed > 10 && all.mutual > 0 && all.refunded > 3 && all.ticks > 100,
         "{all:?}"
     );
 }
