@@ -268,6 +268,11 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>)
         channel::quote::params(&terms),
         pay.contains(&Pay::Btc),
     ) {
+        let (budget, payment) = (args.budget, quote::payment(&terms));
+        let needs = channel::quote::needs(&asked, channels, payment);
+        if budget < needs && pay == [Pay::Btc] {
+            return Err(AppError::SmallBudget { budget, needs });
+        }
         offer = format!(
             "{offer}; {}",
             channel::quote::words(&asked, channels.life())

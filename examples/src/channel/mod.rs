@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use streampay_btc::bitcoin::{Network, ScriptBuf};
+use streampay_btc::bitcoin::{Amount, Network, ScriptBuf};
 use streampay_btc::chain::ChainSource;
 use streampay_btc::keys::Seed;
 use streampay_btc::machine::{ChannelConfig, ChannelMachine, ChannelReport, Role};
@@ -85,7 +85,7 @@ pub struct Channels {
     machine: ChannelMachine,
     runner: Arc<Runner<Arc<dyn ChainSource>, Arc<dyn FundingWallet>>>,
     shown: Option<Arc<Shown>>,
-    life: u32,
+    payer: PayerPolicy,
     every: Duration,
     report: Report,
     watch: std::sync::Mutex<Option<AbortHandle>>,
@@ -103,7 +103,7 @@ impl Channels {
         setup: Setup,
     ) -> Result<Self, AppError> {
         let seed = Seed(seed.derive("bitcoin"));
-        let life = setup.config.payer.life;
+        let payer = setup.config.payer.clone();
         let machine = ChannelMachine::new(setup.config, &seed);
         let machine = machine.map_err(|_| AppError::Failed("the identity file is damaged"))?;
         let (wallet, shown): (Arc<dyn FundingWallet>, _) = match setup.wallet {
@@ -119,7 +119,7 @@ impl Channels {
             runner: Arc::new(Runner::new(machine.clone(), source, wallet, store, clock)),
             machine,
             shown,
-            life,
+            payer,
             every: setup.every,
             report: setup.report,
             watch: std::sync::Mutex::default(),
@@ -197,7 +197,13 @@ impl Channels {
     /// The longest life of a channel that this side pays into, in blocks.
     #[must_use]
     pub const fn life(&self) -> u32 {
-        self.life
+        self.payer.life
+    }
+
+    /// What is set aside of a budget for the fee of a funding transaction.
+    #[must_use]
+    pub const fn funding_fee_max(&self) -> Amount {
+        self.payer.funding_fee_max
     }
 
     /// How every channel of the home stands, those of sessions long over too.

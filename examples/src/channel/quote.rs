@@ -3,8 +3,13 @@
 use streampay_btc::bitcoin::Amount;
 use streampay_btc::machine::ChannelMachine;
 use streampay_btc::params::{ChannelParams, ParamFields};
+use streampay_core::units::Msat;
 use streampay_core::wire::Terms;
 
+use super::{Channels, sat};
+
+/// The least that every kind of output may be worth. Spec: bitcoin 4.4.
+const DUST_SAT: u64 = 546;
 /// Minutes a block takes on average.
 const BLOCK_MIN: u32 = 10;
 
@@ -14,6 +19,15 @@ pub fn params(terms: &Terms) -> Option<ParamFields> {
     let mut methods = terms.methods.iter();
     let method = methods.find(|method| method.name == ChannelMachine::METHOD)?;
     ChannelParams::decode(&method.params).ok()
+}
+
+/// The least budget for a channel with one payment: settle reserve, what is set aside for the funding's
+/// fee, and an output that nodes relay.
+#[must_use]
+pub fn needs(asked: &ParamFields, channels: &Channels, payment: Msat) -> Msat {
+    let beside = asked.reserve.to_sat();
+    let beside = beside.saturating_add(channels.funding_fee_max().to_sat());
+    sat(beside.saturating_add(DUST_SAT)).saturating_plus(payment)
 }
 
 /// The offer in words.
