@@ -118,7 +118,7 @@ async fn payee(
         tolerance_permille: 20,
         tolerance_ms: 1_000,
         live_ms: 2_000,
-        methods: pay::methods(&[order.pay], &mints, &home.receiver).unwrap(),
+        methods: pay::methods(&home, &[order.pay], &mints).unwrap(),
         join_fee: Msat::ZERO,
         resumable_s: 86_400,
         expires: Unix(u64::MAX),
@@ -127,7 +127,7 @@ async fn payee(
     let config = PayeeConfig {
         identity: home.identity.clone(),
         preview_left: Msat::ZERO,
-        terms,
+        terms: terms.into(),
         unpaid_ms: 60_000,
     };
     told.send(home.identity.public()).unwrap();

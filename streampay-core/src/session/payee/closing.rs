@@ -273,7 +273,7 @@ impl PayeeSession {
     }
 
     fn say_closed(&mut self, code: CloseCode) {
-        if !self.up.as_ref().is_some_and(|up| up.known) {
+        if !self.is_known() {
             return;
         }
         let evidence = self

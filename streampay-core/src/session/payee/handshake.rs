@@ -159,6 +159,10 @@ impl PayeeSession {
         record.common.close_code().map_or(Ok(choice), Err)
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.known)
+    }
+
     const fn know_peer(&mut self) {
         if let Some(up) = &mut self.up {
             up.known = true;

@@ -193,7 +193,8 @@ impl PayeeSession {
         let settles =
             |purse: &PayeePurse| purse.state == PurseState::Closing && purse.method == part.method;
         let settles = self.purse(part.purse).is_some_and(settles);
-        if part.of != 1 || !settles || !self.notes.contains_key(&part.purse) {
+        let expected = settles && self.notes.contains_key(&part.purse);
+        if part.of != 1 || !expected || !self.is_known() {
             return;
         }
         self.answers = self.answers.saturating_add(1);
