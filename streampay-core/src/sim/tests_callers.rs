@@ -505,7 +505,7 @@ fn payee_that_died_before_its_first_record_may_offer_other_terms() {
     for outputs in 0..8 {
         let mut pair = Pair::new(PairConfig::default());
         if let Config::Payee(config) = &mut pair.payee.config {
-            alloc::sync::Arc::make_mut(&mut config.terms).title = "after the crash".into();
+            Arc::make_mut(&mut config.terms).title = "after the crash".into();
         }
         let away_ms = 300;
         let crash = Fault::CrashPayee { outputs, away_ms };
