@@ -62,7 +62,8 @@ enum Command {
         #[arg(long, value_name = "URL")]
         bitcoind: Option<String>,
     },
-    /// Stream a file, looped, or what is published with WHIP, to everybody who pays. Ctrl-C closes every session and ends.
+    /// Stream to everybody who pays: a file, looped, or what comes by WHIP or RTP. Ctrl-C closes
+    /// every session and ends.
     ///
     /// What you type goes to all viewers who joined the room; /kick NAME, /ban NAME, /unban NAME,
     /// /mute NAME and /unmute NAME act on one.

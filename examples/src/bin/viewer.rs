@@ -81,7 +81,8 @@ struct WatchArgs {
     /// and asked.
     #[arg(long, value_name = "PRICE")]
     max_price: Option<Price>,
-    /// The ways to pay, best first; the first one that the stream takes and its mint can do.
+    /// The ways to pay, best first; the first one that the stream takes, and in ecash its mint can do.
+    /// btc needs --btc and --refund-to.
     #[arg(
         long,
         value_delimiter = ',',

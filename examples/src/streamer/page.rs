@@ -39,7 +39,7 @@ impl Page {
 
     fn html(&self) -> String {
         let (title, price) = (escape(&self.title), escape(&self.price));
-        let (money, first) = match self.mints.first() {
+        let (money, first, how) = match self.mints.first() {
             Some(mint) => (
                 format!("ecash of {}", escape(&pay::words(&self.mints))),
                 format!(
@@ -47,12 +47,12 @@ impl Page {
                      <code>viewer deposit 100sat --mint {}</code>",
                     escape(mint.url())
                 ),
+                "--budget 100sat",
             ),
             None => (
                 "bitcoin, over a channel of your own".to_owned(),
-                "Have a bitcoin wallet, and a node or an Esplora to see the chain by: \
-                 <code>--pay btc --btc URL --refund-to ADDRESS</code>."
-                    .to_owned(),
+                "Have a bitcoin wallet, and a node or an Esplora to see the chain by.".to_owned(),
+                "--budget 50000sat --pay btc --btc URL --refund-to ADDRESS",
             ),
         };
         format!(
@@ -65,7 +65,7 @@ impl Page {
              <h2>Watch</h2>\
              <p>1. {first}</p>\
              <p>2. Watch, with a budget that is never exceeded:</p>\
-             <p id=whole hidden><code>viewer watch '<span id=link></span>' --budget 100sat</code></p>\
+             <p id=whole hidden><code>viewer watch '<span id=link></span>' {how}</code></p>\
              <p id=broken>This link is not whole, so there is no command to show: behind its \
              <code>#key=</code> belong 64 hexadecimal digits, which say whom you pay. Get it again \
              from the streamer.<noscript> Or it is, and this page needs JavaScript to see \

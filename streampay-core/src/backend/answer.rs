@@ -71,7 +71,7 @@ pub struct Answer {
     pub effects: Vec<Effect>,
     /// What the other side's machine must be shown, once both deltas are durable, in purse frames.
     /// Payee: a later one of the same purse takes its place. Payer: the answer to the payee's, shown
-    /// once, while the session closes.
+    /// once, while the session closes, and in one part: a longer one is not looked at.
     pub note: Option<Bytes>,
 }
 

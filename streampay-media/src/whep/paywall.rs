@@ -37,7 +37,7 @@ use crate::{
 #[async_trait]
 pub trait Paywall: fmt::Debug + Send + Sync + 'static {
     /// The header that says what to pay and that brings the payment, in lower case, such as
-    /// `x-cashu`.
+    /// `x-cashu`. A page of another origin can only send that one.
     fn header(&self) -> &'static str;
 
     /// What to pay for one span, for the header of a 402. Source: NUT-24.
@@ -344,9 +344,9 @@ impl Player {
             self.grant(*span.paid.borrow()).admits(beyond(last))
         });
         state.secrets.remove(&self.secret);
-        if !left {
-            drop(state);
-            shared.spans.forget(&self.id);
+        let unused = |span: &Span| span.user.is_none();
+        if !left && state.spans.get(&self.id).is_some_and(unused) {
+            state.spans.remove(&self.id);
         }
     }
 

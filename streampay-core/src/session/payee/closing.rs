@@ -259,7 +259,6 @@ impl PayeeSession {
     pub(super) fn say_closing_again(&mut self) {
         if let Phase::Settling(settling) = &self.phase
             && settling.told
-            && self.up.is_some()
         {
             self.say_closed(settling.code);
         }

@@ -18,7 +18,7 @@ use crate::session::{
     ChannelIdentity, CloseCode, Entropy, Event, Hash, Misbehaviour, Output, Role,
 };
 use crate::units::{Mono, Msat};
-use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, Terms, VERSION, Welcome, encode};
+use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, Terms, Welcome, encode};
 
 /// How long a fresh connection has to say hello, and again to bind, in milliseconds. Spec:
 /// session 9.2.
@@ -321,7 +321,6 @@ impl PayeeSession {
         PayeeRecord {
             common: Common {
                 fixed: Apart::new(Fixed {
-                    version: VERSION,
                     session: hello.session,
                     peer: hello.identity,
                     peer_key: hello.session_key,

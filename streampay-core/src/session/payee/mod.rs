@@ -19,7 +19,7 @@
 //! | Greeted | our side of the binding sent | Bind that verifies: record durable, Live; deadline |
 //! | Live | gate open as far as preview, credit and window reach | close by anybody, misbehaviour |
 //! | Settling | closing durable, gate shut; Closed sent once no payment is checked, or after 5 s | all purses settled |
-//! | Lingering | all settled | repeats Closed on anything the payer says |
+//! | Lingering | all settled; Closed to a payer that names our keys, Close to another hello, else silence | 10 s or Link Down: Ended |
 //!
 //! Order rules: an acceptance is durable before it is acked; the lease is durable before the gate
 //! may pass it; from closing on no tick is credited but the one
@@ -154,7 +154,7 @@ impl PayeeSession {
     /// machine must have been restored before.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where the record is missing or unreadable,
+    /// [`StoreError::Corrupt`] where one of its two records is missing or unreadable,
     /// [`StoreError::OtherRole`] where it is a payer's.
     pub fn restore(
         identity: SecretKey,

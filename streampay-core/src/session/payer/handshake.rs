@@ -14,7 +14,7 @@ use crate::session::pace::Backoff;
 use crate::session::record::{Apart, Common, Fixed, PayerRecord, StoredKey, StoredTerms};
 use crate::session::{ChannelIdentity, CloseCode, Entropy, Event, Misbehaviour, Role, Signature};
 use crate::units::{Mono, Msat};
-use crate::wire::{Bind, Hello, Message, Ready, Terms, VERSION, Welcome};
+use crate::wire::{Bind, Hello, Message, Ready, Terms, Welcome};
 
 /// How long a peer has to answer the hello and the bind, in milliseconds. Spec: session 9.2.
 const HANDSHAKE_MS: u64 = 15_000;
@@ -334,7 +334,6 @@ impl PayerSession {
         PayerRecord {
             common: Common {
                 fixed: Apart::new(Fixed {
-                    version: VERSION,
                     session: self.session,
                     peer: self.config.payee,
                     peer_key: welcome.session_key,

@@ -139,7 +139,7 @@ impl PayerSession {
     /// the record.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where the record is missing or unreadable,
+    /// [`StoreError::Corrupt`] where one of its two records is missing or unreadable,
     /// [`StoreError::OtherRole`] where it is a payee's.
     pub fn restore(
         identity: SecretKey,

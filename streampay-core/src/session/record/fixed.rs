@@ -15,31 +15,30 @@ use crate::store::{ChangeSet, Key, StoreError, fixed_key, session_key};
 use crate::units::{SessionId, XOnlyKey};
 use crate::wire::Terms;
 
-/// What of a session is the same from its first binding on.
+/// What of a session is the same from its first binding on, but for a payee that lost its first
+/// record.
 #[derive(Clone, Encode, Decode)]
 #[cbor(array)]
 pub(in crate::session) struct Fixed {
     #[n(0)]
-    pub(in crate::session) version: u16,
-    #[n(1)]
     pub(in crate::session) session: SessionId,
     /// The other side's identity.
-    #[n(2)]
+    #[n(1)]
     pub(in crate::session) peer: XOnlyKey,
     /// The other side's key of the session.
-    #[n(3)]
+    #[n(2)]
     pub(in crate::session) peer_key: XOnlyKey,
     /// This side's key of the session.
-    #[n(4)]
+    #[n(3)]
     pub(in crate::session) key: StoredKey,
     /// The terms that the session was bound with.
-    #[n(5)]
+    #[n(4)]
     pub(in crate::session) terms: StoredTerms,
     /// The first binding.
-    #[n(6)]
+    #[n(5)]
     pub(in crate::session) root: ByteArray<32>,
     /// True in a payer's record.
-    #[n(7)]
+    #[n(6)]
     pub(in crate::session) payer: bool,
 }
 
