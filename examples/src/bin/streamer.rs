@@ -227,15 +227,6 @@ async fn run_demo(order: Demo, bitcoind: Option<String>) -> Result<(), AppError>
 
 async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     let report = Report { json: args.json };
-    let shown = |path: &Path| path.display().to_string();
-    let (media, what, key_file) = match (args.media, args.rtp) {
-        (Some(path), _) => (Media::File(path.clone()), shown(&path), None),
-        (None, Some(path)) => (Media::Rtp(path.clone()), shown(&path), None),
-        (None, None) => {
-            let (key, file) = stream_key(data)?;
-            (Media::Whip(key), "what is published".to_owned(), Some(file))
-        }
-    };
     let pay = match args.pay.as_slice() {
         [] => {
             let ecash = if args.mint.is_empty() { &[] } else { Pay::ALL };
@@ -256,6 +247,15 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         None => None,
     };
     let home = &Home::open_for(data, MintLimits::default(), setup).await?;
+    let shown = |path: &Path| path.display().to_string();
+    let (media, what, key_file) = match (args.media, args.rtp) {
+        (Some(path), _) => (Media::File(path.clone()), shown(&path), None),
+        (None, Some(path)) => (Media::Rtp(path.clone()), shown(&path), None),
+        (None, None) => {
+            let (key, file) = stream_key(data)?;
+            (Media::Whip(key), "what is published".to_owned(), Some(file))
+        }
+    };
     let offer = Offer {
         media,
         title: args.title,

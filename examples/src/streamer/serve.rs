@@ -19,7 +19,7 @@ use super::host;
 use super::media::Media;
 use super::page::Page;
 use super::paywall::CashuPaywall;
-use super::sessions::{CONFIRMING_MS, Sessions, UNPAID_MS};
+use super::sessions::Sessions;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::http::{self, Limits};
@@ -141,17 +141,15 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         url: format!("{base}/whep"),
         key: home.identity.public(),
     };
+    let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
+    let waits = offer.pay.contains(&Pay::Btc);
+    let sessions = Sessions::new(home, offer.report, Some(room), waits);
     let payee = PayeeConfig {
         identity: home.identity.clone(),
         preview_left: Msat::ZERO,
         terms: terms.into(),
-        unpaid_ms: match offer.pay.contains(&Pay::Btc) {
-            true => CONFIRMING_MS,
-            false => UNPAID_MS,
-        },
+        unpaid_ms: sessions.unpaid_ms(),
     };
-    let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
-    let sessions = Sessions::new(home, offer.report, Some(room));
     let never = std::future::pending();
     let mut limits = Limits::default();
     if offer.trusted_proxy != TrustedProxy::None {
@@ -227,7 +225,7 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
-    let sessions = Sessions::new(home, report, None);
+    let sessions = Sessions::new(home, report, None, home.channels.is_some());
     Ok(sessions.close_all().await?)
 }
 

@@ -28,7 +28,7 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a bound viewer may stay without paying, in milliseconds.
 pub(super) const UNPAID_MS: u64 = 30_000;
 /// The same where it may wait for its channel of bitcoin to confirm.
-pub(super) const CONFIRMING_MS: u64 = 12 * 3_600_000;
+const CONFIRMING_MS: u64 = 12 * 3_600_000;
 /// Sessions that are kept without a connection although nothing was paid in them yet: a channel may
 /// be on its way. Chosen arbitrarily; a record of each is on disk.
 const CONFIRMING_MAX: usize = 1_000;
@@ -85,8 +85,13 @@ pub(super) enum Found {
 type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
-    pub(super) fn new(home: &Home, report: Report, room: Option<RoomHandle>) -> Arc<Self> {
-        let waits = home.channels.is_some();
+    /// `waits` where a viewer may be waiting for a channel to confirm before it pays.
+    pub(super) fn new(
+        home: &Home,
+        report: Report,
+        room: Option<RoomHandle>,
+        waits: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             node: home.node.clone(),
             identity: home.identity.clone(),
@@ -97,6 +102,11 @@ impl Sessions {
             unpaid_ms: if waits { CONFIRMING_MS } else { UNPAID_MS },
             confirming: Semaphore::new(if waits { CONFIRMING_MAX } else { 0 }),
         })
+    }
+
+    /// How long a viewer may stay without paying, in milliseconds.
+    pub(super) const fn unpaid_ms(&self) -> u64 {
+        self.unpaid_ms
     }
 
     pub(super) async fn find(&self, id: SessionId) -> Result<Found, StoreError> {

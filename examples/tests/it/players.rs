@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use streampay_core::units::Msat;
 use streampay_examples::home::Home;
-use streampay_examples::mint::{EmbeddedMint, Storage};
+use streampay_examples::mint::EmbeddedMint;
+
 use streampay_examples::pay::Pay;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
@@ -13,23 +14,14 @@ use streampay_examples::wallet::Request;
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::TrustedProxy;
 
+use crate::cashu_node::{mint, sat};
+
 /// What a player sends, near enough.
 const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
     m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
     a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 \
     00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
     a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
-
-fn sat(sat: u64) -> Msat {
-    Msat::from_sat(sat).unwrap()
-}
-
-async fn mint(fee_ppk: u64) -> EmbeddedMint {
-    let loopback = ([127, 0, 0, 1], 0).into();
-    EmbeddedMint::start(loopback, Storage::Memory, fee_ppk)
-        .await
-        .unwrap()
-}
 
 async fn spendable(home: &Home) -> Msat {
     let balances = home.wallet.balance().await.unwrap();

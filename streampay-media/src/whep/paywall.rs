@@ -22,10 +22,7 @@ use streampay_core::{
     meter::{Grant, Reading, Schedule, Tariff},
     units::Msat,
 };
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{oneshot, watch};
 
 use super::{limits::Place, server::Shared};
 use crate::{
@@ -94,11 +91,12 @@ struct Span {
     user: Option<User>,
 }
 
+/// Stays until its connection has ended and what it used is written down.
 #[derive(Debug)]
 struct User {
-    secret: String,
-    stop: oneshot::Sender<()>,
-    done: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
+    /// Closed at that end.
+    ended: watch::Receiver<()>,
 }
 
 impl Spans {
@@ -126,17 +124,17 @@ impl Spans {
         span.paid.send_modify(paid);
     }
 
-    /// Takes the span from the connection that has it.
+    /// Ends the connection that has the span, and waits until it has let go of it. Of several who do
+    /// so at once the first to begin has it then.
     async fn take_over(&self, id: &[u8; 32]) {
-        let user = self
-            .lock()
-            .spans
-            .get_mut(id)
-            .and_then(|span| span.user.take());
-        if let Some(user) = user {
-            self.lock().secrets.remove(&user.secret);
-            let _ = user.stop.send(());
-            let _ = user.done.await;
+        let ended = self.lock().spans.get_mut(id).and_then(|span| {
+            let user = span.user.as_mut()?;
+            let stop = user.stop.take();
+            let _ = stop.map(|stop| stop.send(()));
+            Some(user.ended.clone())
+        });
+        if let Some(mut ended) = ended {
+            while ended.changed().await.is_ok() {}
         }
     }
 
@@ -186,9 +184,12 @@ async fn take(
     paywall: &Arc<dyn Paywall>,
     payment: String,
     id: [u8; 32],
+    place: Option<Place>,
 ) -> Result<(), Refusal> {
     let (shared, paywall) = (shared.clone(), paywall.clone());
     let taking = tokio::spawn(async move {
+        // Who hangs up frees its place only when this is over.
+        let _place = place;
         let amount = paywall.take(&payment).await?;
         shared.spans.paid(id, amount);
         tokio::spawn(forget_later(Arc::downgrade(&shared), id));
@@ -233,7 +234,7 @@ pub(super) async fn offer(
     let Some(payment) = payment(parts, paywall.as_ref())? else {
         return Err(demand(paywall.as_ref()));
     };
-    let (_place, local) = place()?;
+    let (place, local) = place()?;
     let mut peer = shared.config.peer.clone();
     peer.local |= local;
     let source = shared.source.clone();
@@ -249,7 +250,7 @@ pub(super) async fn offer(
             let text = "too many players at once";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
-        take(shared, paywall, payment, id).await?;
+        take(shared, paywall, payment, id, Some(place)).await?;
     }
     shared.spans.take_over(&id).await;
     if begin(shared, paywall.tariff(), id, secret, connection) {
@@ -272,6 +273,7 @@ fn begin(
         return false;
     };
     let (stop, stopped) = oneshot::channel();
+    let (end, ended) = watch::channel(());
     let schedule = Schedule {
         tariff,
         ..Schedule::default()
@@ -284,13 +286,13 @@ fn begin(
         idle: shared.config.unfunded_deadline,
         link: shared.config.peer.link_deadline,
         secret: secret.clone(),
+        _end: end,
     };
     shared.sessions.insert(secret.clone(), connection.closer());
-    let done = tokio::spawn(player.play(connection, span.used, stopped));
+    tokio::spawn(player.play(connection, span.used, stopped));
     span.user = Some(User {
-        secret: secret.clone(),
-        stop,
-        done,
+        stop: Some(stop),
+        ended,
     });
     state.secrets.insert(secret, id);
     true
@@ -305,6 +307,7 @@ struct Player {
     idle: Duration,
     link: Duration,
     secret: String,
+    _end: watch::Sender<()>,
 }
 
 impl Player {
@@ -333,14 +336,8 @@ impl Player {
         let mut state = shared.spans.lock();
         let span = state.spans.get_mut(&self.id);
         let left = span.is_some_and(|span| {
-            span.used = last;
-            if span
-                .user
-                .as_ref()
-                .is_some_and(|user| user.secret == self.secret)
-            {
-                span.user = None;
-            }
+            span.used = span.used.max(last);
+            span.user = None;
             self.grant(*span.paid.borrow()).admits(beyond(last))
         });
         state.secrets.remove(&self.secret);
@@ -407,6 +404,6 @@ pub(super) async fn more(
     let Some(payment) = payment(&parts, paywall.as_ref())? else {
         return Err(demand(paywall.as_ref()));
     };
-    take(&shared, paywall, payment, id).await?;
+    take(&shared, paywall, payment, id, None).await?;
     Ok(signal::with_cors(StatusCode::NO_CONTENT.into_response()))
 }

@@ -376,14 +376,56 @@ async fn one_payment_sent_twice_at_once_buys_one_span() {
         post(&rig, "/whep", Some("token"), &one.offer),
         post(&rig, "/whep", Some("token"), &two.offer)
     );
+    let mut sold = 0;
     for (player, (status, head, answer)) in [(&one, answers.0), (&two, answers.1)] {
         assert!(matches!(status, 201 | 400 | 402), "{head}");
         if status == 201 {
+            sold += 1;
             let answer = RTCSessionDescription::answer(answer).unwrap();
             player.peer.set_remote_description(answer).await.unwrap();
         }
     }
+    assert!(sold >= 1, "nobody got what was paid");
     let got = [one.stops().await, two.stops().await];
     let both: u32 = got.iter().map(|got| got.picture_ms).sum();
     assert!(u64::from(both) <= SPAN_MS, "{got:?}");
+}
+
+/// Two who take a span over at once: one has it, with what the first left and no more.
+#[tokio::test]
+async fn a_span_that_two_take_over_at_once_is_one_span() {
+    let (rig, _tokens) = rig().await;
+    let mut first = Player::new().await;
+    first.play(&rig, "token").await;
+    until(&mut first.got, |got| {
+        u64::from(got.picture_ms) >= SPAN_MS / 2
+    })
+    .await;
+    let (mut one, mut two) = (Player::new().await, Player::new().await);
+    let answers = tokio::join!(
+        post(&rig, "/whep", Some("token"), &one.offer),
+        post(&rig, "/whep", Some("token"), &two.offer)
+    );
+    let mut taken = 0;
+    for (player, (status, head, answer)) in [(&one, answers.0), (&two, answers.1)] {
+        assert!(matches!(status, 201 | 402), "{head}");
+        if status == 201 {
+            taken += 1;
+            let answer = RTCSessionDescription::answer(answer).unwrap();
+            player.peer.set_remote_description(answer).await.unwrap();
+        }
+    }
+    assert!(taken >= 1, "nobody has it");
+    first.is_closed().await;
+    let mut last = Player::new().await;
+    let (_, _) = (one.stops().await, two.stops().await);
+    let (status, _, answer) = post(&rig, "/whep", Some("token"), &last.offer).await;
+    if status == 201 {
+        let answer = RTCSessionDescription::answer(answer).unwrap();
+        last.peer.set_remote_description(answer).await.unwrap();
+        last.stops().await;
+    }
+    let got = [&first, &one, &two, &last].map(|player| player.got.borrow().picture_ms);
+    let all: u32 = got.iter().sum();
+    assert!(u64::from(all) <= SPAN_MS, "{got:?}");
 }
