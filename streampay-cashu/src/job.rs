@@ -51,7 +51,8 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// Those whose price is at most `price_max`, for up to `count` ticks of `tick`.
+    /// Those where a tick of `tick` costs at most `price_max` thousandths of it, rounded up to the
+    /// unit as it is paid, for up to `count` of them.
     pub(crate) fn all(
         key: PurseKey,
         mints: &[AcceptedMint],
@@ -59,7 +60,9 @@ impl Listed {
         price_max: u64,
     ) -> Vec<Self> {
         let mints = mints.iter();
-        let fit = mints.filter(|mint| mint.price_permille() <= price_max);
+        let most = u128::from(tick).saturating_mul(u128::from(price_max));
+        let cost = |mint: &AcceptedMint| u128::from(mint.price_of(tick)).saturating_mul(1_000);
+        let fit = mints.filter(|mint| cost(mint) <= most);
         let listed = fit.map(|mint| Self {
             place: Place::new(key, mint.url(), mint.unit()),
             tick: mint.price_of(tick),
@@ -210,6 +213,14 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    /// True where it brings home what a purse has earned, before its lock runs out.
+    pub(crate) const fn is_redeeming(&self) -> bool {
+        match self {
+            Self::Locked(job) => matches!(**job, LockedJob::Redeem { .. }),
+            _ => false,
+        }
+    }
+
     /// The mint that it asks, where that is known beforehand.
     pub(crate) fn mint(&self) -> Option<&str> {
         let place = match self {
@@ -254,4 +265,33 @@ pub(crate) enum Done {
     /// Of the methods with locked ecash.
     #[n(8)]
     Locked(#[n(0)] LockedDone),
+}
+
+#[cfg(test)]
+mod tests {
+    use streampay_core::units::{PurseId, SessionId};
+
+    use super::*;
+
+    #[test]
+    fn mint_is_within_the_cap_by_what_a_tick_costs_there() {
+        let key = PurseKey {
+            session: SessionId([1; 32]),
+            purse: PurseId(0),
+        };
+        let mint = AcceptedMint::sat("https://mint.example").unwrap();
+        for (price, tick, within) in [
+            (1_000, 1, true),
+            (1_001, 1, false),
+            (1_001, 9, false),
+            (1_001, 10, true),
+            (1_100, 10, true),
+            (1_101, 1_000, false),
+            (900, 1, true),
+        ] {
+            let priced = mint.clone().with_price_permille(price).unwrap();
+            let listed = Listed::all(key, &[priced], (tick, 5), 1_100);
+            assert_eq!(listed.len(), usize::from(within), "{price} {tick}");
+        }
+    }
 }

@@ -31,8 +31,6 @@ pub(crate) mod job;
 mod payee;
 mod payer;
 mod record;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 

@@ -164,6 +164,8 @@ impl EffectRunner for Runner {
                         Some(mint) => {
                             let url = MintUrl::from_str(&mint).ok();
                             let budget = url.and_then(|url| self.wallets.budget(&url));
+                            // What is earned is brought home in time, whoever asks what meanwhile.
+                            let budget = budget.filter(|_| !job.is_redeeming());
                             let run = self.run_job(job);
                             self.pacer.pace(&mint, budget, half, run).await
                         }

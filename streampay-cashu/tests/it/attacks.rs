@@ -334,6 +334,17 @@ async fn forged_release_is_ignored() {
     assert_eq!(home, Some(Outcome::Released { refunded }));
 }
 
+/// A payer that answers the payee's note must not end its settling.
+#[tokio::test]
+async fn answer_to_a_note_ends_nothing() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=3).await;
+    let bytes = bytes::Bytes::from_static(b"thanks");
+    let answered = pair.payee.ask(purse(0), Request::Note { bytes });
+    assert_eq!(answered.await, None);
+    assert_eq!(pair.settle().await, 15);
+}
+
 #[tokio::test]
 async fn release_is_shown_again_after_a_restart() {
     let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
