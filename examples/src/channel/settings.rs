@@ -26,7 +26,7 @@ const CLOSE_TARGET: u32 = 6;
 pub struct BitcoinArgs {
     /// Where blocks come from, and where transactions go: your node,
     /// http://user:password@127.0.0.1:8332 or http://127.0.0.1:8332/?cookie=FILE, or an Esplora that
-    /// you trust, https://example.com/api. Kept for next time.
+    /// you trust, `https://example.com/api`. Kept for next time.
     #[arg(long, value_name = "URL")]
     btc: Option<String>,
     /// The chain: regtest, signet, testnet or mainnet. Mainnet is real money, and nobody outside has
