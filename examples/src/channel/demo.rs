@@ -11,10 +11,7 @@ use streampay_btc::bitcoin::{Amount, Network, OutPoint, ScriptBuf, Transaction, 
 use streampay_btc::chain::{ChainSource as _, Watch as Output};
 use streampay_btc::machine::{ChannelReport, ChannelState, Role};
 use streampay_core::driver::entropy;
-use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
-use streampay_media::peer::PeerConfig;
-use streampay_media::whep::TrustedProxy;
 use tokio::sync::mpsc;
 
 use super::lab::Lab;
@@ -24,9 +21,9 @@ use crate::home::Home;
 use crate::pay::Pay;
 use crate::price::Price;
 use crate::report::Report;
-use crate::streamer::demo::{Demo, unpack_clip};
-use crate::streamer::serve::{Offer, serve};
-use crate::viewer::watch::{Target, Watch, watch};
+use crate::streamer::demo::{Demo, verdict};
+use crate::streamer::serve::serve;
+use crate::viewer::watch::watch;
 use crate::wallet::MintLimits;
 
 /// A tick: what a channel is worth on the chain is more than its close costs after the first ones.
@@ -59,20 +56,7 @@ pub async fn demo(folder: &Path, demo: Demo, bitcoind: Option<&str>) -> Result<(
         tick: sat(TICK_SAT),
         per_ms: TICK_MS,
     };
-    let offer = Offer {
-        media: unpack_clip(folder)?.into(),
-        title: None,
-        peer: PeerConfig::default(),
-        price,
-        mints: Vec::new(),
-        pay: vec![Pay::Btc],
-        listen: ([127, 0, 0, 1], 0).into(),
-        join_fee: Msat::ZERO,
-        typing: false,
-        public_url: None,
-        trusted_proxy: TrustedProxy::None,
-        report: Report { json: false },
-    };
+    let offer = demo.offer(folder, price, Vec::new())?;
     let serving = serve(&payee, offer).await?;
     report.tell(&format!(
         "the stream costs {price}; it is at {}",
@@ -80,25 +64,9 @@ pub async fn demo(folder: &Path, demo: Demo, bitcoind: Option<&str>) -> Result<(
     ));
     let ticks = demo.seconds.saturating_mul(1000).div_ceil(TICK_MS);
     let in_ticks = ticks.saturating_add(4).saturating_mul(TICK_SAT);
+    let budget = sat(in_ticks.saturating_add(BESIDE_SAT));
     let (_wishes, from_user) = mpsc::channel(1);
-    let watched = watch(
-        &payer,
-        &Watch {
-            link: serving.link.clone(),
-            budget: sat(in_ticks.saturating_add(BESIDE_SAT)),
-            max_tariff: price.tariff(),
-            pay: vec![Pay::Btc],
-            max_tick: price.tick,
-            record: demo.record.map_or(Target::Numbered, Target::File),
-            stop_after_ms: Some(demo.seconds.saturating_mul(1000)),
-            interactive: false,
-            join: None,
-            peer: PeerConfig::loopback(),
-            report,
-        },
-        from_user,
-    )
-    .await?;
+    let watched = watch(&payer, &demo.order(&serving.link, price, budget), from_user).await?;
     let books = async {
         let payee = settled_book(&payee, &payee_side).await?;
         Ok((payee, settled_book(&payer, &payer_side).await?))
@@ -130,11 +98,7 @@ pub async fn demo(folder: &Path, demo: Demo, bitcoind: Option<&str>) -> Result<(
     ));
     let parts = sums.settled.saturating_plus(sums.fees);
     let balanced = sums.paid == parts.saturating_plus(sums.refunded) && !sums.settled.is_zero();
-    match (balanced, watched.code) {
-        (false, _) => Err(AppError::Unbalanced),
-        (true, Some(CloseCode::Done)) => Ok(()),
-        (true, code) => Err(AppError::Closed(code.unwrap_or(CloseCode::Other))),
-    }
+    verdict(balanced, watched.code)
 }
 
 async fn open(folder: &Path, name: &str, lab: &Lab, report: Report) -> Result<Home, AppError> {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::serve::{Offer, serve};
 use crate::error::AppError;
 use crate::home::Home;
+use crate::link::StreamLink;
 use crate::mint::tally::Asked;
 use crate::mint::{EmbeddedMint, Storage};
 use crate::pay::Pay;
@@ -45,6 +46,48 @@ pub struct Demo {
     pub report: Report,
 }
 
+impl Demo {
+    /// What the streamer serves: the clip, on this machine alone.
+    pub(crate) fn offer(
+        &self,
+        folder: &Path,
+        price: Price,
+        mints: Vec<AcceptedMint>,
+    ) -> Result<Offer, AppError> {
+        Ok(Offer {
+            media: unpack_clip(folder)?.into(),
+            title: None,
+            peer: PeerConfig::default(),
+            price,
+            mints,
+            pay: vec![self.pay],
+            listen: ([127, 0, 0, 1], 0).into(),
+            join_fee: Msat::ZERO,
+            typing: false,
+            public_url: None,
+            trusted_proxy: TrustedProxy::None,
+            report: Report { json: false },
+        })
+    }
+
+    /// What the viewer is to do.
+    pub(crate) fn order(&self, link: &StreamLink, price: Price, budget: Msat) -> Watch {
+        Watch {
+            link: link.clone(),
+            budget,
+            max_tariff: price.tariff(),
+            pay: vec![self.pay],
+            max_tick: price.tick,
+            record: self.record.clone().map_or(Target::Numbered, Target::File),
+            stop_after_ms: Some(self.seconds.saturating_mul(1000)),
+            interactive: false,
+            join: None,
+            peer: PeerConfig::loopback(),
+            report: self.report,
+        }
+    }
+}
+
 /// Runs it in `folder`, which is empty, and checks its sums.
 ///
 /// # Errors
@@ -63,20 +106,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         tick: sat(2),
         per_ms: TICK_MS,
     };
-    let offer = Offer {
-        media: unpack_clip(folder)?.into(),
-        title: None,
-        peer: PeerConfig::default(),
-        price,
-        mints: vec![AcceptedMint::sat(&mint.url())?],
-        pay: vec![demo.pay],
-        listen: loopback,
-        join_fee: Msat::ZERO,
-        typing: false,
-        public_url: None,
-        trusted_proxy: TrustedProxy::None,
-        report: Report { json: false },
-    };
+    let offer = demo.offer(folder, price, vec![AcceptedMint::sat(&mint.url())?])?;
     let ticks = demo.seconds.saturating_mul(1000).div_ceil(TICK_MS);
     // Each tick is 2 sat and 1 sat of fee; and more than is needed.
     let budget = sat(ticks.saturating_mul(3).saturating_add(30));
@@ -92,24 +122,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
     ));
     let before = Sums::now(&mint, &payer, &payee).await?;
     let (_wishes, from_user) = mpsc::channel(1);
-    let watched = watch(
-        &payer,
-        &Watch {
-            link: serving.link.clone(),
-            budget,
-            max_tariff: price.tariff(),
-            pay: vec![demo.pay],
-            max_tick: price.tick,
-            record: demo.record.map_or(Target::Numbered, Target::File),
-            stop_after_ms: Some(demo.seconds.saturating_mul(1000)),
-            interactive: false,
-            join: None,
-            peer: PeerConfig::loopback(),
-            report,
-        },
-        from_user,
-    )
-    .await?;
+    let watched = watch(&payer, &demo.order(&serving.link, price, budget), from_user).await?;
     let after = Sums::now(&mint, &payer, &payee).await?;
     let settled = after.payee.saturating_minus(before.payee);
     let fees = after.fees.saturating_minus(before.fees);
@@ -143,7 +156,12 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
                 .saturating_minus(watched.account.refunded)
         && watched.settled;
     mint.stop().await;
-    match (balanced, watched.code) {
+    verdict(balanced, watched.code)
+}
+
+/// What a demo comes to.
+pub(crate) fn verdict(balanced: bool, code: Option<CloseCode>) -> Result<(), AppError> {
+    match (balanced, code) {
         (false, _) => Err(AppError::Unbalanced),
         (true, Some(CloseCode::Done)) => Ok(()),
         (true, code) => Err(AppError::Closed(code.unwrap_or(CloseCode::Other))),

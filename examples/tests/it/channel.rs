@@ -135,6 +135,25 @@ impl Stage {
         (wishes, watching)
     }
 
+    /// The viewer leaves, and blocks come until all is home on both sides.
+    async fn leave(
+        &self,
+        wishes: &mpsc::Sender<Wish>,
+        watching: JoinHandle<(Home, Watched)>,
+        streamer: &Home,
+    ) -> Home {
+        wishes.send(Wish::Leave).await.unwrap();
+        self.mine_until("the session ends", async || watching.is_finished())
+            .await;
+        let (viewer, watched) = watching.await.unwrap();
+        assert_eq!(watched.code, Some(CloseCode::Done));
+        self.mine_until("all is home", async || {
+            all_settled(&viewer).await && all_settled(streamer).await
+        })
+        .await;
+        viewer
+    }
+
     /// Pays what the viewer was shown, as any wallet would.
     async fn pay_what_is_shown(&self, viewer: &Channels) -> ChannelReport {
         let folder = self.path(VIEWER).join("channels");
@@ -212,17 +231,7 @@ async fn a_viewer_with_any_wallet_pays_watches_and_gets_the_rest_back() {
     until("ticks", async || (paid(&payee) > 3 * TICK).then_some(())).await;
     let kit = the_kit(&stage.path(VIEWER).join("channels"));
     assert_eq!(kit.matches("refund at").count(), 3, "{kit}");
-    wishes.send(Wish::Leave).await.unwrap();
-    stage
-        .mine_until("the session ends", async || watching.is_finished())
-        .await;
-    let (viewer, watched) = watching.await.unwrap();
-    assert_eq!(watched.code, Some(CloseCode::Done));
-    stage
-        .mine_until("all is home", async || {
-            all_settled(&viewer).await && all_settled(&streamer).await
-        })
-        .await;
+    let viewer = stage.leave(&wishes, watching, &streamer).await;
     let (home, earned) = (
         stage.chain.balance(&script(VIEWER)).to_sat(),
         stage.chain.balance(&script(STREAMER)).to_sat(),
@@ -327,17 +336,7 @@ async fn ecash_pays_until_the_channel_has_confirmed_and_then_the_channel_does() 
         (paid(&payee) > 3 * TICK).then_some(())
     })
     .await;
-    wishes.send(Wish::Leave).await.unwrap();
-    stage
-        .mine_until("the session ends", async || watching.is_finished())
-        .await;
-    let (viewer, watched) = watching.await.unwrap();
-    assert_eq!(watched.code, Some(CloseCode::Done));
-    stage
-        .mine_until("all is home", async || {
-            all_settled(&viewer).await && all_settled(&streamer).await
-        })
-        .await;
+    stage.leave(&wishes, watching, &streamer).await;
     let ecash = streamer.wallet.balance().await.unwrap();
     assert!(ecash[0].spendable >= sat(TICK), "{ecash:?}");
     assert!(stage.chain.balance(&script(STREAMER)).to_sat() > TICK);

@@ -204,7 +204,7 @@ async fn channels_beside_the_one_are_closed_before_the_session_begins() {
 }
 
 /// A picture track of our own, as a camera's.
-fn camera(ssrc: u32) -> Arc<TrackLocalStaticRTP> {
+pub(crate) fn camera(ssrc: u32) -> Arc<TrackLocalStaticRTP> {
     let codec = RTCRtpCodec {
         mime_type: "video/VP8".to_owned(),
         clock_rate: 90_000,

@@ -3,13 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rtc::{
-    media_stream::MediaStreamTrack,
-    rtp::{Packet, header::Header},
-    rtp_transceiver::rtp_sender::{
-        RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
-    },
-};
+use rtc::rtp::{Packet, header::Header};
 use streampay_core::meter::Reading;
 use streampay_media::{
     packet::{Codec, Kind, PacketCount},
@@ -29,7 +23,7 @@ use webrtc::{
 };
 
 use crate::{
-    misbehaviour::build,
+    misbehaviour::{build, camera},
     rig::{Rig, asset, open, settled, until},
 };
 
@@ -93,23 +87,7 @@ struct Publisher {
 impl Publisher {
     async fn begin(rig: &Rig, ssrc: u32) -> Self {
         let (peer, mut done) = build().await;
-        let codec = RTCRtpCodec {
-            mime_type: "video/VP8".to_owned(),
-            clock_rate: 90_000,
-            ..Default::default()
-        };
-        let encoding = RTCRtpEncodingParameters {
-            rtp_coding_parameters: RTCRtpCodingParameters {
-                ssrc: Some(ssrc),
-                ..Default::default()
-            },
-            codec,
-            ..Default::default()
-        };
-        let name = || "camera".to_owned();
-        let kind = RtpCodecKind::Video;
-        let track = MediaStreamTrack::new(name(), name(), name(), kind, vec![encoding]);
-        let track = Arc::new(TrackLocalStaticRTP::new(track));
+        let track = camera(ssrc);
         let as_track: Arc<dyn TrackLocal> = track.clone();
         let sender = peer.add_track(as_track).await.unwrap();
         let offer = peer.create_offer(None).await.unwrap();
