@@ -178,6 +178,12 @@ impl TaggedHash {
         self.blob(text.as_bytes())
     }
 
+    /// Bytes of any length as they are. Only as the last field: where they end is the end.
+    #[must_use]
+    pub(super) fn last(self, bytes: &[u8]) -> Self {
+        self.raw(bytes)
+    }
+
     /// The hash.
     #[must_use]
     pub fn finish(self) -> Hash {

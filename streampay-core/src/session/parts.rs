@@ -53,11 +53,11 @@ impl Parts {
         let size: usize = self.parts.iter().flatten().map(Bytes::len).sum();
         let fits = self.purse == part.purse
             && self.method == part.method
-            && self.parts.len() == usize::from(part.of)
-            && size.saturating_add(part.bytes.len()) <= OPENING_MAX;
+            && self.parts.len() == usize::from(part.of);
+        let room = size.saturating_add(part.bytes.len()) <= OPENING_MAX;
         match self.parts.get_mut(usize::from(part.part)) {
             Some(Some(known)) => fits && *known == part.bytes,
-            Some(empty) if fits => {
+            Some(empty) if fits && room => {
                 *empty = Some(part.bytes);
                 true
             }
@@ -77,3 +77,6 @@ impl Parts {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,10 @@ impl ChangeSet {
 
     /// Adds all of `later` after what is here.
     pub fn merge(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         later
             .changes
             .into_iter()

@@ -11,7 +11,7 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Hello(hello) => encode_hello(map, hello),
         Message::Welcome(welcome) => encode_welcome(map, welcome),
         Message::Bind(bind) => map.bytes(2, &bind.binding.0),
-        Message::Ready(ready) => map.opt_map(2, ready.evidence.as_ref().map(evidence)),
+        Message::Ready(ready) => map.opt_map(2, ready.evidence.as_ref(), evidence),
         Message::Purse(purse) => encode_purse(map, purse),
         Message::PurseOk(ok) => map.u64(2, u64::from(ok.purse.0)),
         Message::PurseRefused(refused) => map
@@ -24,7 +24,7 @@ pub fn encode(message: &Message) -> Bytes {
             .bytes(8, &tick.payload)
             .opt_amount(10, tick.tips.unwrap_or_default()),
         Message::Ack(ack) => map
-            .opt_map(2, Some(evidence(&ack.evidence)))
+            .map(2, |map| evidence(map, &ack.evidence))
             .opt_bytes(4, ack.grant.as_deref()),
         Message::Nack(nack) => map
             .u64(2, u64::from(nack.purse.0))
@@ -36,12 +36,13 @@ pub fn encode(message: &Message) -> Bytes {
             .u64(4, u64::from(pause.reason.code())),
         Message::Resume(resume) => map.u64(2, resume.epoch),
         Message::Close(close) => map.u64(2, u64::from(close.code.code())),
-        Message::Closed(closed) => map
-            .u64(2, u64::from(closed.code.code()))
-            .opt_map(4, closed.evidence.as_ref().map(evidence)),
+        Message::Closed(closed) => {
+            map.u64(2, u64::from(closed.code.code()))
+                .opt_map(4, closed.evidence.as_ref(), evidence)
+        }
         Message::Reading(reading) => map.u64(2, reading.media_ms).u64(4, reading.bytes),
         Message::OfferTerms(offer) => map
-            .opt_map(2, Some(offer.terms.writer()))
+            .map(2, |map| offer.terms.write(map))
             .u64(4, offer.from.msat())
             .bytes(6, &offer.signature.0),
         Message::Agree(agree) => map.bytes(2, &agree.offer.0),
@@ -81,7 +82,7 @@ fn encode_hello(map: MapWriter, hello: &Hello) -> MapWriter {
         .bytes(10, &hello.identity.0)
         .bytes(12, &hello.session_key.0)
         .opt_bytes(14, hello.root.as_ref().map(<[u8; 32]>::as_slice))
-        .opt_map(16, hello.evidence.as_ref().map(evidence))
+        .opt_map(16, hello.evidence.as_ref(), evidence)
 }
 
 fn encode_welcome(map: MapWriter, welcome: &Welcome) -> MapWriter {
@@ -90,7 +91,7 @@ fn encode_welcome(map: MapWriter, welcome: &Welcome) -> MapWriter {
         .u64(6, welcome.features)
         .bytes(8, &welcome.nonce)
         .bytes(10, &welcome.session_key.0)
-        .opt_map(12, Some(welcome.terms.writer()))
+        .map(12, |map| welcome.terms.write(map))
         .bytes(14, &welcome.terms_signature.0)
         .bytes(16, &welcome.binding.0)
 }
@@ -103,10 +104,9 @@ fn encode_purse(map: MapWriter, purse: &Purse) -> MapWriter {
         .bytes(10, &purse.bytes)
 }
 
-fn evidence(evidence: &Evidence) -> MapWriter {
+fn evidence(map: MapWriter, evidence: &Evidence) -> MapWriter {
     let receipt = &evidence.receipt;
-    MapWriter::new()
-        .u64(0, u64::from(receipt.purse.0))
+    map.u64(0, u64::from(receipt.purse.0))
         .u64(2, receipt.seq.0)
         .u64(4, receipt.cumulative.msat())
         .u64(6, receipt.total.msat())

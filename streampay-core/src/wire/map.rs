@@ -230,7 +230,8 @@ impl<'d, 'b> MapReader<'d, 'b> {
 /// Writes one map: collects `key: value` in ascending order of keys, which the callers keep.
 pub(super) struct MapWriter {
     pairs: u64,
-    /// The map, and before it room for its head, which tells how many pairs follow.
+    /// Where in the bytes the map's head is, which tells how many pairs follow.
+    head: usize,
     body: Encoder<Vec<u8>>,
 }
 
@@ -243,13 +244,17 @@ const MAP: u8 = 0xa0;
 
 impl MapWriter {
     pub(super) fn new() -> Self {
+        Self::within(Encoder::new(Vec::with_capacity(ROOM)))
+    }
+
+    /// A map behind what is written already.
+    fn within(mut body: Encoder<Vec<u8>>) -> Self {
+        let head = body.writer().len();
+        body.writer_mut().push(MAP);
         Self {
             pairs: 0,
-            body: {
-                let mut body = Vec::with_capacity(ROOM);
-                body.push(MAP);
-                Encoder::new(body)
-            },
+            head,
+            body,
         }
     }
 
@@ -299,26 +304,49 @@ impl MapWriter {
         })
     }
 
-    pub(super) fn opt_map(self, key: u64, map: Option<Self>) -> Self {
-        match map {
-            Some(map) => self.pair(key, |body| body.writer_mut().extend(map.finish())),
+    /// The map that `write` writes, in its place.
+    pub(super) fn map(mut self, key: u64, write: impl FnOnce(Self) -> Self) -> Self {
+        infallible(self.body.u64(key));
+        let body = write(Self::within(self.body)).close();
+        let pairs = self.pairs.saturating_add(1);
+        Self {
+            pairs,
+            body,
+            ..self
+        }
+    }
+
+    /// Nothing where there is none.
+    pub(super) fn opt_map<T>(
+        self,
+        key: u64,
+        of: Option<T>,
+        write: impl FnOnce(Self, T) -> Self,
+    ) -> Self {
+        match of {
+            Some(of) => self.map(key, |map| write(map, of)),
             None => self,
         }
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
-        let mut body = self.body.into_writer();
-        let short = u8::try_from(self.pairs)
-            .ok()
-            .filter(|_| self.pairs <= SHORT);
-        if let (Some(pairs), Some(head)) = (short, body.first_mut()) {
+        self.close().into_writer()
+    }
+
+    /// Writes the head.
+    fn close(mut self) -> Encoder<Vec<u8>> {
+        let body = self.body.writer_mut();
+        let short = u8::try_from(self.pairs).ok();
+        let short = short.filter(|_| self.pairs <= SHORT);
+        if let (Some(pairs), Some(head)) = (short, body.get_mut(self.head)) {
             *head = MAP | pairs;
-            return body;
+        } else {
+            let mut head = Encoder::new(Vec::new());
+            infallible(head.map(self.pairs));
+            let place = self.head..self.head.saturating_add(1);
+            body.splice(place, head.into_writer());
         }
-        let mut whole = Encoder::new(Vec::new());
-        infallible(whole.map(self.pairs));
-        whole.writer_mut().extend(body.into_iter().skip(1));
-        whole.into_writer()
+        self.body
     }
 
     fn pair(mut self, key: u64, value: impl FnOnce(&mut Encoder<Vec<u8>>)) -> Self {

@@ -89,7 +89,7 @@ impl Terms {
     /// The same terms as a message part of their own, for the store and for signalling.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.writer().finish()
+        self.write(MapWriter::new()).finish()
     }
 
     /// Reads [`Terms::to_bytes`].
@@ -105,24 +105,17 @@ impl Terms {
         Ok(terms)
     }
 
-    pub(super) fn writer(&self) -> MapWriter {
-        let rate = |rate: Option<Rate>| {
-            rate.map(|rate| {
-                MapWriter::new()
-                    .u64(0, rate.msat().msat())
-                    .u64(2, rate.per())
-            })
-        };
+    pub(super) fn write(&self, map: MapWriter) -> MapWriter {
+        let rate = |map: MapWriter, rate: Rate| map.u64(0, rate.msat().msat()).u64(2, rate.per());
         let methods = self.methods.iter().map(|method| {
             MapWriter::new()
                 .text(0, &method.name)
                 .bytes(2, &method.params)
                 .finish()
         });
-        MapWriter::new()
-            .text(0, &self.title)
-            .opt_map(2, rate(self.tariff.time))
-            .opt_map(4, rate(self.tariff.bytes))
+        map.text(0, &self.title)
+            .opt_map(2, self.tariff.time, rate)
+            .opt_map(4, self.tariff.bytes, rate)
             .u64(6, self.tick.msat())
             .u64(8, self.preview.msat())
             .u64(10, self.window.msat())

@@ -288,7 +288,7 @@ impl PayeeSession {
 }
 
 fn payment_hash(payload: &[u8]) -> [u8; 32] {
-    TAG.hash().blob(payload).finish().0
+    TAG.hash().last(payload).finish().0
 }
 
 const TAG: Tag = Tag::new("streampay/tick/v1");
