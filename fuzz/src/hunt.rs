@@ -337,24 +337,6 @@ fn tokens() -> Vec<Vec<u8>> {
     tokens
 }
 
-/// The folder of this package's corpora.
-#[must_use]
-pub fn corpora() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
-}
-
-/// The inputs of a folder, by name, so that each run takes them in the same order.
-///
-/// # Errors
-/// Where it cannot be read.
-pub fn read(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
-    let entries: io::Result<Vec<_>> = fs::read_dir(folder)?.collect();
-    let mut paths: Vec<PathBuf> = entries?.into_iter().map(|entry| entry.path()).collect();
-    paths.sort();
-    let read = |path: PathBuf| fs::read(&path).map(|bytes| (path, bytes));
-    paths.into_iter().map(read).collect()
-}
-
 /// Writes an input that breaks `target` under `folder`, and tells where.
 ///
 /// # Errors

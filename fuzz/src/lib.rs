@@ -5,24 +5,28 @@
 //! | [`scan()`] | anything | the pre-scan accepts what a plain decoder and encoder agree on, and nothing else |
 //! | [`wire()`] | one data-channel message | a typed end; what decodes has one encoding |
 //! | [`terms()`] | signed terms out of a store or a link | the same, and equal terms hash alike |
+//! | [`messages()`] | which keys of a message, or of terms, are right and which wrong | what keeps to the chapters' table of keys is read, the rest refused |
 //! | [`receipts()`] | the numbers of a receipt, and how to change them | it stays itself in every message; changed, its signature does not hold |
 //! | [`session()`] | faults, commands and forged messages for a whole session | all bounds; money is conserved; it settles |
 //! | [`resume()`] | crashes, and lies at each resumption | the same |
 //! | [`store()`] | appends, power cuts and failures of a disk | what was acknowledged is there; the rest in whole or not at all |
 //! | [`records()`] | a session's records on disk | unreadable, or a machine that can be driven |
 //!
-//! `corpus/TARGET` holds what each has learnt and every input that once broke it; `cargo test`
-//! replays all of it on stable Rust. To look for more, with changed inputs on stable Rust ([`hunt`]),
+//! `corpus/TARGET` holds what each has learnt and every input that once broke it; the vectors of
+//! messages and terms belong to those that read them. `cargo test` replays all of it on stable Rust. To look for more, with changed inputs on stable Rust ([`hunt`]),
 //! and with cargo-fuzz:
 //!
 //! ```text
 //! cargo run --release -p streampay-fuzz --bin fuzz -- --target all --seconds 60
-//! cargo +nightly fuzz run wire --features libfuzzer -- -use_value_profile=1 -max_total_time=60
+//! cargo run --release -p streampay-fuzz --bin fuzz -- --target wire --vectors FOLDER
+//! cargo +nightly fuzz run wire fuzz/corpus/wire FOLDER --features libfuzzer -- -use_value_profile=1 -max_total_time=60
 //! ```
 
 mod actions;
+pub mod corpus;
 mod disk;
 pub mod hunt;
+mod messages;
 pub mod order;
 mod receipts;
 mod records;
@@ -32,6 +36,7 @@ mod session;
 pub mod simulate;
 mod store;
 
+pub use messages::messages;
 pub use receipts::receipts;
 pub use records::{records, split_records};
 pub use resume::resume;
@@ -47,10 +52,11 @@ use streampay_core::wire::{self, MESSAGE_MAX, Message, RoomCode, Terms, WireErro
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("scan", scan),
     ("wire", wire),
     ("terms", terms),
+    ("messages", messages),
     ("receipts", receipts),
     ("session", session),
     ("resume", resume),

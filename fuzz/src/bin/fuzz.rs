@@ -1,22 +1,25 @@
 //! Looks for inputs that break the targets.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use streampay_fuzz::hunt::{Until, attempt, corpora, hunt, keep_panics_quiet, read, save};
-use streampay_fuzz::{TARGETS, Target};
+use streampay_fuzz::hunt::{Until, attempt, hunt, keep_panics_quiet, save};
+use streampay_fuzz::{TARGETS, Target, corpus};
 
 const USAGE: &str = "\
 fuzz [--target NAME|all] [--seconds N] [--seed S] [--threads N]
 fuzz --target NAME --input FILE
+fuzz --target NAME --vectors FOLDER
 
 --target NAME   a target of streampay_fuzz::TARGETS (default all)
 --seconds N     how long each is tried, after its corpus (default 20)
 --seed S        chooses the inputs (default 1)
 --threads N     so many targets at a time (default: as many as there are cores)
---input FILE    tries this input alone, and lets its panic speak";
+--input FILE    tries this input alone, and lets its panic speak
+--vectors FOLDER  writes the vectors that this target takes there, for cargo-fuzz";
 
 struct Args {
     target: String,
@@ -24,6 +27,7 @@ struct Args {
     seed: u64,
     threads: usize,
     input: Option<PathBuf>,
+    vectors: Option<PathBuf>,
 }
 
 fn parse() -> Result<Args, String> {
@@ -33,6 +37,7 @@ fn parse() -> Result<Args, String> {
         seed: 1,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         input: None,
+        vectors: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
@@ -47,6 +52,7 @@ fn parse() -> Result<Args, String> {
             "--seed" => parsed.seed = number()?,
             "--threads" => parsed.threads = usize::try_from(number()?).unwrap_or(1).max(1),
             "--input" => parsed.input = Some(value.into()),
+            "--vectors" => parsed.vectors = Some(value.into()),
             _ => return Err(format!("what is {name}?")),
         }
     }
@@ -70,10 +76,13 @@ fn run(args: &Args) -> Result<usize, String> {
         return Err(format!("no target {}", args.target));
     }
     if let Some(path) = &args.input {
-        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         targets.iter().for_each(|(_, target)| target(&bytes));
         println!("{} passed, 0 failed", targets.len());
         return Ok(0);
+    }
+    if let Some(folder) = &args.vectors {
+        return write_vectors(&targets, folder).map(|()| 0);
     }
     keep_panics_quiet();
     let all = targets.len();
@@ -96,15 +105,27 @@ fn run(args: &Args) -> Result<usize, String> {
     Ok(failed)
 }
 
+/// One file a vector, for the libraries that take folders.
+fn write_vectors(targets: &[(&str, Target)], folder: &Path) -> Result<(), String> {
+    let say = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(say)?;
+    for (name, _) in targets {
+        let vectors = corpus::of_vectors(name).map_err(say)?;
+        for (at, (_, bytes)) in vectors.iter().enumerate() {
+            fs::write(folder.join(format!("{name}-{at}")), bytes).map_err(say)?;
+        }
+        println!("{} vectors for {name}", vectors.len());
+    }
+    Ok(())
+}
+
 fn next<T>(left: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
     left.lock().ok()?.next()
 }
 
 fn try_target(args: &Args, name: &str, target: Target) -> Result<(), String> {
-    let folder = corpora().join(name);
-    let corpus = read(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let corpus = corpus::inputs(name).map_err(|error| format!("{name}: {error}"))?;
     for (path, bytes) in &corpus {
-        let path = path.display();
         attempt(target, bytes).map_err(|said| format!("{name}: {path}: {said}"))?;
     }
     let corpus: Vec<_> = corpus.into_iter().map(|(_, bytes)| bytes).collect();

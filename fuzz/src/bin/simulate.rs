@@ -4,27 +4,28 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use streampay_fuzz::simulate::{
-    Kind, Options, PLAN, Planted, Report, SEEDS, Switches, options, run_world, run_worlds, search,
+    Options, PLAN, Planted, Report, SEEDS, Switches, options, run_world, run_worlds, search,
 };
 
 const USAGE: &str = "\
-simulate [--hours H] [--from N] [--crypto fake|real] [--threads N]
+simulate [--hours H] [--seed N] [--crypto fake|real] [--threads N]
 simulate --seed N [--crypto fake|real] [--transcript]
 simulate --planted NAME|all [--threads N]
 
 --hours H       session-hours with at least 300 ticks and 60 faults (default 100)
---from N        the first seed (default 1): a long run in pieces
---seed N        one world, the one that this seed makes; --transcript prints all that happens
+--seed N        with --hours the first seed (default 1), for a long run in pieces; without, the
+                one world that this seed makes; --transcript prints all that happens in it
 --planted NAME  looks for a planted bug with the invariant that must find it; all: for all";
 
-/// From so many hours on each kind must have happened often enough.
-const LARGE: u64 = 2_000;
-/// So often.
+/// Each kind happens at least so often in a run of many hours, and in a shorter one in proportion.
 const EACH_MIN: u64 = 100;
+/// How many are many.
+const LARGE: u64 = 2_000;
+/// Hours of a run that is not told how many.
+const HOURS: u64 = 100;
 
 struct Args {
-    hours: u64,
-    from: u64,
+    hours: Option<u64>,
     seed: Option<u64>,
     fake_crypto: bool,
     planted: Option<String>,
@@ -35,8 +36,7 @@ struct Args {
 fn parse() -> Result<Args, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut parsed = Args {
-        hours: 100,
-        from: 1,
+        hours: None,
         seed: None,
         fake_crypto: true,
         planted: None,
@@ -54,8 +54,7 @@ fn parse() -> Result<Args, String> {
             .parse::<u64>()
             .map_err(|_| format!("{name}: no number: {value}"));
         match (name.as_str(), value.as_str()) {
-            ("--hours", _) => parsed.hours = number?,
-            ("--from", _) => parsed.from = number?,
+            ("--hours", _) => parsed.hours = Some(number?),
             ("--seed", _) => parsed.seed = Some(number?),
             ("--threads", _) => parsed.threads = usize::try_from(number?).unwrap_or(1).max(1),
             ("--crypto", "fake" | "real") => parsed.fake_crypto = value == "fake",
@@ -74,10 +73,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (passed, failed) = match (&args.planted, args.seed) {
-        (Some(name), seed) => plant(&args, name, seed),
-        (None, Some(seed)) => replay(&args, seed),
-        (None, None) => simulate(&args),
+    let (passed, failed) = match (&args.planted, args.seed, args.hours) {
+        (Some(name), seed, _) => plant(&args, name, seed),
+        (None, Some(seed), None) => replay(&args, seed),
+        (None, seed, hours) => simulate(&args, seed.unwrap_or(1), hours.unwrap_or(HOURS)),
     };
     println!("{passed} passed, {failed} failed");
     ExitCode::from(u8::from(failed > 0))
@@ -97,35 +96,26 @@ fn replay(args: &Args, seed: u64) -> (u64, u64) {
     (1 - failed, failed)
 }
 
-fn simulate(args: &Args) -> (u64, u64) {
+fn simulate(args: &Args, first: u64, hours: u64) -> (u64, u64) {
     let options = Options {
         fake_crypto: args.fake_crypto,
         ..Options::default()
     };
     let start = Instant::now();
-    let hours = args.hours;
-    let report = run_worlds(args.from, u64::MAX / 2, args.threads, &options, |report| {
+    let report = run_worlds(first, u64::MAX / 2, args.threads, &options, |report| {
         report.hours >= hours || report.violations.len() >= 10
     });
     let seconds = start.elapsed().as_secs_f64();
     print_report(&report, seconds);
     print_violations(&report);
-    let rare = |(kind, _, count): &(Kind, &str, u64)| *count < EACH_MIN && is_expected(*kind);
-    let rare = report.counts.each().filter(rare).count();
-    let rare = if hours >= LARGE {
-        u64::try_from(rare).unwrap_or(u64::MAX)
-    } else {
-        0
-    };
+    let each_min = hours.min(LARGE) * EACH_MIN / LARGE;
+    let rare = report.counts.each().filter(|(.., count)| *count < each_min);
+    let rare = u64::try_from(rare.count()).unwrap_or(u64::MAX);
     if rare > 0 {
-        println!("{rare} kinds happened fewer than {EACH_MIN} times");
+        println!("{rare} kinds happened fewer than {each_min} times");
     }
     let bad = u64::try_from(report.violations.len()).unwrap_or(u64::MAX);
     (report.worlds - bad, bad + rare)
-}
-
-const fn is_expected(_: Kind) -> bool {
-    true
 }
 
 fn print_report(report: &Report, seconds: f64) {
@@ -241,8 +231,11 @@ fn find(bug: Planted, invariant: &str, both: bool, threads: usize) -> (bool, u64
         };
         for (name, switches) in [("crashes", calm), ("repeats", once)] {
             let found = search(bug, invariant, switches, seeds, threads);
-            ok &= found.seed.is_none();
+            ok &= found.seed.is_none() && found.others.is_empty();
             match found.seed {
+                None if !found.others.is_empty() => {
+                    line += &format!("; WITHOUT {name} others: {:?}", found.others);
+                }
                 None => line += &format!("; without {name} not in {seeds}"),
                 Some(seed) => line += &format!("; WITHOUT {name} seed {seed}"),
             }

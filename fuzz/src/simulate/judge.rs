@@ -22,21 +22,13 @@
 //! | `Disk` | a store that a crash tore opens again |
 //! | `Stuck`, `Progress`, `Settles` | time goes on, ticks flow again after all is healed, every session settles |
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use streampay_core::meter::{Grant, NextTariff, PauseReason, Reading, Schedule, Tariff};
+use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_core::session::{Event, PayeeSession, PayerSession};
-use streampay_core::units::{Msat, PurseId};
-use streampay_core::wire::Hello;
+use streampay_core::units::Msat;
 
 use super::kinds::Kind;
-use super::life::{TICK, largest_step};
+use super::life::largest_step;
 use super::world::{PAYEE, PAYER, Session, World};
-
-/// Bytes by which the two byte meters may always differ.
-const TOLERANCE_BYTES: u64 = 64 * 1024;
-/// The same of milliseconds.
-const TOLERANCE_MS: u64 = 200;
 
 /// A promise that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,31 +53,6 @@ impl Violation {
             Self::Broken { invariant, .. } => invariant,
         }
     }
-}
-
-/// What is true of a session, whatever its machines say.
-#[derive(Default)]
-pub(super) struct Truth {
-    pub(super) total: u64,
-    pub(super) budget: u64,
-    pub(super) preview_window: u64,
-    pub(super) tariff: Tariff,
-    /// What passed the gate, and what of it came to the payer.
-    pub(super) delivered: Reading,
-    pub(super) received: Reading,
-    /// The highest reading of the payee's own meter.
-    pub(super) payee_meter: Reading,
-    pub(super) hello: Option<Hello>,
-    pub(super) changes: Vec<NextTariff>,
-    pub(super) phases: Vec<Schedule>,
-    /// Ticks and nacks as they were said first.
-    pub(super) said: BTreeMap<(PurseId, u64), u64>,
-    pub(super) nacked: BTreeSet<(PurseId, u64)>,
-    pub(super) credited: u64,
-    pub(super) acked: u64,
-    /// The price from which the payer agreed to other terms.
-    pub(super) agreed_from: Option<Msat>,
-    pub(super) steps: u32,
 }
 
 impl World {
@@ -165,8 +132,14 @@ impl World {
                 format!("{} credited, then {credited}", truth.credited),
             ));
         }
-        truth.advance(truth.delivered.max(place.ends[PAYEE].reading));
-        truth.take_way(&schedule);
+        let meter = truth.delivered.max(place.ends[PAYEE].reading);
+        if truth.has_two_meters() {
+            if let Some(broken) = truth.take_begin(&schedule, meter.max(reading)) {
+                return Some(broken);
+            }
+        } else {
+            truth.advance(meter);
+        }
         let more = credited.saturating_sub(truth.credited);
         truth.credited = credited;
         if more > 0 {
@@ -198,7 +171,8 @@ impl World {
         let (payer, payee) = (self.payer(slot)?, self.payee(slot));
         let (paid, acked) = (payer.paid().msat(), payer.acknowledged().msat());
         let (booked, written_off) = (payer.booked(), payer.written_off().msat());
-        let next = payer.schedule().next;
+        let schedule = payer.schedule();
+        let next = schedule.next;
         let payee_is_here = payee.is_some_and(|payee| payee.session().is_some());
         let payee_is_here = payee_is_here && !self.slots[slot].ends[PAYEE].failed;
         let place = &mut self.slots[slot];
@@ -235,7 +209,7 @@ impl World {
         };
         // The payer's word, and what is out of its hands whatever it says.
         let out = (account.payee + account.at_large + account.thief).max(paid);
-        let (used, stake) = (truth.price(own).msat(), truth.stake(own));
+        let (used, stake) = (truth.price(own).msat(), truth.stake(own, &schedule));
         let risk = out.saturating_sub(written_off).saturating_sub(used);
         (risk > stake).then(|| {
             (
@@ -318,61 +292,4 @@ impl World {
 
 fn msat(value: u64) -> Msat {
     Msat::new(value).unwrap_or(Msat::MAX)
-}
-
-impl Truth {
-    /// What is used at `reading`, by the signed terms and what both agreed to since.
-    fn price(&self, reading: Reading) -> Msat {
-        let phases = self.phases.iter().enumerate().rev();
-        let mut begun = phases.filter(|(_, phase)| reading.media_ms >= phase.base.media_ms);
-        let Some((at, phase)) = begun.next() else {
-            return Schedule::new(self.tariff).used(reading);
-        };
-        let next = self.changes.get(at).copied();
-        Schedule { next, ..*phase }.used(reading)
-    }
-
-    /// Notes which of the changes have begun by `reading`.
-    fn advance(&mut self, reading: Reading) {
-        if self.phases.is_empty() {
-            self.phases.push(Schedule::new(self.tariff));
-        }
-        let at = self.phases.len().saturating_sub(1);
-        let (Some(next), Some(phase)) = (self.changes.get(at), self.phases.last()) else {
-            return;
-        };
-        let next = Some(*next);
-        let mut phase = Schedule { next, ..*phase };
-        if phase.advance(reading) {
-            phase.known = phase.base;
-            self.phases.push(phase);
-        }
-    }
-
-    /// Where two meters are priced, a new price begins on the way from the last reading that the
-    /// payee was told: the one thing here that is its own word, and a reading that was judged.
-    fn take_way(&mut self, schedule: &Schedule) {
-        let phases = self.phases.len();
-        let next = self.changes.get(phases.wrapping_sub(1));
-        if let (Some(phase), Some(next)) = (self.phases.last_mut(), next)
-            && schedule.next == Some(*next)
-        {
-            phase.known = schedule.known;
-        }
-    }
-
-    /// One payment, the lead of at most a fifth of a tick, and what the payee says beyond what
-    /// came here: as far as that is tolerated, as the payee's meter can have said it, and never
-    /// more than a payment.
-    fn stake(&self, own: Reading) -> u64 {
-        let part = own.media_ms.saturating_mul(20) / 1_000;
-        let part_bytes = own.bytes.saturating_mul(20) / 1_000;
-        let tolerated = Reading {
-            media_ms: own.media_ms + part.max(TOLERANCE_MS),
-            bytes: own.bytes + part_bytes.max(TOLERANCE_BYTES),
-        };
-        let claimed = tolerated.min(self.payee_meter.max(own));
-        let drift = self.price(claimed).saturating_minus(self.price(own));
-        largest_step() + TICK / 5 + drift.msat().min(largest_step())
-    }
 }

@@ -12,13 +12,13 @@ use streampay_core::store::{Key, session_prefix};
 use streampay_core::units::{Msat, PurseId, PurseKey, SessionId, Unix};
 use streampay_core::wire::{Method as Listed, Terms};
 
-use super::judge::Truth;
 use super::kinds::Kind;
 use super::link::Link;
 use super::machine::{Machine, Method};
 use super::media::Media;
 use super::mint::Account;
 use super::mint_faults::MintFaults;
+use super::truth::Truth;
 use super::world::{End, Ev, Node, PAYEE, PAYER, STREAMER, Session, Slot, World};
 
 /// One tick, in millisatoshi.

@@ -26,6 +26,7 @@ mod store;
 mod strike;
 #[cfg(test)]
 mod tests;
+mod truth;
 mod world;
 
 pub use judge::Violation;

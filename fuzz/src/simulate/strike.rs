@@ -165,7 +165,7 @@ impl World {
                     },
                 );
             }
-            3 | 4 if self.setting.bytes_msat == 0 => {
+            3 | 4 => {
                 self.count(slot, Kind::Offer);
                 let percent = self.between(50, 200);
                 let terms = Box::new(self.terms(percent));

@@ -13,7 +13,7 @@ use streampay_core::session::{
 use streampay_core::sim::Rng;
 use streampay_core::units::{Mono, Now, PurseId, SessionId, Unix};
 
-use super::judge::{Truth, Violation};
+use super::judge::Violation;
 use super::kinds::{Counts, Kind};
 use super::link::Link;
 use super::machine::{Machine, Method};
@@ -21,6 +21,7 @@ use super::media::Media;
 use super::mint::Account;
 use super::mint_faults::MintFaults;
 use super::store::SimStore;
+use super::truth::Truth;
 
 /// The payer's end of a slot, and its node's role.
 pub(super) const PAYER: usize = 0;

@@ -7,41 +7,33 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs};
 
 use streampay_core::session::{Entropy, PayeeSession, PayerSession, Policy, SecretKey};
 use streampay_core::store::StoreError;
 use streampay_core::units::{Now, SessionId};
 use streampay_core::wire::{Terms, decode};
-use streampay_fuzz::split_records;
+use streampay_fuzz::{corpus, split_records};
 
 mod hunted;
 mod seeds;
 mod stored;
 
-fn corpus(target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("corpus")
-        .join(target)
-}
-
 fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let entries = fs::read_dir(corpus(target)).expect("each target has a corpus");
-    entries
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
+    let kept = corpus::kept(target).expect("each target has a corpus");
+    kept.into_iter()
+        .map(|(path, bytes)| (path.into(), bytes))
         .collect()
 }
 
 #[test]
 fn every_input_of_every_corpus_ends_well() {
     for (name, target) in streampay_fuzz::TARGETS {
-        let inputs = inputs(name);
-        assert!(!inputs.is_empty(), "{name} has an empty corpus");
-        for (path, bytes) in inputs {
+        assert!(!inputs(name).is_empty(), "{name} has an empty corpus");
+        for (path, bytes) in corpus::inputs(name).unwrap() {
             // The name of an input that breaks is the last line before the panic.
-            println!("{}", path.display());
+            println!("{path}");
             target(&bytes);
         }
     }
@@ -94,11 +86,20 @@ fn corpus_begins_with_every_message_and_every_refusal() {
 }
 
 #[test]
+fn vectors_belong_to_the_corpora_of_those_that_read_them() {
+    let count = |target| corpus::of_vectors(target).unwrap().len();
+    let (wire, terms) = (count("wire"), count("terms"));
+    assert!(wire > 1_000 && terms > 50, "{wire} and {terms}");
+    assert_eq!(count("scan"), wire + terms);
+    assert_eq!(count("store"), 0);
+}
+
+#[test]
 fn records_of_the_corpus_are_read_by_their_role_alone() {
     let session = SessionId(Entropy([2; 32]).derive("session-id"));
     let key = SecretKey::from_bytes([3; 32]).unwrap();
     for (name, payer) in [("payer", true), ("payee", false)] {
-        let record = fs::read(corpus("records").join(name)).unwrap();
+        let record = fs::read(corpus::folder("records").join(name)).unwrap();
         let records = split_records(session, &record);
         let (now, policy) = (Now::default(), Policy::nothing());
         let as_payer = PayerSession::restore(key.clone(), policy, now, session, &records);
@@ -114,9 +115,9 @@ fn records_of_the_corpus_are_read_by_their_role_alone() {
 #[test]
 fn seeds_are_what_this_version_writes() {
     for (target, name, bytes) in seeds::all() {
-        let path = corpus(target).join(&name);
+        let path = corpus::folder(target).join(&name);
         if env::var_os("UPDATE_SEEDS").is_some() {
-            fs::create_dir_all(corpus(target)).unwrap();
+            fs::create_dir_all(corpus::folder(target)).unwrap();
             fs::write(&path, &bytes).unwrap();
         }
         let found = fs::read(&path).unwrap_or_default();

@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<Seed> {
         ("resume", 160),
         ("store", 192),
         ("receipts", 80),
+        ("messages", 160),
     ] {
         for (name, seed) in [("first", 1), ("second", 2), ("third", 3)] {
             all.push((target, name.into(), random(seed, length)));

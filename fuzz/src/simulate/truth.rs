@@ -1,0 +1,140 @@
+//! What is true of a session, whatever its sides say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use streampay_core::meter::{NextTariff, Reading, Schedule, Tariff};
+use streampay_core::units::{Msat, PurseId};
+use streampay_core::wire::Hello;
+
+use super::life::{TICK, largest_step};
+
+/// Bytes by which the two byte meters may always differ.
+const TOLERANCE_BYTES: u64 = 64 * 1024;
+/// The same of milliseconds.
+const TOLERANCE_MS: u64 = 200;
+
+/// What is true of a session, whatever its machines say.
+#[derive(Default)]
+pub(super) struct Truth {
+    pub(super) total: u64,
+    pub(super) budget: u64,
+    pub(super) preview_window: u64,
+    pub(super) tariff: Tariff,
+    /// What passed the gate, and what of it came to the payer.
+    pub(super) delivered: Reading,
+    pub(super) received: Reading,
+    /// The highest reading of the payee's own meter.
+    pub(super) payee_meter: Reading,
+    pub(super) hello: Option<Hello>,
+    pub(super) changes: Vec<NextTariff>,
+    pub(super) phases: Vec<Schedule>,
+    /// Ticks and nacks as they were said first.
+    pub(super) said: BTreeMap<(PurseId, u64), u64>,
+    pub(super) nacked: BTreeSet<(PurseId, u64)>,
+    pub(super) credited: u64,
+    pub(super) acked: u64,
+    /// The price from which the payer agreed to other terms.
+    pub(super) agreed_from: Option<Msat>,
+    pub(super) steps: u32,
+}
+
+impl Truth {
+    /// What is used at `reading`, by the signed terms and what both agreed to since.
+    pub(super) fn price(&self, reading: Reading) -> Msat {
+        let phases = self.phases.iter().enumerate().rev();
+        let mut begun = phases.filter(|(_, phase)| reading.media_ms >= phase.base.media_ms);
+        let Some((at, phase)) = begun.next() else {
+            return Schedule::new(self.tariff).used(reading);
+        };
+        let next = self.changes.get(at).copied();
+        Schedule { next, ..*phase }.used(reading)
+    }
+
+    /// Notes which of the changes have begun by `reading`.
+    pub(super) fn advance(&mut self, reading: Reading) {
+        if self.phases.is_empty() {
+            self.phases.push(Schedule::new(self.tariff));
+        }
+        let at = self.phases.len().saturating_sub(1);
+        let (Some(next), Some(phase)) = (self.changes.get(at), self.phases.last()) else {
+            return;
+        };
+        let next = Some(*next);
+        let mut phase = Schedule { next, ..*phase };
+        if phase.advance(reading) {
+            phase.known = phase.base;
+            self.phases.push(phase);
+        }
+    }
+
+    pub(super) fn has_two_meters(&self) -> bool {
+        self.tariff.time.is_some() && self.tariff.bytes.is_some()
+    }
+
+    /// Where two meters are priced, a new price begins on the way between two readings that the
+    /// payee was told, of which it may have forgotten one with a crash; what it then counts from
+    /// costs as much, and may be less by one of the meters. Where that is, is its word; that it is
+    /// on the way, and is all that the agreed amount buys, is judged.
+    pub(super) fn take_begin(
+        &mut self,
+        schedule: &Schedule,
+        reading: Reading,
+    ) -> Option<(&'static str, String)> {
+        if self.phases.is_empty() {
+            self.phases.push(Schedule::new(self.tariff));
+        }
+        let begins =
+            |next: &NextTariff| next.from == schedule.base_msat && next.tariff == schedule.tariff;
+        let begun = self.changes.iter().rposition(begins).map(|at| at + 1);
+        let begun = begun.unwrap_or_default();
+        if let Some(at) = begun.checked_sub(1)
+            && self.phases.get(begun).map(|phase| phase.base) != Some(schedule.base)
+        {
+            let next = *self.changes.get(at)?;
+            let before = Schedule {
+                next: None,
+                ..*self.phases.get(at)?
+            };
+            let beyond = Reading {
+                media_ms: schedule.base.media_ms + 1,
+                bytes: schedule.base.bytes + 1,
+            };
+            let all = before.used(schedule.base) <= next.from && before.used(beyond) > next.from;
+            let on_the_way = before.known.min(schedule.base) == before.known
+                && schedule.base.min(reading.max(before.known)) == schedule.base;
+            if !all || !on_the_way {
+                let found =
+                    format!("{next:?} after {before:?} began at {schedule:?} by {reading:?}");
+                return Some(("Price", found));
+            }
+            self.phases.truncate(begun);
+            self.phases.push(*schedule);
+        }
+        if let Some(phase) = self.phases.get_mut(begun) {
+            phase.known = schedule.known;
+        }
+        None
+    }
+
+    /// One payment, the lead of at most a fifth of a tick, and what the payee says beyond what
+    /// came here: as far as that is tolerated, as the payee's meter can have said it, and never
+    /// more than a payment. With two meters a new price begins on the payer's own way, `schedule`,
+    /// not on the payee's: that may be worth a little.
+    pub(super) fn stake(&self, own: Reading, schedule: &Schedule) -> u64 {
+        let part = own.media_ms.saturating_mul(20) / 1_000;
+        let part_bytes = own.bytes.saturating_mul(20) / 1_000;
+        let tolerated = Reading {
+            media_ms: own.media_ms + part.max(TOLERANCE_MS),
+            bytes: own.bytes + part_bytes.max(TOLERANCE_BYTES),
+        };
+        let claimed = tolerated.min(self.payee_meter.max(own));
+        let drift = self.price(claimed).saturating_minus(self.price(own));
+        let apart = schedule.used(claimed).saturating_minus(self.price(claimed));
+        let apart = if self.has_two_meters() {
+            apart.msat().min(TICK / 5)
+        } else {
+            0
+        };
+        largest_step() + TICK / 5 + drift.msat().min(largest_step()) + apart
+    }
+}
