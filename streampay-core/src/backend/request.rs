@@ -54,6 +54,10 @@ pub enum Request {
     },
     /// Payer: no tick comes any more; take back what was not acknowledged. Ends in
     /// [`Released`](crate::backend::Outcome::Released).
+    ///
+    /// It may come while an `Open` is under way or was put off: then nothing more leaves the wallet
+    /// for it, as far as that is in the machine's hands; what has left, or may have, comes home, and
+    /// is not forgotten before that is sure. The `Open` has no outcome after this.
     Release,
     /// The other side's machine left a [note](crate::backend::Answer::note) on this purse; the
     /// payee's comes first, and the payer's answers it while the purse settles. A hint until the

@@ -36,6 +36,8 @@ pub struct FakeBackend {
     /// Payments and openings that need the mint first, now and then.
     asks_mint: bool,
     calls: BTreeMap<(PurseKey, RequestId), Pending>,
+    /// Purses that come home as soon as their opening has ended.
+    called_off: BTreeMap<PurseKey, RequestId>,
 }
 
 /// The method [`FakeBackend::METHOD`]: whole satoshi, purses that grow old, and a mint that is
@@ -49,6 +51,7 @@ impl Default for FakeBackend {
             life_s: Some(LIFE_S),
             asks_mint: true,
             calls: BTreeMap::new(),
+            called_off: BTreeMap::new(),
         }
     }
 }
@@ -76,6 +79,7 @@ impl FakeBackend {
             life_s: None,
             asks_mint: false,
             calls: BTreeMap::new(),
+            called_off: BTreeMap::new(),
         }
     }
 
@@ -134,13 +138,25 @@ impl FakeBackend {
         answer
     }
 
-    /// Takes back all that is left; a reclaim under way gets no answer of its own.
+    /// Takes back all that is left; a reclaim under way gets no answer of its own, an opening under
+    /// way is waited for.
     fn release(&mut self, purse: PurseKey, id: RequestId) -> Answer {
-        let reclaims = self.calls.iter().filter(|((of, _), pending)| {
-            let call = Call::from_bytes(&pending.effect.body);
-            *of == purse && matches!(call, Some(Call::Reclaim { .. }))
-        });
-        let swallowed = reclaims.map(|((_, id), _)| *id).collect::<Vec<_>>();
+        let own = self.calls.iter().filter(|((of, _), _)| *of == purse);
+        let (mut swallowed, mut opening) = (Vec::new(), false);
+        for ((_, id), pending) in own {
+            match Call::from_bytes(&pending.effect.body) {
+                Some(Call::Reclaim { .. }) => swallowed.push(*id),
+                Some(Call::Issue { .. }) => {
+                    swallowed.push(*id);
+                    opening |= pending.running;
+                }
+                _ => {}
+            }
+        }
+        if opening {
+            self.called_off.insert(purse, id);
+            return Answer::default();
+        }
         let mut answer = self.effect(purse, id, Call::ReclaimAll);
         for id in swallowed {
             self.calls.remove(&(purse, id));
@@ -229,6 +245,14 @@ impl BackendMachine for FakeBackend {
         let Some(call) = Call::from_bytes(&pending.effect.body) else {
             return Answer::default();
         };
+        let called_off = self.called_off.remove(&result.purse);
+        let unsure = matches!(
+            result.result,
+            Err(BackendError::Transient | BackendError::Unknown)
+        );
+        if let Some(release) = called_off.filter(|_| !unsure) {
+            return self.release(result.purse, release);
+        }
         let bytes = match result.result {
             Ok(bytes) => bytes,
             Err(error) => return self.failed(result.purse, id, error),

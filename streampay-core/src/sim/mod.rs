@@ -62,6 +62,8 @@ mod tests;
 #[cfg(test)]
 mod tests_answers;
 #[cfg(test)]
+mod tests_called_off;
+#[cfg(test)]
 mod tests_callers;
 #[cfg(test)]
 mod tests_change;

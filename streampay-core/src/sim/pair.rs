@@ -354,7 +354,7 @@ impl Pair {
         }
     }
 
-    fn strike(&mut self, fault: Fault) {
+    pub(super) fn strike(&mut self, fault: Fault) {
         let now = self.now.mono;
         match fault {
             Fault::Weather(weather) => self.link.weather = weather,

@@ -8,7 +8,8 @@ use crate::backend::{BackendError, Request};
 use crate::planted::{self, Planted};
 use crate::session::pace::Backoff;
 use crate::session::record::PurseState;
-use crate::session::{CloseCode, Event, Misbehaviour};
+use crate::session::{CloseCode, Event, Misbehaviour, Output};
+use crate::store::ChangeSet;
 use crate::units::{Mono, Msat, PurseId};
 use crate::wire::{Close, Closed, Message};
 
@@ -69,7 +70,9 @@ impl PayerSession {
             return;
         };
         record.common.closing = Some(code.code());
+        let mut called_off = Vec::new();
         if bound {
+            called_off = self.call_off();
             let retry = Backoff::start(self.now.mono);
             let deadline = self.now.mono.after_ms(CLOSE_MS);
             self.phase = Phase::Closing(Closing {
@@ -80,9 +83,38 @@ impl PayerSession {
         }
         self.persist();
         self.send(&close);
+        for id in called_off {
+            self.ask_to_release(id);
+        }
         if !bound {
             self.release_purses();
         }
+    }
+
+    /// Purses that are still being opened are told to come home at once: nothing will be paid from
+    /// them. A request to open that nobody has taken yet is taken back.
+    fn call_off(&mut self) -> Vec<PurseId> {
+        let mut called_off = Vec::new();
+        let Some(record) = &mut self.record else {
+            return called_off;
+        };
+        for purse in &mut record.purses {
+            if purse.state == PurseState::Opening {
+                purse.state = PurseState::Closing;
+                purse.request = record.common.request_id();
+                called_off.push(purse.id);
+            }
+        }
+        for output in &mut self.out {
+            if let Output::Backend { purse, request, .. } = output
+                && matches!(request, Request::Open { .. })
+                && called_off.contains(&purse.purse)
+            {
+                // What is behind it keeps its place.
+                *output = Output::Persist(ChangeSet::new());
+            }
+        }
+        called_off
     }
 
     /// The payee wants to end, or cannot go on. Before the binding nobody has signed it: it ends
@@ -164,10 +196,10 @@ impl PayerSession {
         if first {
             self.phase = Phase::Releasing(Releasing::default());
         }
+        let mut asked = self.call_off();
         let Some(record) = &mut self.record else {
             return;
         };
-        let mut asked = Vec::new();
         for purse in &mut record.purses {
             let making = purse
                 .pending
@@ -179,8 +211,10 @@ impl PayerSession {
                     purse.request = record.common.request_id();
                     asked.push(purse.id);
                 }
-                // Left while the session went on: it may have failed since.
-                PurseState::Closing if again || first => asked.push(purse.id),
+                // Left before: it may have failed since.
+                PurseState::Closing if (again || first) && !asked.contains(&purse.id) => {
+                    asked.push(purse.id);
+                }
                 _ => {}
             }
         }
@@ -251,14 +285,11 @@ impl PayerSession {
         let Some(record) = &self.record else { return };
         let purses = record.purses.clone();
         for purse in purses {
-            match (purse.state, &purse.pending) {
-                (PurseState::Opening, _) => self.ask_to_open(purse.id),
-                (PurseState::Offered | PurseState::Open, Some(pending))
-                    if pending.payload.is_none() =>
-                {
-                    self.ask_to_pay(purse.id);
-                }
-                _ => {}
+            if let (PurseState::Offered | PurseState::Open, Some(pending)) =
+                (purse.state, &purse.pending)
+                && pending.payload.is_none()
+            {
+                self.ask_to_pay(purse.id);
             }
         }
     }

@@ -102,9 +102,6 @@ impl PayerSession {
         purse.opening = opened.opening.to_vec().into();
         purse.state = PurseState::Offered;
         let (method, too_coarse) = (purse.method, purse.step > max_tick);
-        if !self.in_session() {
-            return self.release_purses_if_closing();
-        }
         if too_coarse {
             return self.leave_purse(id, RefusalCode::WrongAmount);
         }
@@ -233,7 +230,6 @@ impl PayerSession {
                     purse.cost = Msat::ZERO;
                 }
                 self.note_failure(code);
-                self.release_purses_if_closing();
             }
         }
     }
