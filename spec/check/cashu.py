@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import bip340
+import cashu_params
 
 STEP = "streampay/cashu-chain/step/v1"
 
@@ -118,3 +119,4 @@ def check(report):
     for case in release["cases"]:
         name = f"cashu release `{case['name']}`"
         report.case(name, case["valid"], lambda: released(release, case))
+    cashu_params.check(report, load("params.json"))

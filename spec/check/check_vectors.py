@@ -13,6 +13,7 @@ import sys
 
 import bip340
 import cashu
+import cashu_transcripts
 import cbor
 import computed
 import messages
@@ -221,6 +222,7 @@ def main():
         else:
             check_messages(report, name, file)
     cashu.check(report)
+    cashu_transcripts.check(report)
     for name, file in files("transcripts"):
         check_transcript(report, name, file)
     print(f"{report.passed} passed, {report.failed} failed")

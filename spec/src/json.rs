@@ -177,6 +177,16 @@ impl<'a> Fields<'a> {
         list.ok_or_else(|| BadJson(key.into()))
     }
 
+    /// The object without some of its keys.
+    #[must_use]
+    pub fn without(self, keys: &[&str]) -> Value {
+        let mut value = self.0.clone();
+        if let Some(map) = value.as_object_mut() {
+            map.retain(|key, _| !keys.contains(&key.as_str()));
+        }
+        value
+    }
+
     /// True where `key` holds `true`.
     #[must_use]
     pub fn flag(self, key: &str) -> bool {

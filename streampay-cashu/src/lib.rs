@@ -63,6 +63,8 @@ mod machine;
 mod params;
 mod params_locked;
 mod runner;
+#[cfg(feature = "transcript")]
+pub mod transcript;
 #[cfg(test)]
 mod vectors;
 pub mod verify;

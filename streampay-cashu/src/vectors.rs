@@ -2,6 +2,8 @@
 //! own package knows no mint. `STREAMPAY_WRITE_VECTORS=1 cargo test -p streampay-cashu vectors`
 //! writes them; without, the test fails where they have grown old.
 
+mod params;
+
 use std::path::PathBuf;
 
 use cdk::dhke::{blind_message, hash_to_curve, sign_message};
@@ -366,6 +368,7 @@ fn vectors_are_up_to_date() {
         ("steps.json", steps_file()),
         ("release.json", release_file()),
         ("locks.json", locks_file()),
+        ("params.json", params::file()),
     ];
     assert_eq!(to_hex(&[0; 32]), hex(&[0; 32]));
     for (name, value) in files {

@@ -144,7 +144,7 @@ fn paid(event: &Event) -> (&'static str, Object) {
 }
 
 /// As a step's `failed` says it.
-fn trouble_to_json(error: BackendError) -> Value {
+pub(super) fn trouble_to_json(error: BackendError) -> Value {
     let new = Object::new();
     match error {
         BackendError::Transient => new.with("transient", Object::new()),

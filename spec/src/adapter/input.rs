@@ -31,7 +31,7 @@ pub(super) fn now(fields: Fields<'_>) -> Read<Now> {
     })
 }
 
-fn msat(fields: Fields<'_>, key: &str) -> Read<Msat> {
+pub(super) fn msat(fields: Fields<'_>, key: &str) -> Read<Msat> {
     Msat::new(fields.int(key)?).map_err(|_| bad(key))
 }
 
@@ -244,7 +244,7 @@ fn outcome(fields: Fields<'_>) -> Read<Outcome> {
         .ok_or_else(|| bad("outcome"))
 }
 
-fn failure(fields: Fields<'_>) -> Read<BackendError> {
+pub(super) fn failure(fields: Fields<'_>) -> Read<BackendError> {
     let at = |name: &str| fields.opt(name).map(Fields::new);
     if let Some(rejected) = at("rejected") {
         let consumed = Consumed::from_code(rejected.int("consumed")?);

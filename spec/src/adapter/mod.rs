@@ -1,7 +1,11 @@
 //! This implementation behind line-JSON: one request a line, one answer a line. What each command
 //! takes and gives is in `conformance.md`.
 
+#[cfg(feature = "cashu")]
+mod asked;
 mod broken;
+#[cfg(feature = "cashu")]
+mod cashu;
 mod event;
 mod host;
 mod input;
@@ -52,6 +56,8 @@ pub struct Adapter {
     faults: Faults,
     stepper: Option<Stepper>,
     host: Option<Host>,
+    #[cfg(feature = "cashu")]
+    cashu: Option<cashu::Cashu>,
 }
 
 impl Adapter {
@@ -60,8 +66,7 @@ impl Adapter {
     pub fn new(broken: Option<Broken>) -> Self {
         Self {
             faults: Faults::new(broken),
-            stepper: None,
-            host: None,
+            ..Self::default()
         }
     }
 
@@ -192,6 +197,15 @@ impl Adapter {
             if create.text("role")? == "host" {
                 self.host = Some(Host::create(create)?);
             }
+            #[cfg(feature = "cashu")]
+            {
+                let is_cashu = create.text("role")? == "cashu";
+                self.cashu = is_cashu.then(|| cashu::Cashu::create(create)).transpose()?;
+            }
+        }
+        #[cfg(feature = "cashu")]
+        if let Some(cashu) = &mut self.cashu {
+            return cashu.step(now, said, take);
         }
         if let Some(host) = &mut self.host {
             return host.step(&self.faults, now, said, take);

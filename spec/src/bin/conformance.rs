@@ -1,7 +1,7 @@
 //! Puts an implementation through vectors, transcripts and hostile peers:
-//! `conformance [--adapter 'CMD ARGS'] [--timeout-ms N]`. Without `--adapter`, this one, which is
-//! this program again. `conformance --broken` puts every adapter that is broken on purpose through
-//! it and fails where one is not found.
+//! `conformance [--adapter 'CMD ARGS'] [--timeout-ms N] [--without cashu]`. Without `--adapter`, this
+//! one, which is this program again. `conformance --broken` puts every adapter that is broken on
+//! purpose through it and fails where one is not found.
 
 use std::env;
 use std::process::ExitCode;
@@ -12,7 +12,8 @@ use streampay_spec::conformance::{Child, DEFAULT_TIMEOUT, Part, Report, run};
 
 /// Makes this program answer instead of ask.
 const AS_ADAPTER: &str = "--as-adapter";
-const USAGE: &str = "usage: conformance [--adapter 'CMD ARGS' | --broken] [--timeout-ms N]";
+const USAGE: &str = "usage: conformance [--adapter 'CMD ARGS' | --broken] [--timeout-ms N] \
+                     [--without cashu]";
 /// How long a broken adapter of ours may take: it is quick, or hangs.
 const BROKEN_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -20,6 +21,7 @@ struct Arguments {
     adapter: Option<String>,
     broken: bool,
     timeout: Option<Duration>,
+    parts: Vec<Part>,
 }
 
 fn main() -> ExitCode {
@@ -55,7 +57,7 @@ fn check_one(arguments: &Arguments) -> Result<Report, String> {
         None => (own_program()?, vec![AS_ADAPTER.into()]),
     };
     let timeout = arguments.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    run(&mut Child::new(program, &rest, timeout), &Part::ALL)
+    run(&mut Child::new(program, &rest, timeout), &arguments.parts)
 }
 
 /// Each broken adapter is a case, which passes where the adapter does not.
@@ -86,6 +88,7 @@ fn arguments() -> Option<Arguments> {
         adapter: None,
         broken: false,
         timeout: None,
+        parts: Part::ALL.to_vec(),
     };
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -95,6 +98,10 @@ fn arguments() -> Option<Arguments> {
             "--timeout-ms" => {
                 found.timeout = Some(Duration::from_millis(arguments.next()?.parse().ok()?));
             }
+            "--without" => match arguments.next()?.as_str() {
+                "cashu" => found.parts.retain(|part| *part != Part::Cashu),
+                _ => return None,
+            },
             _ => return None,
         }
     }

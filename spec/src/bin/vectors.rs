@@ -28,6 +28,7 @@ fn run(check: bool) -> Result<String, String> {
     for (folder, files) in [
         (vectors::folder(), vectors::files()?),
         (transcripts::folder(), transcripts::files()?),
+        (transcripts::cashu::folder(), transcripts::cashu::files()?),
     ] {
         count += files.len();
         if check {

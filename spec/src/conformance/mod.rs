@@ -26,11 +26,13 @@ pub enum Part {
     Transcripts,
     /// Peers that lie, repeat and flood.
     Hostile,
+    /// Scenes of the machines of the Cashu methods.
+    Cashu,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Vectors, Self::Transcripts, Self::Hostile];
+    pub const ALL: [Self; 4] = [Self::Vectors, Self::Transcripts, Self::Hostile, Self::Cashu];
 }
 
 /// Every case of these parts, against one implementation.
@@ -48,6 +50,11 @@ pub fn run(subject: &mut dyn Subject, parts: &[Part]) -> Result<Report, String> 
             }
             Part::Transcripts => {
                 for (name, file) in read(&crate::transcripts::folder())? {
+                    transcripts::run(subject, &mut report, &name, &file);
+                }
+            }
+            Part::Cashu => {
+                for (name, file) in read(&crate::transcripts::folder().join("cashu"))? {
                     transcripts::run(subject, &mut report, &name, &file);
                 }
             }

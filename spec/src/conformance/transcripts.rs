@@ -65,6 +65,7 @@ fn without_timeout(state: Option<&Value>) -> Value {
     let mut state = state.cloned().unwrap_or_default();
     if let Some(map) = state.as_object_mut() {
         map.remove("timeout_ms");
+        map.remove("wake_s");
     }
     state
 }

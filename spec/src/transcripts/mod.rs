@@ -1,5 +1,7 @@
 //! Whole scenes of one side, step by step: what it is told, what it does, how it stands.
 
+#[cfg(feature = "cashu")]
+pub mod cashu;
 pub(crate) mod host;
 mod later;
 mod meters;

@@ -33,6 +33,12 @@ fn transcripts_are_up_to_date() {
     same(transcripts::files().unwrap(), found);
 }
 
+#[test]
+fn transcripts_of_the_cashu_methods_are_up_to_date() {
+    let found = read(&transcripts::cashu::folder()).unwrap();
+    same(transcripts::cashu::files().unwrap(), found);
+}
+
 /// The least that the issue asks for: at least ten refusals for every message.
 #[test]
 fn every_message_has_ten_refusals() {

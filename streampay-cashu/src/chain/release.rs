@@ -72,7 +72,7 @@ impl Release {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "transcript"))]
     pub(crate) fn of_signatures(key: PurseKey, from: u64, signatures: Vec<u8>) -> Self {
         Self {
             session: key.session.0.into(),

@@ -30,7 +30,7 @@ mod exposure;
 pub(crate) mod job;
 mod payee;
 mod payer;
-mod record;
+pub(crate) mod record;
 
 use std::collections::BTreeMap;
 

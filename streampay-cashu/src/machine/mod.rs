@@ -13,7 +13,7 @@
 
 mod payee;
 mod payer;
-mod record;
+pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 
