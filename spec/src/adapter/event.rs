@@ -66,6 +66,7 @@ fn agreed(event: &Event) -> (&'static str, Object) {
             session,
             terms,
             resumed,
+            ..
         } => (
             "bound",
             new.hex("session", &session.0)

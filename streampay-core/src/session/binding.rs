@@ -26,8 +26,11 @@ pub enum Role {
 
 /// What this library speaks, best first.
 pub(crate) const VERSIONS: &[u16] = &[VERSION];
-/// The feature bits that it understands.
-pub(crate) const FEATURES: u64 = 0;
+/// The feature bits that an embedder can switch on.
+const FEATURES: u64 = SEALED_MEDIA;
+/// The feature bit `sealed-media`: frames come sealed, and their keys as grants on acks. Odd, so that a
+/// payee without it may ignore that a payer has it. Spec: media 4.
+pub const SEALED_MEDIA: u64 = 1 << 1;
 /// Bits that must be understood: every other one, from the lowest. Spec: registry, features.
 const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
 
@@ -49,6 +52,11 @@ pub struct Choice {
 pub(crate) fn best_version(offered: &[u16]) -> Option<u16> {
     let mut own = VERSIONS.iter().copied();
     own.find(|version| offered.contains(version))
+}
+
+/// What an embedder may offer or require of `features`.
+pub(crate) const fn known(features: u64) -> u64 {
+    features & FEATURES
 }
 
 /// True where every bit that must be understood is.

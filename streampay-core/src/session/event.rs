@@ -16,6 +16,8 @@ pub enum Event {
         terms: Terms,
         /// True where an earlier session goes on.
         resumed: bool,
+        /// The feature bits that hold, such as [`SEALED_MEDIA`](super::SEALED_MEDIA).
+        features: u64,
     },
     /// A purse takes ticks.
     PurseOpen {

@@ -18,7 +18,7 @@ mod receipt;
 mod record;
 mod resume;
 
-pub use binding::{Binding, ChannelIdentity, Choice, Role};
+pub use binding::{Binding, ChannelIdentity, Choice, Role, SEALED_MEDIA};
 pub use close::CloseCode;
 pub use crypto::{BadKey, Entropy, Hash, SecretKey, Signature, TaggedHash};
 pub use event::{ApiMisuse, Event, Misbehaviour};

@@ -70,6 +70,8 @@ mod tests_change;
 #[cfg(test)]
 mod tests_evil;
 #[cfg(test)]
+mod tests_features;
+#[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
 mod tests_offers;

@@ -9,7 +9,7 @@ use super::{Live, PayeeSession, Phase, Up};
 use crate::meter::{PauseReason, Reading, Schedule};
 use crate::planted::{self, Planted};
 use crate::session::binding::{
-    Binding, Choice, FEATURES, best_version, role_hash, sign_binding, understands,
+    Binding, Choice, best_version, known, role_hash, sign_binding, understands,
 };
 use crate::session::record::{
     Apart, Common, Fixed, PayeeRecord, StoredEvidence, StoredKey, StoredTerms,
@@ -33,6 +33,14 @@ pub(super) struct Greeted {
 }
 
 impl PayeeSession {
+    /// The same session, which takes no payer without these feature bits; those that are not known
+    /// are left out.
+    #[must_use]
+    pub const fn requiring(mut self, features: u64) -> Self {
+        self.features = known(features);
+        self
+    }
+
     pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
         self.up = Some(Up {
             identity,
@@ -138,8 +146,11 @@ impl PayeeSession {
             versions: hello.versions.clone(),
             offered: hello.features,
             version: version.ok_or(CloseCode::Incompatible)?,
-            features: hello.features & FEATURES,
+            features: hello.features & self.features,
         };
+        if choice.features != self.features {
+            return Err(CloseCode::Incompatible);
+        }
         let Some(record) = &self.record else {
             // A payer that was bound and never got a receipt may have been bound before our
             // record was durable; one with a receipt was not.
@@ -244,6 +255,7 @@ impl PayeeSession {
             session: hello.session,
             terms,
             resumed,
+            features: self.features,
         });
         self.grant();
         self.take_up_offer();

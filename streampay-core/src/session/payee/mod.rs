@@ -97,6 +97,8 @@ pub struct PayeeSession {
     notes: BTreeMap<PurseId, Bytes>,
     /// How many answers to them came.
     answers: u16,
+    /// The feature bits without which it takes no payer.
+    features: u64,
 }
 
 /// The connection.
@@ -147,6 +149,7 @@ impl PayeeSession {
             has_room: false,
             notes: BTreeMap::new(),
             answers: 0,
+            features: 0,
         })
     }
 
@@ -191,6 +194,7 @@ impl PayeeSession {
             has_room: false,
             notes: BTreeMap::new(),
             answers: 0,
+            features: 0,
         };
         restored.take_up_again();
         Ok(restored)

@@ -8,7 +8,7 @@ use super::{Live, PayerSession, Phase, Up};
 use crate::meter::{Reading, Schedule};
 use crate::planted::{self, Planted};
 use crate::session::binding::{
-    Binding as Bound, Choice, FEATURES, VERSIONS, role_hash, sign_binding, understands,
+    Binding as Bound, Choice, VERSIONS, known, role_hash, sign_binding, understands,
 };
 use crate::session::pace::Backoff;
 use crate::session::record::{Apart, Common, Fixed, PayerRecord, StoredKey, StoredTerms};
@@ -35,6 +35,7 @@ pub(super) struct Binding {
     retry: Backoff,
     deadline: Mono,
     resumed: bool,
+    features: u64,
 }
 
 impl Greeting {
@@ -50,6 +51,14 @@ impl Binding {
 }
 
 impl PayerSession {
+    /// The same session, which offers these feature bits from the next connection on; those that
+    /// are not known are left out. Which of them hold is said by [`Event::Bound`].
+    #[must_use]
+    pub const fn offering(mut self, features: u64) -> Self {
+        self.features = known(features);
+        self
+    }
+
     pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
         let nonce = entropy.derive("nonce");
         self.up = Some(Up { identity, entropy });
@@ -126,6 +135,7 @@ impl PayerSession {
             Err(Verdict::Unsigned(code)) => return self.handshake_failed(code),
         }
         let resumed = self.record.is_some();
+        let features = welcome.features & self.features;
         let hash = bound.hash();
         match &mut self.record {
             Some(record) => {
@@ -145,13 +155,17 @@ impl PayerSession {
             retry,
             deadline,
             resumed,
+            features,
         });
         self.persist();
         self.send(&Message::Bind(Bind { binding: signature }));
     }
 
     pub(super) fn on_ready(&mut self, ready: &Ready) {
-        let Phase::Binding(Binding { resumed, .. }) = self.phase else {
+        let Phase::Binding(Binding {
+            resumed, features, ..
+        }) = self.phase
+        else {
             return self.met_and_bound(ready);
         };
         let Some(record) = &self.record else { return };
@@ -172,6 +186,7 @@ impl PayerSession {
             session: self.session,
             terms,
             resumed,
+            features,
         });
         if let Some(evidence) = &ready.evidence {
             self.accept_evidence(evidence);
@@ -221,7 +236,7 @@ impl PayerSession {
         let hello = Hello {
             session: self.session,
             versions: VERSIONS.into(),
-            features: FEATURES,
+            features: self.features,
             nonce,
             identity: self.config.identity.public(),
             session_key: self.key.public(),
@@ -270,7 +285,7 @@ impl PayerSession {
                 .unwrap_or_default(),
             choice: Choice {
                 versions: VERSIONS.into(),
-                offered: FEATURES,
+                offered: self.features,
                 version: welcome.version,
                 features: welcome.features,
             },

@@ -104,6 +104,8 @@ pub struct PayerSession {
     notes: u16,
     /// When the last bound connection was lost; none in the first one of a process.
     lost: Option<Mono>,
+    /// The feature bits that it offers.
+    features: u64,
 }
 
 /// The connection.
@@ -191,6 +193,7 @@ impl PayerSession {
             parts: None,
             notes: 0,
             lost: None,
+            features: 0,
         }
     }
 
