@@ -16,6 +16,7 @@ import cashu
 import cashu_transcripts
 import cbor
 import computed
+import media
 import messages
 
 SPEC = pathlib.Path(__file__).resolve().parent.parent
@@ -223,6 +224,7 @@ def main():
             check_messages(report, name, file)
     cashu.check(report)
     cashu_transcripts.check(report)
+    media.check(report)
     for name, file in files("transcripts"):
         check_transcript(report, name, file)
     print(f"{report.passed} passed, {report.failed} failed")

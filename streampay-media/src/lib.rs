@@ -21,6 +21,7 @@
 //! | [`whep`] | signalling over HTTP, both sides |
 //! | [`whip`] | publishers over HTTP: browsers, OBS, ffmpeg, GStreamer |
 //! | [`record`] | one playable file of what was received |
+//! | `seal` | feature `e2ee`: frames that a carrier cannot play |
 //! | [`packet`] | kinds, codecs, packets |
 //!
 //! # A streamer
@@ -80,6 +81,8 @@ pub mod packet;
 pub mod peer;
 pub mod record;
 mod reorder;
+#[cfg(feature = "e2ee")]
+pub mod seal;
 mod signal;
 pub mod source;
 pub mod whep;

@@ -83,7 +83,9 @@ impl From<PeerError> for Refusal {
             PeerError::Sdp(SdpError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
             PeerError::Sdp(SdpError::NoDataChannel) => StatusCode::PAYMENT_REQUIRED,
             PeerError::Sdp(_) | PeerError::Stack(_) => StatusCode::BAD_REQUEST,
-            PeerError::NoCommonCodec(_) | PeerError::NoCodecTaken(_) => StatusCode::NOT_ACCEPTABLE,
+            PeerError::NoCommonCodec(_) | PeerError::NoCodecTaken(_) | PeerError::Sealed => {
+                StatusCode::NOT_ACCEPTABLE
+            }
             PeerError::NotLive | PeerError::NoPort => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

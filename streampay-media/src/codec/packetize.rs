@@ -24,6 +24,11 @@ impl Packetizer {
         }
     }
 
+    #[cfg(feature = "e2ee")]
+    pub(crate) const fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// The payloads of one frame, in order; none for a frame that carries nothing.
     pub(crate) fn payloads(&mut self, frame: &Bytes, key: bool) -> Vec<Bytes> {
         match self.codec {

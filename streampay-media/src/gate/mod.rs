@@ -23,6 +23,8 @@ use tokio::sync::watch;
 pub(crate) use deliver::{Shown, Tracks, deliver};
 pub(crate) use track::MeteredTrack;
 
+#[cfg(feature = "e2ee")]
+use crate::seal::Release;
 use crate::{
     meter::Meter,
     packet::{Kind, MediaPacket},
@@ -34,6 +36,9 @@ pub struct Gate {
     grants: watch::Receiver<Grant>,
     meter: Meter,
     need_key: bool,
+    /// Of a sealed stream: the keys that leave with what passes.
+    #[cfg(feature = "e2ee")]
+    release: Option<Release>,
 }
 
 /// What happens to a packet.
@@ -58,6 +63,21 @@ impl Gate {
             grants,
             meter: Meter::new(initial),
             need_key: true,
+            #[cfg(feature = "e2ee")]
+            release: None,
+        }
+    }
+
+    /// A gate for a sealed stream.
+    #[cfg(feature = "e2ee")]
+    pub(crate) fn sealed(
+        grants: watch::Receiver<Grant>,
+        initial: Reading,
+        release: Release,
+    ) -> Self {
+        Self {
+            release: Some(release),
+            ..Self::new(grants, initial)
         }
     }
 
@@ -75,14 +95,46 @@ impl Gate {
         if picture && self.need_key && !packet.key_start {
             return Verdict::Skip;
         }
-        let span = packet.covers_us();
+        #[cfg(feature = "e2ee")]
+        if self.release.is_some() && !Release::prices(&grant) {
+            return Verdict::Hold;
+        }
+        let span = self.covers_us(packet);
         let bytes = packet.payload_bytes();
         if !grant.admits(self.meter.reading_with(span, bytes)) {
             return Verdict::Hold;
         }
         self.meter.add(span, bytes);
+        #[cfg(feature = "e2ee")]
+        if let Some(release) = &mut self.release {
+            release.passed(packet);
+        }
         self.need_key &= !picture;
         Verdict::Pass
+    }
+
+    /// What a packet brings the meter to cover.
+    #[cfg(not(feature = "e2ee"))]
+    #[allow(clippy::unused_self, reason = "what is sealed depends on it")]
+    const fn covers_us(&self, packet: &MediaPacket) -> (u64, u64) {
+        packet.covers_us()
+    }
+
+    /// What a packet brings the meter to cover; sealed, all of an epoch whose key leaves with it.
+    #[cfg(feature = "e2ee")]
+    fn covers_us(&self, packet: &MediaPacket) -> (u64, u64) {
+        let release = self.release.as_ref();
+        release.map_or_else(|| packet.covers_us(), |release| release.covers_us(packet))
+    }
+
+    /// Hands the session the key of what was passed last, where it has not got it. False where
+    /// the session is gone.
+    #[cfg(feature = "e2ee")]
+    pub(crate) async fn hand_over(&mut self) -> bool {
+        match &mut self.release {
+            Some(release) => release.hand_over().await.is_ok(),
+            None => true,
+        }
     }
 
     /// Whether a packet that is not larger than most could pass now.

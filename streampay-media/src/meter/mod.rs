@@ -96,3 +96,5 @@ impl MediaPacket {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -37,6 +37,8 @@ struct Stream {
 struct Last {
     seq: u64,
     ticks: u64,
+    /// False where it came and does not count: what follows it does not reach back to it.
+    counts: bool,
 }
 
 impl ReceiveMeter {
@@ -86,6 +88,18 @@ impl ReceiveMeter {
             return false;
         }
         let bytes = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        self.receive_opened(kind, seq, stamp, payload, bytes)
+    }
+
+    /// The same of a packet whose frame was sealed: `frame` is what was in it, `bytes` what came.
+    pub(crate) fn receive_opened(
+        &mut self,
+        kind: Kind,
+        seq: u16,
+        stamp: u32,
+        frame: &[u8],
+        bytes: u64,
+    ) -> bool {
         let (ticks, _) = self.timeline.place(kind, stamp);
         let stream = match kind {
             Kind::Video => &mut self.video,
@@ -101,7 +115,7 @@ impl ReceiveMeter {
             .last
             .map_or(0, |last| seq.saturating_sub(last.seq + 1));
         (0..missing.min(u64::from(u16::MAX))).for_each(|_| self.gaps.add(kind));
-        let bridged = stream.advance(kind, seq, ticks, missing, payload);
+        let bridged = stream.advance(kind, seq, ticks, missing, frame);
         let span = stream.span_ticks;
         let timeline = &self.timeline;
         let place = |from: u64, to: u64| (timeline.us(kind, from), timeline.us(kind, to));
@@ -111,6 +125,26 @@ impl ReceiveMeter {
         self.meter
             .add(place(ticks, ticks.saturating_add(span)), bytes);
         true
+    }
+
+    /// A packet came whose frame did not open: it is not lost, and it does not count.
+    #[cfg(feature = "e2ee")]
+    pub(crate) fn unopened(&mut self, kind: Kind, seq: u16, stamp: u32) {
+        let (ticks, _) = self.timeline.place(kind, stamp);
+        let stream = match kind {
+            Kind::Video => &mut self.video,
+            Kind::Audio => &mut self.audio,
+        };
+        let near = stream.last.map_or(1 << 16, |last| last.seq);
+        let seq = unwrap_near_16(near, seq);
+        if stream.first_time(seq) && stream.last.is_none_or(|last| seq > last.seq) {
+            let ticks = stream.last.map_or(ticks, |last| last.ticks.max(ticks));
+            stream.last = Some(Last {
+                seq,
+                ticks,
+                counts: false,
+            });
+        }
     }
 }
 
@@ -150,7 +184,11 @@ impl Stream {
             self.span_ticks = u64::from(span);
         }
         let Some(last) = self.last else {
-            self.last = Some(Last { seq, ticks });
+            self.last = Some(Last {
+                seq,
+                ticks,
+                counts: true,
+            });
             return None;
         };
         if seq <= last.seq {
@@ -159,7 +197,11 @@ impl Stream {
         self.last = Some(Last {
             seq,
             ticks: ticks.max(last.ticks),
+            counts: true,
         });
+        if !last.counts {
+            return None;
+        }
         let step = ticks.saturating_sub(last.ticks);
         if step == 0 {
             return None;

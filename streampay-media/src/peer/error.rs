@@ -38,6 +38,13 @@ pub enum PeerError {
     /// None of the publisher's codecs can be taken.
     #[error("publish {}; in this order, the first that you have is taken", names(.0))]
     NoCodecTaken(Vec<Codec>),
+    /// The stream is sealed: its keys need a session to ride on, which starts it with
+    /// `ViewerConnection::start_sealed`, and a viewer that has one.
+    #[error("the stream is sealed; watch it with a viewer that opens sealed media")]
+    Sealed,
+    /// The stream is not sealed.
+    #[error("the stream is not sealed")]
+    NotSealed,
     /// All ports of [`PeerConfig::ports`](super::PeerConfig::ports) are in use.
     #[error("no UDP port is free; try again in a moment")]
     NoPort,

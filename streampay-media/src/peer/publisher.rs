@@ -40,7 +40,7 @@ impl PublisherPeer {
     const PACKETS_MAX: usize = 1024;
 
     /// Answers a publisher's offer. Of each kind the first codec of its list is taken that is
-    /// handled here; where `known` says what the stream is, that codec alone.
+    /// among `takes`; where `known` says what the stream is, that codec alone.
     ///
     /// # Errors
     /// [`PeerError::Sdp`], [`PeerError::NoCodecTaken`], [`PeerError::Stack`],
@@ -48,10 +48,13 @@ impl PublisherPeer {
     pub(crate) async fn answer(
         offer: &str,
         known: Option<&Description>,
+        takes: &[Codec],
         config: &PeerConfig,
     ) -> Result<(String, Self), PeerError> {
         let offer = sdp::admit_media(offer, config.local)?;
-        let taken = |codec: &Codec| known.is_none_or(|known| known.codecs().any(|it| it == *codec));
+        let taken = |codec: &Codec| {
+            takes.contains(codec) && known.is_none_or(|known| known.codecs().any(|it| it == *codec))
+        };
         let first = |kind| {
             let mut offered = sdp::codecs_offered(&offer, kind).into_iter();
             offered.find(taken)
@@ -61,7 +64,7 @@ impl PublisherPeer {
         if codecs.is_empty() {
             let wanted = known.map(|known| known.codecs().collect());
             return Err(PeerError::NoCodecTaken(
-                wanted.unwrap_or_else(|| Codec::ALL.to_vec()),
+                wanted.unwrap_or_else(|| takes.to_vec()),
             ));
         }
         let description = Description {

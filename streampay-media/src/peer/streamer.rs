@@ -58,6 +58,10 @@ impl StreamerPeer {
         source: Arc<Source>,
         config: &PeerConfig,
     ) -> Result<(String, ViewerConnection), PeerError> {
+        #[cfg(feature = "e2ee")]
+        if source.is_sealed() {
+            return Err(PeerError::Sealed);
+        }
         let offer = sdp::admit_media(offer, config.local)?;
         Self::answer_admitted(offer, source, config, 0).await
     }
@@ -230,7 +234,8 @@ impl ViewerConnection {
     /// gate for good.
     ///
     /// # Errors
-    /// [`PeerError::AlreadyStarted`] the second time.
+    /// [`PeerError::AlreadyStarted`] the second time, [`PeerError::Sealed`] where the source is
+    /// sealed.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -239,6 +244,44 @@ impl ViewerConnection {
         grants: watch::Receiver<Grant>,
         initial: Reading,
     ) -> Result<watch::Receiver<Reading>, PeerError> {
+        #[cfg(feature = "e2ee")]
+        if self.source.is_sealed() {
+            return Err(PeerError::Sealed);
+        }
+        self.start_with(Gate::new(grants, initial))
+    }
+
+    /// [`start`](Self::start) for a sealed source: each key goes to `session`, that of these
+    /// `grants`, as [`Command::Grant`](streampay_core::session::Command::Grant) when the
+    /// credit covers its epoch. The gate is shut for good when that is gone.
+    ///
+    /// # Errors
+    /// [`PeerError::AlreadyStarted`] the second time, [`PeerError::NotSealed`] where the source is
+    /// not sealed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[cfg(feature = "e2ee")]
+    pub fn start_sealed(
+        &mut self,
+        grants: watch::Receiver<Grant>,
+        initial: Reading,
+        session: tokio::sync::mpsc::Sender<streampay_core::session::Command>,
+    ) -> Result<watch::Receiver<Reading>, PeerError> {
+        let secret = self.source.secret().ok_or(PeerError::NotSealed)?.clone();
+        let release = crate::seal::Release::new(secret, session);
+        self.start_with(Gate::sealed(grants, initial, release))
+    }
+
+    /// Whether the source is sealed.
+    #[cfg(feature = "e2ee")]
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.source.is_sealed()
+    }
+
+    fn start_with(&mut self, gate: Gate) -> Result<watch::Receiver<Reading>, PeerError> {
+        let initial = gate.reading();
         let tracks = self.tracks.take().ok_or(PeerError::AlreadyStarted)?;
         let (reading_to, reading) = watch::channel(initial);
         let shown = Shown {
@@ -246,7 +289,6 @@ impl ViewerConnection {
             sent: self.sent.clone(),
         };
         let source = self.source.clone();
-        let gate = Gate::new(grants, initial);
         let task = tokio::spawn(async move {
             // Holds the source, too: it plays while anybody watches.
             deliver(source.ring().clone(), gate, tracks, shown).await;

@@ -19,6 +19,8 @@ use super::{
     owner::{Events, Expected, Peer},
     sdp,
 };
+#[cfg(feature = "e2ee")]
+use crate::seal::{Intake, Keyring};
 use crate::{
     meter::ReceiveMeter,
     packet::{Codec, Kind, PacketCount},
@@ -49,6 +51,8 @@ pub struct Receiving {
     pub gaps: PacketCount,
     /// Packets that were counted but found [`ViewerStream::packets`] full.
     pub dropped: u64,
+    /// Sealed frames that came whole and did not open. They are not counted.
+    pub unopened: u64,
 }
 
 /// The viewer's side of connecting.
@@ -60,7 +64,8 @@ pub struct ViewerPeer;
 pub struct ViewerStream {
     /// For the session.
     pub link: Link,
-    /// The media. Bounded: what is not taken in time is dropped, and counted all the same.
+    /// The media. Bounded: what is not taken in time is dropped, and counted all the same. Sealed
+    /// media comes opened, a packet a frame.
     pub packets: mpsc::Receiver<ReceivedPacket>,
     /// What was received, on top of the session's reading before.
     pub reading: watch::Receiver<Reading>,
@@ -95,6 +100,37 @@ impl ViewerPeer {
         url: &str,
         config: &PeerConfig,
         initial: Reading,
+    ) -> Result<ViewerStream, PeerError> {
+        let state = State::new(initial);
+        Self::connect_with(whep, url, config, state).await
+    }
+
+    /// [`connect`](Self::connect) to a stream that may be sealed. Nothing is counted before `keys`
+    /// is told that the session is bound, and of sealed media only what it opens. `keys` forgets
+    /// what it knew: a connection at a time.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "e2ee")]
+    pub async fn connect_sealable(
+        whep: &whep::Client,
+        url: &str,
+        config: &PeerConfig,
+        initial: Reading,
+        keys: &Keyring,
+    ) -> Result<ViewerStream, PeerError> {
+        keys.begin();
+        let mut state = State::new(initial);
+        state.intake = Some(Intake::new(keys.clone()));
+        state.keys = Some(keys.clone());
+        Self::connect_with(whep, url, config, state).await
+    }
+
+    async fn connect_with(
+        whep: &whep::Client,
+        url: &str,
+        config: &PeerConfig,
+        state: State,
     ) -> Result<ViewerStream, PeerError> {
         // The channel is ours to open.
         let expected = Expected {
@@ -134,7 +170,7 @@ impl ViewerPeer {
         let answer = sdp::admit(&accepted.answer, config.local || whep::is_local(url))?;
         let codecs = sdp::codecs_sent(&answer);
         let answer = RTCSessionDescription::answer(answer)?;
-        let media = Media::start(peer.clone(), events, initial);
+        let media = Media::start(peer.clone(), events, state);
         peer.connection.set_remote_description(answer).await?;
         let link = Self::link(&peer, channel, config).await?;
         let (packets, reading, receiving) = media;
@@ -188,10 +224,43 @@ impl Drop for Connection {
 
 /// What the tasks that read tracks share.
 struct Media {
-    state: Mutex<(ReceiveMeter, u64)>,
+    state: Mutex<State>,
     packets: mpsc::Sender<ReceivedPacket>,
     reading: watch::Sender<Reading>,
     receiving: watch::Sender<Receiving>,
+}
+
+/// What is known of what came.
+struct State {
+    meter: ReceiveMeter,
+    dropped: u64,
+    /// Where media may be sealed.
+    #[cfg(feature = "e2ee")]
+    intake: Option<Intake>,
+    /// Until the task that watches them has them.
+    #[cfg(feature = "e2ee")]
+    keys: Option<Keyring>,
+}
+
+impl State {
+    fn new(initial: Reading) -> Self {
+        Self {
+            meter: ReceiveMeter::new(initial),
+            dropped: 0,
+            #[cfg(feature = "e2ee")]
+            intake: None,
+            #[cfg(feature = "e2ee")]
+            keys: None,
+        }
+    }
+
+    const fn unopened(&self) -> u64 {
+        #[cfg(feature = "e2ee")]
+        if let Some(intake) = &self.intake {
+            return intake.unopened();
+        }
+        0
+    }
 }
 
 type Outlets = (
@@ -203,16 +272,23 @@ type Outlets = (
 impl Media {
     /// Reads every track that comes, whether or not anybody wants its packets: the stack logs
     /// what piles up.
-    fn start(peer: Arc<Peer>, mut events: Events, initial: Reading) -> Outlets {
+    fn start(peer: Arc<Peer>, mut events: Events, state: State) -> Outlets {
+        let initial = state.meter.reading();
+        #[cfg(feature = "e2ee")]
+        let keys = state.keys.clone();
         let (packets_to, packets) = mpsc::channel(ViewerPeer::PACKETS_MAX);
         let (reading_to, reading) = watch::channel(initial);
         let (receiving_to, receiving) = watch::channel(Receiving::default());
         let media = Arc::new(Self {
-            state: Mutex::new((ReceiveMeter::new(initial), 0)),
+            state: Mutex::new(state),
             packets: packets_to,
             reading: reading_to,
             receiving: receiving_to,
         });
+        #[cfg(feature = "e2ee")]
+        if let Some(keys) = keys {
+            tokio::spawn(media.clone().watch(peer.clone(), keys));
+        }
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -256,23 +332,57 @@ impl Media {
         }
     }
 
-    fn take(&self, packet: ReceivedPacket) {
-        let kind = packet.codec.kind();
-        // Nothing below panics half way.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (meter, dropped) = &mut *state;
-        if !meter.receive(kind, packet.seq, packet.stamp, &packet.payload) {
-            return;
+    /// Lets what waits for a key go on when one comes.
+    #[cfg(feature = "e2ee")]
+    async fn watch(self: Arc<Self>, peer: Arc<Peer>, keys: Keyring) {
+        let mut changes = keys.changes();
+        loop {
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = peer.wait_closed() => return,
+            }
+            changes.borrow_and_update();
+            let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = &mut *guard;
+            if let Some(intake) = &mut state.intake {
+                let opened = intake.woken(&mut state.meter);
+                self.pass_on(state, opened);
+            }
         }
-        if self.packets.try_send(packet).is_err() {
-            *dropped += 1;
+    }
+
+    fn take(&self, packet: ReceivedPacket) {
+        // Nothing below panics half way.
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *guard;
+        #[cfg(feature = "e2ee")]
+        if let Some(intake) = &mut state.intake {
+            let opened = intake.push(packet, &mut state.meter);
+            return self.pass_on(state, opened);
+        }
+        let kind = packet.codec.kind();
+        if state
+            .meter
+            .receive(kind, packet.seq, packet.stamp, &packet.payload)
+        {
+            self.pass_on(state, [packet]);
+        }
+    }
+
+    /// What is counted goes to the embedder, and shows.
+    fn pass_on(&self, state: &mut State, packets: impl IntoIterator<Item = ReceivedPacket>) {
+        for packet in packets {
+            if self.packets.try_send(packet).is_err() {
+                state.dropped += 1;
+            }
         }
         let receiving = Receiving {
-            packets: meter.packets(),
-            gaps: meter.gaps(),
-            dropped: *dropped,
+            packets: state.meter.packets(),
+            gaps: state.meter.gaps(),
+            dropped: state.dropped,
+            unopened: state.unopened(),
         };
         self.receiving.send_replace(receiving);
-        self.reading.send_replace(meter.reading());
+        self.reading.send_replace(state.meter.reading());
     }
 }

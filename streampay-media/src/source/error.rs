@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use crate::packet::Codec;
+
 /// Why a media file cannot be streamed. Nothing was started; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -59,4 +61,7 @@ pub enum SourceError {
     /// The video does not begin with a key frame.
     #[error("the video does not begin with a key frame; cut or encode it again")]
     NoKeyFrame,
+    /// It is to be sealed, and its codec cannot be.
+    #[error("{0} cannot be sealed; stream VP8 and Opus, or do not seal")]
+    Unsealable(Codec),
 }

@@ -30,6 +30,8 @@ mod ivf;
 mod ogg;
 mod ring;
 mod rtp;
+#[cfg(feature = "e2ee")]
+mod sealed;
 
 use std::{
     num::NonZeroU32,
@@ -46,6 +48,8 @@ pub(crate) use ingest::Ingest;
 pub(crate) use ring::{Entry, Pulled, Ring};
 pub use rtp::RtpError;
 
+#[cfg(feature = "e2ee")]
+use crate::seal::{FrameSealer, StreamSecret};
 use crate::{
     codec::Packetizer,
     packet::{Codec, Kind, MediaPacket},
@@ -58,6 +62,9 @@ pub struct Source {
     description: Arc<OnceLock<Description>>,
     /// The task that feeds it, if it is one of this crate.
     feeder: Option<AbortHandle>,
+    /// Where its frames are sealed.
+    #[cfg(feature = "e2ee")]
+    secret: Option<Arc<StreamSecret>>,
 }
 
 /// What a stream is.
@@ -134,11 +141,18 @@ impl Source {
         let files = tokio::task::spawn_blocking(move || file::Files::find(&path))
             .await
             .map_err(std::io::Error::other)??;
-        let description = files.description;
-        let (mut writer, mut source) = Self::channel(Some(description));
+        let channel = Self::channel(Some(files.description));
+        Ok(Self::play(files, options, channel))
+    }
+
+    fn play(
+        files: file::Files,
+        options: FileOptions,
+        (mut writer, mut source): (SourceWriter, Self),
+    ) -> Arc<Self> {
         let feeder = tokio::spawn(async move { file::play(files, options, &mut writer).await });
         source.feeder = Some(feeder.abort_handle());
-        Ok(Arc::new(source))
+        Arc::new(source)
     }
 
     /// A source that is fed by hand: from a camera, a network, another stream.
@@ -163,6 +177,8 @@ impl Source {
             description: Arc::default(),
             video: None,
             audio: None,
+            #[cfg(feature = "e2ee")]
+            sealer: None,
         };
         if let Some(description) = description {
             writer.describe(description);
@@ -171,6 +187,8 @@ impl Source {
             ring,
             description: writer.description.clone(),
             feeder: None,
+            #[cfg(feature = "e2ee")]
+            secret: None,
         };
         (writer, source)
     }
@@ -207,6 +225,8 @@ pub struct SourceWriter {
     description: Arc<OnceLock<Description>>,
     video: Option<Packetizer>,
     audio: Option<Packetizer>,
+    #[cfg(feature = "e2ee")]
+    sealer: Option<FrameSealer>,
 }
 
 impl SourceWriter {
@@ -228,6 +248,15 @@ impl SourceWriter {
     #[must_use]
     pub fn description(&self) -> Option<&Description> {
         self.description.get()
+    }
+
+    /// The codecs that it can be of.
+    pub(crate) fn takes(&self) -> Vec<Codec> {
+        let takes = Codec::ALL.into_iter();
+        #[cfg(feature = "e2ee")]
+        let takes =
+            takes.filter(|codec| self.sealer.is_none() || crate::seal::sealable(*codec).is_ok());
+        takes.collect()
     }
 
     /// Asks for a key frame as a viewer would, who pays: something was lost on the way here.
@@ -254,6 +283,19 @@ impl SourceWriter {
         };
         let Some(packetizer) = packetizer else {
             return;
+        };
+        #[cfg(feature = "e2ee")]
+        let sealed;
+        #[cfg(feature = "e2ee")]
+        let frame = match &mut self.sealer {
+            None => frame,
+            Some(sealer) => match sealer.seal(packetizer.codec(), kind.us(ticks), frame) {
+                Ok(frame) => {
+                    sealed = frame;
+                    &sealed
+                }
+                Err(error) => return tracing::warn!(%error, "a frame is left out"),
+            },
         };
         let payloads = packetizer.payloads(frame, key);
         let last = payloads.len().saturating_sub(1);

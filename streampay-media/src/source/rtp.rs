@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rtc::{rtp, shared::marshal::Unmarshal};
 use tokio::{net::UdpSocket, time::Instant};
 
-use super::{Description, Ingest, Source, Video};
+use super::{Description, Ingest, Source, SourceWriter, Video};
 use crate::{
     packet::{Codec, Kind},
     peer::ReceivedPacket,
@@ -39,11 +39,14 @@ pub enum RtpError {
     /// A port cannot be listened at.
     #[error("cannot receive RTP at {0}: {1}; is another program there?")]
     Bind(SocketAddr, std::io::Error),
+    /// It cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] super::SourceError),
 }
 
 /// One kind, as the SDP file says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stream {
+pub(super) struct Stream {
     codec: Codec,
     at: SocketAddr,
     payload_type: u8,
@@ -61,6 +64,11 @@ impl Source {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn open_rtp(sdp: &str) -> Result<Arc<Self>, RtpError> {
+        let (streams, description) = Self::described(sdp)?;
+        Self::receive(streams, Self::channel(Some(description))).await
+    }
+
+    pub(super) fn described(sdp: &str) -> Result<(Vec<Stream>, Description), RtpError> {
         let streams = streams(sdp).ok_or(RtpError::Sdp)?;
         let of = |kind| streams.iter().find(|stream| stream.codec.kind() == kind);
         let description = Description {
@@ -72,9 +80,15 @@ impl Source {
             audio: of(Kind::Audio).map(|stream| stream.codec),
             duration_ms: None,
         };
-        let (writer, mut source) = Self::channel(Some(description));
+        Ok((streams, description))
+    }
+
+    pub(super) async fn receive(
+        streams: Vec<Stream>,
+        (writer, mut source): (SourceWriter, Self),
+    ) -> Result<Arc<Self>, RtpError> {
         let mut ingest = Ingest::new(writer);
-        ingest.begin(description);
+        ingest.begin(*source.description());
         let mut receivers = Vec::new();
         for stream in streams {
             let socket = UdpSocket::bind(stream.at).await;

@@ -168,6 +168,11 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     // Before a place is taken: who sends slowly holds none.
     let sdp = signal::read_offer(&parts, body).await?;
     let address = shared.config.trusted_proxy.caller(&parts);
+    #[cfg(feature = "e2ee")]
+    if shared.source.is_sealed() && !has_data_channel(&sdp) {
+        // Before anything is asked for what would not open.
+        return Err(crate::peer::PeerError::Sealed.into());
+    }
     if let Some(paywall) = &shared.config.paywall
         && !has_data_channel(&sdp)
     {

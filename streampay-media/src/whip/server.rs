@@ -17,6 +17,7 @@ use tokio::{
 
 use super::StreamKey;
 use crate::{
+    packet::Codec,
     peer::{Closer, PeerConfig, PublisherPeer},
     signal::{self, Refusal, Sessions},
     source::{Description, Ingest, SourceWriter},
@@ -60,6 +61,8 @@ struct Shared {
     sessions: Sessions,
     /// Who publishes holds it.
     ingest: Arc<AsyncMutex<Ingest>>,
+    /// The codecs that the stream may be of.
+    takes: Vec<Codec>,
     /// What the stream is, once somebody has published.
     known: Mutex<Option<Description>>,
     current: Mutex<Option<Closer>>,
@@ -77,12 +80,14 @@ impl Server {
     #[must_use]
     pub fn new(writer: SourceWriter, key: StreamKey, config: ServerConfig) -> Self {
         let known = writer.description().copied();
+        let takes = writer.takes();
         let shared = Shared {
             key,
             config,
             guesses: Places::new(GUESSES.0, GUESSES.1),
             sessions: Sessions::default(),
             ingest: Arc::new(AsyncMutex::new(Ingest::new(writer))),
+            takes,
             known: Mutex::new(known),
             current: Mutex::default(),
             live: watch::Sender::new(false),
@@ -125,7 +130,8 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     let mut peer = shared.config.peer.clone();
     peer.local |= shared.config.trusted_proxy.caller(&parts).is_loopback();
     let known = *lock(&shared.known);
-    let (answer, publisher) = PublisherPeer::answer(&sdp, known.as_ref(), &peer).await?;
+    let (answer, publisher) =
+        PublisherPeer::answer(&sdp, known.as_ref(), &shared.takes, &peer).await?;
     let secret = signal::secret()?;
     let path = format!("/whip/{secret}");
     let created = signal::created(&parts, shared.config.public_url.as_deref(), &path, answer)?;

@@ -14,5 +14,7 @@ mod misbehaviour;
 mod paywall;
 mod recording;
 mod rig;
+#[cfg(feature = "e2ee")]
+mod sealed;
 mod whep;
 mod whip;

@@ -47,6 +47,10 @@ impl Rig {
     ) -> Self {
         let speed = NonZeroU32::new(speed).unwrap();
         let source = Source::open(file, FileOptions { speed }).await.unwrap();
+        Self::of(source, change).await
+    }
+
+    pub(crate) async fn of(source: Arc<Source>, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut config = ServerConfig {
             peer: PeerConfig::loopback(),
             ..Default::default()

@@ -39,7 +39,13 @@ async fn raw(rig: &Rig, request: &[u8]) -> (u16, String) {
     (status, answer.to_lowercase())
 }
 
-async fn ask(rig: &Rig, method: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+pub(crate) async fn ask(
+    rig: &Rig,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &str,
+) -> (u16, String) {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\n\

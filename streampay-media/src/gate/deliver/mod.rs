@@ -161,6 +161,11 @@ async fn send(
         if let (Some(track), false) = (track, old_sound) {
             match gate.offer(packet) {
                 Verdict::Pass => {
+                    // First the key, then what it opens.
+                    #[cfg(feature = "e2ee")]
+                    if !gate.hand_over().await {
+                        return Sent::Closed;
+                    }
                     shown.reading.send_replace(gate.reading());
                     shown.sent.send_modify(|sent| sent.add(packet.kind));
                     if track.write(packet).await.is_err() {
