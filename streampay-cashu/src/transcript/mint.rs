@@ -289,7 +289,7 @@ impl Mint {
         })
     }
 
-    fn fund_plain(&mut self, purse: PurseKey, outputs: &[Output]) -> Answered {
+    fn fund_plain(&self, purse: PurseKey, outputs: &[Output]) -> Answered {
         let mut coins = Vec::new();
         let keyset = self.active_id()?;
         for (number, output) in (0_u64..).zip(outputs) {
