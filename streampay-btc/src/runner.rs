@@ -122,6 +122,16 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         if !*sound {
             return Err(SyncError::Store(StoreError::Poisoned));
         }
+        for of in self.machine.unpaid() {
+            let found = self.chain.find(&of.script, of.value, of.since).await?;
+            if let Some(outpoint) = found.first() {
+                let changes = self.machine.paid_late(of.purse, *outpoint);
+                if let Err(error) = self.store.append(changes).await {
+                    *sound = false;
+                    return Err(SyncError::Store(error));
+                }
+            }
+        }
         let view = self.chain.view(&self.machine.watched()).await?;
         for action in self.machine.chain(self.clock.now(), &view) {
             match action {

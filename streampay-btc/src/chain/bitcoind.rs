@@ -1,5 +1,7 @@
 //! Bitcoin Core over its JSON-RPC: no wallet, no index. Bitcoin Core 25 or later.
 
+mod find;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -42,9 +44,9 @@ impl core::fmt::Debug for RpcAuth {
 /// A node of Bitcoin Core.
 ///
 /// It sees spends of outputs that it is asked about: unspent ones by `gettxout`, spends that wait
-/// by `gettxspendingprevout`, others in the blocks since, each read once. Outputs that wait for a
-/// block cannot be found by their script: there, [`ChainSource::find`] sees them once they are in
-/// one.
+/// by `gettxspendingprevout`, others in the blocks since, each read once. So are the transactions
+/// that wait for a block, where an output is looked for by its script: in a full mempool that takes
+/// several calls of [`ChainSource::find`].
 #[derive(Debug)]
 pub struct BitcoinCore {
     url: String,
@@ -52,6 +54,7 @@ pub struct BitcoinCore {
     network: Network,
     fallback: FeeRate,
     scans: Mutex<HashMap<OutPoint, Scan>>,
+    searches: Mutex<find::Searches>,
 }
 
 /// What is known of an output from blocks.
@@ -81,6 +84,7 @@ impl BitcoinCore {
             network,
             fallback,
             scans: Mutex::new(HashMap::new()),
+            searches: Mutex::default(),
         }
     }
 
@@ -401,21 +405,7 @@ impl ChainSource for BitcoinCore {
         value: Amount,
         since: u32,
     ) -> Result<Vec<OutPoint>, ChainError> {
-        let (tip, _) = self.tip().await?;
-        let first = since.max(tip.saturating_sub(SCAN_MAX));
-        let mut found = Vec::new();
-        for height in first..=tip {
-            let block = self.block(self.hash_at(height).await?).await?;
-            for tx in block.txdata {
-                let txid = tx.compute_txid();
-                for (vout, output) in (0_u32..).zip(&tx.output) {
-                    if output.value == value && output.script_pubkey == *script {
-                        found.push(OutPoint::new(txid, vout));
-                    }
-                }
-            }
-        }
-        Ok(found)
+        self.search((script.to_owned(), value), since).await
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

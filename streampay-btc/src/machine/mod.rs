@@ -23,6 +23,8 @@ mod tests;
 #[cfg(test)]
 mod tests_away;
 #[cfg(test)]
+mod tests_called_off;
+#[cfg(test)]
 mod tests_mutual;
 
 use std::collections::BTreeMap;
@@ -342,6 +344,10 @@ impl Inner {
                 }
             }
             Ok(Done::Looked | Done::Drawn(_)) => {}
+            // That a wallet does not pay ends an opening, and no release.
+            Err(BackendError::Fatal(_)) if matches!(waiting, Some(Request::Release)) => {
+                return self.request(now, key, Request::Release, false);
+            }
             Err(error) => {
                 answer.outcome = waiting.map(|_| Outcome::Failed(error));
                 return answer;

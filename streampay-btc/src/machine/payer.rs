@@ -1,6 +1,6 @@
 //! A payer's channel: planned, funded, deep enough, paid from, home again.
 
-use bitcoin::{Amount, Network, OutPoint};
+use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
 use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -9,7 +9,9 @@ use streampay_core::units::{Msat, PurseKey};
 
 use super::mutual::Asked;
 use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
-use super::{ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, released};
+use super::{
+    Channel, ChannelMachine, Env, FINAL_DEPTH, OUT_OF_ORDER, Reply, Side, failed, msat, released,
+};
 use crate::chain::Seen;
 use crate::codec;
 use crate::job::{Job, Place};
@@ -270,15 +272,17 @@ impl Payer {
         if let Some(refunded) = self.decided.settled {
             return Reply::Answer(super::merge(answer, released(refunded)));
         }
-        // Never funded: whoever still pays to its address gets it back after the expiry.
-        if self.meta.deed.is_none() {
+        // No address was ever shown.
+        let Some(deed) = &self.meta.deed else {
             return Reply::Answer(super::merge(answer, released(0)));
-        }
+        };
         if self.contract.is_none() {
-            return match self.meta.deed.as_ref().and_then(find) {
-                Some(job) if !env.fresh => Reply::First(answer, job),
-                _ => Reply::Answer(super::merge(answer, released(0))),
+            let Some(job) = find(deed).filter(|_| !env.fresh) else {
+                let over = deed.expiry.saturating_add(FINAL_DEPTH);
+                let over = env.chain.is_some_and(|chain| chain.tip >= over);
+                return Reply::Answer(super::merge(answer, self.unpaid(over)));
             };
+            return Reply::First(answer, job);
         }
         if env.fresh {
             return Reply::Answer(super::merge(
@@ -287,6 +291,36 @@ impl Payer {
             ));
         }
         Reply::First(answer, Job::Look)
+    }
+
+    /// Nobody has paid to the address, as far as is known: whoever was shown it may yet, until the
+    /// channel could be refunded at once.
+    fn unpaid(&mut self, over: bool) -> Answer {
+        if !over {
+            return Answer::failed(BackendError::Transient);
+        }
+        self.decided.settled = Some(0);
+        let mut answer = released(0);
+        record::put_decided(&mut answer.delta, self.decided);
+        answer
+    }
+
+    /// True where nothing is to be done or seen any more.
+    pub(super) const fn is_over(&self) -> bool {
+        self.decided.settled.is_some() || self.meta.closing && self.meta.deed.is_none()
+    }
+
+    /// What to look for on the chain: the payment to an address that was shown, of a channel that
+    /// only has to come home. While it is to open its session asks for it.
+    fn unpaid_order(&self, purse: PurseKey) -> Option<Unpaid> {
+        let deed = self.meta.deed.as_ref()?;
+        let wanted = self.meta.closing && self.contract.is_none() && !self.is_over();
+        wanted.then_some(Unpaid {
+            purse,
+            script: deed.output()?.script_pubkey(),
+            value: Amount::from_sat(deed.value),
+            since: deed.since,
+        })
     }
 
     /// The payee wants to close together: no tick is paid any more. True where randomness is needed.
@@ -327,6 +361,39 @@ impl Payer {
 
     fn put_meta(&self, delta: &mut ChangeSet) {
         record::put_meta(delta, &Meta::Payer(self.meta.clone()));
+    }
+}
+
+/// A channel that was given up, and whose address may be paid to all the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Unpaid {
+    pub(crate) purse: PurseKey,
+    pub(crate) script: ScriptBuf,
+    pub(crate) value: Amount,
+    pub(crate) since: u32,
+}
+
+impl ChannelMachine {
+    /// Payments that the watch looks for by themselves.
+    pub(crate) fn unpaid(&self) -> Vec<Unpaid> {
+        let inner = self.lock();
+        let channels = inner.channels.iter();
+        let unpaid = |(key, channel): (&PurseKey, &Channel)| match &channel.role {
+            Side::Payer(payer) => payer.unpaid_order(*key),
+            Side::Payee(_) => None,
+        };
+        channels.filter_map(unpaid).collect()
+    }
+
+    /// One of them was paid after all: from now on it is watched, and refunded after its expiry.
+    /// Make the changes durable. Lost with a crash, it is found again.
+    pub(crate) fn paid_late(&self, purse: PurseKey, outpoint: OutPoint) -> ChangeSet {
+        let mut inner = self.lock();
+        let (network, mut delta) = (inner.config.network, ChangeSet::new());
+        if let Some(Side::Payer(payer)) = inner.channels.get_mut(&purse).map(|of| &mut of.role) {
+            payer.funded(network, outpoint.into(), 0, &mut delta);
+        }
+        delta.within_purse(purse)
     }
 }
 

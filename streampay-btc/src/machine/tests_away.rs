@@ -146,6 +146,8 @@ fn a_release_asks_nobody_to_pay() {
     ));
     rig.payer.pays = true;
     let released = rig.payer.request(rig.purse, Request::Release);
-    assert!(matches!(released, Some(Outcome::Released { refunded }) if refunded == Msat::ZERO));
+    // Whoever was shown the address may yet pay to it.
+    let transient = Outcome::Failed(BackendError::Transient);
+    assert_eq!(released, Some(transient));
     assert!(rig.chain.waiting().is_empty(), "nothing was funded");
 }

@@ -80,9 +80,7 @@ impl Channel {
     /// True where nothing is to be done or seen any more.
     pub(super) fn is_over(&self) -> bool {
         match &self.role {
-            Side::Payer(payer) => {
-                payer.decided.settled.is_some() || payer.meta.closing && payer.contract.is_none()
-            }
+            Side::Payer(payer) => payer.is_over(),
             Side::Payee(payee) => {
                 let nothing = payee.best.is_none() && payee.meta.settling;
                 payee.decided.settled.is_some() || nothing

@@ -183,6 +183,15 @@ impl SimNode {
     /// Shows the machine the chain and does what it says; none where the chain is away or the
     /// disk fails.
     pub fn look(&mut self) -> Option<Vec<(PurseKey, WatchEvent)>> {
+        for of in self.machine.unpaid() {
+            let known = self.chain.outputs_to(&of.script, of.value, of.since);
+            if let Some(outpoint) = known.first() {
+                let changes = self.machine.paid_late(of.purse, *outpoint);
+                if !self.persist(changes) {
+                    return None;
+                }
+            }
+        }
         let view = self.chain.look(&self.machine.watched()).ok()?;
         let mut events = Vec::new();
         for action in self.machine.chain(self.now, &view) {

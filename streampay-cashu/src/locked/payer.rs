@@ -223,6 +223,8 @@ impl PayerPurse {
                 self.meta.stage = Stage::Planning;
                 self.advance(false)
             }
+            // Called off before anything was locked: what is reserved goes back.
+            (PLAN, Err(_)) if self.meta.closing => self.advance(false),
             (PLAN | FUND, Err(error)) => self.not_opened(error),
             (TIME, done) => self.time_learnt(now, done),
             (RELEASE, done) => self.release_checked(now, done),
@@ -281,6 +283,8 @@ impl PayerPurse {
     fn next_effect(&mut self, again: bool) -> Vec<Effect> {
         let key = self.key;
         match &self.meta.stage {
+            // What it reserves must be there before it can be given back.
+            Stage::Planning if self.meta.closing && self.running.has(PLAN) => Vec::new(),
             Stage::Planning if self.meta.closing => {
                 let mints = places(&self.meta.mints);
                 self.running.start(key, ABANDON, || Job::Abandon { mints })

@@ -171,6 +171,8 @@ impl PayerPurse {
             }
             (ABANDON, Ok(Done::Sum(_))) => self.abandoned(),
             (FINISH, Ok(Done::Sum(refunded))) => self.finished(refunded),
+            // Called off before anything was split: what is reserved goes back.
+            (PLAN, Err(_)) if self.meta.closing => self.advance(false),
             (PLAN | FUND, Err(error)) => self.not_opened(error),
             (id, done) => match id.checked_sub(RECLAIM) {
                 Some(index) => self.reclaimed(index, done),

@@ -1,0 +1,112 @@
+//! Outputs by their script, in blocks and among what waits for one: the node has no index of
+//! either, so each block and each transaction is read once.
+
+use std::collections::{HashMap, HashSet};
+
+use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
+use serde_json::json;
+
+use super::{BitcoinCore, SCAN_MAX};
+use crate::chain::ChainError;
+
+/// The most scripts that are searched for at a time; with more all begin anew.
+const SEARCHES_MAX: usize = 256;
+/// The most waiting transactions that one call reads; the others are left to the next.
+const WAITING_MAX: usize = 1_024;
+
+/// All searches, by script and value.
+pub(super) type Searches = HashMap<(ScriptBuf, Amount), Search>;
+
+/// What is known of one script.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// The last block that was read.
+    upto: Option<(u32, BlockHash)>,
+    found: Vec<OutPoint>,
+    /// Waiting transactions that were read.
+    read: HashSet<Txid>,
+    waiting: Vec<OutPoint>,
+}
+
+impl BitcoinCore {
+    /// Outputs to `script` of exactly `value`, in blocks from `since` on first.
+    pub(super) async fn search(
+        &self,
+        (script, value): (ScriptBuf, Amount),
+        since: u32,
+    ) -> Result<Vec<OutPoint>, ChainError> {
+        let mut searches = self.searches.lock().await;
+        if searches.len() >= SEARCHES_MAX {
+            searches.clear();
+        }
+        let search = searches.entry((script.clone(), value)).or_default();
+        let pays = |tx: &Transaction| outputs_to(tx, &script, value);
+        self.read_blocks(search, since, pays).await?;
+        self.read_waiting(search, pays).await?;
+        let mut all = search.found.clone();
+        all.extend(
+            search
+                .waiting
+                .iter()
+                .filter(|at| !search.found.contains(at)),
+        );
+        Ok(all)
+    }
+
+    async fn read_blocks(
+        &self,
+        search: &mut Search,
+        since: u32,
+        pays: impl Fn(&Transaction) -> Vec<OutPoint>,
+    ) -> Result<(), ChainError> {
+        let (tip, _) = self.tip().await?;
+        // A block that was read is no more: what it held may be anywhere.
+        if let Some((height, hash)) = search.upto
+            && (height > tip || self.hash_at(height).await? != hash)
+        {
+            *search = Search::default();
+        }
+        let next = |(height, _): (u32, _)| height.saturating_add(1);
+        let first = search.upto.map_or(since, next);
+        let last = tip.min(first.saturating_add(SCAN_MAX));
+        for height in first..=last {
+            let hash = self.hash_at(height).await?;
+            let block = self.block(hash).await?;
+            search.found.extend(block.txdata.iter().flat_map(&pays));
+            search.upto = Some((height, hash));
+        }
+        if last < tip {
+            return Err(ChainError::Away("still reading blocks".into()));
+        }
+        Ok(())
+    }
+
+    async fn read_waiting(
+        &self,
+        search: &mut Search,
+        pays: impl Fn(&Transaction) -> Vec<OutPoint>,
+    ) -> Result<(), ChainError> {
+        let all = self.rpc("getrawmempool", json!([])).await?;
+        let all = all.as_array().into_iter().flatten();
+        let all = all.filter_map(|txid| txid.as_str()?.parse().ok());
+        let all: HashSet<Txid> = all.collect();
+        search.read.retain(|txid| all.contains(txid));
+        search.waiting.retain(|output| all.contains(&output.txid));
+        let new: Vec<Txid> = all.difference(&search.read).copied().collect();
+        for txid in new.into_iter().take(WAITING_MAX) {
+            // Gone since: replaced, or in the next block.
+            if let Some(tx) = self.raw(txid).await? {
+                search.waiting.extend(pays(&tx));
+                search.read.insert(txid);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn outputs_to(tx: &Transaction, script: &ScriptBuf, value: Amount) -> Vec<OutPoint> {
+    let pays = |output: &bitcoin::TxOut| output.value == value && output.script_pubkey == *script;
+    let paying = (0_u32..).zip(&tx.output).filter(|(_, output)| pays(output));
+    let of = |(vout, _)| OutPoint::new(tx.compute_txid(), vout);
+    paying.map(of).collect()
+}
