@@ -58,6 +58,8 @@ struct Purse {
     /// The last tick of a deferred purse.
     upto: u64,
     calls: BTreeMap<RequestId, (Effect, bool)>,
+    /// Comes home as soon as its opening has ended.
+    called_off: Option<RequestId>,
     answered: Vec<(EffectId, Outcome)>,
 }
 
@@ -228,10 +230,20 @@ impl Machine {
         }
     }
 
-    /// All that is left comes home; a reclaim under way gets no answer of its own.
+    /// All that is left comes home; a reclaim under way gets no answer of its own. An opening whose
+    /// end is not known is carried to it first: the mint may yet do what it was asked before.
     fn release(&mut self, key: PurseKey, id: RequestId) -> Answer {
         let purse = self.purses.entry(key).or_default();
         let nonce = purse.nonce;
+        let mut calls = purse.calls.iter();
+        let issue = calls.find_map(|(id, (effect, _))| match Call::from_bytes(&effect.body) {
+            Some(call @ Call::Issue { .. }) => Some((*id, call)),
+            _ => None,
+        });
+        if let Some((opening, issue)) = issue {
+            purse.called_off = Some(id);
+            return self.call(key, opening, issue);
+        }
         let is_reclaim =
             |effect: &Effect| matches!(Call::from_bytes(&effect.body), Some(Call::Reclaim { .. }));
         let calls = purse.calls.iter();
@@ -393,6 +405,13 @@ impl BackendMachine for Machine {
             purse.answered.remove(0);
         }
         answer.delta.remove(call_key(id.0));
+        if matches!(call, Call::Issue { .. })
+            && let Some(release) = purse.called_off.take()
+        {
+            let delta = answer.delta;
+            answer = self.release(result.purse, release);
+            answer.delta.merge(delta);
+        }
         answer
     }
 

@@ -1,6 +1,7 @@
 //! Purses that fail, run off or follow each other.
 
 use streampay_core::backend::RefusalCode;
+use streampay_core::session::CloseCode;
 use streampay_core::units::{PurseId, Seq, SessionId};
 use streampay_core::wire::{Message, PurseOk, PurseRefused};
 
@@ -78,6 +79,20 @@ pub(super) const SCENES: &[Scene] = &[
         "two-purses-close",
         "Closes with two purses: each brings home what is left of it.",
         two_purses_close,
+    ),
+    scene(
+        "payer",
+        "close-while-opening",
+        "Closes while a purse is being opened: it is released at once, and nobody is asked to open it \
+         any more.",
+        |stage| close_while_opening(stage, false),
+    ),
+    scene(
+        "payer",
+        "crash-while-opening-and-closing",
+        "The process dies after closing is durable, while a purse is being opened: the purse is \
+         released, not opened.",
+        |stage| close_while_opening(stage, true),
     ),
     scene(
         "payee",
@@ -326,13 +341,37 @@ fn two_purses_close(stage: &mut Stage<'_>) -> Played {
     stage.receive(&Message::PurseOk(PurseOk { purse }))?;
     stage.command("close", "1")?;
     let closed = streampay_core::wire::Closed {
-        code: streampay_core::session::CloseCode::Done,
+        code: CloseCode::Done,
         evidence: Some(payee.sign(payee.receipt(1, 0))),
     };
     stage.receive(&Message::Closed(closed))?;
     stage.answer(0, "released", Object::new().int("refunded", 2_000_u64))?;
     stage.must(!stage.told("settled"), "wait for the other")?;
     stage.answer(1, "released", Object::new().int("refunded", 10_000_u64))?;
+    stage.must(stage.told("settled"), "be settled")
+}
+
+fn close_while_opening(stage: &mut Stage<'_>, crashes: bool) -> Played {
+    bound(stage, &Cast::usual()?)?;
+    asks_for(stage, "test-hash")?;
+    // Put off: it would be asked again.
+    stage.fail(0, "transient", Object::new())?;
+    if crashes {
+        let close = CloseCode::Done.code();
+        let close = Object::new().int("close", close);
+        stage.step_taking(Object::new().with("command", close), Some(2))?;
+        stage.restart()?;
+    } else {
+        stage.command("close", "1")?;
+    }
+    stage.must(stage.asked("release").is_some(), "release it")?;
+    stage.must(asked_method(stage).is_none(), "not open it")?;
+    stage.fail(0, "transient", Object::new())?;
+    for ms in [2_000, 4_000] {
+        stage.wait_ms(ms)?;
+        stage.must(asked_method(stage).is_none(), "not open it later")?;
+    }
+    stage.answer(0, "released", Object::new().int("refunded", 0_u64))?;
     stage.must(stage.told("settled"), "be settled")
 }
 
