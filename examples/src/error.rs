@@ -136,7 +136,9 @@ pub enum AppError {
     #[error("the session ended: {code}{why}", code = .0, why = advice(*.0))]
     Closed(CloseCode),
     /// Money is not home yet.
-    #[error("some money is not home yet; run `viewer recover` once the mint answers")]
+    #[error(
+        "some money is not home yet: run `recover` later, when the mint answers or the chain has gone on"
+    )]
     Unsettled,
     /// The sums of a demo do not fit together.
     #[error("the sums do not balance")]

@@ -3,6 +3,7 @@
 
 pub mod accounting;
 pub mod channel;
+mod durable;
 pub mod error;
 pub mod home;
 pub mod http;

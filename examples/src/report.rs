@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use streampay_core::backend::BackendError;
 use streampay_core::meter::PauseReason;
 use streampay_core::session::{Event, RoomNews};
 use streampay_core::units::SessionId;
@@ -153,7 +154,7 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::BackendTrouble { error } => (
             "trouble",
             json!({"why": error.to_string()}),
-            text(error.to_string()),
+            text(waiting(*error)),
         ),
         Event::Dropped { error } => ("dropped", json!({"why": error.to_string()}), None),
         Event::Misbehaved { how } => (
@@ -179,7 +180,7 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::Unsettled { error, .. } => (
             "unsettled",
             json!({"why": error.to_string()}),
-            text(format!("not settled: {error}")),
+            text(format!("not settled yet: {}", waiting(*error))),
         ),
         Event::News(news) => describe_news(news),
         Event::TipPaid { tips } => (
@@ -207,6 +208,14 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             text(format!("this cannot be done now: {misuse}")),
         ),
         other => describe_terms(other),
+    }
+}
+
+/// What is wrong at the mint or the chain. A confirmation that is not there yet is nothing wrong.
+fn waiting(error: BackendError) -> String {
+    match error {
+        BackendError::Transient => "waiting for the mint or the chain".to_owned(),
+        error => error.to_string(),
     }
 }
 

@@ -93,11 +93,40 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Close channels in time for a streamer that is away, without its keys.
+    #[command(subcommand)]
+    Watchtower(Tower),
     /// A mint with play money alone, for trying things out.
     Mint {
         /// Where to listen, such as 127.0.0.1:3338.
         #[arg(long, default_value = "127.0.0.1:3338", value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
+    },
+}
+
+#[derive(Subcommand)]
+enum Tower {
+    /// Copy what a watchtower needs, also while `serve` runs: finished closes at several feerates,
+    /// no key. `serve` keeps it as watchtower.json in its folder. An old copy collects what was due
+    /// then.
+    Export {
+        /// The copy.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Watch the channels of these files, and close those whose time is nearly over. Ctrl-C ends.
+    /// Files are read again when they change.
+    Run {
+        /// What `export` wrote, or a streamer's own watchtower.json.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Where blocks come from, and where transactions go: as `serve --btc`. The chain is that of
+        /// the files.
+        #[arg(long, value_name = "URL")]
+        btc: String,
+        /// One event a line on stdout.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -136,6 +165,11 @@ struct ServeArgs {
     /// Where your bitcoin goes: an address, or a descriptor without secrets.
     #[arg(long, value_name = "ADDRESS|DESCRIPTOR")]
     payout: Option<String>,
+    /// Take channels of up to so much before their funding is in a block, such as 5000sat: until it
+    /// is, the viewer can take that back. Without it none is. Only fundings of version 3 with
+    /// segwit inputs alone (BIP 431) are taken so; others wait for one confirmation.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    zero_conf_max: Option<Msat>,
     /// What a viewer pays once to be seen by name and to chat; watching does not need it.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     join_fee: Option<Msat>,
@@ -210,6 +244,12 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             let settled = channel::commands::settle(&home, report, false).await? && settled;
             account_for(&home, report, take_back, settled).await
         }
+        Command::Watchtower(Tower::Export { file }) => {
+            channel::tower::export(&data(), &file, Report { json: false })
+        }
+        Command::Watchtower(Tower::Run { files, btc, json }) => {
+            channel::tower::run(&files, &btc, Report { json }).await
+        }
         Command::Mint { listen } => run_mint(&folder(cli.data, "mint"), listen).await,
     }
 }
@@ -242,10 +282,18 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         "say both: --btc where blocks come from, and --payout where your bitcoin goes",
     )?;
     let earns = pay.contains(&Pay::Btc);
-    let setup = match settings {
+    if args.zero_conf_max.is_some() && !earns {
+        return Err(AppError::Usage(
+            "--zero-conf-max is for channels: say --btc too",
+        ));
+    }
+    let mut setup = match settings {
         Some(settings) => Some(settings.setup(report, earns).await?),
         None => None,
     };
+    if let (Some(setup), Some(most)) = (&mut setup, args.zero_conf_max) {
+        setup.take_unconfirmed(most)?;
+    }
     let home = &Home::open_for(data, MintLimits::default(), setup).await?;
     let shown = |path: &Path| path.display().to_string();
     let (media, what, key_file) = match (args.media, args.rtp) {
@@ -275,7 +323,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         report,
     };
     report.tell(&format!(
-        "serving {} at {}{}{}; Ctrl-C ends",
+        "serving {} at {}{}{}{}; Ctrl-C ends",
         what,
         offer.price,
         if offer.mints.is_empty() {
@@ -284,6 +332,9 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
             format!(", in ecash of {}", pay::words(&offer.mints))
         },
         if earns { ", in bitcoin" } else { "" },
+        args.zero_conf_max.map_or(String::new(), |most| {
+            format!(", unconfirmed up to {most} a channel")
+        }),
     ));
     for mint in &offer.mints {
         if let Err(error) = home.wallet.check_mint(mint.url()).await {

@@ -23,7 +23,7 @@ use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::{Report, ask};
 use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::locked::words;
-use streampay_examples::viewer::recover::recover;
+use streampay_examples::viewer::recover::{UNPAID, recover};
 use streampay_examples::viewer::watch::{Join, Target, Watch, watch};
 use streampay_examples::wallet::MintLimits;
 use streampay_media::peer::PeerConfig;
@@ -232,6 +232,9 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
         order
             .report
             .tell(&words(until, home.node.clock().now().unix));
+    }
+    if watched.unpaid {
+        order.report.tell(UNPAID);
     }
     let sums = match watched.settled {
         true => account.to_string(),

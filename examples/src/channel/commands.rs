@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use streampay_btc::machine::{ChannelReport, ChannelState, Role};
 
+use super::hours;
 use super::settings::Settings;
 use crate::error::AppError;
 use crate::home::Home;
@@ -15,8 +16,6 @@ use crate::wallet::MintLimits;
 
 /// How often the channels are looked through while somebody waits for them.
 const LOOK: Duration = Duration::from_secs(2);
-/// Minutes a block takes on average.
-const BLOCK_MIN: u32 = 10;
 
 /// The home in `folder`, with its channels where there are any.
 ///
@@ -126,7 +125,7 @@ fn tell(report: Report, channel: &ChannelReport) {
         (None, Some(left)) => format!(
             "until block {}, {left} blocks, about {} h",
             channel.expiry,
-            left.saturating_mul(BLOCK_MIN) / 60
+            hours(left)
         ),
         (None, None) => format!("until block {}", channel.expiry),
     };

@@ -8,6 +8,7 @@ pub mod quote;
 pub mod settings;
 pub mod source;
 mod tell;
+pub mod tower;
 mod wallet;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use streampay_core::backend::{BackendMachine as _, RestoredPurse};
 use streampay_core::driver::{Clock, Node, NodeBuilder, StoreWriter};
 use streampay_core::session::{Entropy, PayeeSession, PayerSession, Policy, SecretKey};
 use streampay_core::store::purse_prefix;
-use streampay_core::units::{Msat, PurseKey, SessionId};
+use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 use streampay_core::wire::Method;
 use tokio::task::AbortHandle;
 
@@ -70,6 +71,26 @@ impl Setup {
             report,
         }
     }
+
+    /// Takes channels of at most `most` before their funding is in a block.
+    ///
+    /// # Errors
+    /// [`AppError::Usage`] where it is more than any channel may hold.
+    pub fn take_unconfirmed(&mut self, most: Msat) -> Result<(), AppError> {
+        let policy = &mut self.config.payee;
+        let most = most.sat_floor();
+        if policy
+            .depths
+            .last()
+            .is_some_and(|last| most > last.value_max)
+        {
+            return Err(AppError::Usage(
+                "--zero-conf-max is more than a channel may hold: say less",
+            ));
+        }
+        policy.zero_conf_max = Amount::from_sat(most);
+        Ok(())
+    }
 }
 
 impl core::fmt::Debug for Setup {
@@ -88,6 +109,8 @@ pub struct Channels {
     payer: PayerPolicy,
     every: Duration,
     report: Report,
+    folder: std::path::PathBuf,
+    network: Network,
     watch: std::sync::Mutex<Option<AbortHandle>>,
 }
 
@@ -103,7 +126,7 @@ impl Channels {
         setup: Setup,
     ) -> Result<Self, AppError> {
         let seed = Seed(seed.derive("bitcoin"));
-        let payer = setup.config.payer.clone();
+        let (payer, network) = (setup.config.payer.clone(), setup.config.network);
         let machine = ChannelMachine::new(setup.config, &seed);
         let machine = machine.map_err(|_| AppError::Failed("the identity file is damaged"))?;
         let (wallet, shown): (Arc<dyn FundingWallet>, _) = match setup.wallet {
@@ -122,6 +145,8 @@ impl Channels {
             payer,
             every: setup.every,
             report: setup.report,
+            folder: folder.to_owned(),
+            network,
             watch: std::sync::Mutex::default(),
         })
     }
@@ -153,6 +178,7 @@ impl Channels {
         let (runner, shown) = (self.runner.clone(), self.shown.clone());
         let (every, report) = (self.every, self.report);
         let machine = self.machine.clone();
+        let mut tower = tower::Kept::new(&self.folder, self.network);
         let watch = tokio::spawn(async move {
             let mut known = BTreeMap::new();
             loop {
@@ -172,6 +198,12 @@ impl Channels {
                 known = states.collect();
                 if let Some(shown) = &shown {
                     shown.keep_kits();
+                }
+                let rates = tower::rates();
+                let own = now.iter().filter(|channel| channel.role == Role::Payee);
+                let entries = own.filter_map(|own| machine.tower_entry(own.purse, &rates));
+                if let Err(error) = tower.keep(entries.collect()) {
+                    report.tell(&format!("the watchtower's file cannot be written: {error}"));
                 }
                 tokio::time::sleep(every).await;
             }
@@ -228,6 +260,21 @@ impl Channels {
     /// [`AppError`] where the chain or the store fails.
     pub async fn look(&self) -> Result<(), AppError> {
         Ok(self.runner.sync().await?)
+    }
+
+    /// True where all that a session has out are channels that nobody has paid for, as far as the
+    /// chain says.
+    pub(crate) async fn only_unpaid(
+        &self,
+        home: &Home,
+        session: &PayerSession,
+    ) -> Result<bool, AppError> {
+        let (out, book) = (session.purses_out(), self.book(home).await?);
+        let unpaid = |id: PurseId| {
+            let mut own = book.iter().filter(|channel| channel.outpoint.is_none());
+            own.any(|own| own.purse.session == session.session() && own.purse.purse == id)
+        };
+        Ok(!out.is_empty() && out.into_iter().all(|(id, _)| unpaid(id)))
     }
 
     /// What left the wallet into a session's channels, and what has come back.
@@ -291,6 +338,11 @@ impl core::fmt::Debug for Channels {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_tuple("Channels").field(&self.machine).finish()
     }
+}
+
+/// About so many hours take so many blocks, at ten minutes each.
+const fn hours(blocks: u32) -> u32 {
+    blocks.saturating_mul(10) / 60
 }
 
 fn sat(sat: u64) -> Msat {

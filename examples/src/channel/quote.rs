@@ -1,18 +1,14 @@
 //! What a channel costs beyond the price, before anything is paid.
 
-use streampay_btc::bitcoin::Amount;
 use streampay_btc::machine::ChannelMachine;
 use streampay_btc::params::{ChannelParams, ParamFields};
 use streampay_core::units::Msat;
 use streampay_core::wire::Terms;
 
-use super::{Channels, sat};
+use super::{Channels, hours, sat};
 
 /// The least that every kind of output may be worth. Spec: bitcoin 4.4.
 const DUST_SAT: u64 = 546;
-/// Minutes a block takes on average.
-const BLOCK_MIN: u32 = 10;
-
 /// What the terms ask of a channel; none where they offer none.
 #[must_use]
 pub fn params(terms: &Terms) -> Option<ParamFields> {
@@ -34,13 +30,15 @@ pub fn needs(asked: &ParamFields, channels: &Channels, payment: Msat) -> Msat {
 #[must_use]
 pub fn words(asked: &ParamFields, life: u32) -> String {
     let depths: Vec<String> = (asked.depths.iter())
-        .map(|rule| {
-            let most = Amount::from_sat(rule.value_max).to_sat();
-            format!("{} up to {most} sat", rule.depth)
+        .map(|rule| match (rule.depth, rule.value_max) {
+            (0, most) => format!(
+                "none up to {most} sat where your wallet's transaction is of version 3, else 1"
+            ),
+            (depth, most) => format!("{depth} up to {most} sat"),
         })
         .collect();
     let longest = life.min(asked.life_max);
-    let hours = longest.saturating_mul(BLOCK_MIN) / 60;
+    let hours = hours(longest);
     format!(
         "by btc, over a channel on {} that you fund. Closing it costs {} sat, of which what is \
          unused comes back; funding it costs what your wallet says. It waits for confirmations \

@@ -1,7 +1,7 @@
 //! Which chain, seen by whom, and where a user's bitcoin goes: said once, kept in the home's folder,
 //! so that channels are watched whenever the home is open.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use clap::Args;
@@ -12,8 +12,8 @@ use streampay_btc::script::own_script;
 
 use super::Setup;
 use super::source::chain_source;
+use crate::durable;
 use crate::error::AppError;
-use crate::home::private_file;
 use crate::report::Report;
 
 /// The file in the home's folder: it may hold a node's password.
@@ -43,7 +43,7 @@ impl BitcoinArgs {
     }
 }
 
-fn network(text: &str) -> Result<Network, String> {
+pub(super) fn network(text: &str) -> Result<Network, String> {
     match text {
         "regtest" => Ok(Network::Regtest),
         "signet" => Ok(Network::Signet),
@@ -53,7 +53,7 @@ fn network(text: &str) -> Result<Network, String> {
     }
 }
 
-fn name_of(network: Network) -> &'static str {
+pub(super) fn name_of(network: Network) -> &'static str {
     match network {
         Network::Bitcoin => "mainnet",
         Network::Testnet => "testnet",
@@ -145,20 +145,11 @@ impl Settings {
         // Nothing is kept that cannot be used.
         chain_source(&self.source, self.network)?;
         self.script()?;
-        let failed = || AppError::io("bitcoin.json cannot be written");
-        let draft = folder.join("bitcoin.json.new");
-        std::fs::create_dir_all(folder).map_err(failed())?;
+        let failed = AppError::io("bitcoin.json cannot be written");
         let text = json!({
             "network": name_of(self.network), "source": self.source, "own": self.own,
         });
-        let write = || {
-            let mut file = private_file(&draft)?;
-            file.set_len(0)?;
-            file.write_all(text.to_string().as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&draft, folder.join(FILE))
-        };
-        write().map_err(failed())?;
+        durable::write(folder, FILE, text.to_string().as_bytes()).map_err(failed)?;
         Ok(self)
     }
 

@@ -2,7 +2,6 @@
 //! money back without this program.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ use streampay_btc::machine::{ChannelMachine, Role};
 use streampay_btc::runner::{Funded, FundingOrder, FundingWallet};
 use streampay_core::units::PurseKey;
 
-use crate::home::private_file;
+use crate::durable;
 use crate::report::{Report, show_code};
 
 /// Shows what to pay, once for each channel, and keeps its rescue kit in a file.
@@ -68,19 +67,9 @@ impl Shown {
         kept.insert(purse, funded);
     }
 
-    /// The kit, whole and durable under its name.
     fn write(&self, purse: PurseKey, kit: &RescueKit) -> std::io::Result<PathBuf> {
-        std::fs::create_dir_all(&self.folder)?;
         let name = format!("{}-{}.txt", purse.session, purse.purse.0);
-        let (path, draft) = (self.folder.join(&name), self.folder.join(".draft"));
-        let mut file = private_file(&draft)?;
-        file.set_len(0)?;
-        file.write_all(kit.dangerous_text().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &path)?;
-        #[cfg(unix)]
-        std::fs::File::open(&self.folder)?.sync_all()?;
-        Ok(path)
+        durable::write(&self.folder, &name, kit.dangerous_text().as_bytes())
     }
 
     fn tell_funded(&self, purse: PurseKey, kit: &RescueKit, path: &Path) {

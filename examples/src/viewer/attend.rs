@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use streampay_core::backend::BackendError;
 use streampay_core::meter::PauseReason;
 use streampay_core::session::{CloseCode, Command, Event, Line, Name};
 use streampay_core::units::{Msat, SessionId};
@@ -122,7 +123,9 @@ impl Attendant {
     }
 
     async fn happened(&self, event: &Event, waits: &mut Waits) {
-        self.report.of_the_session("viewer", self.id, event);
+        if !waits.is_known_trouble(event) {
+            self.report.of_the_session("viewer", self.id, event);
+        }
         waits.note(event);
         match event {
             Event::Bound { .. } => self.standing.send_modify(|standing| {
@@ -214,14 +217,22 @@ struct Waits {
     pauses: HashSet<u8>,
     lost: bool,
     offered: bool,
+    /// What was told last to be wrong at the mint or the chain, and has not changed since.
+    trouble: Option<BackendError>,
 }
 
 const USER: u8 = 0;
 const DRIFT: u8 = 1;
 
 impl Waits {
+    fn is_known_trouble(&self, event: &Event) -> bool {
+        matches!(event, Event::BackendTrouble { error } if self.trouble == Some(*error))
+    }
+
     fn note(&mut self, event: &Event) {
         match event {
+            Event::BackendTrouble { error } => self.trouble = Some(*error),
+            Event::PurseOpen { .. } | Event::TickPaid { .. } => self.trouble = None,
             Event::Paused {
                 by_peer: false,
                 reason: PauseReason::ByPayer,
@@ -319,6 +330,23 @@ mod tests {
         let (seq, amount) = (Seq(1), Msat::ZERO);
         waits.note(&Event::TickLost { seq, amount });
         assert_eq!(waits.orders(Wish::Consent), [Command::WriteOff]);
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once_until_something_goes_on() {
+        let mut waits = Waits::default();
+        let trouble = |error| Event::BackendTrouble { error };
+        let (away, unknown) = (BackendError::Transient, BackendError::Unknown);
+        assert!(!waits.is_known_trouble(&trouble(away)));
+        waits.note(&trouble(away));
+        assert!(waits.is_known_trouble(&trouble(away)));
+        assert!(!waits.is_known_trouble(&trouble(unknown)));
+        waits.note(&Event::TickPaid {
+            seq: Seq(1),
+            total: Msat::ZERO,
+            reading: Default::default(),
+        });
+        assert!(!waits.is_known_trouble(&trouble(away)));
     }
 
     #[test]

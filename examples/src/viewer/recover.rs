@@ -24,6 +24,20 @@ const LOCKED_LIMIT: Duration = Duration::from_secs(10);
 /// How long the streamer may take to answer.
 const REACH: Duration = Duration::from_secs(15);
 
+/// What is told of an address that was shown in vain.
+pub const UNPAID: &str = "nobody has paid to the address that was shown, so nothing is out. Should \
+    somebody pay to it all the same, that comes back by itself after the channel's time, whenever \
+    this folder is in use";
+
+/// True where all that a session has out are channels that nobody has paid for, as far as the chain
+/// says.
+pub(crate) async fn only_unpaid(home: &Home, session: &PayerSession) -> Result<bool, AppError> {
+    match &home.channels {
+        Some(channels) => channels.only_unpaid(home, session).await,
+        None => Ok(false),
+    }
+}
+
 /// Closes every session that is not settled. True where all are settled then.
 ///
 /// # Errors
@@ -66,7 +80,8 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             let limit = if locked { LOCKED_LIMIT } else { LIMIT };
             tokio::time::timeout(limit, task.run(None)).await.ok();
         }
-        let settled = task.session().is_settled();
+        let unpaid = only_unpaid(home, task.session()).await?;
+        let settled = task.session().is_settled() || unpaid;
         all_settled &= settled;
         if settled {
             home.links.forget(id);
@@ -77,7 +92,7 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             report,
             id,
             &account,
-            settled,
+            (settled, unpaid),
             locked.map(|until| (until, now.unix)),
         );
     }
@@ -128,15 +143,16 @@ fn tell(
     report: Report,
     id: SessionId,
     account: &Account,
-    settled: bool,
+    (settled, unpaid): (bool, bool),
     locked: Option<(Unix, Unix)>,
 ) {
     let state = match (settled, locked) {
+        (true, _) if unpaid => UNPAID.to_owned(),
         (true, _) => format!("settled; {account}"),
         (false, Some((until, now))) => format!("{}; {}", account.unsettled(), words(until, now)),
         (false, None) => {
             let sums = account.unsettled();
-            format!("not settled yet; try again when the mint answers; {sums}")
+            format!("not settled yet; try again later; {sums}")
         }
     };
     report.tell(&format!("session {id}: {state}"));

@@ -1,6 +1,7 @@
 //! Watching one stream: a session, its connections, its recording, its sums.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use streampay_core::driver::{
@@ -8,7 +9,7 @@ use streampay_core::driver::{
 };
 use streampay_core::meter::Tariff;
 use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
-use streampay_core::units::{Msat, Unix};
+use streampay_core::units::{Msat, SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer, ViewerStream};
 use streampay_media::whep::Client;
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ pub use super::attend::{Join, Wish};
 use super::locked::locked_until;
 use super::recording::Recording;
 pub use super::recording::Target;
+use super::recover::only_unpaid;
+use crate::channel::Channels;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
@@ -32,6 +35,8 @@ const STALL_CLOSE_MS: u64 = 60_000;
 const CONFIRM_CLOSE_MS: u64 = 12 * 3_600_000;
 /// How often, a second apart, a lost connection is tried again until the session is bound.
 const RECONNECTS: u32 = 30;
+/// How long a streamer has to hear that a viewer leaves who has not paid.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// What to watch, and how far to go.
 #[derive(Clone, Debug)]
@@ -81,6 +86,8 @@ pub struct Watched {
     pub code: Option<CloseCode>,
     /// All money is where it belongs.
     pub settled: bool,
+    /// An address was shown for a channel, and nobody has paid to it.
+    pub unpaid: bool,
     /// Until when the rest is locked, where it is not.
     pub locked_until: Option<Unix>,
     /// Why the recording stopped early, and the session with it.
@@ -124,6 +131,7 @@ pub async fn watch(
     let mut watching = Watching {
         task: SessionTask::new(home.node.clone(), session, ports),
         watch,
+        channels: home.channels.clone().filter(|_| watch.pay == [Pay::Btc]),
         recording: Recording::start(&watch.record, commands),
         stands,
         watched: Watched::default(),
@@ -140,7 +148,8 @@ pub async fn watch(
         Err(error) => watched.record_failed = Some(error),
     }
     ran?;
-    watched.settled = task.session().is_settled();
+    watched.unpaid = only_unpaid(home, task.session()).await?;
+    watched.settled = task.session().is_settled() || watched.unpaid;
     if watched.settled {
         home.links.forget(task.session().session());
     }
@@ -183,8 +192,30 @@ async fn connect(watch: &Watch, session: &PayerSession) -> Result<ViewerStream, 
     Ok(ViewerPeer::connect(&Client, &watch.link.url, &watch.peer, initial).await?)
 }
 
+/// Ready a moment after the user has left a session that was to be paid over channels alone, where
+/// nobody has paid for one: nothing has to come home, so nobody has to wait.
+async fn left_unpaid(
+    channels: Option<Arc<Channels>>,
+    id: SessionId,
+    mut stands: tokio::sync::watch::Receiver<Standing>,
+) {
+    if let Some(channels) = channels
+        && stands.wait_for(|standing| standing.leaving).await.is_ok()
+    {
+        tokio::time::sleep(PARTING).await;
+        let own = channels.report().into_iter();
+        let mut own = own.filter(|channel| channel.purse.session == id).peekable();
+        if own.peek().is_some() && own.all(|channel| channel.outpoint.is_none()) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// A session over its connections.
 struct Watching<'a> {
+    /// The channels, where nothing else pays.
+    channels: Option<Arc<Channels>>,
     task: SessionTask<PayerSession>,
     watch: &'a Watch,
     recording: Recording,
@@ -255,7 +286,12 @@ impl Watching<'_> {
             link,
             usage: reading,
         };
-        let stopped = self.task.run(Some(connected)).await;
+        let id = self.task.session().session();
+        let unpaid = left_unpaid(self.channels.clone(), id, self.stands.clone());
+        let stopped = tokio::select! {
+            stopped = self.task.run(Some(connected)) => stopped,
+            () = unpaid => Stopped::Ended,
+        };
         // A streamer that is gone cannot be told: that is no failure of ours.
         let _ = connection.close().await;
         let received = receiving.borrow().packets;

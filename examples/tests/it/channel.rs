@@ -28,23 +28,25 @@ use tokio::task::JoinHandle;
 
 use crate::cashu_node::{mint, sat};
 
-const QUIET: Report = Report { json: false };
-const STREAMER: u8 = 2;
-const VIEWER: u8 = 1;
+pub(crate) const QUIET: Report = Report { json: false };
+pub(crate) const STREAMER: u8 = 2;
+pub(crate) const VIEWER: u8 = 1;
 /// One payment, in satoshi: two a second.
-const TICK: u64 = 500;
+pub(crate) const TICK: u64 = 500;
 
-struct Stage {
-    chain: SimChain,
+pub(crate) struct Stage {
+    pub(crate) chain: SimChain,
     folder: tempfile::TempDir,
     mint: Option<EmbeddedMint>,
+    /// The most that the streamer takes unconfirmed.
+    pub(crate) zero_conf_max: Option<Msat>,
 }
 
-fn script(number: u8) -> ScriptBuf {
+pub(crate) fn script(number: u8) -> ScriptBuf {
     ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]))
 }
 
-async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..600 {
         if let Some(value) = ready().await {
             return value;
@@ -55,15 +57,16 @@ async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             chain: SimChain::new(),
             folder: tempfile::tempdir().unwrap(),
             mint: None,
+            zero_conf_max: None,
         }
     }
 
-    fn path(&self, number: u8) -> PathBuf {
+    pub(crate) fn path(&self, number: u8) -> PathBuf {
         let name = if number == STREAMER {
             "streamer"
         } else {
@@ -73,12 +76,15 @@ impl Stage {
     }
 
     /// A home that sees the chain, once whoever had it before has let go of it.
-    async fn home(&self, number: u8) -> Home {
+    pub(crate) async fn home(&self, number: u8) -> Home {
         until("the folder is free", async || {
             let source = Arc::new(self.chain.clone());
             let mut setup = Setup::new(Network::Regtest, &script(number), source, QUIET);
             setup.every = Duration::from_millis(50);
             setup.config.payee.batch_wait = 0;
+            if let Some(most) = self.zero_conf_max {
+                setup.take_unconfirmed(most).unwrap();
+            }
             let limits = MintLimits::default();
             Home::open_for(&self.path(number), limits, Some(setup))
                 .await
@@ -87,7 +93,7 @@ impl Stage {
         .await
     }
 
-    async fn serve(&self, home: &Home, pay: &[Pay]) -> Serving {
+    pub(crate) async fn serve(&self, home: &Home, pay: &[Pay]) -> Serving {
         let offer = Offer {
             media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
             title: None,
@@ -108,7 +114,7 @@ impl Stage {
     }
 
     /// A viewer who watches until it is told to leave.
-    fn watch(
+    pub(crate) fn watch(
         &self,
         home: Home,
         serving: &Serving,
@@ -136,7 +142,7 @@ impl Stage {
     }
 
     /// The viewer leaves, and blocks come until all is home on both sides.
-    async fn leave(
+    pub(crate) async fn leave(
         &self,
         wishes: &mpsc::Sender<Wish>,
         watching: JoinHandle<(Home, Watched)>,
@@ -155,7 +161,7 @@ impl Stage {
     }
 
     /// Pays what the viewer was shown, as any wallet would.
-    async fn pay_what_is_shown(&self, viewer: &Channels) -> ChannelReport {
+    pub(crate) async fn pay_what_is_shown(&self, viewer: &Channels) -> ChannelReport {
         let folder = self.path(VIEWER).join("channels");
         let kits = || std::fs::read_dir(&folder).ok().map(|all| all.count());
         let wanted = until("an address is shown", async || {
@@ -177,7 +183,7 @@ impl Stage {
     }
 
     /// Blocks, until all that is buried is buried.
-    async fn mine_until(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn mine_until(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
         until(what, async || {
             self.chain.mine(1);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -199,17 +205,17 @@ fn the_kit(folder: &Path) -> String {
     std::fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap()
 }
 
-fn channels(home: &Home) -> Arc<Channels> {
+pub(crate) fn channels(home: &Home) -> Arc<Channels> {
     home.channels.clone().unwrap()
 }
 
 /// What the streamer holds signatures for, over all channels.
-fn paid(streamer: &Channels) -> u64 {
+pub(crate) fn paid(streamer: &Channels) -> u64 {
     let report = streamer.report();
     report.iter().map(|channel| channel.paid.to_sat()).sum()
 }
 
-async fn all_settled(home: &Home) -> bool {
+pub(crate) async fn all_settled(home: &Home) -> bool {
     let book = channels(home).book(home).await.unwrap();
     !book.is_empty() && book.iter().all(|channel| channel.settled.is_some())
 }
