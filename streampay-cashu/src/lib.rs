@@ -63,10 +63,10 @@ mod machine;
 mod params;
 mod params_locked;
 mod runner;
-#[cfg(feature = "transcript")]
-pub mod transcript;
 #[cfg(test)]
 mod tests_called_off;
+#[cfg(feature = "transcript")]
+pub mod transcript;
 #[cfg(test)]
 mod vectors;
 pub mod verify;

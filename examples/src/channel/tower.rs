@@ -172,7 +172,7 @@ pub fn export(folder: &Path, to: &Path, report: Report) -> Result<(), AppError> 
     let name = name.ok_or_else(|| AppError::file(to, "is no name for a file"))?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     durable::write(
-        parent.unwrap_or(Path::new(".")),
+        parent.unwrap_or_else(|| Path::new(".")),
         name,
         file.to_text().as_bytes(),
     )

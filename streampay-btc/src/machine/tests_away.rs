@@ -2,7 +2,6 @@
 
 use bitcoin::FeeRate;
 use streampay_core::backend::{BackendError, Outcome, Request};
-use streampay_core::units::Msat;
 
 use super::tests::{PAYEE, Rig, key};
 use crate::kit::Watchtower;
