@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{ChannelIdentity, Link, LinkEnd, entropy};
-use crate::session::{Role, TaggedHash};
+use crate::session::Role;
 
 /// How far away a peer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +50,9 @@ pub async fn tcp_link(mut stream: TcpStream, role: Role, reach: TcpReach) -> io:
     stream.set_nodelay(true)?;
     let own = entropy()?.0;
     let peer = timeout(PATIENCE, exchange(&mut stream, &own)).await??;
-    let (payer, payee) = match role {
-        Role::Payer => (own, peer),
-        Role::Payee => (peer, own),
-    };
-    let named = |random: &[u8; 32]| {
-        let hash = TaggedHash::new("streampay/tcp/v1").bytes32(random);
-        hash.finish().0
-    };
-    let identity = ChannelIdentity {
-        payer: named(&payer),
-        payee: named(&payee),
+    let identity = match role {
+        Role::Payer => ChannelIdentity::of_tcp(&own, &peer),
+        Role::Payee => ChannelIdentity::of_tcp(&peer, &own),
     };
     let (end, ours) = LinkEnd::pair();
     tokio::spawn(pump(stream, ours));

@@ -9,12 +9,17 @@ const COUNT_EVERY_MS: u64 = 1_000;
 
 impl Room {
     pub(super) fn on_bound(&mut self, session: SessionId, identity: XOnlyKey) {
-        if self.standing(identity).banned {
-            let code = CloseCode::Banned;
-            self.out.push_back(RoomOutput::Close { session, code });
-        }
         // On a new connection it has to join again.
         let back = self.part(session);
+        if self.standing(identity).banned && !self.failed {
+            // Closing from here on, so it is not there: it neither counts nor joins.
+            let code = CloseCode::Banned;
+            self.out.push_back(RoomOutput::Close { session, code });
+            if back {
+                self.count();
+            }
+            return;
+        }
         let told = self.told.remove(&session).unwrap_or_default();
         let viewer = Viewer {
             identity,

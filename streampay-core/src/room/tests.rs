@@ -372,7 +372,11 @@ proptest! {
         let mut number = 0_u32;
         for (what, n, ms) in steps {
             match what {
-                0 | 1 => { hall.bound(n); there.insert(n); }
+                0 | 1 => {
+                    hall.bound(n);
+                    // Who is banned is sent out, and is not there.
+                    if banned.contains(&n) { there.remove(&n) } else { there.insert(n) };
+                }
                 2 => { hall.gone(n); there.remove(&n); }
                 3 | 4 => hall.ask(n, RoomAsk::Join {
                     name: Name::new("x").unwrap(), invitation: None, unpaid: Msat::ZERO,

@@ -6,13 +6,32 @@ use super::crypto::{Hash, SecretKey, Signature, TaggedHash};
 use crate::units::{SessionId, XOnlyKey};
 use crate::wire::{VERSION, VERSIONS_MAX};
 
-/// The SHA-256 of both sides' DTLS certificates, as presented in the handshake. Spec: session 2.
+/// What both ends of a connection know it by: of WebRTC the SHA-256 of both sides' DTLS
+/// certificates, as presented in the handshake. Spec: session 2, transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ChannelIdentity {
     /// Of the payer's certificate.
     pub payer: [u8; 32],
     /// Of the payee's certificate.
     pub payee: [u8; 32],
+}
+
+impl ChannelIdentity {
+    /// That of a TCP connection, of the random bytes that each side began it with. Spec:
+    /// transports 6.
+    #[must_use]
+    pub fn of_tcp(payer: &[u8; 32], payee: &[u8; 32]) -> Self {
+        let named = |random| {
+            TaggedHash::new("streampay/tcp/v1")
+                .bytes32(random)
+                .finish()
+                .0
+        };
+        Self {
+            payer: named(payer),
+            payee: named(payee),
+        }
+    }
 }
 
 /// Which side signs.

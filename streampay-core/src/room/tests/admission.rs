@@ -183,11 +183,51 @@ fn ban_ends_all_sessions_and_survives_a_restart_and_a_kick_does_not() {
     hall.restart();
     hall.bound_as(1, 7);
     assert_eq!(hall.closed[4..], [(1, CloseCode::Banned)]);
-    assert_eq!(hall.join(1), refused(RoomCode::Banned));
     hall.host(HostCommand::Unban(who(7)));
     hall.restart();
     hall.bound_as(1, 7);
     assert!(is_in(&hall.join(1)));
+}
+
+#[test]
+fn who_is_banned_never_counts_and_is_not_there() {
+    let mut hall = Hall::new(config());
+    hall.bound(1);
+    hall.join(1);
+    hall.bound_as(2, 7);
+    assert!(is_in(&hall.join(2)));
+    hall.host(HostCommand::Ban(who(7)));
+    hall.pass(1_000);
+    let (epoch, told) = (hall.room.epoch, hall.told.len());
+    // On a new connection, which takes the place of the old one.
+    hall.bound_as(2, 7);
+    assert_eq!(hall.room.viewers(), 1);
+    assert_eq!(hall.room.names().count(), 1);
+    assert_eq!(hall.room.epoch, epoch + 1, "it counted until then");
+    hall.pass(1_000);
+    assert!(hall.told.len() > told, "the others are told");
+    for _ in 0..3 {
+        hall.pass(1_000);
+        hall.told.clear();
+        hall.bound_as(2, 7);
+        let name = Name::new("x").unwrap();
+        let (invitation, unpaid) = (None, Msat::ZERO);
+        hall.ask(
+            2,
+            RoomAsk::Join {
+                name,
+                invitation,
+                unpaid,
+            },
+        );
+        hall.gone(2);
+        assert_eq!(hall.room.epoch, epoch + 1, "the number does not move");
+        assert!(hall.told.is_empty(), "{:?}", hall.told);
+    }
+    assert_eq!(hall.closed.len(), 5);
+    hall.input(RoomInput::PersistFailed);
+    hall.bound_as(2, 7);
+    assert_eq!(hall.room.viewers(), 2, "nobody sends it out any more");
 }
 
 #[test]
