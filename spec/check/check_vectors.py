@@ -6,7 +6,6 @@ Needs Python 3.8 or later and nothing else. Prints a line for each case that fai
 `N passed, N failed`.
 """
 
-import hashlib
 import json
 import pathlib
 import sys
@@ -171,8 +170,7 @@ def check_invitation(report, title, step):
     for join in shown:
         _, fields = messages.decode(bytes.fromhex(step["input"]["received"]))
         invitation = fields.get("invitation")
-        digest = hashlib.sha256(bytes.fromhex(invitation)).digest() if invitation else b""
-        expected = bip340.tagged_hash("streampay/invitation/v1", digest).hex() if digest else None
+        expected = computed.invitation_hash(bytes.fromhex(invitation)).hex() if invitation else None
         report.case(f"{title} invitation", expected, lambda: join.get("invitation"))
 
 

@@ -63,6 +63,10 @@ def offer_hash(session, terms, start):
     return tagged_hash("streampay/offer/v1", raw(session) + terms_hash(terms) + u64(start))
 
 
+def invitation_hash(invitation):
+    return tagged_hash("streampay/invitation/v1", sha256(invitation))
+
+
 def entropy(seed, label):
     return tagged_hash("streampay/entropy/v1", seed + sha256(label.encode()))
 
@@ -75,6 +79,8 @@ def hash_of(case):
         "binding_role": lambda: role_hash(raw(fields["binding"]), fields["role"]),
         "receipt": lambda: receipt_hash(fields["session"], fields["receipt"]),
         "offer": lambda: offer_hash(fields["session"], fields["terms"], fields["from"]),
+        "tcp": lambda: tagged_hash("streampay/tcp/v1", raw(fields["random"])),
+        "invitation": lambda: invitation_hash(raw(fields["invitation"])),
         "entropy": lambda: entropy(raw(fields["entropy"]), fields["label"]),
         "tagged": lambda: tagged_hash(case["tag"], raw(case["preimage"])),
     }[case["what"]]()

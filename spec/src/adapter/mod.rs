@@ -17,7 +17,7 @@ mod step;
 use serde_json::Value;
 use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_core::session::{
-    Binding, ChannelIdentity, Choice, Entropy, Hash, Role, Signature, TaggedHash,
+    Binding, ChannelIdentity, Choice, Entropy, Hash, Invitation, Role, Signature, TaggedHash,
 };
 use streampay_core::units::{Msat, SessionId, XOnlyKey};
 use streampay_core::wire::{OfferTerms, Terms, decode, encode};
@@ -135,6 +135,14 @@ impl Adapter {
             "entropy" => {
                 let entropy = Entropy(fields.array("entropy")?);
                 Hash(entropy.derive(fields.text("label")?))
+            }
+            "tcp" => {
+                let random = fields.array("random")?;
+                Hash(ChannelIdentity::of_tcp(&random, &random).payer)
+            }
+            "invitation" => {
+                let invitation = Invitation::new(fields.bytes("invitation")?);
+                invitation.map_err(|_| BadJson("invitation".into()))?.hash()
             }
             "tagged" => tagged(request)?,
             _ => return Err(Refusal::Unsupported),

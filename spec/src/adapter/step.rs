@@ -78,7 +78,8 @@ impl Stepper {
         matches!(self.config, Config::Payer(_))
     }
 
-    /// Gives an input and takes every output, or as many as `take` says and dies.
+    /// Gives an input and takes every output; or as many as `take` says, events left out, and dies.
+    /// No transcript dies between two `persist`s that follow each other.
     pub(super) fn handle(&mut self, now: Now, input: Input, take: Option<usize>) -> Stepped {
         let handled = match &mut self.machine {
             None => Err(ApiMisuse::Ended),
@@ -91,12 +92,13 @@ impl Stepper {
     }
 
     pub(super) fn drain(&mut self, take: Option<usize>) -> Stepped {
-        let mut outputs = Vec::new();
-        while take.is_none_or(|take| outputs.len() < take) {
+        let (mut outputs, mut taken) = (Vec::new(), 0_usize);
+        while take.is_none_or(|take| taken < take) {
             let Some(output) = self.next() else { break };
             if let Output::Persist(changes) = &output {
                 write(&mut self.store, changes);
             }
+            taken += usize::from(!matches!(output, Output::Event(_)));
             outputs.push(output);
         }
         self.learn_session();

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub use self::child::{Child, DEFAULT_TIMEOUT, LINE_MAX};
 pub use self::report::Report;
 pub use self::subject::{InProcess, Subject, Trouble};
-pub(crate) use self::transcripts::Numbers;
+pub(crate) use self::transcripts::{Numbers, is_event};
 use crate::hostile;
 use crate::vectors::File;
 

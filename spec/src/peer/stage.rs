@@ -4,7 +4,7 @@ use streampay_core::units::{PurseId, Seq, SessionId};
 use streampay_core::wire::{Message, Terms, decode, encode};
 
 use super::{CHANNEL, Judge, METHOD, Played, opening, payment};
-use crate::conformance::{Numbers, Subject, Trouble};
+use crate::conformance::{Numbers, Subject, Trouble, is_event};
 use crate::fields::{tariff_to_json, terms_to_json};
 use crate::json::{BadJson, Fields, Object, int, unhex};
 use crate::people::{entropy, key, msat, rate, terms};
@@ -98,7 +98,7 @@ impl<'a> Stage<'a> {
         self.step_taking(input, None)
     }
 
-    /// Gives an input; after so many outputs the process dies.
+    /// Gives an input; after so many outputs, events left out, the process dies.
     ///
     /// # Errors
     /// As [`Stage::step`].
@@ -122,11 +122,14 @@ impl<'a> Stage<'a> {
         self.outputs = outputs.iter().map(|output| self.numbered(output)).collect();
         self.state = fields.opt("state").cloned().unwrap_or_default();
         self.requests.state(&mut self.state);
+        // Whether its user was still told depends on when a side does that.
+        let counts = |output: &&Value| take.is_none() || !is_event(output);
+        let outputs: Vec<Value> = self.outputs.iter().filter(counts).cloned().collect();
         let step = Object::new()
             .with("now", now)
             .with("input", input.clone())
             .maybe("take", take.map(int))
-            .with("outputs", self.outputs.clone())
+            .with("outputs", outputs)
             .with("state", self.state.clone());
         self.steps.push(step.done());
         if let Ok(misuse) = fields.text("misuse") {

@@ -439,11 +439,13 @@ fn ban(stage: &mut Stage<'_>) -> Played {
     open_room(stage, 2)?;
     stage.command("ban", id(1))?;
     stage.must(closed(stage) == 1, "end its session")?;
+    ask(stage, 1, "leave", Object::new())?;
+    refuses(stage, 1, joining("ann", None, 0), RoomCode::Banned)?;
     gone(stage, 1)?;
     for _ in 0..2 {
         bound(stage, 1)?;
         stage.must(closed(stage) == 1, "send it out again")?;
-        refuses(stage, 1, joining("ann", None, 0), RoomCode::Banned)?;
+        stage.must(!stage.told("viewers"), "not count it")?;
         gone(stage, 1)?;
         stage.restart()?;
     }

@@ -174,7 +174,7 @@ fn crash_while_closing(stage: &mut Stage<'_>) -> Played {
     let payee = first_tick(stage)?;
     stage.receive(&payee.ack(1, 0))?;
     let close = Object::new().int("close", CloseCode::Done.code());
-    stage.step_taking(Object::new().with("command", close), Some(2))?;
+    stage.step_taking(Object::new().with("command", close), Some(1))?;
     stage.restart()?;
     settle(stage, 8_000)
 }

@@ -2,7 +2,9 @@
 
 use bitcoin_hashes::{Hash as _, sha256};
 use serde_json::Value;
-use streampay_core::session::{BadKey, Binding, Choice, Hash, Receipt, Role, TaggedHash};
+use streampay_core::session::{
+    BadKey, Binding, ChannelIdentity, Choice, Hash, Invitation, Receipt, Role, TaggedHash,
+};
 use streampay_core::wire::{OfferTerms, Terms, VERSION, VERSIONS_MAX};
 
 use super::samples;
@@ -92,6 +94,8 @@ pub(super) fn cases() -> Result<Vec<Value>, String> {
             .map(|(_, terms)| offer(terms))
             .transpose()?,
     );
+    cases.extend(ends()?);
+    cases.extend(invitations()?);
     cases.extend(blobs()?);
     Ok(cases)
 }
@@ -228,12 +232,17 @@ fn receipts() -> Result<Vec<Value>, String> {
     .collect()
 }
 
-fn offer(terms: &Terms) -> Result<Value, String> {
-    let offer = OfferTerms {
+/// These terms, offered. The signature is none of it.
+pub(super) fn an_offer(terms: &Terms) -> Result<OfferTerms, String> {
+    Ok(OfferTerms {
         terms: terms.clone(),
         from: crate::people::msat(1_002_000),
         signature: evidence().map_err(bad_key)?.signature,
-    };
+    })
+}
+
+fn offer(terms: &Terms) -> Result<Value, String> {
+    let offer = an_offer(terms)?;
     let spelled = Spelled::new("streampay/offer/v1")
         .bytes32("session", &session().0)
         .bytes32("terms", &terms.hash().0)
@@ -248,6 +257,38 @@ fn offer(terms: &Terms) -> Result<Value, String> {
         fields,
         offer.hash(session()),
     )
+}
+
+/// What both ends know a TCP connection by.
+fn ends() -> Result<Vec<Value>, String> {
+    let random = [[0x51; 32], [0x52; 32]];
+    let [payer, payee] = &random;
+    let known = ChannelIdentity::of_tcp(payer, payee);
+    let sides = [("payer", payer, known.payer), ("payee", payee, known.payee)];
+    let side = |(name, random, own): (&str, &[u8; 32], [u8; 32])| {
+        let spelled = Spelled::new("streampay/tcp/v1").bytes32("random", random);
+        let fields = Object::new().hex("random", random);
+        let title = format!("the {name}'s end of a TCP connection");
+        spelled.case(&title, "tcp", fields, Hash(own))
+    };
+    sides.into_iter().map(side).collect()
+}
+
+/// What a room shows of an invitation, and keeps.
+fn invitations() -> Result<Vec<Value>, String> {
+    let all: [(&str, Vec<u8>); 3] = [
+        ("16 bytes", (0..16).collect()),
+        ("64 bytes", vec![0x5a; 64]),
+        ("no bytes", vec![]),
+    ];
+    let case = |(name, bytes): (&str, Vec<u8>)| {
+        let own = Invitation::new(bytes.clone()).map_err(|_| "an invitation is too long")?;
+        let spelled = Spelled::new("streampay/invitation/v1").sha256("invitation", &bytes);
+        let fields = Object::new().hex("invitation", &bytes);
+        let title = format!("an invitation of {name}");
+        spelled.case(&title, "invitation", fields, own.hash())
+    };
+    all.into_iter().map(case).collect()
 }
 
 /// Hashes over bytes of any length, and what entropy gives.

@@ -2,14 +2,38 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use streampay_spec::adapter::{Adapter, Broken, Found};
-use streampay_spec::conformance::{Child, InProcess, Part, run};
+use streampay_spec::conformance::{Child, InProcess, Part, Subject, Trouble, run};
+use streampay_spec::json::Object;
 
 #[test]
 fn this_implementation_conforms() {
     let report = run(&mut InProcess::new(Adapter::new(None)), &Part::ALL).unwrap();
     assert!(report.failures().is_empty(), "{:#?}", report.failures());
     assert!(report.passed() > 1_750);
+}
+
+/// One that does all that it must do before it tells its user anything, or after.
+struct TellsAtOnce(InProcess, bool);
+
+impl Subject for TellsAtOnce {
+    fn ask(&mut self, request: Object) -> Result<Value, Trouble> {
+        let mut answer = self.0.ask(request)?;
+        if let Some(outputs) = answer.get_mut("outputs").and_then(Value::as_array_mut) {
+            outputs.sort_by_key(|output| output.get("event").is_some() != self.1);
+        }
+        Ok(answer)
+    }
+}
+
+#[test]
+fn when_the_user_is_told_does_not_matter() {
+    for first in [false, true] {
+        let mut subject = TellsAtOnce(InProcess::new(Adapter::new(None)), first);
+        let report = run(&mut subject, &[Part::Transcripts, Part::Hostile]).unwrap();
+        assert!(report.failures().is_empty(), "{:#?}", report.failures());
+    }
 }
 
 fn failures(broken: Broken, parts: &[Part]) -> usize {
