@@ -147,6 +147,10 @@ struct ServeArgs {
     /// What the stream is called, if not as its file.
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
+    /// Seal it: VP8 and Opus that nobody plays who carries it and does not pay. Only `viewer`
+    /// opens it: players without a session and pages that do not open it are turned away.
+    #[arg(long)]
+    seal: bool,
     /// What a payment is and how long it lasts, 1 to 60 s, such as 2sat/10s.
     #[arg(long, value_name = "PRICE")]
     price: Price,
@@ -306,6 +310,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     };
     let offer = Offer {
         media,
+        seal: args.seal,
         title: args.title,
         peer: args.network.config()?,
         price: args.price,

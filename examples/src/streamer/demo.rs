@@ -56,6 +56,7 @@ impl Demo {
     ) -> Result<Offer, AppError> {
         Ok(Offer {
             media: unpack_clip(folder)?.into(),
+            seal: false,
             title: None,
             peer: PeerConfig::default(),
             price,

@@ -33,6 +33,8 @@ use crate::report::{Report, plain};
 pub struct Offer {
     /// What is streamed.
     pub media: Media,
+    /// Whether it is sealed: carriers cannot play it, nor viewers that do not open sealed media.
+    pub seal: bool,
     /// What it is called; none takes the file's name.
     pub title: Option<String>,
     /// How connections are made.
@@ -92,7 +94,7 @@ impl core::fmt::Debug for Serving {
 /// # Errors
 /// [`AppError`]: the media, the address or the mint cannot be used.
 pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
-    let (source, publishing) = open(&offer.media).await?;
+    let (source, publishing) = open(&offer.media, offer.seal).await?;
     let terms = terms(home, &offer)?;
     terms.check().map_err(BadConfig::from)?;
     let listener = TcpListener::bind(offer.listen).await;
@@ -143,7 +145,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     };
     let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
     let waits = offer.pay.contains(&Pay::Btc);
-    let sessions = Sessions::new(home, offer.report, Some(room), waits);
+    let sessions = Sessions::new(home, offer.report, Some(room), waits, offer.seal);
     let payee = PayeeConfig {
         identity: home.identity.clone(),
         preview_left: Msat::ZERO,
@@ -170,21 +172,32 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
 /// The source, and for WHIP who feeds it and the key that it takes.
 async fn open(
     media: &Media,
+    seal: bool,
 ) -> Result<(Arc<Source>, Option<(SourceWriter, whip::StreamKey)>), AppError> {
     match media {
         Media::File(path) => {
-            let source = Source::open(path, FileOptions::default()).await?;
+            let options = FileOptions::default();
+            let source = match seal {
+                true => Source::open_sealed(path, options).await?,
+                false => Source::open(path, options).await?,
+            };
             Ok((source, None))
         }
         Media::Rtp(path) => {
             let failed = |error: &dyn core::fmt::Display| AppError::file(path, &error.to_string());
             let sdp = tokio::fs::read_to_string(path).await;
             let sdp = sdp.map_err(|error| failed(&error))?;
-            let source = Source::open_rtp(&sdp).await;
+            let source = match seal {
+                true => Source::open_rtp_sealed(&sdp).await,
+                false => Source::open_rtp(&sdp).await,
+            };
             Ok((source.map_err(|error| failed(&error))?, None))
         }
         Media::Whip(key) => {
-            let (writer, source) = Source::awaited();
+            let (writer, source) = match seal {
+                true => Source::sealed(None)?,
+                false => Source::awaited(),
+            };
             Ok((source, Some((writer, key.clone()))))
         }
     }
@@ -225,7 +238,7 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
-    let sessions = Sessions::new(home, report, None, home.channels.is_some());
+    let sessions = Sessions::new(home, report, None, home.channels.is_some(), false);
     Ok(sessions.close_all().await?)
 }
 

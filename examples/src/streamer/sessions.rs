@@ -9,7 +9,9 @@ use streampay_core::driver::{
     entropy,
 };
 use streampay_core::meter::Grant;
-use streampay_core::session::{CloseCode, Command, Event, PayeeConfig, PayeeSession, SecretKey};
+use streampay_core::session::{
+    CloseCode, Command, Event, PayeeConfig, PayeeSession, SEALED_MEDIA, SecretKey,
+};
 use streampay_core::store::{Key, StoreError};
 use streampay_core::units::SessionId;
 use streampay_core::wire::peek_session;
@@ -45,6 +47,8 @@ pub(super) struct Sessions {
     unsettled: Mutex<BTreeSet<SessionId>>,
     /// How long a viewer may stay without paying, in milliseconds.
     unpaid_ms: u64,
+    /// The feature bits without which a viewer is not taken.
+    features: u64,
     /// Room for unpaid sessions that wait for their viewer to come back.
     confirming: Semaphore,
 }
@@ -85,12 +89,14 @@ pub(super) enum Found {
 type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
-    /// `waits` where a viewer may be waiting for a channel to confirm before it pays.
+    /// `waits` where a viewer may be waiting for a channel to confirm before it pays; `sealed`
+    /// where the stream is.
     pub(super) fn new(
         home: &Home,
         report: Report,
         room: Option<RoomHandle>,
         waits: bool,
+        sealed: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             node: home.node.clone(),
@@ -100,6 +106,7 @@ impl Sessions {
             slots: Mutex::default(),
             unsettled: Mutex::default(),
             unpaid_ms: if waits { CONFIRMING_MS } else { UNPAID_MS },
+            features: if sealed { SEALED_MEDIA } else { 0 },
             confirming: Semaphore::new(if waits { CONFIRMING_MAX } else { 0 }),
         })
     }
@@ -117,7 +124,7 @@ impl Sessions {
         let (identity, now) = (self.identity.clone(), self.node.clock().now());
         let restored = PayeeSession::restore(identity, self.unpaid_ms, now, id, &records);
         Ok(match restored {
-            Ok(session) => Found::Session(Box::new(session), records),
+            Ok(session) => Found::Session(Box::new(session.requiring(self.features)), records),
             Err(error) => Found::Unusable(error),
         })
     }
@@ -165,7 +172,7 @@ impl Sessions {
             Found::Unusable(error) => return Err(error.into()),
             Found::New => {
                 let entropy = entropy().map_err(AppError::io("no randomness"))?;
-                let session = PayeeSession::new(payee, &entropy)?;
+                let session = PayeeSession::new(payee, &entropy)?.requiring(self.features);
                 doors.with(|ports| SessionTask::new(self.node.clone(), session, ports))
             }
         };
@@ -299,7 +306,13 @@ impl Sessions {
             place: of_this,
         } = connection;
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(of_this);
-        let Ok(usage) = media.start(gate.clone(), task.session().reading()) else {
+        let (gate, reading) = (gate.clone(), task.session().reading());
+        let commands = self.lock().get(&id).map(|slot| slot.commands.clone());
+        let started = match commands.filter(|_| media.is_sealed()) {
+            Some(commands) => media.start_sealed(gate, reading, commands),
+            None => media.start(gate, reading),
+        };
+        let Ok(usage) = started else {
             return Stopped::LinkDown;
         };
         let meter = usage.clone();

@@ -7,6 +7,7 @@ use streampay_core::backend::BackendError;
 use streampay_core::meter::PauseReason;
 use streampay_core::session::{CloseCode, Command, Event, Line, Name};
 use streampay_core::units::{Msat, SessionId};
+use streampay_media::seal::Keyring;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -72,6 +73,8 @@ pub(crate) struct Attendant {
     pub(crate) join: Option<Join>,
     pub(crate) session: mpsc::Sender<Command>,
     pub(crate) standing: watch::Sender<Standing>,
+    /// Of sealed media.
+    pub(crate) keys: Keyring,
 }
 
 impl Attendant {
@@ -123,6 +126,14 @@ impl Attendant {
     }
 
     async fn happened(&self, event: &Event, waits: &mut Waits) {
+        if let Err(error) = self.keys.note(event) {
+            self.report
+                .tell(&format!("sealed media cannot be opened: {error}"));
+        }
+        // Twenty keys a second are nothing to tell.
+        if matches!(event, Event::Grant(_)) {
+            return;
+        }
         if !waits.is_known_trouble(event) {
             self.report.of_the_session("viewer", self.id, event);
         }

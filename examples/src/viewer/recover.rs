@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use streampay_core::driver::{Connected, Ports, SessionTask, TellError, UserPorts};
-use streampay_core::session::{CloseCode, Command, Event, PayerSession, Policy};
+use streampay_core::session::{CloseCode, Command, Event, PayerSession, Policy, SEALED_MEDIA};
 use streampay_core::store::StoreError;
 use streampay_core::units::{SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer};
@@ -50,7 +50,8 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         let identity = home.identity.clone();
         let restored = PayerSession::restore(identity, Policy::nothing(), now, id, &records);
         let session = match restored {
-            Ok(session) => session,
+            // A streamer that seals takes nobody back who does not say so.
+            Ok(session) => session.offering(SEALED_MEDIA),
             // This folder was a streamer's too.
             Err(StoreError::OtherRole) => continue,
             Err(error) => {

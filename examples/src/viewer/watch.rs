@@ -8,9 +8,12 @@ use streampay_core::driver::{
     Connected, Ports, SessionTask, Stopped, TellError, UserPorts, entropy,
 };
 use streampay_core::meter::Tariff;
-use streampay_core::session::{CloseCode, Command, PayerConfig, PayerSession, Policy};
+use streampay_core::session::{
+    CloseCode, Command, PayerConfig, PayerSession, Policy, SEALED_MEDIA,
+};
 use streampay_core::units::{Msat, SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer, ViewerStream};
+use streampay_media::seal::Keyring;
 use streampay_media::whep::Client;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -108,7 +111,9 @@ pub async fn watch(
     let entropy = entropy().map_err(AppError::io("no randomness"))?;
     let session = PayerSession::new(config(home, watch), &entropy);
     let session = session.map_err(|_| AppError::Failed("a one in 2^128 chance; try again"))?;
-    let first = connect(watch, &session).await?;
+    let session = session.offering(SEALED_MEDIA);
+    let keys = Keyring::new();
+    let first = connect(watch, &session, &keys).await?;
     let kept = home.links.keep(session.session(), &watch.link);
     kept.map_err(AppError::io("the link cannot be kept"))?;
     let (ports, user) = Ports::pair();
@@ -126,12 +131,14 @@ pub async fn watch(
         join: watch.join.clone(),
         session: commands.clone(),
         standing,
+        keys: keys.clone(),
     };
     let attending = tokio::spawn(attendant.attend(events, wishes));
     let mut watching = Watching {
         task: SessionTask::new(home.node.clone(), session, ports),
         watch,
         channels: home.channels.clone().filter(|_| watch.pay == [Pay::Btc]),
+        keys,
         recording: Recording::start(&watch.record, commands),
         stands,
         watched: Watched::default(),
@@ -187,9 +194,13 @@ fn config(home: &Home, watch: &Watch) -> PayerConfig {
     }
 }
 
-async fn connect(watch: &Watch, session: &PayerSession) -> Result<ViewerStream, AppError> {
-    let initial = session.reading();
-    Ok(ViewerPeer::connect(&Client, &watch.link.url, &watch.peer, initial).await?)
+async fn connect(
+    watch: &Watch,
+    session: &PayerSession,
+    keys: &Keyring,
+) -> Result<ViewerStream, AppError> {
+    let (url, initial) = (&watch.link.url, session.reading());
+    Ok(ViewerPeer::connect_sealable(&Client, url, &watch.peer, initial, keys).await?)
 }
 
 /// Ready a moment after the user has left a session that was to be paid over channels alone, where
@@ -218,6 +229,7 @@ struct Watching<'a> {
     channels: Option<Arc<Channels>>,
     task: SessionTask<PayerSession>,
     watch: &'a Watch,
+    keys: Keyring,
     recording: Recording,
     stands: tokio::sync::watch::Receiver<Standing>,
     watched: Watched,
@@ -260,7 +272,7 @@ impl Watching<'_> {
             let left = stands.wait_for(|standing| standing.leaving);
             let again = async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                connect(self.watch, self.task.session()).await
+                connect(self.watch, self.task.session(), &self.keys).await
             };
             tokio::select! {
                 _ = left => return None,

@@ -96,6 +96,7 @@ impl Stage {
     pub(crate) async fn serve(&self, home: &Home, pay: &[Pay]) -> Serving {
         let offer = Offer {
             media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
+            seal: false,
             title: None,
             peer: PeerConfig::loopback(),
             price: price(),

@@ -21,6 +21,7 @@ mod pairwise;
 mod players;
 mod processes;
 mod purses;
+mod sealed;
 mod stream;
 mod wallet;
 mod weather;

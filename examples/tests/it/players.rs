@@ -33,6 +33,7 @@ async fn spendable(home: &Home) -> Msat {
 async fn serving(streamer: &Home, mint: &EmbeddedMint) -> Serving {
     let offer = Offer {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
+        seal: false,
         title: None,
         peer: PeerConfig::loopback(),
         price: "4sat/1s".parse().unwrap(),

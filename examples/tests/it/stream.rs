@@ -24,12 +24,12 @@ use crate::cashu_node::{mint, sat};
 
 const QUIET: Report = Report { json: false };
 
-struct Stage {
-    mint: EmbeddedMint,
-    streamer: Home,
-    viewer: Home,
-    serving: Serving,
-    folder: tempfile::TempDir,
+pub(crate) struct Stage {
+    pub(crate) mint: EmbeddedMint,
+    pub(crate) streamer: Home,
+    pub(crate) viewer: Home,
+    pub(crate) serving: Serving,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// A stream of 2 sat a second, and a viewer who holds `funds`.
@@ -39,6 +39,11 @@ async fn stage(funds: u64) -> Stage {
 
 /// The same, paid in one way.
 async fn stage_paying(funds: u64, pay: Pay) -> Stage {
+    stage_with(funds, pay, false).await
+}
+
+/// The same, sealed or not.
+pub(crate) async fn stage_with(funds: u64, pay: Pay, seal: bool) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let mint = mint(100).await;
     let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
@@ -52,6 +57,7 @@ async fn stage_paying(funds: u64, pay: Pay) -> Stage {
     }
     let offer = Offer {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
+        seal,
         title: None,
         peer: PeerConfig::default(),
         price: "2sat/1s".parse().unwrap(),
@@ -92,7 +98,7 @@ impl Stage {
         }
     }
 
-    async fn watch(&self, budget: u64, max_price: &str) -> Watched {
+    pub(crate) async fn watch(&self, budget: u64, max_price: &str) -> Watched {
         let (_wishes, from_user) = mpsc::channel(1);
         let record = self.folder.path().join("recording.webm");
         watch(
@@ -112,7 +118,7 @@ impl Stage {
     }
 
     /// Everything that the mint ever issued is in one of the two wallets, or was its fee.
-    async fn assert_conserved(&self) {
+    pub(crate) async fn assert_conserved(&self) {
         let (viewer, streamer) = self.balances().await;
         let ledger = self.mint.ledger().await.unwrap();
         assert_eq!(viewer.plus(streamer).unwrap(), ledger.outstanding());
