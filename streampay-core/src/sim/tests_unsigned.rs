@@ -110,6 +110,35 @@ fn a_payer_that_goes_quiet_is_sent_away_once_its_credit_is_used() {
 }
 
 #[test]
+fn a_payer_whose_purse_is_being_checked_is_waited_for_three_times_as_long() {
+    for (shows, limit_ms) in [(false, 600_000), (true, 1_800_000)] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.tamper(|to, bytes| match decode(bytes) {
+            Ok(Some(Message::Purse(_) | Message::Tick(_) | Message::Close(_))) if to == PAYEE => {
+                vec![]
+            }
+            _ => vec![bytes.clone()],
+        });
+        pair.run(3_000, &[(0, Fault::MintAway(10_000_000))])
+            .unwrap();
+        if shows {
+            let purse = Purse {
+                purse: PurseId(7),
+                part: 0,
+                of: 1,
+                method: 0,
+                bytes: Bytes::from_static(b"x"),
+            };
+            pair.inject(PAYEE, &encode(&Message::Purse(purse)));
+        }
+        pair.run(limit_ms - 10_000, &[]).unwrap();
+        assert_eq!(closed(&pair, PAYEE), None, "{shows}");
+        pair.run(20_000, &[]).unwrap();
+        assert_eq!(closed(&pair, PAYEE), Some(CloseCode::TimedOut), "{shows}");
+    }
+}
+
+#[test]
 fn refused_ticks_and_unpaid_purses_are_few() {
     let mut pair = Pair::new(PairConfig::default());
     // Its own ticks never arrive: nothing is credited.

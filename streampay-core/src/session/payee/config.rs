@@ -16,7 +16,8 @@ pub struct PayeeConfig {
     /// is less, once; [`PayeeSession::preview_used`](super::PayeeSession::preview_used) says what
     /// to take off the budgets.
     pub preview_left: Msat,
-    /// How long a bound payer may stay without paying anything, in milliseconds.
+    /// How long a bound payer may stay without paying anything, in milliseconds; three times as
+    /// long while its purse is being checked.
     pub unpaid_ms: u64,
 }
 

@@ -3,7 +3,7 @@
 use super::{PayeeSession, Phase};
 use crate::meter::{PauseReason, Reading};
 use crate::session::pace::Backoff;
-use crate::session::record::PurseState;
+use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, PurseId};
 use crate::wire::Message;
@@ -13,6 +13,9 @@ use crate::wire::Message;
 const HEARTBEAT_MS: u64 = 2_000;
 /// How long a backend may check a payment before it counts as away, in milliseconds.
 const SLOW_MS: u64 = 3_000;
+/// How many times as long as others a payer may stay without paying while its purse is being
+/// checked: a mint may be slow, and somebody may open purses for ever.
+const OPENING_FACTOR: u64 = 3;
 
 /// Both sides are bound.
 pub(super) struct Live {
@@ -71,7 +74,20 @@ impl PayeeSession {
     fn unpaid_at(&self, live: &Live) -> Option<Mono> {
         let idle = self.flow.flows() && self.is_near_end() && live.receiving_since.is_none();
         let unpaid = self.credited().is_zero() || idle;
-        unpaid.then(|| live.since.after_ms(self.config.unpaid_ms))
+        let limit_ms = if self.opens_a_purse() {
+            self.config.unpaid_ms.saturating_mul(OPENING_FACTOR)
+        } else {
+            self.config.unpaid_ms
+        };
+        unpaid.then(|| live.since.after_ms(limit_ms))
+    }
+
+    /// A purse is being checked: the payer has something, and waits for our backend.
+    fn opens_a_purse(&self) -> bool {
+        let opening = |purse: &PayeePurse| purse.state == PurseState::Opening;
+        self.record
+            .iter()
+            .any(|record| record.purses.iter().any(opening))
     }
 
     /// The payer paid, or what it paid for flows: it is there.
