@@ -72,6 +72,10 @@ impl From<Full> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many connections at once",
             ),
+            Full::Seats => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the stream has all the viewers that it takes",
+            ),
         }
     }
 }
@@ -214,16 +218,29 @@ pub(crate) fn with_cors(mut response: Response) -> Response {
             header::ACCESS_CONTROL_ALLOW_METHODS,
             "POST, DELETE, OPTIONS",
         ),
-        (
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Content-Type, Authorization, If-Match, X-Cashu",
-        ),
-        (
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Location, Link, ETag, Retry-After, X-Cashu",
-        ),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+const ALLOWED_HEADERS: &str = "Content-Type, Authorization, If-Match";
+const EXPOSED_HEADERS: &str = "Location, Link, ETag, Retry-After";
+
+/// Lets pages of any origin pay with this header, and see what to pay in it.
+pub(crate) async fn allow_header(mut response: Response, name: Option<&'static str>) -> Response {
+    let Some(name) = name else {
+        return response;
+    };
+    for (header, others) in [
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&format!("{others}, {name}")) {
+            response.headers_mut().insert(header, value);
+        }
     }
     response
 }

@@ -101,6 +101,7 @@ async fn ours() -> String {
     let config = ServerConfig {
         unbound_per_address: 1000,
         unbound_in_all: 1000,
+        offers_per_minute: u32::MAX,
         peer: PeerConfig::loopback(),
         ..ServerConfig::default()
     };

@@ -49,6 +49,9 @@ pub enum Full {
     /// All are taken.
     #[error("too many in all")]
     All,
+    /// All [seats](super::Seats) are taken.
+    #[error("no seat is free")]
+    Seats,
 }
 
 impl Places {
@@ -104,7 +107,7 @@ impl Drop for Place {
 }
 
 /// One household: an IPv4 address or an IPv6 network of 64 bits.
-fn group(address: IpAddr) -> IpAddr {
+pub(super) fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = u128::from(address) >> 64 << 64;

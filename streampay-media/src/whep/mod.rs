@@ -8,6 +8,8 @@ mod address;
 mod client;
 mod limits;
 mod paywall;
+mod rate;
+mod seats;
 mod server;
 
 pub use address::TrustedProxy;
@@ -15,4 +17,6 @@ pub(crate) use client::is_local;
 pub use client::{Accepted, Client, ClientError};
 pub use limits::{Full, Place, Places};
 pub use paywall::{PaymentError, Paywall};
+pub use rate::Rate;
+pub use seats::{Seat, Seats};
 pub use server::{Arrival, Server, ServerConfig, UnboundPlace};

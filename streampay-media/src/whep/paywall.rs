@@ -22,9 +22,16 @@ use streampay_core::{
     meter::{Grant, Reading, Schedule, Tariff},
     units::Msat,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
-use super::{limits::Place, server::Shared};
+use super::{
+    limits::{Full, Place},
+    seats::Seat,
+    server::Shared,
+};
 use crate::{
     peer::{StreamerPeer, ViewerConnection, sha256},
     signal::{self, Refusal},
@@ -67,7 +74,7 @@ pub enum PaymentError {
 const PAYMENT_MAX: usize = 16 * 1024;
 /// Spans that are remembered. More are only sold when older ones are used up or forgotten.
 const SPANS_MAX: usize = 10_000;
-/// How long what is left of a span is kept for a player that comes again.
+/// How long what is left of a span is kept for a player that comes again, since it was last used.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// Spans by the SHA-256 of the payment that began them.
@@ -89,6 +96,8 @@ struct Span {
     used: Reading,
     /// The connection that uses it.
     user: Option<User>,
+    /// Since when no connection does.
+    free_since: Instant,
 }
 
 /// Stays until its connection has ended and what it used is written down.
@@ -109,8 +118,13 @@ impl Spans {
         self.lock().spans.contains_key(id)
     }
 
+    /// Room for one more, once what nobody used for long is forgotten.
     fn has_room(&self) -> bool {
-        self.lock().spans.len() < SPANS_MAX
+        let mut state = self.lock();
+        let now = Instant::now();
+        let kept = |span: &Span| span.user.is_some() || now.duration_since(span.free_since) < KEPT;
+        state.spans.retain(|_, span| kept(span));
+        state.spans.len() < SPANS_MAX
     }
 
     fn paid(&self, id: [u8; 32], amount: Msat) {
@@ -119,7 +133,9 @@ impl Spans {
             paid: watch::Sender::default(),
             used: Reading::default(),
             user: None,
+            free_since: Instant::now(),
         });
+        span.free_since = Instant::now();
         let paid = |paid: &mut Msat| *paid = paid.saturating_plus(amount);
         span.paid.send_modify(paid);
     }
@@ -140,13 +156,6 @@ impl Spans {
 
     fn span_of(&self, secret: &str) -> Option<[u8; 32]> {
         self.lock().secrets.get(secret).copied()
-    }
-
-    fn forget(&self, id: &[u8; 32]) {
-        let mut state = self.lock();
-        if state.spans.get(id).is_some_and(|span| span.user.is_none()) {
-            state.spans.remove(id);
-        }
     }
 }
 
@@ -192,7 +201,6 @@ async fn take(
         let _place = place;
         let amount = paywall.take(&payment).await?;
         shared.spans.paid(id, amount);
-        tokio::spawn(forget_later(Arc::downgrade(&shared), id));
         Ok(())
     });
     match taking.await {
@@ -206,20 +214,6 @@ async fn take(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the payment was not taken",
         )),
-    }
-}
-
-/// What nobody uses for long is forgotten.
-async fn forget_later(shared: Weak<Shared>, id: [u8; 32]) {
-    loop {
-        tokio::time::sleep(KEPT).await;
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        shared.spans.forget(&id);
-        if !shared.spans.known(&id) {
-            return;
-        }
     }
 }
 
@@ -245,15 +239,24 @@ pub(super) async fn offer(
     let url = shared.config.public_url.as_deref();
     let created = signal::created(parts, url, &path, answer)?;
     let id = sha256(payment.as_bytes())?;
+    let has_room = shared.spans.has_room();
+    let mut seat = None;
     if !shared.spans.known(&id) {
-        if !shared.spans.has_room() {
+        if !has_room {
             let text = "too many players at once";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
+        seat = Some(shared.config.seats.take().ok_or(Full::Seats)?);
         take(shared, paywall, payment, id, Some(place)).await?;
     }
     shared.spans.take_over(&id).await;
-    if begin(shared, paywall.tariff(), id, secret, connection) {
+    let seat = match seat {
+        Some(seat) => seat,
+        // Just given back, where the connection before still was there.
+        None => shared.config.seats.take().ok_or(Full::Seats)?,
+    };
+    let behind = (connection, seat);
+    if begin(shared, paywall.tariff(), id, secret, behind) {
         Ok(created)
     } else {
         Err(demand(paywall.as_ref()))
@@ -266,7 +269,7 @@ fn begin(
     tariff: Tariff,
     id: [u8; 32],
     secret: String,
-    connection: ViewerConnection,
+    (connection, seat): (ViewerConnection, Seat),
 ) -> bool {
     let mut state = shared.spans.lock();
     let Some(span) = state.spans.get_mut(&id).filter(|span| span.user.is_none()) else {
@@ -287,6 +290,7 @@ fn begin(
         link: shared.config.peer.link_deadline,
         secret: secret.clone(),
         _end: end,
+        _seat: seat,
     };
     shared.sessions.insert(secret.clone(), connection.closer());
     tokio::spawn(player.play(connection, span.used, stopped));
@@ -307,6 +311,8 @@ struct Player {
     idle: Duration,
     link: Duration,
     secret: String,
+    // Dropped first: who takes the span over finds the seat free.
+    _seat: Seat,
     _end: watch::Sender<()>,
 }
 
@@ -338,6 +344,7 @@ impl Player {
         let left = span.is_some_and(|span| {
             span.used = span.used.max(last);
             span.user = None;
+            span.free_since = Instant::now();
             self.grant(*span.paid.borrow()).admits(beyond(last))
         });
         state.secrets.remove(&self.secret);

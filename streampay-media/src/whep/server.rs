@@ -7,6 +7,7 @@ use std::{
 use axum::{
     Router,
     extract::{Path, Request, State},
+    middleware::map_response,
     response::Response,
     routing::{delete, post},
 };
@@ -15,8 +16,10 @@ use tokio::sync::mpsc;
 
 use super::{
     address::TrustedProxy,
-    limits::{Place, Places},
+    limits::{Full, Place, Places},
     paywall::{self, Paywall, Spans},
+    rate::Rate,
+    seats::Seats,
 };
 use crate::{
     peer::{PeerConfig, StreamerPeer, ViewerConnection, has_data_channel},
@@ -35,6 +38,11 @@ pub struct ServerConfig {
     pub unbound_per_address: usize,
     /// Connections that have not paid, in all. Each costs 0.4 MB and two file descriptors.
     pub unbound_in_all: usize,
+    /// Offers that one household may make in a minute, whatever becomes of them.
+    pub offers_per_minute: u32,
+    /// How many watch at once. Whoever runs sessions takes a seat for each; players that pay
+    /// outside of one have theirs from here.
+    pub seats: Seats,
     /// How long a connection may stay unbound once its data channel is open.
     pub bind_deadline: Duration,
     /// Who takes payments of players without a data channel; none sends them away.
@@ -54,7 +62,9 @@ impl Default for ServerConfig {
             public_url: None,
             unbound_per_address: 8,
             unbound_in_all: 64,
-            bind_deadline: Duration::from_secs(30),
+            offers_per_minute: 60,
+            seats: Seats::default(),
+            bind_deadline: Duration::from_secs(10),
             paywall: None,
             unfunded_deadline: Duration::from_secs(10),
             trusted_proxy: TrustedProxy::None,
@@ -109,6 +119,7 @@ pub(super) struct Shared {
     pub(super) source: Arc<Source>,
     pub(super) config: ServerConfig,
     unpaid: Places,
+    offers: Rate,
     arrivals: mpsc::Sender<Arrival>,
     pub(super) sessions: Sessions,
     pub(super) spans: Spans,
@@ -123,11 +134,13 @@ impl Server {
     pub fn new(source: Arc<Source>, config: ServerConfig) -> (Self, mpsc::Receiver<Arrival>) {
         let (arrivals_to, arrivals) = mpsc::channel(Self::ARRIVALS_MAX);
         let unpaid = Places::new(config.unbound_per_address, config.unbound_in_all);
+        let offers = Rate::per_minute(config.offers_per_minute);
         let sessions = Sessions::default();
         let shared = Shared {
             source,
             config,
             unpaid,
+            offers,
             arrivals: arrivals_to,
             sessions,
             spans: Spans::default(),
@@ -145,6 +158,8 @@ impl Server {
     /// count as one household. `axum::serve` has no deadlines: where strangers come, serve it with
     /// a bound on connections and on how long a request's head may take.
     pub fn router(&self) -> Router {
+        let paywall = self.shared.config.paywall.as_ref();
+        let header = paywall.map(|paywall| paywall.header());
         Router::new()
             .route(
                 "/whep",
@@ -160,14 +175,18 @@ impl Server {
                     .fallback(signal::not_allowed_session),
             )
             .with_state(self.shared.clone())
+            .layer(map_response(move |response| {
+                signal::allow_header(response, header)
+            }))
     }
 }
 
 async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
+    let address = shared.config.trusted_proxy.caller(&parts);
+    shared.offers.admit(address)?;
     // Before a place is taken: who sends slowly holds none.
     let sdp = signal::read_offer(&parts, body).await?;
-    let address = shared.config.trusted_proxy.caller(&parts);
     #[cfg(feature = "e2ee")]
     if shared.source.is_sealed() && !has_data_channel(&sdp) {
         // Before anything is asked for what would not open.
@@ -178,6 +197,9 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     {
         let place = || Ok((shared.unpaid.take(address)?, address.is_loopback()));
         return paywall::offer(&shared, paywall, &parts, &sdp, place).await;
+    }
+    if shared.config.seats.turns_away() {
+        return Err(Full::Seats.into());
     }
     let place = shared.unpaid.take(address)?;
     let source = shared.source.clone();

@@ -21,7 +21,7 @@ use crate::{
     peer::{Closer, PeerConfig, PublisherPeer},
     signal::{self, Refusal, Sessions},
     source::{Description, Ingest, SourceWriter},
-    whep::{Places, TrustedProxy},
+    whep::{Places, Rate, TrustedProxy},
 };
 
 /// How a [`Server`] admits publishers.
@@ -58,6 +58,8 @@ struct Shared {
     config: ServerConfig,
     /// Who guesses waits, and holds one of these.
     guesses: Places,
+    /// And may do so only so often.
+    guess_rate: Rate,
     sessions: Sessions,
     /// Who publishes holds it.
     ingest: Arc<AsyncMutex<Ingest>>,
@@ -73,6 +75,8 @@ struct Shared {
 const GUESS_DELAY: Duration = Duration::from_secs(1);
 /// Wrong keys that wait for their answer: from one address, and in all.
 const GUESSES: (usize, usize) = (4, 64);
+/// Wrong keys that are answered in a minute, from one address.
+const GUESSES_PER_MINUTE: u32 = 30;
 
 impl Server {
     /// A server that feeds `writer`. If that is of an [awaited](crate::source::Source::awaited)
@@ -85,6 +89,7 @@ impl Server {
             key,
             config,
             guesses: Places::new(GUESSES.0, GUESSES.1),
+            guess_rate: Rate::per_minute(GUESSES_PER_MINUTE),
             sessions: Sessions::default(),
             ingest: Arc::new(AsyncMutex::new(Ingest::new(writer))),
             takes,
@@ -165,6 +170,7 @@ impl Shared {
         }
         if token.is_some() {
             let caller = self.config.trusted_proxy.caller(parts);
+            self.guess_rate.admit(caller)?;
             let _place = self.guesses.take(caller)?;
             tracing::warn!(%caller, "a publisher with a wrong stream key");
             tokio::time::sleep(GUESS_DELAY).await;

@@ -53,6 +53,8 @@ impl Rig {
     pub(crate) async fn of(source: Arc<Source>, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut config = ServerConfig {
             peer: PeerConfig::loopback(),
+            // All viewers are of one household here.
+            offers_per_minute: u32::MAX,
             ..Default::default()
         };
         change(&mut config);

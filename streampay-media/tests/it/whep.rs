@@ -1,7 +1,7 @@
 use streampay_core::meter::Reading;
 use streampay_media::{
     peer::{PeerConfig, PeerError, ViewerPeer},
-    whep::{Client, ClientError, TrustedProxy},
+    whep::{Client, ClientError, Seats, TrustedProxy},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -129,6 +129,42 @@ async fn strangers_beyond_the_cap_are_turned_away_until_one_has_paid() {
         );
     }
     pair.place.paid();
+    let _ = rig.connect().await;
+}
+
+#[tokio::test]
+async fn offers_are_counted_over_time_whatever_becomes_of_them() {
+    let clip = crate::rig::asset("clip.ivf");
+    let rig = Rig::with(&clip, 1, |config| config.offers_per_minute = 3).await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let (status, head) = ask(&rig, "POST", "/whep", "application/sdp", "garbage").await;
+        answers.push((status, head.contains("retry-after: ")));
+    }
+    assert_eq!(
+        answers,
+        [(400, false), (400, false), (400, false), (429, true)]
+    );
+}
+
+#[tokio::test]
+async fn offers_are_turned_away_while_all_seats_are_taken_by_viewers_that_are_here() {
+    let clip = crate::rig::asset("clip.ivf");
+    let seats = Seats::new(1);
+    let given = seats.clone();
+    let mut rig = Rig::with(&clip, 1, |config| config.seats = given).await;
+    let mut seat = seats.take().unwrap();
+    let config = PeerConfig::loopback();
+    let second = ViewerPeer::connect(&Client, &rig.url, &config, Reading::default()).await;
+    assert!(
+        matches!(
+            second,
+            Err(PeerError::Whep(ClientError::Busy { status: 503 }))
+        ),
+        "{second:?}"
+    );
+    // Who has the seat may come back, and the server cannot tell who asks.
+    seat.set_away(true);
     let _ = rig.connect().await;
 }
 
