@@ -1,5 +1,8 @@
 //! Recording what was received, as one file that any player opens.
 //!
+//! A [`Recorder`] of a [`Container`] of one codec records that alone and leaves the other kind of
+//! media out. By default it is Matroska:
+//!
 //! WebM for VP8 or VP9 with Opus, Matroska for H.264 with Opus. The file is playable at every
 //! moment, also after the process was killed: every frame is written when it is whole, and all that
 //! is filled in at the end, where that is possible, is how long it is. It begins with a key frame.
@@ -10,10 +13,12 @@
 
 mod ebml;
 mod matroska;
+mod plain;
 
 use std::{
     collections::VecDeque,
     io::{self, Seek, Write},
+    path::Path,
 };
 
 use bytes::Bytes;
@@ -26,6 +31,7 @@ use crate::{
     reorder::Reorder,
 };
 use matroska::{Block, Muxer, Tracks};
+use plain::Plain;
 
 /// Why recording ended. What was written so far is playable.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +40,53 @@ pub enum RecordError {
     /// The file cannot be written.
     #[error("cannot write the recording: {0}")]
     Write(#[from] io::Error),
-    /// There is neither picture nor sound.
-    #[error("the streamer sends nothing that could be recorded")]
+    /// There is neither picture nor sound, or none that the container can hold.
+    #[error(
+        "the streamer sends nothing that could be recorded in such a file; .webm and .mkv hold all \
+         kinds, .ivf VP8 or VP9, .h264 H.264, .ogg Opus"
+    )]
     NothingToRecord,
+}
+
+/// What kind of file a recording is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Container {
+    /// Matroska, or WebM where the codecs allow it: picture and sound.
+    #[default]
+    Matroska,
+    /// IVF: VP8 or VP9. Time stamps in milliseconds.
+    Ivf,
+    /// H.264 as Annex B: no time stamps, so that a pause leaves no trace.
+    AnnexB,
+    /// Ogg Opus. A pause leaves no trace.
+    Ogg,
+}
+
+impl Container {
+    /// By the ending of a file's name, in any case; [`Matroska`](Self::Matroska) for what is not
+    /// known.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        match ending.as_ref().and_then(|ending| ending.to_str()) {
+            Some("ivf") => Self::Ivf,
+            Some("h264" | "264" | "avc") => Self::AnnexB,
+            Some("ogg" | "oga" | "opus") => Self::Ogg,
+            _ => Self::Matroska,
+        }
+    }
+
+    /// Whether it can hold that codec.
+    #[must_use]
+    pub const fn holds(self, codec: Codec) -> bool {
+        match self {
+            Self::Matroska => true,
+            Self::Ivf => matches!(codec, Codec::Vp8 | Codec::Vp9),
+            Self::AnnexB => matches!(codec, Codec::H264),
+            Self::Ogg => matches!(codec, Codec::Opus),
+        }
+    }
 }
 
 /// What was recorded.
@@ -72,7 +122,7 @@ pub struct Recorded {
 /// ```
 #[derive(Debug)]
 pub struct Recorder<W: Write> {
-    muxer: Muxer<W>,
+    file: Output<W>,
     video: Option<Stream>,
     audio: Option<Stream>,
     timeline: Timeline,
@@ -115,10 +165,23 @@ impl<W: Write> Recorder<W> {
     /// # Errors
     /// [`RecordError::NothingToRecord`] where there is none.
     pub fn new(out: W, codecs: &[Codec]) -> Result<Self, RecordError> {
+        Self::with(out, codecs, Container::Matroska)
+    }
+
+    /// The same as a file of another kind, of those codecs that it can hold.
+    ///
+    /// # Errors
+    /// [`RecordError::NothingToRecord`] where there is none.
+    pub fn with(out: W, codecs: &[Codec], container: Container) -> Result<Self, RecordError> {
+        let held = codecs.iter().copied();
+        let codecs: Vec<_> = held.filter(|codec| container.holds(*codec)).collect();
         let this = Self {
-            muxer: Muxer::new(out),
-            video: Stream::of(codecs, Kind::Video),
-            audio: Stream::of(codecs, Kind::Audio),
+            file: match container {
+                Container::Matroska => Output::Matroska(Muxer::new(out)),
+                other => Output::Plain(Plain::new(out, other)),
+            },
+            video: Stream::of(&codecs, Kind::Video),
+            audio: Stream::of(&codecs, Kind::Audio),
             timeline: Timeline::default(),
             origin_us: None,
             base_ms: None,
@@ -177,6 +240,7 @@ impl<W: Write> Recorder<W> {
     /// [`RecordError::Write`].
     pub fn finish(mut self) -> Result<Recorded, RecordError> {
         self.flush()?;
+        self.file.end()?;
         Ok(self.recorded())
     }
 
@@ -191,9 +255,14 @@ impl<W: Write> Recorder<W> {
         W: Seek,
     {
         self.flush()?;
-        // RFC 9559 has no duration of zero.
-        if self.recorded.duration_ms > 0 {
-            self.muxer.set_duration(self.recorded.duration_ms)?;
+        self.file.end()?;
+        match &mut self.file {
+            // RFC 9559 has no duration of zero.
+            Output::Matroska(muxer) if self.recorded.duration_ms > 0 => {
+                muxer.set_duration(self.recorded.duration_ms)?;
+            }
+            Output::Matroska(_) => {}
+            Output::Plain(plain) => plain.set_length()?,
         }
         Ok(self.recorded())
     }
@@ -212,7 +281,7 @@ impl<W: Write> Recorder<W> {
     #[must_use]
     pub fn recorded(&self) -> Recorded {
         Recorded {
-            bytes: self.muxer.written(),
+            bytes: self.file.written(),
             ..self.recorded
         }
     }
@@ -278,7 +347,7 @@ impl<W: Write> Recorder<W> {
         let begins = kind == first
             && match self.base_ms {
                 Some(_) => key,
-                None => self.muxer.begin(tracks, data)?,
+                None => self.file.begin(tracks, data)?,
             };
         if begins {
             self.origin_us = Some(us);
@@ -301,7 +370,7 @@ impl<W: Write> Recorder<W> {
             key,
             data,
         };
-        if self.muxer.block(block)? {
+        if self.file.block(block)? {
             match kind {
                 Kind::Video => self.recorded.video_frames += 1,
                 Kind::Audio => self.recorded.audio_frames += 1,
@@ -309,6 +378,46 @@ impl<W: Write> Recorder<W> {
             self.recorded.duration_ms = self.recorded.duration_ms.max(at_ms);
         }
         Ok(())
+    }
+}
+
+/// Where it is written to.
+#[derive(Debug)]
+enum Output<W> {
+    Matroska(Muxer<W>),
+    Plain(Plain<W>),
+}
+
+impl<W: Write> Output<W> {
+    /// Writes the head where `first` is a frame that a file can begin with.
+    fn begin(&mut self, tracks: Tracks, first: &[u8]) -> io::Result<bool> {
+        match self {
+            Self::Matroska(muxer) => muxer.begin(tracks, first),
+            Self::Plain(plain) => plain.begin(tracks.video.unwrap_or(Codec::Opus), first),
+        }
+    }
+
+    /// Writes one frame; false where it cannot be written.
+    fn block(&mut self, block: Block<'_>) -> io::Result<bool> {
+        match self {
+            Self::Matroska(muxer) => muxer.block(block),
+            Self::Plain(plain) => plain.block(block),
+        }
+    }
+
+    /// Says that nothing follows, where the format has a way to.
+    fn end(&mut self) -> io::Result<()> {
+        match self {
+            Self::Matroska(_) => Ok(()),
+            Self::Plain(plain) => plain.end(),
+        }
+    }
+
+    const fn written(&self) -> u64 {
+        match self {
+            Self::Matroska(muxer) => muxer.written(),
+            Self::Plain(plain) => plain.written(),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod frames;
 mod ingest;
 mod ivf;
 mod ogg;
+mod reader;
 mod ring;
 mod rtp;
 #[cfg(feature = "e2ee")]
@@ -45,6 +46,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 pub use error::SourceError;
 pub(crate) use ingest::Ingest;
+pub use reader::SourceReader;
 pub(crate) use ring::{Entry, Pulled, Ring};
 pub use rtp::RtpError;
 

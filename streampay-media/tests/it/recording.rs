@@ -1,7 +1,10 @@
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use streampay_core::meter::Reading;
-use streampay_media::record::{Recorder, file_ending};
+use streampay_media::{
+    record::{Container, Recorder, file_ending},
+    source::{FileOptions, Source, SourceReader},
+};
 use tokio::sync::watch;
 
 use crate::rig::{Rig, open, settled, until};
@@ -145,5 +148,52 @@ async fn a_recording_holds_what_was_paid_and_can_be_cut_off_anywhere() {
     for cut in [bytes.len() / 2, bytes.len() - 1] {
         let rest = count(&bytes[..cut]);
         assert!(rest.video > 0 && rest.first_is_key);
+    }
+}
+
+#[tokio::test]
+async fn what_is_streamed_is_recorded_in_files_that_can_be_streamed_again() {
+    let speed = NonZeroU32::new(8).unwrap();
+    let clip = crate::rig::asset("clip.ivf");
+    let source = Source::open(&clip, FileOptions { speed }).await.unwrap();
+    let mut reader = SourceReader::new(source);
+    let codecs: Vec<_> = reader.description().codecs().collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorders: Vec<_> = ["x.ivf", "x.ogg", "x.webm"]
+        .map(|name| folder.path().join(name))
+        .map(|path| {
+            let file = std::fs::File::create(&path).unwrap();
+            Recorder::with(file, &codecs, Container::of(&path)).unwrap()
+        })
+        .into();
+    let nothing = Recorder::with(Vec::new(), &codecs, Container::of("x.h264".as_ref()));
+    assert!(nothing.is_err(), "VP8 is no H.264");
+    while recorders.iter().any(|it| it.recorded().duration_ms < 3_000) {
+        let packet = reader.next().await;
+        for recorder in &mut recorders {
+            recorder.push(&packet).unwrap();
+        }
+    }
+    let recorded: Vec<_> = recorders
+        .into_iter()
+        .map(|recorder| recorder.finish_seekable().unwrap())
+        .collect();
+    assert_eq!((recorded[0].audio_frames, recorded[1].video_frames), (0, 0));
+    let head = std::fs::read(folder.path().join("x.ivf")).unwrap();
+    let length = u32::from_le_bytes(head[24..28].try_into().unwrap());
+    assert!((3_000..3_600).contains(&length), "{length}");
+    // The reader of such files finds both, and the picture's size, and that they are whole.
+    let written = folder.path().join("x.ivf");
+    let again = Source::open(&written, FileOptions::default()).await;
+    let again = *again.unwrap().description();
+    assert_eq!(again.codecs().collect::<Vec<_>>(), codecs);
+    let (now, before) = (again.video.unwrap(), reader.description().video.unwrap());
+    assert_eq!((now.codec, now.size), (before.codec, before.size));
+    let duration = again.duration_ms.unwrap();
+    assert!((3_000..3_600).contains(&duration), "{duration}");
+    if let Ok(keep) = std::env::var("KEEP_RECORDINGS") {
+        for name in ["x.ivf", "x.ogg", "x.webm"] {
+            std::fs::copy(folder.path().join(name), format!("{keep}/{name}")).unwrap();
+        }
     }
 }
