@@ -18,6 +18,7 @@
 //! | [`gate`] | what lets paid packets through, and the only writer of a viewer's tracks |
 //! | [`meter`] | what counts as delivered, alike on both sides |
 //! | [`peer`] | WebRTC connections, their data channel and identity |
+//! | [`embed`] | the gate on an application's own tracks and connections |
 //! | [`whep`] | signalling over HTTP, both sides |
 //! | [`whip`] | publishers over HTTP: browsers, OBS, ffmpeg, GStreamer |
 //! | [`record`] | one playable file of what was received |
@@ -75,6 +76,7 @@
 //! ```
 
 mod codec;
+pub mod embed;
 pub mod gate;
 pub mod meter;
 pub mod packet;

@@ -24,11 +24,11 @@ use rtc::{
 };
 
 /// Where in the chain: nearer to the application than everything that acts on feedback.
-pub(super) const SLOT: usize = 20_000;
+pub(crate) const SLOT: usize = 20_000;
 
 /// Marks requests for key frames, and counts packets that are asked for again.
 #[derive(Default)]
-pub(super) struct FeedbackTap {
+pub(crate) struct FeedbackTap {
     /// Source: RFC 4585 6.2.1.
     nacked: Arc<AtomicU64>,
     inward: VecDeque<TaggedPacket>,

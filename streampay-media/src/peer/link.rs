@@ -3,72 +3,137 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use streampay_core::driver::{ChannelIdentity, Link, LinkEnd};
-use tokio::sync::mpsc;
-use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use streampay_core::{
+    driver::{ChannelIdentity, Link, LinkEnd},
+    session::Role,
+};
+use tokio::sync::{mpsc, watch};
+use webrtc::{
+    data_channel::{DataChannel, DataChannelEvent},
+    peer_connection::PeerConnection,
+};
 
-use super::{PeerError, owner::Peer};
+use super::{PeerError, owner::Peer, sdp};
 
-/// Which side this is: it says whose certificate is whose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Viewer,
-    Streamer,
+/// What is closed with the channel.
+#[derive(Clone)]
+enum Hold {
+    /// A connection of ours, whole.
+    Connection(Arc<Peer>),
+    /// Of an application's own connection nothing else: whether the channel is closed.
+    Channel(Arc<watch::Sender<bool>>),
+}
+
+impl Hold {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Connection(peer) => peer.is_closed(),
+            Self::Channel(closed) => *closed.borrow(),
+        }
+    }
+
+    async fn wait_closed(&self) {
+        match self {
+            Self::Connection(peer) => peer.wait_closed().await,
+            Self::Channel(closed) => {
+                // The sender is in here: it cannot be gone.
+                let _ = closed.subscribe().wait_for(|closed| *closed).await;
+            }
+        }
+    }
+
+    async fn close(&self, channel: &dyn DataChannel) {
+        match self {
+            Self::Connection(peer) => peer.close().await,
+            Self::Channel(closed) => {
+                if !closed.send_replace(true) {
+                    let _ = channel.close().await;
+                }
+            }
+        }
+    }
 }
 
 /// How long the last messages may take to leave before the connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 const FLUSH_STEP: Duration = Duration::from_millis(5);
 
-/// Waits until the channel is open and moves its messages from then on.
+/// Waits until the channel is open and moves its messages from then on. `role` says whose
+/// certificate is whose.
 pub(super) async fn open(
     peer: Arc<Peer>,
     channel: Arc<dyn DataChannel>,
-    side: Side,
+    role: Role,
 ) -> Result<Link, PeerError> {
-    while !matches!(next(&peer, &*channel).await, Some(DataChannelEvent::OnOpen)) {
-        if peer.is_closed() {
+    let hold = Hold::Connection(peer.clone());
+    opened(&hold, &*channel).await?;
+    let identities = peer.identities().await?;
+    Ok(start(hold, channel, identities, role))
+}
+
+/// The same on a connection that is not ours.
+pub(crate) async fn link_over(
+    connection: &dyn PeerConnection,
+    channel: Arc<dyn DataChannel>,
+    role: Role,
+) -> Result<Link, PeerError> {
+    let hold = Hold::Channel(Arc::new(watch::Sender::new(false)));
+    opened(&hold, &*channel).await?;
+    let none = || PeerError::NoCertificate;
+    let local = connection.local_description().await.ok_or_else(none)?;
+    let own = sdp::fingerprint(&local.sdp).ok_or_else(none)?;
+    let sctp = connection.sctp().await.ok_or_else(none)?;
+    let presented = sctp.transport().get_remote_certificates().await?;
+    let theirs = super::sha256(presented.first().ok_or_else(none)?)?;
+    Ok(start(hold, channel, (own, theirs), role))
+}
+
+async fn opened(hold: &Hold, channel: &dyn DataChannel) -> Result<(), PeerError> {
+    while !matches!(next(hold, channel).await, Some(DataChannelEvent::OnOpen)) {
+        if hold.is_closed() {
             return Err(PeerError::Closed);
         }
     }
-    let (own, theirs) = peer.identities().await?;
-    let identity = match side {
-        Side::Viewer => ChannelIdentity {
-            payer: own,
-            payee: theirs,
-        },
-        Side::Streamer => ChannelIdentity {
-            payer: theirs,
-            payee: own,
-        },
+    Ok(())
+}
+
+fn start(
+    hold: Hold,
+    channel: Arc<dyn DataChannel>,
+    (own, theirs): ([u8; 32], [u8; 32]),
+    role: Role,
+) -> Link {
+    let (payer, payee) = match role {
+        Role::Payer => (own, theirs),
+        Role::Payee => (theirs, own),
     };
     let (session, transport) = LinkEnd::pair();
-    tokio::spawn(receive(peer.clone(), channel.clone(), transport.outgoing));
-    tokio::spawn(send(peer, channel, transport.incoming));
-    Ok(Link {
-        identity,
+    tokio::spawn(receive(hold.clone(), channel.clone(), transport.outgoing));
+    tokio::spawn(send(hold, channel, transport.incoming));
+    Link {
+        identity: ChannelIdentity { payer, payee },
         end: session,
-    })
+    }
 }
 
 /// The next event; none once the channel or the connection is closed.
-async fn next(peer: &Peer, channel: &dyn DataChannel) -> Option<DataChannelEvent> {
+async fn next(hold: &Hold, channel: &dyn DataChannel) -> Option<DataChannelEvent> {
     tokio::select! {
         event = channel.poll() => {
             if event.is_none() {
-                peer.close().await;
+                hold.close(channel).await;
             }
             event
         }
-        () = peer.wait_closed() => None,
+        () = hold.wait_closed() => None,
     }
 }
 
 /// Never waits for the session: messages pile up in the stack otherwise, and its recovery from
 /// that takes seconds. A peer that sends more than the queue holds is dropped.
-async fn receive(peer: Arc<Peer>, channel: Arc<dyn DataChannel>, session: mpsc::Sender<Bytes>) {
+async fn receive(hold: Hold, channel: Arc<dyn DataChannel>, session: mpsc::Sender<Bytes>) {
     loop {
-        match next(&peer, &*channel).await {
+        match next(&hold, &*channel).await {
             Some(DataChannelEvent::OnMessage(message)) => {
                 if message.data.len() > LinkEnd::MESSAGE_MAX {
                     tracing::warn!(bytes = message.data.len(), "peer sent too long a message");
@@ -89,14 +154,14 @@ async fn receive(peer: Arc<Peer>, channel: Arc<dyn DataChannel>, session: mpsc::
         // Our session is done: what it said last is still to be sent, and `send` closes.
         return;
     }
-    peer.close().await;
+    hold.close(&*channel).await;
 }
 
-async fn send(peer: Arc<Peer>, channel: Arc<dyn DataChannel>, mut session: mpsc::Receiver<Bytes>) {
+async fn send(hold: Hold, channel: Arc<dyn DataChannel>, mut session: mpsc::Receiver<Bytes>) {
     loop {
         let message = tokio::select! {
             message = session.recv() => message,
-            () = peer.wait_closed() => return,
+            () = hold.wait_closed() => return,
         };
         let Some(message) = message else {
             break;
@@ -118,5 +183,5 @@ async fn send(peer: Arc<Peer>, channel: Arc<dyn DataChannel>, mut session: mpsc:
         tokio::time::sleep(FLUSH_STEP * 4).await;
     };
     let _ = tokio::time::timeout(FLUSH_MAX, flushed).await;
-    peer.close().await;
+    hold.close(&*channel).await;
 }

@@ -3,7 +3,8 @@
 //! [`StreamerPeer`] answers a viewer's offer, [`ViewerPeer`] makes one; both yield a
 //! [`Link`](streampay_core::driver::Link) over the data channel `streampay` and close their
 //! connection when dropped. Which stack is below shows in this module alone: nothing public
-//! names its types, except inside [`PeerError::Stack`].
+//! names its types, except inside [`PeerError::Stack`], and [`embed`](crate::embed) for those who
+//! have connections of that stack themselves.
 //!
 //! Descriptions are exchanged whole, without trickling: an answer waits for its candidates.
 //!
@@ -27,7 +28,8 @@ use std::{
 };
 
 pub use error::PeerError;
-pub(crate) use feedback::asks_for_key_frame;
+pub(crate) use feedback::{FeedbackTap, SLOT as FEEDBACK_SLOT, asks_for_key_frame};
+pub(crate) use link::link_over;
 pub use network::{BadPortRange, IceServer, PortRange};
 pub use owner::Closer;
 pub(crate) use owner::sha256;

@@ -203,6 +203,31 @@ pub(super) fn codecs_sent(answer: &str) -> Vec<Codec> {
     found
 }
 
+/// The SHA-256 fingerprint of the certificate that the description names; none where it names
+/// none, or several. Source: RFC 8122 5.
+pub(super) fn fingerprint(sdp: &str) -> Option<[u8; 32]> {
+    let mut found = None;
+    for line in sdp.lines() {
+        let Some(named) = line.trim_end().strip_prefix("a=fingerprint:") else {
+            continue;
+        };
+        let (hash, digits) = named.split_once(' ')?;
+        if !hash.eq_ignore_ascii_case("sha-256") {
+            return None;
+        }
+        let byte = |pair: &str| {
+            let hex = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+            hex.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
+        };
+        let bytes: Option<Vec<u8>> = digits.split(':').map(byte).collect();
+        let bytes = <[u8; 32]>::try_from(bytes?).ok()?;
+        if *found.get_or_insert(bytes) != bytes {
+            return None;
+        }
+    }
+    found
+}
+
 /// What follows each `m=`.
 fn sections(sdp: &str) -> impl Iterator<Item = &str> {
     sdp.split("\nm=").skip(1)
@@ -216,6 +241,27 @@ mod tests {
 
     fn check(sdp: &str) -> Result<(), SdpError> {
         admit(sdp, true).map(drop)
+    }
+
+    #[test]
+    fn one_certificate_is_named_and_no_more() {
+        let line =
+            |hash: &str, byte: &str| format!("a=fingerprint:{hash} {}\r\n", [byte; 32].join(":"));
+        let one = line("sha-256", "aB");
+        assert_eq!(
+            fingerprint(&format!("v=0\r\n{one}a=mid:0\r\n{one}")),
+            Some([0xab; 32])
+        );
+        for none in [
+            String::new(),
+            line("sha-1", "00"),
+            one.clone() + &line("sha-256", "00"),
+            one.clone() + &line("sha-512", "ab"),
+            one.replace(":aB:", ":+1:"),
+            "a=fingerprint:sha-256\r\n".to_owned(),
+        ] {
+            assert_eq!(fingerprint(&none), None, "{none}");
+        }
     }
 
     #[test]

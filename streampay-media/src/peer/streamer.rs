@@ -10,6 +10,7 @@ use rtc::{
 use streampay_core::{
     driver::Link,
     meter::{Grant, Reading},
+    session::Role,
 };
 use tokio::{sync::watch, task::JoinHandle};
 use webrtc::{
@@ -19,8 +20,7 @@ use webrtc::{
 };
 
 use super::{
-    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs,
-    link::{self, Side},
+    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs, link,
     owner::{Events, Expected, Peer},
     sdp,
 };
@@ -226,7 +226,7 @@ impl ViewerConnection {
         {
             return Err(PeerError::WrongChannel);
         }
-        link::open(peer.clone(), channel, Side::Streamer).await
+        link::open(peer.clone(), channel, Role::Payee).await
     }
 
     /// Puts the gate in: from here on `grants` decides packet by packet, and what is returned

@@ -5,7 +5,7 @@ use rtc::{
     data_channel::RTCDataChannelInit,
     rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
 };
-use streampay_core::{driver::Link, meter::Reading};
+use streampay_core::{driver::Link, meter::Reading, session::Role};
 use tokio::sync::{mpsc, watch};
 use webrtc::{
     data_channel::DataChannel,
@@ -14,8 +14,7 @@ use webrtc::{
 };
 
 use super::{
-    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs,
-    link::{self, Side},
+    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs, link,
     owner::{Events, Expected, Peer},
     sdp,
 };
@@ -189,7 +188,7 @@ impl ViewerPeer {
         channel: Arc<dyn DataChannel>,
         config: &PeerConfig,
     ) -> Result<Link, PeerError> {
-        let opened = link::open(peer.clone(), channel, Side::Viewer);
+        let opened = link::open(peer.clone(), channel, Role::Payer);
         tokio::select! {
             opened = tokio::time::timeout(config.link_deadline, opened) => {
                 opened.unwrap_or(Err(PeerError::LinkOverdue(config.link_deadline)))

@@ -9,6 +9,7 @@
 
 mod api;
 mod delivery;
+mod embed;
 mod endurance;
 mod misbehaviour;
 mod paywall;

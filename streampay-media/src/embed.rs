@@ -1,0 +1,182 @@
+//! Metering on an application's own tracks and connections: where [`whep`](crate::whep) and
+//! [`peer`](crate::peer) are not wanted, because the application signals, negotiates and connects
+//! by itself, with the `webrtc` crate of the same version.
+//!
+//! Three things take the place of the application's own: [`link`] is the session's way over a data
+//! channel, [`GatedTracks`] writes to the tracks, and only what is paid, [`with_feedback`] lets a
+//! paying viewer's requests for key frames through. The media comes from a
+//! [`Source`], for instance a [live](Source::live) one that the application feeds.
+//!
+//! # On the streamer's side
+//! ```no_run
+//! use std::sync::Arc;
+//! use streampay_core::{meter::{Grant, Reading}, session::Role};
+//! use streampay_media::{embed::{self, GatedTracks}, packet::Kind, source::Source};
+//! use tokio::sync::watch;
+//! use webrtc::{
+//!     data_channel::DataChannel, media_stream::track_local::static_rtp::TrackLocalStaticRTP,
+//!     peer_connection::PeerConnection, rtp_transceiver::RtpSender,
+//! };
+//!
+//! /// After the answer is set: `track` is on the connection, `channel` is what the viewer opened.
+//! async fn meter(
+//!     connection: Arc<dyn PeerConnection>,
+//!     channel: Arc<dyn DataChannel>,
+//!     track: Arc<TrackLocalStaticRTP>,
+//!     ssrc: u32,
+//!     sender: Arc<dyn RtpSender>,
+//!     source: Arc<Source>,
+//! ) -> Result<(), Box<dyn std::error::Error>> {
+//!     let negotiated = sender.get_parameters().await?.rtp_parameters.codecs;
+//!     let payload_type = negotiated.first().ok_or("no codec")?.payload_type;
+//!     let link = embed::link(&*connection, channel, Role::Payee).await?;
+//!     let (grants, gate) = watch::channel(Grant::default());
+//!     let delivery = GatedTracks::new(source)
+//!         .with(Kind::Video, track, ssrc, payload_type)
+//!         .start(gate, Reading::default());
+//!     // The session: runs over the link, publishes grants, is told the readings.
+//!     let usage = delivery.reading();
+//! #   let _ = (link, grants, usage);
+//!     Ok(())
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use rtc::interceptor::Slot;
+use streampay_core::{
+    driver::Link,
+    meter::{Grant, Reading},
+    session::Role,
+};
+use tokio::{sync::watch, task::AbortHandle};
+use webrtc::{
+    data_channel::DataChannel,
+    media_stream::track_local::static_rtp::TrackLocalStaticRTP,
+    peer_connection::{PeerConnection, Registry},
+};
+
+use crate::{
+    gate::{Gate, MeteredTrack, Shown, Tracks, deliver},
+    packet::{Kind, PacketCount},
+    peer::{self, FEEDBACK_SLOT, FeedbackTap, PeerError},
+    source::Source,
+};
+
+/// Tracks of one viewer, before its session begins. From now on nothing else may write to them.
+#[derive(Debug)]
+pub struct GatedTracks {
+    source: Arc<Source>,
+    tracks: Tracks,
+}
+
+impl GatedTracks {
+    /// No track yet.
+    #[must_use]
+    pub fn new(source: Arc<Source>) -> Self {
+        Self {
+            source,
+            tracks: Tracks::default(),
+        }
+    }
+
+    /// With the track for one kind of media: its SSRC, and the payload type that was negotiated for
+    /// the source's codec. Another of the same kind takes its place.
+    #[must_use]
+    pub fn with(
+        mut self,
+        kind: Kind,
+        track: Arc<TrackLocalStaticRTP>,
+        ssrc: u32,
+        payload_type: u8,
+    ) -> Self {
+        let track = Some(MeteredTrack::new(track, ssrc, payload_type));
+        match kind {
+            Kind::Video => self.tracks.video = track,
+            Kind::Audio => self.tracks.audio = track,
+        }
+        self
+    }
+
+    /// Puts the gate in: `grants` decides packet by packet, on top of `initial`, the session's
+    /// reading. Dropping the sender of `grants` shuts the gate for good.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use = "dropped, delivery ends"]
+    pub fn start(self, grants: watch::Receiver<Grant>, initial: Reading) -> Delivery {
+        let (reading_to, reading) = watch::channel(initial);
+        let (sent_to, sent) = watch::channel(PacketCount::default());
+        let shown = Shown {
+            reading: reading_to,
+            sent: sent_to,
+        };
+        let gate = Gate::new(grants, initial);
+        let Self { source, tracks } = self;
+        let task = tokio::spawn(async move {
+            // Holds the source, too: it plays while anybody watches.
+            deliver(source.ring().clone(), gate, tracks, shown).await;
+        });
+        Delivery {
+            task: task.abort_handle(),
+            reading,
+            sent,
+        }
+    }
+}
+
+/// Delivery under way. Dropped, it ends: no packet is sent after that.
+#[derive(Debug)]
+pub struct Delivery {
+    task: AbortHandle,
+    reading: watch::Receiver<Reading>,
+    sent: watch::Receiver<PacketCount>,
+}
+
+impl Delivery {
+    /// What was delivered, on top of the reading that it began with.
+    #[must_use]
+    pub fn reading(&self) -> watch::Receiver<Reading> {
+        self.reading.clone()
+    }
+
+    /// RTP packets sent so far.
+    #[must_use]
+    pub fn sent(&self) -> watch::Receiver<PacketCount> {
+        self.sent.clone()
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The data channel as a session's link: waits until it is open. It is closed when the session
+/// lets go of its end, and where the other side sends more than a session can follow; the
+/// connection stays. The application must not read from the channel or write to it.
+///
+/// What binds the session to the connection are the certificates of both sides: SHA-256 of the one
+/// in the local description and of the one that the other side presented. `role` is that of this
+/// side.
+///
+/// # Errors
+/// [`PeerError::Closed`] where the channel closes before it opens, [`PeerError::NoCertificate`]
+/// where a certificate is not known, or the local description names more than one;
+/// [`PeerError::Stack`].
+pub async fn link(
+    connection: &dyn PeerConnection,
+    channel: Arc<dyn DataChannel>,
+    role: Role,
+) -> Result<Link, PeerError> {
+    peer::link_over(connection, channel, role).await
+}
+
+/// With what passes requests for key frames (PLI, FIR) on to the gate; without it nobody is asked
+/// for one when a viewer lost a picture. For
+/// [`PeerConnectionBuilder::with_interceptor_registry`](webrtc::peer_connection::PeerConnectionBuilder).
+#[must_use]
+pub fn with_feedback(registry: Registry) -> Registry {
+    registry.with(Slot::Custom(FEEDBACK_SLOT), FeedbackTap::default())
+}
