@@ -21,6 +21,26 @@ FLAGS = (
     "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
 
+# What a page has received, of the connection `pc` and the picture `v`.
+STATS = """async () => {
+  const picture = document.querySelector('video').getVideoPlaybackQuality();
+  const all = {frames: 0, packets: 0, lost: 0, nacks: 0, plis: 0, firs: 0, keys: 0, codec: '',
+    state: pc.connectionState, shown: picture.totalVideoFrames,
+    width: document.querySelector('video').videoWidth};
+  const report = await pc.getStats();
+  report.forEach(it => {
+    if (it.type === 'inbound-rtp') {
+      all.packets += it.packetsReceived; all.lost += it.packetsLost; all.nacks += it.nackCount || 0;
+      if (it.kind === 'video') {
+        all.frames = it.framesDecoded || 0;
+        const codec = report.get(it.codecId); all.codec = codec ? codec.mimeType : '';
+      }
+    }
+    if (it.type === 'outbound-rtp' && it.kind === 'video') { all.plis = it.pliCount; all.firs = it.firCount; all.keys = it.keyFramesEncoded; all.sent = it.framesSent; }
+  });
+  return all;
+}"""
+
 PAGE = """<!doctype html><title>test</title><video id=v autoplay playsinline muted width=640></video>
 <script>
 const whole = pc => new Promise(done => {
@@ -54,22 +74,6 @@ async function watch(url, token) {
   pc.ontrack = event => media.addTrack(event.track);
   for (const kind of ['video', 'audio']) pc.addTransceiver(kind, {direction: 'recvonly'});
   return exchange(pc, url, token ? {'X-Cashu': token} : {});
-}
-async function stats() {
-  const all = {frames: 0, packets: 0, lost: 0, nacks: 0, plis: 0, firs: 0, keys: 0, codec: '', state: pc.connectionState,
-    shown: v.getVideoPlaybackQuality().totalVideoFrames, width: v.videoWidth};
-  const report = await pc.getStats();
-  report.forEach(it => {
-    if (it.type === 'inbound-rtp') {
-      all.packets += it.packetsReceived; all.lost += it.packetsLost; all.nacks += it.nackCount || 0;
-      if (it.kind === 'video') {
-        all.frames = it.framesDecoded || 0;
-        const codec = report.get(it.codecId); all.codec = codec ? codec.mimeType : '';
-      }
-    }
-    if (it.type === 'outbound-rtp' && it.kind === 'video') { all.plis = it.pliCount; all.firs = it.firCount; all.keys = it.keyFramesEncoded; all.sent = it.framesSent; }
-  });
-  return all;
 }
 </script>"""
 
@@ -115,16 +119,16 @@ class Browser:
 
         self.port = until("chromium", port, 60)
 
-    def open(self):
-        """A new page with the test page in it."""
-        url = f"http://127.0.0.1:{self.server.server_port}/"
+    def open(self, url=None, ready="watch"):
+        """A new page with the test page in it, or another one that defines `ready`."""
+        url = url or f"http://127.0.0.1:{self.server.server_port}/"
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/json/new?{url}", method="PUT"
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
             target = json.load(answer)
         tab = Tab(target["webSocketDebuggerUrl"])
-        until("the test page", lambda: tab.run("typeof watch") == "function")
+        until("the page", lambda: tab.run(f"typeof {ready}") == "function")
         return tab
 
     def stop(self):
@@ -164,6 +168,9 @@ class Tab:
 
     def do(self, function, *args):
         return self.run(f"{function}({', '.join(map(json.dumps, args))})")
+
+    def stats(self):
+        return self.run(f"({STATS})()")
 
     def screenshot(self, path):
         with open(path, "wb") as file:

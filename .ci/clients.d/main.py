@@ -12,6 +12,7 @@ import time
 import imageio_ffmpeg
 
 from browser import Browser
+from middle import Middle
 from player import Player
 from programs import Programs, free_port, post, until
 
@@ -19,6 +20,7 @@ PRICE, SPAN_S, FPS = "2sat/2s", 2, 25
 # Of Chromium's pretended camera.
 CAMERA_FPS = 20
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+CLIP = os.path.join(os.path.dirname(__file__), "../../examples/assets/clip.ivf")
 
 
 def whep_of(link):
@@ -166,27 +168,98 @@ def chromium_plays(programs, browser, mint, link, out):
     answer = tab.do("watch", url, None)
     assert answer["status"] == 402 and answer["demand"], answer
     time.sleep(1)
-    before = tab.do("stats")
+    before = tab.stats()
     assert (before["frames"], before["packets"]) == (0, 0), before
     token = programs.token(mint, answer["demand"])
     start = time.monotonic()
     answer = tab.do("watch", url, token)
     assert answer["status"] == 201, answer
-    until("a picture", lambda: tab.do("stats")["frames"] > 0)
+    until("a picture", lambda: tab.stats()["frames"] > 0)
     first_picture = time.monotonic() - start
-    until("more pictures", lambda: tab.do("stats")["frames"] >= FPS / 2)
+    until("more pictures", lambda: tab.stats()["frames"] >= FPS / 2)
     tab.screenshot(os.path.join(out, "chromium.png"))
     time.sleep(SPAN_S + 1)
-    after = tab.do("stats")
+    after = tab.stats()
     most = (SPAN_S + 0.2) * 30
     assert 0.4 * SPAN_S * FPS <= after["frames"] <= most, after
     assert after["width"] == 640 and after["shown"] > 0, after
     time.sleep(1)
-    later = tab.do("stats")
+    later = tab.stats()
     if later["state"] == "connected":
         assert later["packets"] == after["packets"], f"packets that nobody paid for: {after} {later}"
     assert (after["lost"], after["nacks"]) == (0, 0), after
     return after, first_picture
+
+
+def chromium_pays_by_session(programs, mint, browser, out):
+    """Our own page: Chromium has the connection with its data channel, our viewer the money."""
+    streamer, link = programs.serve_from("streamer-page", mint, PRICE, "--media", CLIP)
+    budget = ("--budget", "16sat", "--yes", "--json", "--browser")
+    viewer = programs.start(
+        "viewer-page", programs.path("viewer"), "--data", programs.data("viewer"),
+        "watch", link, *budget,
+    )
+    tab = browser.open(viewer.event("page")["url"], "join")
+    tab.run("join()")
+    time.sleep(2)
+    before = tab.stats()
+    assert before["state"] == "connected", before
+    assert (before["frames"], before["packets"]) == (0, 0), before
+    assert not viewer.events("bound"), "nobody paid yet"
+    start = time.monotonic()
+    tab.run("pay()")
+    until("a picture", lambda: tab.stats()["frames"] > 0)
+    first_picture = time.monotonic() - start
+    until("more pictures", lambda: tab.stats()["frames"] >= FPS)
+    tab.screenshot(os.path.join(out, "page.png"))
+    # Until the budget is used up, which is what 3 says; the connection ends with it.
+    last = tab.stats()
+
+    def over():
+        nonlocal last
+        now = tab.stats()
+        last = now if now["packets"] >= last["packets"] else last
+        return viewer.process.poll() is not None
+
+    until("the budget to be used up", over, 60)
+    assert viewer.process.returncode == 3, viewer.process.returncode
+    summary = viewer.event("summary")
+    # 2 sat buy 2 s.
+    most = summary["acknowledged_msat"] / 1000 * FPS
+    assert summary["ticks"] >= 3 and summary["packets"] > 0, summary
+    assert 0.6 * most <= last["frames"] <= most + 0.2 * FPS, (last, summary)
+    assert last["width"] > 0 and last["shown"] > 0, last
+    assert (last["lost"], last["nacks"]) == (0, 0), last
+    gone = streamer.event("viewer_gone")
+    assert gone["media_ms"] <= summary["acknowledged_msat"], (gone, summary)
+    assert abs(gone["media_ms"] - summary["media_ms"]) <= 1_000, (gone, summary)
+    streamer.stop()
+    print(f"our page in Chromium, paid by our viewer over the data channel: 0 packets unpaid, "
+          f"{last['frames']} pictures ({last['codec']}) for {summary['ticks']} ticks, the first "
+          f"{first_picture * 1000:.0f} ms after the session began; counted {summary['media_ms']} ms "
+          f"there, {gone['media_ms']} ms here")
+
+
+async def nothing_for_the_middle(programs, mint):
+    """A viewer whose link leads to somebody who passes everything on."""
+    streamer, link = programs.serve_from("streamer-middle", mint, PRICE, "--media", CLIP)
+    middle = Middle(whep_of(link))
+    through = link.replace(whep_of(link), middle.url)
+    args = ("--budget", "16sat", "--yes", "--json", "--record", programs.data("middle.webm"))
+    said = await asyncio.to_thread(programs.viewer, "watch", through, *args, codes=(1,))
+    events = [json.loads(line) for line in said.splitlines()]
+    summary = events[-1]
+    assert (summary["ticks"], summary["paid_msat"], summary["packets"]) == (0, 0, 0), summary
+    assert not [it for it in events if it["event"] == "bound"], events
+    # The hello and the welcome passed, so that it is the binding that failed.
+    assert (middle.up >= 1, middle.down >= 1, middle.frames) == (True, True, 0), vars(middle)
+    gone = streamer.event("viewer_gone")
+    assert (gone["media_ms"], gone["video_packets"], gone["audio_packets"]) == (0, 0, 0), gone
+    assert not streamer.events("bound"), "the streamer bound it"
+    await middle.close()
+    streamer.stop()
+    print(f"somebody in the middle (aiortc): {middle.up} messages up, {middle.down} down, not bound "
+          "at either side, 0 ticks, 0 packets")
 
 
 def with_ffmpeg(programs, mint, browser, out):
@@ -221,9 +294,9 @@ def with_chromium(programs, mint, browser, out):
     assert streamer.event("live")["live"]
     # Until the ring no longer holds the first key frame, and no other comes by itself.
     time.sleep(4)
-    assert camera.do("stats")["plis"] == 0, "nobody pays yet"
+    assert camera.stats()["plis"] == 0, "nobody pays yet"
     after, wait = chromium_plays(programs, browser, mint, link, out)
-    plis = camera.do("stats")["plis"]
+    plis = camera.stats()["plis"]
     print(f"Chromium to Chromium: 0 packets unpaid, {after['frames']} pictures ({after['codec']}), "
           f"the first {wait * 1000:.0f} ms after the paid request began; {plis} key frames asked for")
     assert plis >= 1, "a new viewer's key frame is asked for"
@@ -243,6 +316,8 @@ def main():
             browser = Browser(os.path.join(folder, "chromium"), out)
             mint = programs.mint()
             programs.viewer("deposit", "200sat", "--mint", mint)
+            chromium_pays_by_session(programs, mint, browser, out)
+            asyncio.run(nothing_for_the_middle(programs, mint))
             with_ffmpeg(programs, mint, browser, out)
             with_chromium(programs, mint, browser, out)
             through_turn(programs, mint)

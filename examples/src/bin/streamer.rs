@@ -177,6 +177,13 @@ struct ServeArgs {
     /// What a viewer pays once to be seen by name and to chat; watching does not need it.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     join_fee: Option<Msat>,
+    /// The most viewers at once; further ones are told to come again.
+    #[arg(long, value_name = "NUMBER")]
+    max_viewers: Option<usize>,
+    /// Record what you stream: a file whose name ends in .webm or .mkv, or for one kind of media
+    /// alone .ivf, .h264 or .ogg.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Where to listen, such as 127.0.0.1:8080.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -317,6 +324,8 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         mints: args.mint,
         pay,
         join_fee: args.join_fee.unwrap_or_default(),
+        max_viewers: args.max_viewers,
+        record: args.record,
         typing: true,
         listen: args.listen,
         public_url: args.public_url,

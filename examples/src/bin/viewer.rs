@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use streampay_core::meter::Tariff;
@@ -21,6 +22,7 @@ use streampay_examples::pay::Pay;
 use streampay_examples::price::{Price, amount};
 use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::{Report, ask};
+use streampay_examples::viewer::browser::Browser;
 use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::locked::words;
 use streampay_examples::viewer::recover::{UNPAID, recover};
@@ -99,12 +101,17 @@ struct WatchArgs {
     /// cost more are left out.
     #[arg(long, value_name = "PERCENT", default_value_t = quote::FEE_SHARE)]
     max_fee_share: u64,
-    /// The recording's file, WebM or Matroska. Without it, a numbered one in this folder.
+    /// The recording's file: WebM or Matroska, or by its ending .ivf, .h264 or .ogg for one kind of
+    /// media alone. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// `--out -` writes the recording to stdout, for a player.
     #[arg(long, value_name = "-", value_parser = ["-"])]
     out: Option<String>,
+    /// Play in a browser of this machine: a page's address is shown, and while its player runs
+    /// this program pays. Nothing is recorded.
+    #[arg(long, conflicts_with_all = ["record", "out"])]
+    browser: bool,
     /// One event a line on stdout, the last one the summary.
     #[arg(long)]
     json: bool,
@@ -188,6 +195,14 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
     };
     record.check()?;
     let (max_tariff, max_tick, pay) = agree(home, &args).await?;
+    let browser = match args.browser {
+        true => Some(Arc::new(Browser::start(&args.link.url).await?)),
+        false => None,
+    };
+    if let Some(browser) = &browser {
+        report.say("page", serde_json::json!({"url": browser.url()}));
+        report.tell(&format!("open {} in a browser, and play", browser.url()));
+    }
     let order = Watch {
         link: args.link,
         budget: args.budget,
@@ -195,6 +210,7 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
         pay,
         max_tick,
         record,
+        browser,
         stop_after_ms: None,
         interactive: interactive(),
         join: args.name.map(|name| Join {

@@ -7,5 +7,7 @@ pub mod media;
 pub mod network;
 mod page;
 mod paywall;
+mod record;
+mod seated;
 pub mod serve;
 mod sessions;

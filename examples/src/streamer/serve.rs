@@ -1,6 +1,7 @@
 //! Serving one stream to many viewers: the offer, the address, the page.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use streampay_cashu::AcceptedMint;
@@ -9,7 +10,7 @@ use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
 use streampay_media::peer::PeerConfig;
 use streampay_media::source::{FileOptions, Source, SourceWriter};
-use streampay_media::whep::{Paywall, Server, ServerConfig, TrustedProxy};
+use streampay_media::whep::{Paywall, Seats, Server, ServerConfig, TrustedProxy};
 use streampay_media::whip;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use super::host;
 use super::media::Media;
 use super::page::Page;
 use super::paywall::CashuPaywall;
+use super::record::StreamRecording;
 use super::sessions::Sessions;
 use crate::error::AppError;
 use crate::home::Home;
@@ -47,6 +49,10 @@ pub struct Offer {
     pub pay: Vec<Pay>,
     /// What joining the room costs; watching does not need it.
     pub join_fee: Msat,
+    /// How many watch at once; none takes all that come.
+    pub max_viewers: Option<usize>,
+    /// Where what is streamed is recorded.
+    pub record: Option<PathBuf>,
     /// Somebody types on stdin what the room is to hear or do.
     pub typing: bool,
     /// Where to listen.
@@ -66,6 +72,7 @@ pub struct Serving {
     /// Where media is published, if it is.
     pub whip: Option<String>,
     sessions: Arc<Sessions>,
+    recording: Option<StreamRecording>,
     tasks: JoinSet<()>,
 }
 
@@ -78,6 +85,9 @@ impl Serving {
     /// Closes every viewer's session, tells each what is due, and ends.
     pub async fn stop(self) {
         self.sessions.goodbye().await;
+        if let Some(recording) = self.recording {
+            recording.stop().await;
+        }
     }
 }
 
@@ -95,6 +105,10 @@ impl core::fmt::Debug for Serving {
 /// [`AppError`]: the media, the address or the mint cannot be used.
 pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let (source, publishing) = open(&offer.media, offer.seal).await?;
+    let recording = match &offer.record {
+        Some(path) => Some(StreamRecording::start(path, source.clone(), offer.report)?),
+        None => None,
+    };
     let terms = terms(home, &offer)?;
     terms.check().map_err(BadConfig::from)?;
     let listener = TcpListener::bind(offer.listen).await;
@@ -107,7 +121,9 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
             Some(paywall) => Some(Arc::new(paywall)),
             None => None,
         };
+    let seats = offer.max_viewers.map_or_else(Seats::default, Seats::new);
     let config = ServerConfig {
+        seats: seats.clone(),
         public_url: Some(base.clone()),
         paywall,
         trusted_proxy: offer.trusted_proxy,
@@ -145,7 +161,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     };
     let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
     let waits = offer.pay.contains(&Pay::Btc);
-    let sessions = Sessions::new(home, offer.report, Some(room), waits, offer.seal);
+    let sessions = Sessions::new(home, offer.report, Some(room), seats, waits, offer.seal);
     let payee = PayeeConfig {
         identity: home.identity.clone(),
         preview_left: Msat::ZERO,
@@ -165,6 +181,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         link,
         whip: publish_at,
         sessions,
+        recording,
         tasks,
     })
 }
@@ -238,7 +255,8 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
-    let sessions = Sessions::new(home, report, None, home.channels.is_some(), false);
+    let waits = home.channels.is_some();
+    let sessions = Sessions::new(home, report, None, Seats::default(), waits, false);
     Ok(sessions.close_all().await?)
 }
 

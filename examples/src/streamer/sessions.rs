@@ -16,9 +16,10 @@ use streampay_core::store::{Key, StoreError};
 use streampay_core::units::SessionId;
 use streampay_core::wire::peek_session;
 use streampay_media::peer::ViewerConnection;
-use streampay_media::whep::{Arrival, UnboundPlace};
+use streampay_media::whep::{Arrival, Seats, UnboundPlace};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::seated::{Seated, turn_away};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
@@ -28,7 +29,7 @@ const HELLO_WAIT: Duration = Duration::from_secs(15);
 /// How long after a session could not settle it is tried again.
 const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a bound viewer may stay without paying, in milliseconds.
-pub(super) const UNPAID_MS: u64 = 30_000;
+pub(super) const UNPAID_MS: u64 = 10_000;
 /// The same where it may wait for its channel of bitcoin to confirm.
 const CONFIRMING_MS: u64 = 12 * 3_600_000;
 /// Sessions that are kept without a connection although nothing was paid in them yet: a channel may
@@ -42,6 +43,7 @@ pub(super) struct Sessions {
     pub(super) report: Report,
     /// None while nobody is served: sessions are closed, not joined.
     room: Option<RoomHandle>,
+    seats: Seats,
     slots: Mutex<HashMap<SessionId, Slot>>,
     /// Those that ended before their money was home, because the mint was away.
     unsettled: Mutex<BTreeSet<SessionId>>,
@@ -95,6 +97,7 @@ impl Sessions {
         home: &Home,
         report: Report,
         room: Option<RoomHandle>,
+        seats: Seats,
         waits: bool,
         sealed: bool,
     ) -> Arc<Self> {
@@ -103,6 +106,7 @@ impl Sessions {
             identity: home.identity.clone(),
             report,
             room,
+            seats,
             slots: Mutex::default(),
             unsettled: Mutex::default(),
             unpaid_ms: if waits { CONFIRMING_MS } else { UNPAID_MS },
@@ -235,17 +239,27 @@ impl Sessions {
         let watcher = tokio::spawn(tell(user.events, place.clone(), id, self.report));
         drop(user.commands);
         let mut connected = false;
+        let mut seated = Seated::default();
         let ended = loop {
             // Nobody resumes what nothing was paid for, unless a channel may be about to confirm.
             let unpaid = connected && task.session().credited().is_zero();
             match self.next(&mut task, &mut connections, unpaid).await {
                 Ok(Some(Some(connection))) => {
+                    if !seated.sit(&self.seats) {
+                        let Connection { link, media, place } = connection;
+                        turn_away(link, (media, place)).await;
+                        if connected || !task.session().credited().is_zero() {
+                            continue;
+                        }
+                        break Ok(());
+                    }
                     connected = true;
                     match self.over(id, &mut task, connection, &gate, &place).await {
                         Stopped::LinkDown => {}
                         Stopped::StoreFailed => break Err(StoreError::Failed),
                         _ => break Ok(()),
                     }
+                    seated.leave(!task.session().credited().is_zero());
                 }
                 Ok(Some(None)) if unpaid => {
                     let told = task.tell(Command::Close(CloseCode::Done)).await;

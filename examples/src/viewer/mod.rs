@@ -2,8 +2,9 @@
 
 pub mod account;
 mod attend;
+pub mod browser;
 pub mod keys;
 pub mod locked;
-mod recording;
+pub(crate) mod recording;
 pub mod recover;
 pub mod watch;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use streampay_core::session::{CloseCode, Command};
 use streampay_media::packet::Codec;
 use streampay_media::peer::ReceivedPacket;
-use streampay_media::record::{RecordError, Recorder, file_ending};
+use streampay_media::record::{Container, RecordError, Recorder, file_ending};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -95,11 +95,12 @@ fn stdout() -> std::io::Result<File> {
     Ok(owned.into())
 }
 
-/// Empty, or begins as Matroska does (EBML, RFC 8794).
+/// Empty, or begins as Matroska does (EBML, RFC 8794), IVF, Ogg or H.264 as Annex B.
 fn is_recording(mut file: File) -> bool {
+    const HEADS: [[u8; 4]; 4] = [[0x1a, 0x45, 0xdf, 0xa3], *b"DKIF", *b"OggS", [0, 0, 0, 1]];
     let mut head = [0; 4];
     match file.read_exact(&mut head) {
-        Ok(()) => head == [0x1a, 0x45, 0xdf, 0xa3],
+        Ok(()) => HEADS.contains(&head),
         Err(_) => file.metadata().is_ok_and(|meta| meta.len() == 0),
     }
 }
@@ -176,7 +177,11 @@ fn write(
                 Some(recording) => recording,
                 none => {
                     let (out, path) = target.make(&received.codecs)?;
-                    none.insert((Recorder::new(out, &received.codecs)?, path))
+                    let container = path
+                        .as_deref()
+                        .map_or_else(Container::default, Container::of);
+                    let recorder = Recorder::with(out, &received.codecs, container)?;
+                    none.insert((recorder, path))
                 }
             };
             recorder.push(&packet)?;

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::attend::{Attendant, Standing};
 pub use super::attend::{Join, Wish};
+use super::browser::{Browser, Page};
 use super::locked::locked_until;
 use super::recording::Recording;
 pub use super::recording::Target;
@@ -36,8 +37,9 @@ use crate::report::Report;
 const STALL_CLOSE_MS: u64 = 60_000;
 /// The same where a channel of bitcoin must confirm before anything can be paid.
 const CONFIRM_CLOSE_MS: u64 = 12 * 3_600_000;
-/// How often, a second apart, a lost connection is tried again until the session is bound.
-const RECONNECTS: u32 = 30;
+/// How long, once a second, a lost connection is tried again until the session is bound: a network
+/// that is away for a minute is waited for. A loss shows after six seconds.
+const RECONNECT_FOR: Duration = Duration::from_secs(90);
 /// How long a streamer has to hear that a viewer leaves who has not paid.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -56,6 +58,8 @@ pub struct Watch {
     pub max_tick: Msat,
     /// Where the recording goes.
     pub record: Target,
+    /// A browser plays it instead, and nothing is recorded.
+    pub browser: Option<Arc<Browser>>,
     /// Settle so many milliseconds after the first payment.
     pub stop_after_ms: Option<u64>,
     /// Somebody can be asked what to do; else a session that waits for consent settles.
@@ -194,13 +198,24 @@ fn config(home: &Home, watch: &Watch) -> PayerConfig {
     }
 }
 
+/// A connection: our own, or a browser's.
+enum Stream {
+    Own(Box<ViewerStream>),
+    Page(Page),
+}
+
 async fn connect(
     watch: &Watch,
     session: &PayerSession,
     keys: &Keyring,
-) -> Result<ViewerStream, AppError> {
-    let (url, initial) = (&watch.link.url, session.reading());
-    Ok(ViewerPeer::connect_sealable(&Client, url, &watch.peer, initial, keys).await?)
+) -> Result<Stream, AppError> {
+    let initial = session.reading();
+    if let Some(browser) = &watch.browser {
+        return Ok(Stream::Page(browser.next(initial).await?));
+    }
+    let (url, peer) = (&watch.link.url, &watch.peer);
+    let stream = ViewerPeer::connect_sealable(&Client, url, peer, initial, keys).await?;
+    Ok(Stream::Own(Box::new(stream)))
 }
 
 /// Ready a moment after the user has left a session that was to be paid over channels alone, where
@@ -237,17 +252,18 @@ struct Watching<'a> {
 
 impl Watching<'_> {
     /// One connection after another, until the session ends.
-    async fn run(&mut self, first: ViewerStream) -> Result<(), AppError> {
-        let (mut next, mut tries) = (Some(first), 0);
+    async fn run(&mut self, first: Stream) -> Result<(), AppError> {
+        let (mut next, mut lost) = (Some(first), None);
         while let Some(stream) = next.take() {
             let bound = self.stands.borrow().bound;
-            match self.over(stream).await? {
+            match self.over(stream).await {
                 Stopped::Ended => return Ok(()),
                 Stopped::LinkDown => {
                     if self.stands.borrow().bound != bound {
-                        tries = 0;
+                        lost = None;
                     }
-                    next = self.reconnect(&mut tries).await;
+                    let lost = *lost.get_or_insert_with(Instant::now);
+                    next = self.reconnect(lost + RECONNECT_FOR).await;
                 }
                 _ => return Err(streampay_core::store::StoreError::Failed.into()),
             }
@@ -263,28 +279,41 @@ impl Watching<'_> {
         Ok(())
     }
 
-    /// Another connection, within so many tries since the session was last bound, and unless the
-    /// user wants to leave.
-    async fn reconnect(&self, tries: &mut u32) -> Option<ViewerStream> {
-        while *tries < RECONNECTS {
-            *tries = tries.saturating_add(1);
-            let mut stands = self.stands.clone();
-            let left = stands.wait_for(|standing| standing.leaving);
-            let again = async {
+    /// Another connection, until then, and unless the user wants to leave.
+    async fn reconnect(&self, until: Instant) -> Option<Stream> {
+        let mut stands = self.stands.clone();
+        let left = stands.wait_for(|standing| standing.leaving);
+        let again = async {
+            loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                connect(self.watch, self.task.session(), &self.keys).await
-            };
-            tokio::select! {
-                _ = left => return None,
-                stream = again => if let Ok(stream) = stream {
-                    return Some(stream);
-                },
+                if let Ok(stream) = connect(self.watch, self.task.session(), &self.keys).await {
+                    return stream;
+                }
             }
+        };
+        tokio::select! {
+            _ = left => None,
+            stream = tokio::time::timeout_at(until, again) => stream.ok(),
         }
-        None
     }
 
-    async fn over(&mut self, stream: ViewerStream) -> Result<Stopped, AppError> {
+    async fn over(&mut self, stream: Stream) -> Stopped {
+        let (stopped, packets) = match stream {
+            Stream::Own(stream) => self.over_own(*stream).await,
+            Stream::Page(Page {
+                link,
+                reading: usage,
+                packets,
+            }) => {
+                let stopped = self.task.run(Some(Connected { link, usage })).await;
+                (stopped, *packets.borrow())
+            }
+        };
+        self.watched.packets = self.watched.packets.saturating_add(packets);
+        stopped
+    }
+
+    async fn over_own(&mut self, stream: ViewerStream) -> (Stopped, u64) {
         let ViewerStream {
             link,
             packets,
@@ -307,8 +336,6 @@ impl Watching<'_> {
         // A streamer that is gone cannot be told: that is no failure of ours.
         let _ = connection.close().await;
         let received = receiving.borrow().packets;
-        let packets = received.video.saturating_add(received.audio);
-        self.watched.packets = self.watched.packets.saturating_add(packets);
-        Ok(stopped)
+        (stopped, received.video.saturating_add(received.audio))
     }
 }

@@ -17,6 +17,7 @@ mod http;
 mod live;
 mod locked;
 mod matrix;
+mod network;
 mod pairwise;
 mod players;
 mod processes;

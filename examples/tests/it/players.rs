@@ -41,6 +41,8 @@ async fn serving(streamer: &Home, mint: &EmbeddedMint) -> Serving {
         pay: vec![Pay::ALL[0]],
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
+        max_viewers: None,
+        record: None,
         typing: false,
         public_url: None,
         trusted_proxy: TrustedProxy::None,

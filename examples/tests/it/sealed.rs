@@ -22,7 +22,7 @@ fn pictures() -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_stream_is_paid_opened_and_recorded_like_any_other() {
-    let stage = stage_with(100, Pay::Swap, true).await;
+    let stage = stage_with(100, Pay::Swap, |offer| offer.seal = true).await;
     let watched = stage.watch(14, "2sat/1s").await;
     assert_eq!(watched.code, Some(CloseCode::BudgetSpent));
     assert!(watched.settled);

@@ -33,17 +33,21 @@ pub(crate) struct Stage {
 }
 
 /// A stream of 2 sat a second, and a viewer who holds `funds`.
-async fn stage(funds: u64) -> Stage {
+pub(crate) async fn stage(funds: u64) -> Stage {
     stage_paying(funds, Pay::Swap).await
 }
 
 /// The same, paid in one way.
-async fn stage_paying(funds: u64, pay: Pay) -> Stage {
-    stage_with(funds, pay, false).await
+pub(crate) async fn stage_paying(funds: u64, pay: Pay) -> Stage {
+    stage_with(funds, pay, |_| {}).await
 }
 
-/// The same, sealed or not.
-pub(crate) async fn stage_with(funds: u64, pay: Pay, seal: bool) -> Stage {
+/// The same with another offer.
+pub(crate) async fn stage_with(
+    funds: u64,
+    pay: Pay,
+    change: impl FnOnce(&mut Offer) + Send,
+) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let mint = mint(100).await;
     let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
@@ -55,9 +59,9 @@ pub(crate) async fn stage_with(funds: u64, pay: Pay, seal: bool) -> Stage {
             .await
             .unwrap();
     }
-    let offer = Offer {
+    let mut offer = Offer {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
-        seal,
+        seal: false,
         title: None,
         peer: PeerConfig::default(),
         price: "2sat/1s".parse().unwrap(),
@@ -65,11 +69,14 @@ pub(crate) async fn stage_with(funds: u64, pay: Pay, seal: bool) -> Stage {
         pay: vec![pay],
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
+        max_viewers: None,
+        record: None,
         typing: false,
         public_url: None,
         trusted_proxy: TrustedProxy::None,
         report: QUIET,
     };
+    change(&mut offer);
     let serving = serve(&streamer, offer).await.unwrap();
     Stage {
         mint,
@@ -81,7 +88,7 @@ pub(crate) async fn stage_with(funds: u64, pay: Pay, seal: bool) -> Stage {
 }
 
 impl Stage {
-    fn order(&self, budget: u64, max_price: &str, record: &Path) -> Watch {
+    pub(crate) fn order(&self, budget: u64, max_price: &str, record: &Path) -> Watch {
         let price: Price = max_price.parse().unwrap();
         Watch {
             link: self.serving.link.clone(),
@@ -91,6 +98,7 @@ impl Stage {
             max_tick: sat(100),
             record: Target::File(record.to_owned()),
             stop_after_ms: None,
+            browser: None,
             interactive: false,
             join: None,
             peer: PeerConfig::loopback(),
@@ -110,7 +118,7 @@ impl Stage {
         .unwrap()
     }
 
-    async fn balances(&self) -> (Msat, Msat) {
+    pub(crate) async fn balances(&self) -> (Msat, Msat) {
         (
             spendable(&self.viewer).await,
             spendable(&self.streamer).await,
