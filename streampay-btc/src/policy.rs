@@ -72,6 +72,9 @@ pub struct PayeePolicy {
     /// How long a payer may take to sign a mutual close, in milliseconds; 0 asks for none. Needs the
     /// feature `musig2`. Spec: bitcoin 5.7.
     pub mutual_ms: u64,
+    /// The most that the [fee wallet](crate::machine::ChannelMachine::add_fee_coins) pays for one
+    /// close, beyond what its channels may cost; zero uses no wallet. Spec: bitcoin 5.4.
+    pub wallet_fee_max: Amount,
 }
 
 impl PayeePolicy {
@@ -103,6 +106,7 @@ impl PayeePolicy {
             types: vec![OutputType::Taproot, OutputType::Wsh],
             batch_wait: 6,
             mutual_ms: 10_000,
+            wallet_fee_max: Amount::ZERO,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::chain::{ChainError, ChainSource};
 use crate::codec;
 use crate::job::{Done, Drawn, Job};
-use crate::machine::{Action, ChannelMachine, WatchEvent};
+use crate::machine::{Action, ChannelMachine, TooManyCoins, WalletCoin, WatchEvent};
 
 /// What a wallet is asked to pay: exactly `value` to `script`, in one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,9 @@ pub enum SyncError {
     /// The store failed: nothing is broadcast any more until the process is started anew.
     #[error("the store failed: {0}")]
     Store(StoreError),
+    /// The fee wallet is full.
+    #[error(transparent)]
+    Coins(#[from] TooManyCoins),
 }
 
 /// The effects of [`ChannelMachine`], and its watch.
@@ -144,6 +147,25 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
                 Action::Broadcast(tx) => self.broadcast(&tx).await,
                 Action::Event(purse, event) => self.tell(purse, event),
             }
+        }
+        Ok(())
+    }
+
+    /// Gives the fee wallet coins: see [`ChannelMachine::add_fee_coins`].
+    ///
+    /// # Errors
+    /// [`SyncError::Coins`] where they are too many; [`SyncError::Store`].
+    pub async fn add_fee_coins(&self, coins: &[WalletCoin]) -> Result<(), SyncError> {
+        let mut sound = self.looking.lock().await;
+        if !*sound {
+            return Err(SyncError::Store(StoreError::Poisoned));
+        }
+        if let Action::Persist(changes) = self.machine.add_fee_coins(coins)?
+            && !changes.is_empty()
+            && let Err(error) = self.store.append(changes).await
+        {
+            *sound = false;
+            return Err(SyncError::Store(error));
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::http::{call, shown};
-use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spend, Watch};
+use super::{
+    ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spend, Watch, one_by_one,
+};
 
 /// A server that speaks Esplora's HTTP. One's own, or one that one trusts: it can lie.
 #[derive(Debug)]
@@ -218,6 +220,31 @@ impl ChainSource for Esplora {
             400 => Err(ChainError::Refused(shown(&body))),
             _ => Err(ChainError::Away(format!("{status}: {}", shown(&body)))),
         }
+    }
+
+    async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
+        let all: Vec<String> = package.iter().map(serialize_hex).collect();
+        let url = format!("{}/txs/package", self.url);
+        let request = bitreq::Request::new(bitreq::Method::Post, url)
+            .with_header("Content-Type", "application/json")
+            .with_body(serde_json::json!(all).to_string());
+        let (status, body) = call(request).await?;
+        let why = match status {
+            200 => {
+                let answer: Value = serde_json::from_slice(&body)
+                    .map_err(|_| ChainError::Nonsense(shown(&body)))?;
+                let said = answer.get("package_msg").and_then(Value::as_str);
+                if said == Some("success") {
+                    return Ok(());
+                }
+                shown(&body)
+            }
+            400 => shown(&body),
+            // Servers from before packages.
+            404 | 405 | 501 => format!("the server takes no packages ({status})"),
+            _ => return Err(ChainError::Away(format!("{status}: {}", shown(&body)))),
+        };
+        one_by_one(self, package, &why).await
     }
 }
 

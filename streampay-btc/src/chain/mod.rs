@@ -65,6 +65,37 @@ pub trait ChainSource: Send + Sync + 'static {
     /// # Errors
     /// [`ChainError::Refused`] where the node does not take it.
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;
+
+    /// Hands transactions to the network that are judged together: parents first, the last spends
+    /// outputs of all others and pays for them. A parent may pay less than what nodes relay. A
+    /// source that knows no packages hands over one after the other; then such a parent is refused.
+    /// Source: BIP 331, BIP 431.
+    ///
+    /// # Errors
+    /// [`ChainError::Refused`] where the node does not take the last one, in its own words.
+    async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
+        one_by_one(self, package, "no packages here").await
+    }
+}
+
+/// Each by itself, whatever becomes of those before the last: they may be in a block. `why` says
+/// why they are not handed over together.
+async fn one_by_one<C: ChainSource + ?Sized>(
+    source: &C,
+    package: &[Transaction],
+    why: &str,
+) -> Result<(), ChainError> {
+    let mut refused = Vec::new();
+    let mut last = Ok(());
+    for tx in package {
+        last = source.broadcast(tx).await;
+        match &last {
+            Ok(()) => {}
+            Err(ChainError::Refused(own)) => refused.push(own.clone()),
+            Err(error) => return Err(error.clone()),
+        }
+    }
+    last.map_err(|_| ChainError::Refused(format!("{why}: {}", refused.join("; "))))
 }
 
 #[async_trait]
@@ -84,5 +115,9 @@ impl<C: ChainSource + ?Sized> ChainSource for Arc<C> {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         (**self).broadcast(tx).await
+    }
+
+    async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
+        (**self).broadcast_package(package).await
     }
 }

@@ -10,6 +10,7 @@
 //! signature. So the chain part keeps almost nothing: a view of the chain and the durable fact
 //! "no tick any more" decide anew, at every view, what to broadcast.
 
+mod inner;
 #[cfg_attr(not(feature = "musig2"), path = "mutual_none.rs")]
 mod mutual;
 mod payee;
@@ -20,22 +21,15 @@ mod watch;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_away;
-#[cfg(test)]
-mod tests_called_off;
-#[cfg(test)]
-mod tests_mutual;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::{FeeRate, Network, Transaction};
+use bitcoin::{FeeRate, Network, ScriptBuf, Transaction};
 use streampay_core::backend::{
     Answer, BackendError, BackendMachine, Effect, EffectResult, Outcome, RefusalCode, Request,
     RestoredPurse,
 };
-use streampay_core::session::Entropy;
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{EffectId, Msat, Now, PurseKey, RequestId};
 
@@ -43,10 +37,11 @@ use self::payee::Payee;
 use self::payer::Payer;
 pub use self::view::{ChannelReport, ChannelState, Role};
 pub(crate) use self::watch::FINAL_DEPTH;
-pub use self::watch::WatchEvent;
+use self::watch::FeeWallet;
+pub use self::watch::{TooManyCoins, WalletCoin, WatchEvent};
 use crate::chain::{ChainView, FeeTable, Watch};
-use crate::codec::{self, Undecodable};
-use crate::job::{Done, Job};
+use crate::codec;
+use crate::job::Job;
 use crate::keys::{KeyError, NodeKeys, Seed};
 use crate::kit::{RescueKit, TowerEntry};
 use crate::params::{ChannelParams, ParamsError};
@@ -88,6 +83,7 @@ pub struct ChannelMachine {
 struct Inner {
     config: ChannelConfig,
     keys: NodeKeys,
+    wallet: FeeWallet,
     channels: BTreeMap<PurseKey, Channel>,
     chain: Option<Chain>,
 }
@@ -147,6 +143,7 @@ impl ChannelMachine {
         let keys = NodeKeys::new(seed, config.network)?;
         let inner = Inner {
             config,
+            wallet: FeeWallet::new(&keys)?,
             keys,
             channels: BTreeMap::new(),
             chain: None,
@@ -171,7 +168,32 @@ impl ChannelMachine {
     pub fn watched(&self) -> Vec<Watch> {
         let inner = self.lock();
         let channels = inner.channels.values();
-        channels.filter_map(|channel| channel.watch()).collect()
+        let channels = channels.filter_map(|channel| channel.watch());
+        channels.chain(inner.wallet.watched()).collect()
+    }
+
+    /// Where coins for the [fee wallet](Self::add_fee_coins) are paid to: P2TR of a key of the seed,
+    /// without scripts. Source: BIP 86.
+    #[must_use]
+    pub fn fee_script(&self) -> ScriptBuf {
+        self.lock().wallet.script().clone()
+    }
+
+    /// Gives the fee wallet coins that were paid to [`ChannelMachine::fee_script`]. They help to
+    /// close channels that cannot pay for the feerate that is needed, up to
+    /// [`PayeePolicy::wallet_fee_max`] a close; what is left of a coin goes to the payout. The action
+    /// makes them durable; a coin that it knows changes nothing. Spec: bitcoin 5.4.
+    ///
+    /// # Errors
+    /// [`TooManyCoins`]; then it takes none.
+    pub fn add_fee_coins(&self, coins: &[WalletCoin]) -> Result<Action, TooManyCoins> {
+        self.lock().wallet.add(coins).map(Action::Persist)
+    }
+
+    /// The fee wallet's coins whose spend is not buried.
+    #[must_use]
+    pub fn fee_coins(&self) -> Vec<WalletCoin> {
+        self.lock().wallet.coins()
     }
 
     /// Takes a view of the chain and says what to do.
@@ -237,195 +259,6 @@ impl ChannelMachine {
     }
 }
 
-impl Inner {
-    /// The newest view, unless it is too old for money.
-    fn chain_at(chain: Option<&Chain>, now: Now) -> Option<&Chain> {
-        chain.filter(|chain| now.mono.0.saturating_sub(chain.at) < STALE_MS)
-    }
-
-    fn request(&mut self, now: Now, key: PurseKey, request: Request, fresh: bool) -> Answer {
-        if let Request::Note { bytes } = &request {
-            return self.note(key, bytes);
-        }
-        let env = Env {
-            config: &self.config,
-            keys: &self.keys,
-            chain: Self::chain_at(self.chain.as_ref(), now),
-            now,
-            fresh,
-        };
-        let channel = match self.channels.get_mut(&key) {
-            Some(channel) => channel,
-            None => match begin(&env, key, &request) {
-                Ok(side) => self.channels.entry(key).or_insert(Channel {
-                    role: side,
-                    waiting: None,
-                    running: false,
-                }),
-                Err(answer) => return *answer,
-            },
-        };
-        let reply = match &mut channel.role {
-            Side::Payer(payer) => payer.request(&env, key, &request),
-            Side::Payee(payee) => payee.request(&env, key, &request),
-        };
-        match reply {
-            Reply::Answer(answer) => {
-                channel.waiting = None;
-                answer
-            }
-            Reply::First(mut answer, job) => {
-                channel.waiting = Some(request);
-                answer.effects.extend(channel.start(key, &job));
-                answer
-            }
-        }
-    }
-
-    /// What the other side's backend shows ours: of the mutual close.
-    fn note(&mut self, key: PurseKey, bytes: &[u8]) -> Answer {
-        let mut answer = Answer::default();
-        let Some(channel) = self.channels.get_mut(&key) else {
-            return answer;
-        };
-        match &mut channel.role {
-            Side::Payer(payer) => {
-                if payer.on_note(bytes, &mut answer.delta) {
-                    answer.effects.push(draw(key));
-                }
-            }
-            Side::Payee(payee) => {
-                if payee.cosigned(bytes) {
-                    answer.effects.extend(channel.start(key, &Job::Look));
-                }
-            }
-        }
-        answer
-    }
-
-    /// Randomness came, or none: then there is no mutual close.
-    fn drawn(&mut self, result: EffectResult) -> Answer {
-        let mut answer = Answer::default();
-        let Some(channel) = self.channels.get_mut(&result.purse) else {
-            return answer;
-        };
-        let done = result.result.ok();
-        let done = done.and_then(|body| codec::decode::<Done>(&body, 256).ok());
-        answer.note = match (&mut channel.role, done) {
-            (Side::Payer(payer), Some(Done::Drawn(drawn))) => payer.cosign(Entropy(*drawn.0)),
-            (Side::Payee(payee), Some(Done::Drawn(drawn))) => payee.propose(Entropy(*drawn.0)),
-            (Side::Payee(payee), _) => {
-                payee.give_up_mutual();
-                None
-            }
-            (Side::Payer(_), _) => None,
-        };
-        answer
-    }
-
-    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
-        if result.id == DRAW {
-            return self.drawn(result);
-        }
-        let key = result.purse;
-        let Some(channel) = self.channels.get_mut(&key) else {
-            return Answer::default();
-        };
-        channel.running = false;
-        let waiting = channel.waiting.take();
-        let done = result
-            .result
-            .and_then(|body| codec::decode::<Done>(&body, 256).map_err(|_| BackendError::Unknown));
-        let mut answer = Answer::default();
-        match done {
-            Ok(Done::Funded { outpoint, fee }) => {
-                if let Side::Payer(payer) = &mut channel.role {
-                    payer.funded(self.config.network, outpoint, fee, &mut answer.delta);
-                }
-            }
-            Ok(Done::Looked | Done::Drawn(_)) => {}
-            // That a wallet does not pay ends an opening, and no release.
-            Err(BackendError::Fatal(_)) if matches!(waiting, Some(Request::Release)) => {
-                return self.request(now, key, Request::Release, false);
-            }
-            Err(error) => {
-                answer.outcome = waiting.map(|_| Outcome::Failed(error));
-                return answer;
-            }
-        }
-        match waiting {
-            Some(request) => merge(answer, self.request(now, key, request, true)),
-            None => answer,
-        }
-    }
-
-    fn restore(&mut self, key: PurseKey, records: &RestoredPurse) -> Answer {
-        // One that is watched already is at least as new as what was read of it before.
-        if let Some(known) = self.channels.get_mut(&key) {
-            (known.waiting, known.running) = (None, false);
-            return Answer {
-                effects: known.start(key, &Job::Look),
-                ..Answer::default()
-            };
-        }
-        let mut channel = match self.read(key, records) {
-            Ok(Some(channel)) => channel,
-            Ok(None) => return Answer::default(),
-            Err(Undecodable) => {
-                return Answer::failed(BackendError::Fatal(RefusalCode::Malformed));
-            }
-        };
-        let effects = channel.start(key, &Job::Look);
-        self.channels.insert(key, channel);
-        Answer {
-            effects,
-            ..Answer::default()
-        }
-    }
-}
-
-impl Inner {
-    /// A channel as its records tell it; none where there is none in them.
-    fn read(&self, key: PurseKey, records: &RestoredPurse) -> Result<Option<Channel>, Undecodable> {
-        let Some(found) = record::read_all(records)? else {
-            return Ok(None);
-        };
-        let (network, best, decided) = (self.config.network, found.best, found.decided);
-        let role = match found.meta {
-            record::Meta::Payer(meta) => {
-                Payer::restore(&self.keys, network, key, meta, best, decided)
-                    .map(|payer| Side::Payer(Box::new(payer)))
-            }
-            record::Meta::Payee(meta) => {
-                Payee::restore(&self.keys, network, key, meta, best, decided)
-                    .map(|payee| Side::Payee(Box::new(payee)))
-            }
-        };
-        Ok(Some(Channel {
-            role: role.ok_or(Undecodable)?,
-            waiting: None,
-            running: false,
-        }))
-    }
-}
-
-/// The first request of a purse that is not known.
-fn begin(env: &Env<'_>, key: PurseKey, request: &Request) -> Result<Side, Box<Answer>> {
-    let failed = |error| Box::new(Answer::failed(error));
-    match request {
-        Request::Open { .. } => Payer::begin(env, key)
-            .map(|payer| Side::Payer(Box::new(payer)))
-            .map_err(failed),
-        Request::Accept { offer, opening } => Payee::begin(env, key, offer, opening)
-            .map(|payee| Side::Payee(Box::new(payee)))
-            .map_err(failed),
-        // A purse that never was has nothing to give back.
-        Request::Release => Err(Box::new(released(0))),
-        Request::Settle => Err(Box::new(settled(0))),
-        _ => Err(failed(OUT_OF_ORDER)),
-    }
-}
-
 impl Channel {
     /// An effect, unless one is under way.
     fn start(&mut self, purse: PurseKey, job: &Job) -> Vec<Effect> {
@@ -453,7 +286,9 @@ impl BackendMachine for ChannelMachine {
         self.lock().effect_done(now, result)
     }
 
-    fn restore_node(&mut self, _: RestoredPurse) {}
+    fn restore_node(&mut self, records: RestoredPurse) {
+        self.lock().wallet.restore(&records);
+    }
 
     fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
         self.lock().restore(purse, &records)

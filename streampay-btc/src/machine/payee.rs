@@ -17,7 +17,7 @@ use crate::tx::{Contract, Refusal, UpdateSignature, fee_for};
 use crate::wire::{Opening, PAYLOAD_MAX};
 
 /// A block's reward can be spent at this depth. Source: Bitcoin Core, `COINBASE_MATURITY`.
-const COINBASE_DEPTH: u32 = 100;
+pub(super) const COINBASE_DEPTH: u32 = 100;
 /// Of what is due, closing may cost this part beyond the reserve. Spec: bitcoin 5.4.
 const COST_PART: u64 = 3;
 
@@ -240,8 +240,11 @@ impl Payee {
         let Some(paid) = cumulative.sat_floor().checked_add(deed.reserve) else {
             return failed(refused(RefusalCode::WrongAmount));
         };
-        if !whole || amount.is_zero() || amount > cumulative || payload.len() > PAYLOAD_MAX {
+        if !whole || amount.is_zero() || amount > cumulative {
             return failed(refused(RefusalCode::WrongAmount));
+        }
+        if payload.len() > PAYLOAD_MAX {
+            return failed(refused(RefusalCode::Malformed));
         }
         if let Some(best) = &self.best
             && best.paid == paid

@@ -181,7 +181,7 @@ pub(crate) fn put_decided(delta: &mut ChangeSet, decided: Decided) {
     delta.put([WATCH], write(&decided));
 }
 
-fn read<T>(record: &[u8]) -> Result<T, Undecodable>
+pub(crate) fn read<T>(record: &[u8]) -> Result<T, Undecodable>
 where
     T: Encode<()> + for<'b> Decode<'b, ()>,
 {
@@ -191,7 +191,7 @@ where
     }
 }
 
-fn write<T: Encode<()>>(value: &T) -> Vec<u8> {
+pub(crate) fn write<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut record = vec![VERSION];
     record.extend_from_slice(&codec::encode(value));
     record

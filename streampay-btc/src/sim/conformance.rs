@@ -20,6 +20,10 @@ pub trait ChainLab: Sync {
     /// Pays to a script; the transaction waits for a block.
     async fn pay(&self, script: &Script, value: Amount) -> OutPoint;
 
+    /// A transaction of version 3 that pays to a script and no fee, handed to nobody: its output 0
+    /// is the one.
+    async fn unpaid(&self, script: &Script, value: Amount) -> Transaction;
+
     /// Mines so many blocks with everything that waits.
     async fn mine(&self, blocks: u32);
 
@@ -37,6 +41,7 @@ pub trait ChainLab: Sync {
 pub async fn conforms(lab: &impl ChainLab) -> Result<(), String> {
     fees(lab).await?;
     funding_and_close(lab).await?;
+    package(lab).await?;
     refund(lab).await
 }
 
@@ -189,6 +194,45 @@ async fn closes(
     )
 }
 
+/// A funding below what is relayed, and a close that pays for both.
+async fn package(lab: &impl ChainLab) -> Result<(), String> {
+    let source = lab.source();
+    let tip = source.view(&[]).await.map_err(said)?.tip;
+    let parts = parts(tip.wrapping_add(1 << 24), tip.saturating_add(400))?;
+    let script = parts.output.script_pubkey();
+    let parent = lab.unpaid(&script, VALUE).await;
+    match source.broadcast(&parent).await {
+        Err(ChainError::Refused(_)) => {}
+        other => return Err(format!("a parent without a fee, alone: {other:?}")),
+    }
+    let outpoint = OutPoint::new(parent.compute_txid(), 0);
+    let contract = contract(&parts, outpoint)?;
+    // As much as the least for itself alone is not enough for both.
+    let poor = [parent.clone(), close(&parts, &contract, 1)?];
+    match source.broadcast_package(&poor).await {
+        Err(ChainError::Refused(_)) => {}
+        other => return Err(format!("a package that pays too little: {other:?}")),
+    }
+    let package = [parent, close(&parts, &contract, 10)?];
+    let watch = Watch {
+        outpoint,
+        script,
+        since: tip,
+    };
+    let txid = package[1].compute_txid();
+    for when in ["at first", "again"] {
+        let sent = source.broadcast_package(&package).await;
+        sent.map_err(|error| format!("a package, {when}: {error}"))?;
+        let waits = spend(lab, &watch).await?;
+        expect("the child of a package", &waits, &Some((txid, 0)))?;
+    }
+    lab.mine(1).await;
+    let mined = spend(lab, &watch).await?;
+    expect("a package in a block", &mined, &Some((txid, 1)))?;
+    let sent = source.broadcast_package(&package).await;
+    sent.map_err(|error| format!("a package, when mined: {error}"))
+}
+
 async fn refund(lab: &impl ChainLab) -> Result<(), String> {
     let source = lab.source();
     let tip = source.view(&[]).await.map_err(said)?.tip;
@@ -278,6 +322,10 @@ impl ChainLab for SimChain {
 
     async fn pay(&self, script: &Script, value: Amount) -> OutPoint {
         Self::pay(self, script, value).unwrap_or_else(|_| OutPoint::null())
+    }
+
+    async fn unpaid(&self, script: &Script, value: Amount) -> Transaction {
+        Self::unpaid(self, script, value)
     }
 
     async fn mine(&self, blocks: u32) {

@@ -6,16 +6,13 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, Network, ScriptBuf, Transaction, WPubkeyHash};
 use bytes::Bytes;
 use streampay_core::backend::{
-    Answer, BackendError, BackendMachine as _, Effect, EffectResult, Outcome, Request,
-    RestoredPurse,
+    Answer, BackendMachine as _, Effect, EffectResult, Outcome, Request, RestoredPurse,
 };
 use streampay_core::session::Entropy;
 use streampay_core::store::{ChangeSet, MemoryStore, Store as _, purse_prefix};
 use streampay_core::units::{Now, PurseKey, RequestId};
 
-use super::{Reject, SimChain};
-use crate::codec;
-use crate::job::{Done, Drawn, Job};
+use super::{Call, Called, Reject, SimChain};
 use crate::keys::Seed;
 use crate::machine::{Action, ChannelConfig, ChannelMachine, WatchEvent};
 use crate::policy::{PayeePolicy, PayerPolicy};
@@ -123,60 +120,43 @@ impl SimNode {
 
     /// Makes a network call.
     pub fn run(&mut self, effect: &Effect) -> EffectResult {
-        let job = codec::decode::<Job>(&effect.body, usize::MAX);
-        let result = match job {
-            Ok(Job::Look) => match self.look() {
-                Some(_) => Ok(Done::Looked),
-                None => Err(BackendError::Transient),
-            },
-            Ok(Job::Fund {
+        let called = match Call::of(effect) {
+            Some(Call::Look) if self.look().is_some() => Called::Looked,
+            Some(Call::Fund {
                 script,
                 value,
                 since,
-            }) => self.fund(&ScriptBuf::from_bytes(script.to_vec()), value, since),
-            Ok(Job::Find {
+            }) => self.fund(&script, value, since),
+            Some(Call::Find {
                 script,
                 value,
                 since,
             }) => {
-                let script = ScriptBuf::from_bytes(script.to_vec());
-                let known = self
-                    .chain
-                    .outputs_to(&script, Amount::from_sat(value), since);
-                Ok(known.first().map_or(Done::Looked, |outpoint| Done::Funded {
-                    outpoint: (*outpoint).into(),
-                    fee: 0,
-                }))
+                let known = self.chain.outputs_to(&script, value, since);
+                known.first().map_or(Called::Looked, |outpoint| {
+                    Called::Funded(*outpoint, Amount::ZERO)
+                })
             }
-            Ok(Job::Draw) => {
+            Some(Call::Draw) => {
                 self.draws = self.draws.saturating_add(1);
                 // Never the same twice, over restarts too: the counter is the node's, not the process's.
                 let entropy = Entropy([self.seed.0[0]; 32]).derive(&format!("draw {}", self.draws));
-                Ok(Done::Drawn(Drawn(entropy.into())))
+                Called::Drawn(entropy)
             }
-            Err(_) => Err(BackendError::Unknown),
+            Some(Call::Look) | None => Called::Failed,
         };
-        EffectResult {
-            purse: effect.purse,
-            id: effect.id,
-            result: result.map(|done| codec::encode(&done).into()),
-        }
+        called.end(effect)
     }
 
-    fn fund(&self, script: &ScriptBuf, value: u64, since: u32) -> Result<Done, BackendError> {
-        let value = Amount::from_sat(value);
+    fn fund(&self, script: &ScriptBuf, value: Amount, since: u32) -> Called {
         let known = self.chain.outputs_to(script, value, since);
         let outpoint = match known.first() {
-            Some(outpoint) => *outpoint,
-            None if self.pays => {
-                let paid = self.chain.pay(script, value);
-                paid.map_err(|_| BackendError::Transient)?
-            }
-            None => return Err(BackendError::Transient),
+            Some(outpoint) => Ok(*outpoint),
+            None if self.pays => self.chain.pay(script, value),
+            None => return Called::Failed,
         };
-        Ok(Done::Funded {
-            outpoint: outpoint.into(),
-            fee: 0,
+        outpoint.map_or(Called::Failed, |outpoint| {
+            Called::Funded(outpoint, Amount::ZERO)
         })
     }
 
@@ -229,6 +209,7 @@ impl SimNode {
         let machine = ChannelMachine::new(self.config.clone(), &self.seed);
         self.machine = machine.expect("derived keys are valid");
         self.store = self.disk.clone();
+        self.machine.restore_node(self.node_records());
         for purse in purses {
             let records = self.records(*purse);
             let answer = self.machine.restore(self.now, *purse, records);
@@ -258,6 +239,27 @@ impl SimNode {
     #[must_use]
     pub fn records(&self, purse: PurseKey) -> RestoredPurse {
         let prefix = purse_prefix(purse);
+        let records = self.store.scan(&prefix).unwrap_or_default();
+        let cut = |(key, value): (Vec<u8>, Vec<u8>)| {
+            Some((key.strip_prefix(prefix.as_slice())?.to_vec(), value))
+        };
+        records.into_iter().filter_map(cut).collect()
+    }
+
+    /// Does what the machine says outside of a look or request.
+    pub fn act(&mut self, action: Action) {
+        if let Action::Persist(changes) = action {
+            self.persist(changes);
+        }
+    }
+
+    /// The method's records of the whole node, as they are on disk.
+    fn node_records(&self) -> RestoredPurse {
+        let mut probe = ChangeSet::new();
+        probe.put(Vec::new(), Vec::new());
+        let probe = probe.within_node(ChannelMachine::METHOD);
+        let prefix = probe.changes().first().map(|change| change.key.clone());
+        let prefix = prefix.unwrap_or_default();
         let records = self.store.scan(&prefix).unwrap_or_default();
         let cut = |(key, value): (Vec<u8>, Vec<u8>)| {
             Some((key.strip_prefix(prefix.as_slice())?.to_vec(), value))

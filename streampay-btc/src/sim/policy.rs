@@ -7,8 +7,8 @@ use bitcoin::absolute::{Height, LockTime, Time};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, Transaction, TxOut, Txid};
 
-use super::chain::Inner;
 use super::consensus::check_scripts;
+use super::ledger::Inner;
 use crate::tx::{fee_for, virtual_size};
 
 /// Source: Bitcoin Core, `COINBASE_MATURITY`.
@@ -100,13 +100,19 @@ pub(super) fn children(inner: &Inner, txid: Txid) -> Vec<Txid> {
         .collect()
 }
 
-/// Checks a transaction and says which ones it replaces.
-pub(super) fn check(inner: &Inner, tx: &Transaction) -> Result<Vec<Txid>, Reject> {
+/// Checks a transaction and says which ones it replaces. It pays at least `least` a virtual byte, and
+/// `over` besides.
+pub(super) fn check(
+    inner: &Inner,
+    tx: &Transaction,
+    least: FeeRate,
+    over: Amount,
+) -> Result<Vec<Txid>, Reject> {
     let spent = inputs(inner, tx)?;
     standard(tx)?;
     let fee = fee(inner, tx).ok_or(Reject::BelowOut)?;
-    let floor = fee_for(tx.weight(), inner.floor).map_err(|_| Reject::Fee)?;
-    if fee < floor {
+    let floor = fee_for(tx.weight(), least).map_err(|_| Reject::Fee)?;
+    if floor.checked_add(over).is_none_or(|floor| fee < floor) {
         return Err(Reject::Fee);
     }
     let replaced = replaced(inner, tx, fee)?;

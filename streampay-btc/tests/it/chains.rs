@@ -1,9 +1,9 @@
 //! One suite over every chain source.
 
 use async_trait::async_trait;
-use bitcoin::{Amount, FeeRate, Network, OutPoint, Script};
+use bitcoin::{Amount, FeeRate, Network, OutPoint, Script, Transaction};
 use streampay_btc::chain::{ChainError, ChainSource, Esplora};
-use streampay_btc::sim::{ChainLab, SimChain, conforms};
+use streampay_btc::sim::{ChainLab, SimChain, conforms, home};
 
 use super::esplora;
 
@@ -31,6 +31,10 @@ impl ChainLab for Facade {
         self.chain.pay(script, value).unwrap()
     }
 
+    async fn unpaid(&self, script: &Script, value: Amount) -> Transaction {
+        self.chain.unpaid(script, value)
+    }
+
     async fn mine(&self, blocks: u32) {
         self.chain.mine(blocks);
     }
@@ -50,6 +54,31 @@ async fn esplora_conforms() {
     let url = esplora::serve(chain.clone(), Network::Regtest).await;
     let source = Esplora::new(&url, Network::Regtest, low(), low());
     assert_eq!(conforms(&Facade { chain, source }).await, Ok(()));
+}
+
+/// A server from before packages: what each transaction by itself comes to is said, and no more.
+#[tokio::test]
+async fn esplora_without_packages_says_so() {
+    let chain = SimChain::new();
+    let url = esplora::serve_without_packages(chain.clone(), Network::Regtest).await;
+    let source = Esplora::new(&url, Network::Regtest, low(), low());
+    let value = Amount::from_sat(50_000);
+    let parent = chain.unpaid(&home(1), value);
+    match source
+        .broadcast_package(std::slice::from_ref(&parent))
+        .await
+    {
+        Err(ChainError::Refused(why)) => {
+            assert!(
+                why.contains("404") && why.contains("min relay fee"),
+                "{why}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let outpoint = chain.pay(&home(1), value).unwrap();
+    let (paid, _) = chain.transaction(outpoint.txid).unwrap();
+    assert_eq!(source.broadcast_package(&[paid]).await, Ok(()));
 }
 
 #[tokio::test]

@@ -11,18 +11,27 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Serves until the test ends; the address.
 pub(crate) async fn serve(chain: SimChain, network: Network) -> String {
+    serve_some(chain, network, true).await
+}
+
+/// The same from before it knew packages.
+pub(crate) async fn serve_without_packages(chain: SimChain, network: Network) -> String {
+    serve_some(chain, network, false).await
+}
+
+async fn serve_some(chain: SimChain, network: Network, packages: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let chain = chain.clone();
-            tokio::spawn(async move { one(stream, &chain, network).await });
+            tokio::spawn(async move { one(stream, &chain, network, packages).await });
         }
     });
     format!("http://{address}/api/")
 }
 
-async fn one(mut stream: TcpStream, chain: &SimChain, network: Network) {
+async fn one(mut stream: TcpStream, chain: &SimChain, network: Network, packages: bool) {
     let mut bytes = Vec::new();
     let (head, body) = loop {
         let mut more = [0; 4096];
@@ -46,7 +55,10 @@ async fn one(mut stream: TcpStream, chain: &SimChain, network: Network) {
     };
     let mut first = head.lines().next().unwrap_or("").split(' ');
     let (method, path) = (first.next().unwrap_or(""), first.next().unwrap_or(""));
-    let (status, body) = answer(chain, network, method, path, &body);
+    let (status, body) = match (method, path) {
+        ("POST", "/api/txs/package") if packages => package(chain, &body),
+        _ => answer(chain, network, method, path, &body),
+    };
     let head = format!(
         "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
@@ -105,6 +117,25 @@ fn answer(
         },
         _ => (404, Vec::new()),
     }
+}
+
+/// As the server passes on what its node says.
+fn package(chain: &SimChain, body: &str) -> (u16, Vec<u8>) {
+    let all: Vec<String> = serde_json::from_str(body).unwrap_or_default();
+    let all: Vec<Transaction> = (all.iter())
+        .filter_map(|hex| deserialize_hex(hex).ok())
+        .collect();
+    let mined = |tx: &Transaction| {
+        let found = chain.transaction(tx.compute_txid());
+        found.is_some_and(|(_, at)| at.is_some())
+    };
+    let said = match chain.submit_package(&all) {
+        Ok(()) if !all.iter().any(mined) => "success".to_owned(),
+        Ok(()) => "transaction failed: txn-already-known".to_owned(),
+        Err(reject) => format!("transaction failed: {reject}"),
+    };
+    let answer = json!({"package_msg": said, "tx-results": {}});
+    (200, answer.to_string().into_bytes())
 }
 
 fn status(height: Option<u32>) -> Value {

@@ -24,7 +24,7 @@ impl Payee {
         let mut decided = self.decided;
         decided.closing = true;
         if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
-            let amount = self.share(&spend.tx, new.fee);
+            let amount = self.share(&spend.tx, new.cost);
             decided.settled = Some(amount);
             let amount = Amount::from_sat(amount);
             actions.push(Action::Event(key, WatchEvent::Settled { amount }));
@@ -36,21 +36,21 @@ impl Payee {
     }
 
     /// What a transaction that spends the channel leaves of it for the payee: its update less an
-    /// equal part of the fee; nothing of a refund.
-    pub(super) fn share(&self, tx: &Transaction, fee: Option<Amount>) -> u64 {
+    /// equal part of the fee for each channel; nothing of a refund.
+    pub(super) fn share(&self, tx: &Transaction, cost: Option<(Amount, u64)>) -> u64 {
         let Some(best) = self.best.as_ref().filter(|_| !is_refund(tx)) else {
             return 0;
         };
         if self.is_mutual(tx) {
             return tx.output.last().map_or(0, |output| output.value.to_sat());
         }
-        let inputs = u64::try_from(tx.input.len()).unwrap_or(u64::MAX);
-        let fee = fee.map_or(0, Amount::to_sat);
-        let part = fee.checked_div(inputs).unwrap_or(fee);
-        let rest = fee.checked_rem(inputs).unwrap_or_default();
+        let (fee, channels) = cost.map_or((0, 1), |(fee, channels)| (fee.to_sat(), channels));
+        let part = fee.checked_div(channels).unwrap_or(fee);
+        let rest = fee.checked_rem(channels).unwrap_or_default();
         let first = tx.input.first().map(|input| input.previous_output);
         let own = first == Some(self.contract.outpoint());
         let part = part.saturating_add(if own { rest } else { 0 });
+        // Beyond that it was the fee wallet's.
         best.paid.saturating_sub(part)
     }
 

@@ -3,9 +3,9 @@
 use bitcoin::{Amount, FeeRate, Transaction};
 use streampay_core::units::PurseKey;
 
+use super::build::rate_of;
 use super::{
-    BUMP_PERCENT, FINAL_DEPTH, Looked, REFUND_TARGET, WatchEvent, is_refund, percent, persist,
-    rate_of, tell,
+    BUMP_PERCENT, FINAL_DEPTH, Looked, REFUND_TARGET, WatchEvent, is_refund, percent, persist, tell,
 };
 use crate::chain::Spend;
 use crate::machine::payer::Payer;

@@ -118,3 +118,61 @@ impl Two {
         (Amount::from_btc(fee).unwrap().to_sat(), vsize)
     }
 }
+
+/// The viewer never comes back: the streamer's watch alone closes when the margin comes.
+#[tokio::test]
+async fn a_dead_viewer_costs_the_streamer_nothing_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let purse = key(0);
+    two.open(purse).await;
+    for seq in 1..=20 {
+        two.tick(purse, seq).await;
+    }
+    let report = two.payee.report(purse);
+    let tip = two.node.core.view(&[]).await.unwrap().tip;
+    two.node.mine_new(report.expiry - 36 - tip).await;
+    for _ in 0..8 {
+        two.payee.runner.sync().await.unwrap();
+        two.node.mine_new(1).await;
+    }
+    two.payee.runner.sync().await.unwrap();
+    let report = two.payee.report(purse);
+    assert_eq!(report.state, ChannelState::Settled);
+    assert!(report.settled.unwrap() > report.paid / 2, "{report:?}");
+}
+
+/// The streamer never comes back, with ticks that it was paid: the viewer has all of it again at T, but
+/// for the fee.
+#[tokio::test]
+async fn a_dead_streamer_costs_the_viewer_the_wait_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let purse = key(0);
+    two.open(purse).await;
+    for seq in 1..=20 {
+        two.tick(purse, seq).await;
+    }
+    let report = two.payer.report(purse);
+    let tip = two.node.core.view(&[]).await.unwrap().tip;
+    two.node.mine_new(report.expiry - 1 - tip).await;
+    two.payer.runner.sync().await.unwrap();
+    let watch = Watch {
+        outpoint: report.outpoint.unwrap(),
+        script: report.address.clone().unwrap().script_pubkey(),
+        since: 0,
+    };
+    let view = two.node.core.view(&[watch]).await.unwrap();
+    let spend = view.outputs[0].seen.clone().unwrap().spend;
+    assert_eq!(spend, None, "nothing at T - 1");
+    for _ in 0..8 {
+        two.node.mine_new(1).await;
+        two.payer.runner.sync().await.unwrap();
+    }
+    let after = two.payer.report(purse);
+    assert_eq!(after.state, ChannelState::Settled);
+    let fee = report.value - after.settled.unwrap();
+    assert!((100..=5_000).contains(&fee.to_sat()), "{fee}");
+}

@@ -4,7 +4,7 @@ use bitcoin::Transaction;
 use streampay_core::backend::{BackendError, Outcome, Request};
 use streampay_core::units::Mono;
 
-use super::tests::{PAYEE, PAYER, Rig, STEP, key};
+use super::{PAYEE, PAYER, Rig, STEP, key};
 use crate::machine::ChannelState;
 use crate::sim::{SimNode, sim_config};
 

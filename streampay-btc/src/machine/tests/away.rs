@@ -3,7 +3,7 @@
 use bitcoin::FeeRate;
 use streampay_core::backend::{BackendError, Outcome, Request};
 
-use super::tests::{PAYEE, Rig, key};
+use super::{PAYEE, Rig, key};
 use crate::kit::Watchtower;
 use crate::sim::{SimNode, sim_config};
 

@@ -4,8 +4,8 @@
 use streampay_core::backend::{Answer, BackendError, EffectResult, Outcome, RefusalCode, Request};
 use streampay_core::units::{Msat, RequestId};
 
-use super::tests::{PAYER, Rig};
-use super::*;
+use super::{PAYER, Rig};
+use crate::machine::*;
 use crate::sim::home;
 
 const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));

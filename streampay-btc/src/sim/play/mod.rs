@@ -1,13 +1,15 @@
 //! A run of two nodes with channels, driven by bytes, judged at every step. For property tests and
 //! for fuzzing.
 
+mod judge;
+
 use bitcoin::{Amount, FeeRate, OutPoint};
 use bytes::Bytes;
 use streampay_core::backend::{Opened, Outcome, PurseOffer, Request, RestoredPurse};
 use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
 
-use super::{Reject, SimChain, SimNode, sim_config};
-use crate::machine::{ChannelReport, WatchEvent};
+use super::{SimChain, SimNode, sim_config};
+use crate::machine::{WalletCoin, WatchEvent};
 
 const PAYER: u8 = 1;
 const PAYEE: u8 = 2;
@@ -21,6 +23,9 @@ const MARGIN: u32 = 36;
 const DEADLINE: u32 = 18;
 /// How long a payer may take to sign a mutual close, in milliseconds.
 const MUTUAL_MS: u64 = 60_000;
+/// What the payee's fee wallet pays for one close at most; it has some coins of twice as much.
+const WALLET_FEE: u64 = 15_000;
+const COINS: usize = 3;
 /// What a block takes, in milliseconds.
 const BLOCK_MS: u64 = 600_000;
 const RATES: [u32; 6] = [1, 2, 3, 10, 60, 300];
@@ -99,6 +104,7 @@ impl World {
         let node = |number| {
             let mut config = sim_config(number);
             config.payee.mutual_ms = MUTUAL_MS;
+            config.payee.wallet_fee_max = Amount::from_sat(WALLET_FEE);
             SimNode::new(&chain, config, number)
         };
         let channel = |number: usize| Channel {
@@ -116,9 +122,11 @@ impl World {
             watched: false,
             uneconomic: false,
         };
+        let mut payee = node(PAYEE);
+        give_coins(&chain, &mut payee);
         Self {
             payer: node(PAYER),
-            payee: node(PAYEE),
+            payee,
             channels: (0..CHANNELS).map(channel).collect(),
             chain,
             away: false,
@@ -406,114 +414,25 @@ impl World {
         let left = last.unwrap_or(tip).saturating_sub(tip);
         self.mine(left.saturating_add(20));
     }
-
-    /// What holds at every moment.
-    fn judge(&self) -> Result<(), String> {
-        for node in [&self.payer, &self.payee] {
-            for (tx, reject) in &node.refused {
-                let benign = matches!(reject, Reject::Missing | Reject::Replacement | Reject::Fee);
-                if !benign {
-                    let (ins, outs) = (tx.input.len(), tx.output.len());
-                    return Err(format!(
-                        "{reject}: {} with {ins} in, {outs} out",
-                        tx.compute_txid()
-                    ));
-                }
-            }
-        }
-        let reports = self.payee.machine.report();
-        for channel in &self.channels {
-            let report = reports.iter().find(|report| report.purse == channel.purse);
-            let held = report.map_or(0, |report| report.paid.to_sat());
-            if !self.forgot && channel.acked > 0 && held < channel.acked.saturating_mul(STEP) {
-                return Err(format!("{held} held, {} ticks acked", channel.acked));
-            }
-            if channel.acked > channel.signed {
-                return Err(format!("{} of {}", channel.acked, channel.signed));
-            }
-        }
-        Ok(())
-    }
-
-    /// What holds once everything is settled.
-    fn judge_end(&self) -> Result<Tally, String> {
-        let mut tally = Tally::default();
-        let reports = self.payer.machine.report();
-        for channel in &self.channels {
-            let report = reports.iter().find(|report| report.purse == channel.purse);
-            if let Some(report) = report {
-                self.judge_channel(channel, report, &mut tally)?;
-            }
-        }
-        Ok(tally)
-    }
-
-    fn judge_channel(
-        &self,
-        channel: &Channel,
-        report: &ChannelReport,
-        tally: &mut Tally,
-    ) -> Result<(), String> {
-        tally.ticks = tally.ticks.saturating_add(channel.acked);
-        let Some(outpoint) = report.outpoint else {
-            tally.unfunded = tally.unfunded.saturating_add(1);
-            return Ok(());
-        };
-        let Some((tx, height)) = self.chain.spender(outpoint) else {
-            // A refund that is not worth its fee, or a funding that was never mined.
-            let funded = self.chain.transaction(outpoint.txid);
-            let mined = funded.is_some_and(|(_, height)| height.is_some());
-            return if mined {
-                Err(format!("still unspent: {report:?}"))
-            } else {
-                Ok(())
-            };
-        };
-        if height.is_none() || report.settled.is_none() {
-            return Err(format!("not settled: {report:?}"));
-        }
-        let index = tx.input.iter().position(|i| i.previous_output == outpoint);
-        let came = index
-            .and_then(|index| tx.output.get(index))
-            .filter(|output| output.script_pubkey == super::home(PAYER))
-            .map_or(Amount::ZERO, |output| output.value);
-        let refund = tx.lock_time.to_consensus_u32() > 0;
-        let lost = refund && channel.acked > 0;
-        let count = if refund {
-            &mut tally.refunded
-        } else {
-            &mut tally.closed
-        };
-        *count = count.saturating_add(1);
-        let own = index.and_then(|index| tx.input.get(index));
-        let mutual = own.is_some_and(|input| input.witness.len() == 1);
-        tally.mutual = tally.mutual.saturating_add(u32::from(mutual));
-        tally.lost = tally.lost.saturating_add(u32::from(lost));
-        let reserve = if channel.signed > 0 { RESERVE } else { 0 };
-        let most = channel.signed.saturating_mul(STEP).saturating_add(reserve);
-        let fee = if refund { 200 * 320 } else { 0 };
-        let least = report.value.to_sat().saturating_sub(most);
-        if !refund && came.to_sat() < least || refund && came.to_sat().saturating_add(fee) < least {
-            return Err(format!("payer got {came} of at least {least}"));
-        }
-        if report.settled != Some(came) {
-            return Err(format!("{:?} booked, {came} came", report.settled));
-        }
-        let excused = self.forgot || self.spike || channel.uneconomic || !channel.watched;
-        if lost && !excused {
-            return Err(format!("the payee lost {} ticks", channel.acked));
-        }
-        let paid = report.value.to_sat().saturating_sub(came.to_sat());
-        let due = channel.acked.saturating_mul(STEP);
-        if !refund && !self.forgot && paid < due {
-            return Err(format!("the payee closed at {paid}, {due} were due"));
-        }
-        Ok(())
-    }
 }
 
-/// As in the payee's defaults: for closing at 2 sat/vB.
-const RESERVE: u64 = 927;
+fn give_coins(chain: &SimChain, payee: &mut SimNode) {
+    let value = Amount::from_sat(2 * WALLET_FEE);
+    let script = payee.machine.fee_script();
+    let since = chain.tip();
+    let paid = (0..COINS).filter_map(|_| chain.pay(&script, value).ok());
+    let coins: Vec<WalletCoin> = paid
+        .map(|outpoint| WalletCoin {
+            outpoint,
+            value,
+            since,
+        })
+        .collect();
+    chain.mine(1);
+    if let Ok(action) = payee.machine.add_fee_coins(&coins) {
+        payee.act(action);
+    }
+}
 
 fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap_or(Msat::MAX)

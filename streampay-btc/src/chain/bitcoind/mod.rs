@@ -1,0 +1,175 @@
+//! Bitcoin Core over its JSON-RPC: no wallet, no index. Bitcoin Core 25 or later.
+
+mod find;
+mod rpc;
+mod scan;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Amount, BlockHash, FeeRate, Network, OutPoint, Script, Transaction};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+pub use self::rpc::RpcAuth;
+use self::rpc::btc_per_kvb;
+use self::scan::Scan;
+use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Watch, one_by_one};
+
+/// Targets that estimates are asked for, in blocks.
+const TARGETS: [u32; 6] = [2, 3, 6, 12, 36, 144];
+/// The most blocks that one look goes through: more are left to the next. It comes to that only
+/// for what was spent while nobody looked.
+const SCAN_MAX: u32 = 288;
+
+/// A node of Bitcoin Core.
+///
+/// It sees spends of outputs that it is asked about: unspent ones by `gettxout`, spends that wait
+/// by `gettxspendingprevout`, others in the blocks since, each read once. So are the transactions
+/// that wait for a block, where an output is looked for by its script: in a full mempool that takes
+/// several calls of [`ChainSource::find`].
+#[derive(Debug)]
+pub struct BitcoinCore {
+    url: String,
+    auth: RpcAuth,
+    network: Network,
+    fallback: FeeRate,
+    scans: Mutex<HashMap<OutPoint, Scan>>,
+    searches: Mutex<find::Searches>,
+}
+
+impl BitcoinCore {
+    /// The node at `url`, as `http://127.0.0.1:18443`, on `network`. `fallback` is the feerate
+    /// where the node has no estimate.
+    #[must_use]
+    pub fn new(url: &str, auth: RpcAuth, network: Network, fallback: FeeRate) -> Self {
+        Self {
+            url: url.to_owned(),
+            auth,
+            network,
+            fallback,
+            scans: Mutex::new(HashMap::new()),
+            searches: Mutex::default(),
+        }
+    }
+
+    async fn fees(&self) -> Result<FeeTable, ChainError> {
+        let info = self.rpc("getmempoolinfo", json!([])).await?;
+        let least = |name: &str| info.get(name).and_then(btc_per_kvb);
+        let floor = [least("mempoolminfee"), least("minrelaytxfee")];
+        let floor = floor.into_iter().flatten().max();
+        let floor = floor.unwrap_or(FeeRate::BROADCAST_MIN);
+        let mut targets = Vec::with_capacity(TARGETS.len());
+        for target in TARGETS {
+            let estimate = self.rpc("estimatesmartfee", json!([target])).await?;
+            let rate = estimate.get("feerate").and_then(btc_per_kvb);
+            targets.push((target, rate.unwrap_or(self.fallback)));
+        }
+        Ok(FeeTable { targets, floor })
+    }
+
+    async fn tip(&self) -> Result<(u32, BlockHash), ChainError> {
+        let info = self.rpc("getblockchaininfo", json!([])).await?;
+        let chain = info.get("chain").and_then(Value::as_str);
+        if chain != Some(self.network.to_core_arg()) {
+            return Err(ChainError::Network);
+        }
+        let height = info.get("blocks").and_then(Value::as_u64);
+        let height = height.and_then(|height| u32::try_from(height).ok());
+        let hash = info.get("bestblockhash").and_then(Value::as_str);
+        let hash = hash.and_then(|hash| hash.parse().ok());
+        height
+            .zip(hash)
+            .ok_or_else(|| ChainError::Nonsense("getblockchaininfo".into()))
+    }
+}
+
+#[async_trait]
+impl ChainSource for BitcoinCore {
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+        let mut scans = self.scans.lock().await;
+        let tip = self.tip().await?;
+        let fees = self.fees().await?;
+        let mut outputs = Vec::with_capacity(watches.len());
+        for watch in watches {
+            let scan = scans.entry(watch.outpoint).or_default();
+            outputs.push(OutputState {
+                outpoint: watch.outpoint,
+                seen: self.state(watch, tip, scan).await?,
+            });
+        }
+        let watched = |outpoint: &OutPoint| watches.iter().any(|of| of.outpoint == *outpoint);
+        scans.retain(|outpoint, _| watched(outpoint));
+        // A block that came meanwhile: part of what was seen is of another chain.
+        if self.tip().await?.1 != tip.1 {
+            return Err(ChainError::Away("a block came while looking".into()));
+        }
+        Ok(ChainView {
+            tip: tip.0,
+            fees,
+            outputs,
+        })
+    }
+
+    async fn find(
+        &self,
+        script: &Script,
+        value: Amount,
+        since: u32,
+    ) -> Result<Vec<OutPoint>, ChainError> {
+        self.search((script.to_owned(), value), since).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        // The machine decides what a transaction may cost, not the node.
+        let params = json!([serialize_hex(tx), 0]);
+        match self.rpc("sendrawtransaction", params).await {
+            Ok(_) => Ok(()),
+            Err(ChainError::Refused(why)) if is_known(&why) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
+        let all: Vec<String> = package.iter().map(serialize_hex).collect();
+        let why = match self.rpc("submitpackage", json!([all, 0])).await {
+            Ok(answer) => match package_refusal(&answer) {
+                None => return Ok(()),
+                Some(why) => why,
+            },
+            // Also where the node is too old to know packages: its words say so.
+            Err(ChainError::Refused(why)) => why,
+            Err(error) => return Err(error),
+        };
+        // A member that is in a block already makes a package invalid, and nothing else need be.
+        one_by_one(self, package, &why).await
+    }
+}
+
+/// Why the node did not take a package; none where it did. Source: Bitcoin Core, `submitpackage`.
+fn package_refusal(answer: &Value) -> Option<String> {
+    let whole = answer.get("package_msg").and_then(Value::as_str);
+    if whole == Some("success") {
+        return None;
+    }
+    let each = answer.get("tx-results").and_then(Value::as_object);
+    let each = each.into_iter().flatten().filter_map(|(_, of)| {
+        let error = of.get("error").and_then(Value::as_str)?;
+        Some(error.to_owned())
+    });
+    let words: Vec<String> = whole.map(str::to_owned).into_iter().chain(each).collect();
+    Some(super::http::shown(words.join("; ").as_bytes()))
+}
+
+/// The node has it already. Source: Bitcoin Core, `TransactionErrorString`.
+fn is_known(why: &str) -> bool {
+    [
+        "already in utxo set",
+        "already in block chain",
+        "already-in-mempool",
+        "txn-already-known",
+    ]
+    .iter()
+    .any(|known| why.contains(known))
+}

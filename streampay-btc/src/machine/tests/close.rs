@@ -1,0 +1,213 @@
+//! Closing in time, together, and after whatever happened.
+
+use super::*;
+
+#[test]
+fn channel_without_a_tick_costs_nothing_and_comes_back_after_expiry() {
+    let mut rig = Rig::ready();
+    assert_eq!(
+        rig.payee.request(rig.purse, Request::Settle),
+        Some(Outcome::Settled {
+            settled: Msat::ZERO
+        })
+    );
+    assert_eq!(rig.payer.request(rig.purse, Request::Release), LATER);
+    let left = rig.expiry() - rig.chain.tip();
+    rig.mine(left - 1);
+    assert!(rig.payer.broadcast.is_empty(), "not before T");
+    rig.mine(8);
+    let refunded = rig.payer.request(rig.purse, Request::Release);
+    let home = rig.balances().0;
+    assert_eq!(
+        refunded,
+        Some(Outcome::Released {
+            refunded: sat(home)
+        })
+    );
+    let fee = rig.value() - home;
+    assert!((200..=300).contains(&fee), "{fee}");
+}
+
+#[test]
+fn payee_closes_before_the_margin_ends_and_takes_no_tick_in_it() {
+    let mut rig = Rig::ready();
+    rig.tick(1);
+    let margin = 36;
+    let left = rig.expiry() - rig.chain.tip();
+    rig.mine(left - margin - 1);
+    rig.tick(2);
+    let late = rig.payload(3);
+    rig.mine(1);
+    assert_eq!(rig.pay(3), EMPTY);
+    assert_eq!(rig.receive(3, late), refusal(RefusalCode::PurseEmpty));
+    assert_eq!(rig.payee.broadcast.len(), 1);
+    rig.mine(margin + 8);
+    assert!(rig.balances().1 > 0);
+    assert!(rig.payer.broadcast.is_empty(), "nothing is left to refund");
+}
+
+#[test]
+fn restarts_at_every_step_change_nothing() {
+    let mut rig = Rig::new();
+    for round in 0..2 {
+        if round == 1 {
+            rig.chain.mine(1);
+        }
+        rig.open();
+        rig.payer.restart(&[rig.purse]);
+    }
+    let Some(Outcome::Opened(opened)) = rig.open() else {
+        panic!("not opened");
+    };
+    rig.accept(&opened);
+    rig.payee.restart(&[rig.purse]);
+    assert!(matches!(
+        rig.accept(&opened),
+        Some(Outcome::Accepted { .. })
+    ));
+    for seq in 1..=5 {
+        let payload = rig.payload(seq);
+        rig.payer.restart(&[rig.purse]);
+        assert_eq!(rig.payload(seq), payload);
+        assert_eq!(rig.receive(seq, payload.clone()), Some(Outcome::Credited));
+        rig.payee.restart(&[rig.purse]);
+        assert_eq!(rig.receive(seq, payload), Some(Outcome::Credited));
+    }
+    assert_eq!(rig.payee.request(rig.purse, Request::Settle), LATER);
+    rig.payee.restart(&[rig.purse]);
+    rig.payer.restart(&[rig.purse]);
+    let value = rig.value();
+    rig.mine(6);
+    let (home, payout) = rig.balances();
+    assert_eq!(home, value - rig.reserve() - 5 * STEP);
+    assert!(payout > 0 && rig.payee.refused.is_empty());
+}
+
+#[test]
+fn close_that_was_dropped_is_broadcast_again() {
+    let mut rig = Rig::ready();
+    rig.tick(1);
+    rig.payee.request(rig.purse, Request::Settle);
+    let close = rig.payee.broadcast[0].compute_txid();
+    rig.mine(3);
+    rig.chain.reorganise(4, &[close]);
+    rig.payee.restart(&[rig.purse]);
+    assert_eq!(rig.payee.broadcast.len(), 2);
+    rig.chain.mine(1);
+    rig.mine(8);
+    assert!(rig.balances().1 > 0);
+}
+
+#[test]
+fn fee_spike_is_followed_until_the_close_is_in_a_block() {
+    let mut rig = Rig::ready();
+    for seq in 1..=150 {
+        rig.tick(seq);
+    }
+    rig.payee.request(rig.purse, Request::Settle);
+    for sat_vb in [5, 20, 80] {
+        rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(sat_vb));
+        rig.payee.look();
+        assert_eq!(rig.balances().1, 0);
+        rig.mine(1);
+    }
+    rig.mine(1);
+    assert!(rig.balances().1 > 0, "{:?}", rig.payee.refused);
+    assert!(rig.payee.refused.is_empty(), "{:?}", rig.payee.refused);
+}
+
+#[test]
+fn loss_is_stated_where_closing_is_uneconomic() {
+    let mut rig = Rig::ready();
+    rig.tick(1);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(500));
+    rig.payee.request(rig.purse, Request::Settle);
+    let events = rig.payee.look().unwrap();
+    let uneconomic = |event: &WatchEvent| matches!(event, WatchEvent::Uneconomic { .. });
+    let told = events.iter().any(|(_, event)| uneconomic(event));
+    let cheap = rig.payee.broadcast.iter().all(|tx| tx.output.len() == 2);
+    assert!(told || cheap, "{events:?}");
+}
+
+#[test]
+fn many_channels_are_closed_together() {
+    let mut rig = Rig::new();
+    for number in 0..10 {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        assert!(matches!(
+            rig.accept(&opened),
+            Some(Outcome::Accepted { .. })
+        ));
+        rig.tick(1);
+        rig.tick(2);
+    }
+    let mut config = sim_config(PAYEE);
+    config.payee.batch_wait = 2;
+    let keys: Vec<PurseKey> = (0..10).map(key).collect();
+    let disk = rig.payee.snapshot();
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    rig.payee.roll_back(&disk);
+    rig.payee.restart(&keys);
+    for key in &keys {
+        assert_eq!(rig.payee.request(*key, Request::Settle), LATER);
+    }
+    assert!(rig.payee.broadcast.is_empty(), "they wait for each other");
+    rig.mine(3);
+    assert_eq!(rig.payee.broadcast.len(), 1);
+    assert_eq!(rig.payee.broadcast[0].input.len(), 10);
+    rig.mine(8);
+    let settled: u64 = (rig.payee.machine.report().iter())
+        .map(|report| report.settled.unwrap().to_sat())
+        .sum();
+    assert_eq!(settled, rig.balances().1);
+}
+
+#[test]
+fn batch_member_that_nears_its_margin_is_taken_out_and_closed_alone() {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYEE);
+    config.payee.batch_wait = 1;
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    for number in 0..3 {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        assert!(matches!(
+            rig.accept(&opened),
+            Some(Outcome::Accepted { .. })
+        ));
+        for seq in 1..=20 {
+            rig.tick(seq);
+        }
+        // The first expires first.
+        rig.mine(if number == 0 { 30 } else { 0 });
+    }
+    let tip = rig.chain.tip();
+    let first = rig.payee.machine.report()[0].expiry;
+    rig.mine(first - tip - 39);
+    for number in 0..3 {
+        rig.payee.request(key(number), Request::Settle);
+    }
+    rig.mine(1);
+    assert_eq!(rig.payee.broadcast.len(), 1);
+    assert_eq!(rig.payee.broadcast[0].input.len(), 3);
+    // It gets into no block for a while.
+    let together = rig.payee.broadcast.len();
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(60));
+    rig.chain.mine(2);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(3));
+    rig.payee.look();
+    assert!(rig.payee.refused.is_empty(), "{:?}", rig.payee.refused);
+    let after: Vec<usize> = (rig.payee.broadcast.iter().skip(together))
+        .map(|tx| tx.input.len())
+        .collect();
+    assert_eq!(after, [2, 1], "the rest, then the urgent one alone");
+    rig.mine(8);
+    assert!(
+        rig.payee
+            .machine
+            .report()
+            .iter()
+            .all(|report| report.settled.is_some())
+    );
+}

@@ -1,0 +1,196 @@
+//! What a close may cost, and the close at that.
+
+use std::collections::BTreeSet;
+
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Weight};
+use streampay_core::units::PurseKey;
+
+use super::groups::Group;
+use super::{WatchEvent, percent};
+use crate::kit::TowerEntry;
+use crate::machine::payee::Payee;
+use crate::machine::{Action, Chain, Inner};
+use crate::tx::{CloseError, ClosePlan, FeeCoin, close_tx, fee_for, virtual_size};
+
+/// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
+/// relay fee of older nodes. Source: BIP 125, rule 4.
+const INCREMENTAL: u64 = 1;
+/// The most coins of the fee wallet in one close.
+const COINS_MAX: usize = 4;
+
+/// A close, as far as it may be paid for.
+#[derive(Default)]
+struct Attempt {
+    /// The transaction and its fee; none where it would be no more than what waits already, or less
+    /// than nodes relay.
+    close: Option<(Transaction, Amount)>,
+    /// What it should cost, where that is more than it may.
+    short: Option<Amount>,
+}
+
+impl Attempt {
+    fn rate(&self) -> FeeRate {
+        let rate = |(tx, fee): &(Transaction, Amount)| rate_of(*fee, tx.weight());
+        self.close.as_ref().map_or(FeeRate::ZERO, rate)
+    }
+}
+
+impl Inner {
+    /// The close of a group within what it may cost, as dear as it may be where more is asked. Where
+    /// the channels may not pay enough, coins of the fee wallet help, those in `used` left out.
+    pub(super) fn build(
+        &self,
+        group: &Group,
+        chain: &Chain,
+        used: &BTreeSet<OutPoint>,
+        actions: &mut Vec<Action>,
+    ) -> Option<(Transaction, Amount)> {
+        let most = (group.members.iter())
+            .filter_map(|key| self.payee(*key))
+            .map(|payee| payee.fee_max(chain))
+            .fold(0, u64::saturating_add);
+        let mut best = self.attempt(group, chain, &[], most);
+        let cap = self.config.payee.wallet_fee_max.to_sat();
+        if best.short.is_some() && cap > 0 {
+            let coins = self.wallet.usable(chain, group.replaces, used);
+            for count in 1..=coins.len().min(COINS_MAX) {
+                let coins = coins.get(..count).unwrap_or_default();
+                let sum = coins.iter().map(|coin| coin.value.to_sat());
+                let sum = sum.fold(0, u64::saturating_add);
+                let most = most.saturating_add(sum.min(cap));
+                let next = self.attempt(group, chain, coins, most);
+                if next.rate() > best.rate() {
+                    best = next;
+                }
+                if best.short.is_none() {
+                    break;
+                }
+            }
+        }
+        if let Some(fee) = best.short {
+            let claim = self.claim(&group.members);
+            for key in &group.members {
+                let event = WatchEvent::Uneconomic { claim, fee };
+                actions.push(Action::Event(*key, event));
+            }
+        }
+        best.close
+    }
+
+    /// The close with these coins, for at most `most` satoshi of fee.
+    fn attempt(&self, group: &Group, chain: &Chain, coins: &[FeeCoin<'_>], most: u64) -> Attempt {
+        let short = |fee| Attempt {
+            close: None,
+            short: Some(fee),
+        };
+        let weight = match self.close(&group.members, coins, chain.fees.floor) {
+            Ok(draft) => draft.weight(),
+            Err(CloseError::Uneconomic { fee, .. }) => return short(fee),
+            Err(_) => return Attempt::default(),
+        };
+        let most = rate_of(Amount::from_sat(most), weight);
+        let least = group.over.map(|over| {
+            let more = virtual_size(weight).saturating_mul(INCREMENTAL);
+            let fee = Amount::from_sat(over.to_sat().saturating_add(more));
+            percent(rate_of(fee, weight), 101)
+        });
+        let wanted = group.rate.max(least.unwrap_or(FeeRate::ZERO));
+        // The wallet's part is never exceeded.
+        let dear = wanted > most && (!group.split || !coins.is_empty());
+        let rate = if dear { most } else { wanted };
+        let missing = dear.then(|| fee_for(weight, wanted).unwrap_or(Amount::MAX_MONEY));
+        if rate < chain.fees.floor || least.is_some_and(|least| rate < least) {
+            return Attempt {
+                close: None,
+                short: missing,
+            };
+        }
+        match self.close(&group.members, coins, rate) {
+            Ok(tx) => Attempt {
+                close: self.fee_of(&tx).map(|fee| (tx, fee)),
+                short: missing,
+            },
+            Err(CloseError::Uneconomic { fee, .. }) => short(fee),
+            Err(_) => Attempt::default(),
+        }
+    }
+
+    fn close(
+        &self,
+        members: &[PurseKey],
+        coins: &[FeeCoin<'_>],
+        rate: FeeRate,
+    ) -> Result<Transaction, CloseError> {
+        let payees = members.iter().filter_map(|key| self.payee(*key));
+        let channels: Vec<_> = payees.filter_map(Payee::close_input).collect();
+        close_tx(&ClosePlan {
+            channels: &channels,
+            coins,
+            payout: &self.config.payee.payout,
+            extra: &[],
+            rate,
+        })
+    }
+
+    pub(in crate::machine) fn tower_entry(
+        &self,
+        key: PurseKey,
+        rates: &[FeeRate],
+    ) -> Option<TowerEntry> {
+        let watch = self.channels.get(&key)?.watch()?;
+        let payee = self.payee(key)?;
+        let mut closes: Vec<_> = (rates.iter())
+            .filter_map(|rate| Some((*rate, self.close(&[key], &[], *rate).ok()?)))
+            .collect();
+        closes.sort_by_key(|(rate, _)| *rate);
+        (!closes.is_empty()).then_some(TowerEntry {
+            watch,
+            expiry: payee.meta.deed.expiry,
+            margin: payee.meta.deed.margin,
+            closes,
+        })
+    }
+
+    fn claim(&self, members: &[PurseKey]) -> Amount {
+        let payees = members.iter().filter_map(|key| self.payee(*key));
+        let paid = payees
+            .filter_map(|payee| payee.best.as_ref())
+            .map(|best| best.paid);
+        Amount::from_sat(paid.fold(0, u64::saturating_add))
+    }
+
+    /// What a transaction pays; none where it spends something that is not ours.
+    pub(super) fn fee_of(&self, tx: &Transaction) -> Option<Amount> {
+        let mut spent = Amount::ZERO;
+        for input in &tx.input {
+            let outpoint = input.previous_output;
+            let channel = self.value_of(outpoint);
+            let value = channel.or_else(|| self.wallet.value_of(outpoint))?;
+            spent = spent.checked_add(value)?;
+        }
+        let mut out = tx.output.iter().map(|output| output.value);
+        let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
+        spent.checked_sub(out)
+    }
+
+    /// How many of its inputs are channels of ours.
+    pub(super) fn channels_in(&self, tx: &Transaction) -> u64 {
+        let inputs = tx.input.iter();
+        let own = inputs.filter(|input| self.value_of(input.previous_output).is_some());
+        u64::try_from(own.count()).unwrap_or(u64::MAX)
+    }
+
+    fn value_of(&self, channel: OutPoint) -> Option<Amount> {
+        self.channels.values().find_map(|known| {
+            let contract = known.contract()?;
+            (contract.outpoint() == channel).then(|| contract.value())
+        })
+    }
+}
+
+/// A fee as a rate over the virtual size, rounded down.
+pub(super) fn rate_of(fee: Amount, weight: Weight) -> FeeRate {
+    let size = virtual_size(weight).saturating_mul(4);
+    let rate = fee.to_sat().saturating_mul(1000).checked_div(size);
+    FeeRate::from_sat_per_kwu(rate.unwrap_or_default())
+}

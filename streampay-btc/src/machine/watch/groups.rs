@@ -1,0 +1,199 @@
+//! Which channels are closed together, when, and what replaces a close that waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
+use streampay_core::units::PurseKey;
+
+use super::build::rate_of;
+use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, percent, persist};
+use crate::chain::Spend;
+use crate::machine::payee::Payee;
+use crate::machine::{Action, Chain, Inner, Side};
+use crate::tx::CLOSE_INPUTS_MAX;
+
+/// Channels to be closed in one transaction.
+pub(super) struct Group {
+    pub(super) members: Vec<PurseKey>,
+    pub(super) rate: FeeRate,
+    /// The least fee: what it replaces paid so much.
+    pub(super) over: Option<Amount>,
+    /// Part of a batch that must not stay as it is: what that costs is paid.
+    pub(super) split: bool,
+    /// What it replaces: coins of the fee wallet in there are free again.
+    pub(super) replaces: Option<Txid>,
+}
+
+impl Inner {
+    /// Broadcasts what has to be closed.
+    pub(super) fn close_due(&mut self, chain: &Chain, actions: &mut Vec<Action>) {
+        // Each coin of the fee wallet helps one close.
+        let mut used: BTreeSet<OutPoint> = BTreeSet::new();
+        for group in self.groups(chain, actions) {
+            let built = self.build(&group, chain, &used, actions);
+            for key in &group.members {
+                if let Some(payee) = self.payee_mut(*key) {
+                    payee.tried = Some(chain.tip);
+                }
+            }
+            let Some((tx, fee)) = built else {
+                continue;
+            };
+            used.extend(tx.input.iter().map(|input| input.previous_output));
+            let txid = tx.compute_txid();
+            for key in &group.members {
+                actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
+            }
+            actions.push(Action::Broadcast(tx));
+        }
+    }
+
+    /// Which channels are closed together now, and at which rate.
+    fn groups(&mut self, chain: &Chain, actions: &mut Vec<Action>) -> Vec<Group> {
+        let wait = self.config.payee.batch_wait;
+        let payout = self.config.payee.payout.clone();
+        let (mut pool, mut groups) = (Vec::new(), Vec::new());
+        let mut waiting: BTreeMap<Txid, (Transaction, Vec<PurseKey>)> = BTreeMap::new();
+        for (key, channel) in &mut self.channels {
+            let Side::Payee(payee) = &mut channel.role else {
+                continue;
+            };
+            if !payee.wants_close(chain) {
+                continue;
+            }
+            if !payee.decided.closing {
+                payee.decided.closing = true;
+                actions.push(persist(*key, payee.decided));
+            }
+            if payee.awaits_cosigning(chain) {
+                continue;
+            }
+            let unspent = payee.seen.as_ref().is_some_and(|seen| seen.spend.is_none());
+            if let Some(tx) = payee.take_mutual().filter(|_| unspent) {
+                payee.tried = Some(chain.tip);
+                let txid = tx.compute_txid();
+                let fee = payee.fee_of(&tx);
+                actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
+                actions.push(Action::Broadcast(tx));
+                continue;
+            }
+            let waits = payee.seen.as_ref().filter(|seen| seen.height.is_none());
+            let alone = match waits {
+                // One close of version 3 may follow one such parent, and nothing else may.
+                Some(parent) if !parent.truc => continue,
+                Some(_) => true,
+                None => payee.is_urgent(chain),
+            };
+            match payee.seen.as_ref().map(|seen| &seen.spend) {
+                Some(None) if alone && payee.is_due(chain) => {
+                    groups.push(Group {
+                        members: vec![*key],
+                        rate: chain.fees.rate(payee.target(chain.tip)),
+                        over: None,
+                        split: false,
+                        replaces: None,
+                    });
+                }
+                Some(None) if alone => {}
+                Some(None) => {
+                    let since = *payee.pooled.get_or_insert(chain.tip);
+                    pool.push((*key, chain.tip.saturating_sub(since), payee.is_due(chain)));
+                }
+                Some(Some(Spend { tx, height: None }))
+                    if tx.output.iter().any(|out| out.script_pubkey == payout) =>
+                {
+                    let group = waiting.entry(tx.compute_txid());
+                    group
+                        .or_insert_with(|| (tx.clone(), Vec::new()))
+                        .1
+                        .push(*key);
+                }
+                _ => {}
+            }
+        }
+        let ripe = pool.len() >= CLOSE_INPUTS_MAX || pool.iter().any(|(_, age, _)| *age >= wait);
+        pool.retain(|(.., due)| *due);
+        if ripe {
+            for chunk in pool.chunks(CLOSE_INPUTS_MAX) {
+                let members: Vec<_> = chunk.iter().map(|(key, ..)| *key).collect();
+                let rate = chain.fees.rate(self.target(&members, chain));
+                groups.push(Group {
+                    members,
+                    rate,
+                    over: None,
+                    split: false,
+                    replaces: None,
+                });
+            }
+        }
+        for (tx, members) in waiting.into_values() {
+            groups.extend(self.bumps(chain, &tx, members));
+        }
+        groups
+    }
+
+    /// What replaces a close that waits for a block: the same at a higher rate, or without the
+    /// members whose margin has come.
+    fn bumps(&self, chain: &Chain, tx: &Transaction, members: Vec<PurseKey>) -> Vec<Group> {
+        let Some(fee) = self.fee_of(tx) else {
+            return Vec::new();
+        };
+        let wanted = chain.fees.rate(self.target(&members, chain));
+        let urgent = |key: &PurseKey| self.payee(*key).is_some_and(|of| of.is_urgent(chain));
+        let due = |key: &PurseKey| self.payee(*key).is_some_and(|of| of.is_due(chain));
+        if !members.iter().all(due) {
+            return Vec::new();
+        }
+        let old = rate_of(fee, tx.weight());
+        let more = percent(old, BUMP_PERCENT);
+        let (hurried, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(urgent);
+        let split = !hurried.is_empty() && tx.input.len() > 1;
+        if !split && hurried.is_empty() && wanted <= old {
+            return Vec::new();
+        }
+        let rate = wanted.max(more);
+        let mut over = Some(fee);
+        let replaces = Some(tx.compute_txid());
+        let mut groups = Vec::new();
+        if !rest.is_empty() {
+            groups.push(Group {
+                members: rest,
+                rate,
+                over: over.take(),
+                split,
+                replaces,
+            });
+        }
+        for key in hurried {
+            groups.push(Group {
+                members: vec![key],
+                rate,
+                over: over.take(),
+                split,
+                replaces,
+            });
+        }
+        groups
+    }
+
+    /// The shortest wait of the members.
+    fn target(&self, members: &[PurseKey], chain: &Chain) -> u32 {
+        let payees = members.iter().filter_map(|key| self.payee(*key));
+        let targets = payees.map(|payee| payee.target(chain.tip));
+        targets.min().unwrap_or(REFUND_TARGET)
+    }
+
+    pub(super) fn payee(&self, key: PurseKey) -> Option<&Payee> {
+        match &self.channels.get(&key)?.role {
+            Side::Payee(payee) => Some(payee),
+            Side::Payer(_) => None,
+        }
+    }
+
+    fn payee_mut(&mut self, key: PurseKey) -> Option<&mut Payee> {
+        match &mut self.channels.get_mut(&key)?.role {
+            Side::Payee(payee) => Some(payee),
+            Side::Payer(_) => None,
+        }
+    }
+}
