@@ -10,6 +10,8 @@
 mod bitcoind;
 mod chains;
 mod esplora;
+mod mutual_vectors;
 mod session;
 mod stage;
+mod transcripts;
 mod vectors;

@@ -16,8 +16,8 @@ use streampay_btc::tx::{
 };
 use streampay_core::units::{PurseId, PurseKey, SessionId};
 
-const VALUE: u64 = 100_000;
-const RESERVE: u64 = 927;
+pub(crate) const VALUE: u64 = 100_000;
+pub(crate) const RESERVE: u64 = 927;
 const NETWORK: Network = Network::Regtest;
 
 pub(crate) fn path() -> PathBuf {
@@ -46,14 +46,14 @@ pub(crate) fn file() -> String {
     text
 }
 
-struct Channel {
-    number: u32,
-    payer: ChannelSecret,
-    payee: ChannelSecret,
-    contract: Contract,
+pub(crate) struct Channel {
+    pub(crate) number: u32,
+    pub(crate) payer: ChannelSecret,
+    pub(crate) payee: ChannelSecret,
+    pub(crate) contract: Contract,
 }
 
-fn home(byte: u8) -> ScriptBuf {
+pub(crate) fn home(byte: u8) -> ScriptBuf {
     ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([byte; 20]))
 }
 
@@ -61,7 +61,7 @@ fn keys(seed: u8) -> NodeKeys {
     NodeKeys::new(&Seed([seed; 32]), NETWORK).unwrap()
 }
 
-fn sat(sat: u64) -> Amount {
+pub(crate) fn sat(sat: u64) -> Amount {
     Amount::from_sat(sat)
 }
 
@@ -87,7 +87,7 @@ fn params() -> Value {
 }
 
 impl Channel {
-    fn new(kind: OutputType, number: u32, expiry: u32) -> Self {
+    pub(crate) fn new(kind: OutputType, number: u32, expiry: u32) -> Self {
         let purse = PurseKey {
             session: SessionId([7; 32]),
             purse: PurseId(number),
