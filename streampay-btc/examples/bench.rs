@@ -1,6 +1,6 @@
 //! A tick against the bare operation of libsecp256k1: `cargo run --release -p streampay-btc
-//! --example bench`. Prints microseconds, the least of many batches, and their ratio; asserts
-//! nothing: times are for reading.
+//! --example bench`. Prints microseconds, the least of many batches, and their ratio; then what a
+//! channel weighs in closes of 1, 10 and 50. Asserts nothing: times are for reading.
 
 #![allow(
     clippy::panic,
@@ -11,8 +11,13 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::{Keypair, Message, Secp256k1};
+use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Txid};
+use streampay_btc::keys::{KeyError, NodeKeys, Seed};
+use streampay_btc::script::{FundingOutput, OutputType};
 use streampay_btc::sim::{SimChain, SimNode, sim_config};
+use streampay_btc::tx::{CloseInput, ClosePlan, Contract, close_tx, virtual_size};
 use streampay_core::backend::{BackendMachine as _, Opened, Outcome, PurseOffer, Request};
 use streampay_core::units::{Msat, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
 
@@ -63,7 +68,59 @@ fn main() -> Result<(), String> {
         "verify {verify:.1} us, payee's tick {payee:.1} us: {:.2} times",
         payee / verify
     );
+    for kind in [OutputType::Taproot, OutputType::Wsh] {
+        for count in [1, 10, 50] {
+            let size = close_size(kind, count).map_err(|error| error.to_string())?;
+            println!("{kind:?}, {count} closed together: {size:.1} vB a channel");
+        }
+    }
     Ok(())
+}
+
+/// Virtual bytes of each of so many channels that one transaction closes, change and payout P2TR.
+fn close_size(kind: OutputType, count: u32) -> Result<f64, Box<dyn std::error::Error>> {
+    let network = Network::Regtest;
+    let (payers, payees) = (
+        NodeKeys::new(&Seed([1; 32]), network)?,
+        NodeKeys::new(&Seed([2; 32]), network)?,
+    );
+    let home = |keys: &NodeKeys| {
+        let key = keys.fee_wallet()?.public().x_only_public_key().0;
+        Ok::<_, KeyError>(ScriptBuf::new_p2tr(&Secp256k1::new(), key, None))
+    };
+    let paid = Amount::from_sat(50_000);
+    let mut channels = Vec::new();
+    for number in 0..count {
+        let purse = PurseKey {
+            session: SessionId([3; 32]),
+            purse: PurseId(number),
+        };
+        let payer = payers.payer(purse)?;
+        let payee = payees.payee(&payer.public(), purse)?;
+        let output = FundingOutput::new(kind, payer.public(), payee.public(), 900_000)?;
+        let (value, reserve) = (Amount::from_sat(100_000), Amount::from_sat(1_000));
+        let place = OutPoint::new(Txid::from_byte_array([9; 32]), number);
+        let contract = Contract::new(network, output, place, value, reserve, home(&payers)?)?;
+        let signature = contract.sign_update(&payer, paid)?;
+        channels.push((contract, signature, payee));
+    }
+    let inputs: Vec<CloseInput<'_>> = (channels.iter())
+        .map(|(contract, signature, secret)| CloseInput {
+            contract,
+            paid,
+            signature,
+            secret,
+        })
+        .collect();
+    let tx = close_tx(&ClosePlan {
+        channels: &inputs,
+        coins: &[],
+        payout: &home(&payees)?,
+        extra: &[],
+        rate: FeeRate::BROADCAST_MIN,
+    })?;
+    let size = u32::try_from(virtual_size(tx.weight()))?;
+    Ok(f64::from(size) / f64::from(count))
 }
 
 struct Bench {
@@ -82,7 +139,7 @@ impl Bench {
         let chain = SimChain::new();
         let node = |number| {
             let mut config = sim_config(number);
-            config.payer.value_max = bitcoin::Amount::from_sat(9_000_000);
+            config.payer.value_max = Amount::from_sat(9_000_000);
             SimNode::new(&chain, config, number)
         };
         let (mut payer, mut payee) = (node(1), node(2));
