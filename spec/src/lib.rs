@@ -10,6 +10,7 @@
 //! What an implementation answers is in `conformance.md`.
 
 pub mod adapter;
+pub mod btc;
 pub mod conformance;
 pub mod fields;
 pub mod hostile;

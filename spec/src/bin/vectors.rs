@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
+use streampay_spec::btc;
 use streampay_spec::json::render;
 use streampay_spec::transcripts;
 use streampay_spec::vectors::{self, File};
 
 fn main() -> ExitCode {
     let check = env::args().any(|argument| argument == "--check");
-    match run(check) {
+    match btc::vectors(check).and_then(|()| run(check)) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS
