@@ -18,6 +18,7 @@ mod live;
 mod locked;
 mod matrix;
 mod network;
+mod nutshell;
 mod pairwise;
 mod players;
 mod processes;

@@ -10,12 +10,13 @@ use streampay_core::units::Msat;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::quote::{self, Costs};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cashu_node::sat;
 use crate::foreign::foreign_mints;
 use crate::live::{Mode, Party, Plan, Played, play, recover_both};
+use crate::nutshell::{self, Front, Nutshell};
 
 /// What befalls the mint after two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ fn plan(row: Row, url: &str) -> Plan {
 struct Stage {
     url: String,
     mint: JoinHandle<EmbeddedMint>,
-    now: Arc<Notify>,
+    now: Arc<Semaphore>,
     _folder: tempfile::TempDir,
 }
 
@@ -121,13 +122,13 @@ impl Stage {
         let mint = EmbeddedMint::start(any, storage.clone(), ppk)
             .await
             .unwrap();
-        let (url, now) = (mint.url(), Arc::new(Notify::new()));
+        let (url, now) = (mint.url(), Arc::new(Semaphore::new(0)));
         let (address, told) = (
             url.trim_start_matches("http://").parse().unwrap(),
             now.clone(),
         );
         let befallen = async move {
-            told.notified().await;
+            let _ = told.acquire().await;
             match what {
                 Calm => {}
                 Limits => mint.faults_for_testing().set("/", Fault::TooMany(1), 3),
@@ -191,7 +192,7 @@ async fn brought_home(row: Row, payer: &Party, payee: &Party) {
     assert_eq!(pending, (Msat::ZERO, Msat::ZERO), "{row:?}");
 }
 
-async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Notify>>) {
+async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphore>>) {
     let (mode, _, what, end, again) = row;
     let mut payee = Party::new().await;
     let plan = plan(row, url);
@@ -199,7 +200,7 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Notify>>
     let costs = quote::costs(payer.home(), &terms, &[mode], sat(plan.budget)).await;
     let played = play(&payer, &payee, &plan, |tick| {
         if let (2, Some(strike)) = (tick, &strike) {
-            strike.notify_one();
+            strike.add_permits(1);
         }
     })
     .await;
@@ -334,8 +335,12 @@ async fn sessions_of_every_kind_at_once_conserve_money_and_cost_what_was_quoted(
     all.join_all().await;
 }
 
+/// Mints in Python want the machine to themselves: locks run by the real clock.
+static AT_NUTSHELL: Mutex<()> = Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
+    let _alone = AT_NUTSHELL.lock().await;
     let mints = foreign_mints("sessions of every kind at once");
     // Without a fee, and with one of 100 ppk.
     for (url, ppk) in mints.into_iter().zip(FEES) {
@@ -348,4 +353,53 @@ async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
         }
         all.join_all().await;
     }
+}
+
+/// Three sessions, one of each way to pay, when it befalls the mint.
+async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
+    let mut mint = Nutshell::start(programs, ppk).await;
+    let front = Front::of(&mint).await;
+    let url = match what {
+        Limits => front.url(),
+        _ => mint.url(),
+    };
+    let now = Arc::new(Semaphore::new(0));
+    // All have their money first, so that they begin together.
+    let mut payers = Vec::new();
+    for row in ROWS.into_iter().filter(|row| row.2 == what) {
+        payers.push((row, Party::with(&url, FUNDS).await));
+    }
+    let (mut all, mut count) = (JoinSet::new(), 0);
+    for (row, payer) in payers {
+        let (row, url) = ((row.0, ppk, what, row.3, row.4), url.clone());
+        let strike = Some(now.clone());
+        all.spawn(async move { runs(row, &url, payer, strike).await });
+        count += 1;
+    }
+    // Once each has paid two ticks.
+    let struck = tokio::time::timeout(PATIENCE, now.acquire_many(count)).await;
+    let struck = struck.expect("each pays two ticks").unwrap();
+    match what {
+        Calm => {}
+        Restarts => mint.restart().await,
+        ChangesKeys => mint.change_keys().await,
+        Limits => front.limits(4).await,
+    }
+    struck.forget();
+    all.join_all().await;
+    assert_eq!(front.left(), 0, "{what:?} befell nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mints_that_are_not_ours_restart_change_keys_and_limit_in_the_middle_of_sessions() {
+    let Some(programs) = nutshell::programs() else {
+        let _ = foreign_mints("restarts, other keys and limits in the middle of sessions");
+        return;
+    };
+    let _alone = AT_NUTSHELL.lock().await;
+    let mut all = JoinSet::new();
+    for (what, ppk) in [(Restarts, 0), (ChangesKeys, 100), (Limits, 0)] {
+        all.spawn(at_nutshell(what, ppk, programs.clone()));
+    }
+    all.join_all().await;
 }
