@@ -7,6 +7,7 @@ mod event;
 mod flow;
 mod io;
 mod lease;
+mod ledger;
 mod member;
 mod offer;
 mod output;
@@ -14,6 +15,7 @@ pub(crate) mod pace;
 mod parts;
 mod payee;
 mod payer;
+mod proof;
 mod receipt;
 mod record;
 mod resume;
@@ -23,9 +25,11 @@ pub use close::CloseCode;
 pub use crypto::{BadKey, Entropy, Hash, SecretKey, Signature, TaggedHash};
 pub use event::{ApiMisuse, Event, Misbehaviour};
 pub use io::{BackendEvent, Command, Input, LinkEvent, MediaGrant, Output};
+pub use ledger::{PurseLedger, SessionLedger};
 pub use member::{BadLine, Invitation, Line, Name, RoomAsk, RoomNews};
 pub use payee::{BadConfig, PayeeConfig, PayeeSession};
 pub use payer::{PayerConfig, PayerSession, Policy};
+pub use proof::{BadProof, ReceiptProof};
 pub use receipt::Receipt;
 
 #[cfg(test)]

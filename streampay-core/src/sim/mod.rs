@@ -74,6 +74,8 @@ mod tests_features;
 #[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
+mod tests_ledger;
+#[cfg(test)]
 mod tests_offers;
 #[cfg(test)]
 mod tests_purses;

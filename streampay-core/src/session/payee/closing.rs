@@ -71,7 +71,7 @@ impl PayeeSession {
             self.phase = Phase::Ended;
             return;
         };
-        record.common.closing = Some(code.code());
+        record.common.begin_closing(code, self.now.unix);
         let deadline = checking.then(|| self.now.mono.after_ms(CHECK_MS));
         self.phase = Phase::Settling(Settling {
             code,

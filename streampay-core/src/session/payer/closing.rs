@@ -69,7 +69,7 @@ impl PayerSession {
             self.phase = Phase::Ended;
             return;
         };
-        record.common.closing = Some(code.code());
+        record.common.begin_closing(code, self.now.unix);
         let mut called_off = Vec::new();
         if bound {
             called_off = self.call_off();

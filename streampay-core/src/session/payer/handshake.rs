@@ -11,6 +11,7 @@ use crate::session::binding::{
     Binding as Bound, Choice, VERSIONS, known, role_hash, sign_binding, understands,
 };
 use crate::session::pace::Backoff;
+use crate::session::proof::Vouch;
 use crate::session::record::{Apart, Common, Fixed, PayerRecord, StoredKey, StoredTerms};
 use crate::session::{ChannelIdentity, CloseCode, Entropy, Event, Misbehaviour, Role, Signature};
 use crate::units::{Mono, Msat};
@@ -137,15 +138,16 @@ impl PayerSession {
         let resumed = self.record.is_some();
         let features = welcome.features & self.features;
         let hash = bound.hash();
+        let vouch = Vouch::new(&bound, &welcome.terms_signature, &welcome.binding);
         match &mut self.record {
             Some(record) => {
                 if *record.common.terms() != welcome.terms {
                     record.common.schedule = Schedule::new(welcome.terms.tariff);
                 }
                 let (key, terms) = (welcome.session_key, welcome.terms);
-                record.common.fixed.bind_again(key, terms);
+                record.common.fixed.bind_again(key, terms, vouch);
             }
-            None => self.record = Some(self.first_record(welcome, hash.0)),
+            None => self.record = Some(self.first_record(welcome, hash.0, vouch)),
         }
         let aux = up.entropy.derive("bind");
         let signature = sign_binding(&self.config.identity, hash, Role::Payer, &aux);
@@ -344,7 +346,7 @@ impl PayerSession {
             .ok_or(CloseCode::NoCommonMethod)
     }
 
-    fn first_record(&self, welcome: Welcome, root: [u8; 32]) -> PayerRecord {
+    fn first_record(&self, welcome: Welcome, root: [u8; 32], vouch: Vouch) -> PayerRecord {
         let schedule = Schedule::new(welcome.terms.tariff);
         PayerRecord {
             common: Common {
@@ -356,6 +358,7 @@ impl PayerSession {
                     terms: StoredTerms(Arc::new(welcome.terms)),
                     root: ByteArray::from(root),
                     payer: true,
+                    vouch: Some(vouch),
                 }),
                 reading: Reading::default(),
                 evidence: None,
@@ -367,6 +370,8 @@ impl PayerSession {
                 offered: Msat::ZERO,
                 agreed: None,
                 resume_by: None,
+                began: Some(self.now.unix.0),
+                ended: None,
             },
             purses: [].into(),
             written_off: Msat::ZERO,

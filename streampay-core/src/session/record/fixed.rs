@@ -11,6 +11,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::Common;
 use super::stored::{StoredKey, StoredTerms};
+use crate::session::proof::Vouch;
 use crate::store::{ChangeSet, Key, StoreError, fixed_key, session_key};
 use crate::units::{SessionId, XOnlyKey};
 use crate::wire::Terms;
@@ -40,6 +41,9 @@ pub(in crate::session) struct Fixed {
     /// True in a payer's record.
     #[n(6)]
     pub(in crate::session) payer: bool,
+    /// Payer: how the other side took its key of the session.
+    #[n(7)]
+    pub(in crate::session) vouch: Option<Vouch>,
 }
 
 /// A session's fixed part, held with the record of the rest and not written with it: there its
@@ -60,11 +64,17 @@ impl Apart {
     }
 
     /// What the payee binds with this time: the same, unless it lost its first record.
-    pub(in crate::session) fn bind_again(&mut self, peer_key: XOnlyKey, terms: Terms) {
+    pub(in crate::session) fn bind_again(
+        &mut self,
+        peer_key: XOnlyKey,
+        terms: Terms,
+        vouch: Vouch,
+    ) {
         if self.peer_key == peer_key && *self.terms.0 == terms {
             return;
         }
         self.fixed.peer_key = peer_key;
+        self.fixed.vouch = Some(vouch);
         self.fixed.terms = StoredTerms(Arc::new(terms));
         self.written = false;
     }

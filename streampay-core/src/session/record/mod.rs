@@ -20,7 +20,7 @@ pub(super) use self::stored::{StoredBytes, StoredEvidence, StoredKey, StoredTerm
 use super::offer::StoredOffer;
 use super::{CloseCode, Receipt};
 use crate::meter::{Reading, Schedule};
-use crate::units::{Msat, PurseId, RequestId, Seq};
+use crate::units::{Msat, PurseId, RequestId, Seq, Unix};
 use crate::wire::{Evidence, Terms};
 
 /// Both sides' part of a session's record.
@@ -58,9 +58,21 @@ pub(super) struct Common {
     /// While no connection is bound: when nobody may come back any more, in seconds since 1970.
     #[n(10)]
     pub(super) resume_by: Option<u64>,
+    /// When it was bound first, in seconds since 1970.
+    #[n(11)]
+    pub(super) began: Option<u64>,
+    /// When it began to close, in seconds since 1970.
+    #[n(12)]
+    pub(super) ended: Option<u64>,
 }
 
 impl Common {
+    /// The session is closing; durable with the caller's next change.
+    pub(super) fn begin_closing(&mut self, code: CloseCode, now: Unix) {
+        self.closing = Some(code.code());
+        self.ended = Some(now.0);
+    }
+
     pub(super) fn close_code(&self) -> Option<CloseCode> {
         self.closing.map(CloseCode::from_code)
     }
