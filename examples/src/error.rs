@@ -140,9 +140,12 @@ pub enum AppError {
         "some money is not home yet: run `recover` later, when the mint answers or the chain has gone on"
     )]
     Unsettled,
-    /// The sums of a demo do not fit together.
+    /// The sums of a demo, or of the books, do not fit together.
     #[error("the sums do not balance")]
     Unbalanced,
+    /// A receipt that nobody signed so.
+    #[error("not every receipt holds: see above")]
+    Forged,
 }
 
 impl AppError {
@@ -164,6 +167,7 @@ impl AppError {
             | Self::TooDear { .. }
             | Self::LongTick { .. } => 6,
             Self::Unbalanced => 7,
+            Self::Forged => 8,
             Self::Usage(_)
             | Self::File { .. }
             | Self::SmallBudget { .. }
@@ -217,4 +221,4 @@ const fn advice(code: CloseCode) -> &'static str {
 }
 
 /// The table of exit codes, for `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command, or something named in it, cannot be used\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `recover`\n  6  the price or the fee was refused; nothing was paid\n  7  the demo's sums do not balance";
+pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command, or something named in it, cannot be used\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `recover`\n  6  the price or the fee was refused; nothing was paid\n  7  the sums of the demo or the books do not balance\n  8  a receipt is forged";

@@ -7,6 +7,7 @@ mod durable;
 pub mod error;
 pub mod home;
 pub mod http;
+pub mod ledger;
 pub mod link;
 pub mod links;
 pub mod mint;

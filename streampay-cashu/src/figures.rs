@@ -1,12 +1,13 @@
 //! A purse's money as the wallet's own ledger of transactions has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cdk::nuts::PublicKey;
 use cdk::wallet::Wallet;
 use cdk::wallet::types::{Transaction, TransactionDirection};
 use cdk::{Amount, Error};
 use streampay_core::units::{Msat, PurseKey};
+use uuid::Uuid;
 
 use crate::job::operation;
 
@@ -19,6 +20,40 @@ pub struct PurseFigures {
     pub returned: Msat,
     /// Payee: arrived, net of fees.
     pub received: Msat,
+    /// What the mint took for all of that.
+    pub fees: Msat,
+}
+
+/// The name under which a wallet knows `purse`: its lines and its reserved proofs carry it.
+#[must_use]
+pub fn purse_name(purse: PurseKey) -> Uuid {
+    operation(purse)
+}
+
+/// Adds a line of a wallet's ledger to the figures of its purse. False for a line of no purse.
+///
+/// # Errors
+/// [`Error::AmountOverflow`] where the sums are more than there can be.
+pub fn add_line(
+    figures: &mut BTreeMap<Uuid, PurseFigures>,
+    line: &Transaction,
+) -> Result<bool, Error> {
+    let purse = line.metadata.get(PURSE).and_then(|name| name.parse().ok());
+    let Some(purse) = purse else {
+        return Ok(false);
+    };
+    let msat = |amount: Amount| Msat::from_sat(amount.to_u64()).map_err(|_| Error::AmountOverflow);
+    let of = figures.entry(purse).or_default();
+    let sum = match line.metadata.get(KIND).map(String::as_str) {
+        Some(LEFT) => &mut of.left,
+        Some(RETURNED) => &mut of.returned,
+        Some(RECEIVED) => &mut of.received,
+        _ => return Ok(false),
+    };
+    let overflow = |_| Error::AmountOverflow;
+    *sum = sum.plus(msat(line.amount)?).map_err(overflow)?;
+    of.fees = of.fees.plus(msat(line.fee)?).map_err(overflow)?;
+    Ok(true)
 }
 
 /// The figures of `purse` in `wallet`, which is in satoshi.
@@ -26,24 +61,11 @@ pub struct PurseFigures {
 /// # Errors
 /// Where the wallet's store cannot be read.
 pub async fn purse_figures(wallet: &Wallet, purse: PurseKey) -> Result<PurseFigures, Error> {
-    let name = operation(purse).to_string();
-    let mut figures = PurseFigures::default();
-    for transaction in wallet.list_transactions(None).await? {
-        if transaction.metadata.get(PURSE) != Some(&name) {
-            continue;
-        }
-        let amount =
-            Msat::from_sat(transaction.amount.to_u64()).map_err(|_| Error::AmountOverflow)?;
-        let kind = transaction.metadata.get(KIND).map(String::as_str);
-        let sum = match kind {
-            Some(LEFT) => &mut figures.left,
-            Some(RETURNED) => &mut figures.returned,
-            Some(RECEIVED) => &mut figures.received,
-            _ => continue,
-        };
-        *sum = sum.plus(amount).map_err(|_| Error::AmountOverflow)?;
+    let mut all = BTreeMap::new();
+    for line in wallet.list_transactions(None).await? {
+        add_line(&mut all, &line)?;
     }
-    Ok(figures)
+    Ok(all.remove(&purse_name(purse)).unwrap_or_default())
 }
 
 pub(crate) const PURSE: &str = "streampay-purse";
@@ -56,7 +78,7 @@ pub(crate) const RECEIVED: &str = "received";
 /// so that writing it twice counts once.
 pub(crate) async fn note(
     wallet: &Wallet,
-    operation: uuid::Uuid,
+    operation: Uuid,
     kind: &'static str,
     amount: u64,
     fee: u64,
@@ -94,7 +116,7 @@ pub(crate) async fn note(
 
 /// cdk names a transaction by its saga, else by its proofs alone; the same proofs may well come
 /// back from one purse and go into the next.
-fn line_id(operation: uuid::Uuid, kind: &str, ys: &[PublicKey]) -> uuid::Uuid {
+fn line_id(operation: Uuid, kind: &str, ys: &[PublicKey]) -> Uuid {
     use bitcoin_hashes::{Hash, HashEngine, sha256};
     let mut engine = sha256::Hash::engine();
     engine.input(operation.as_bytes());
@@ -105,5 +127,5 @@ fn line_id(operation: uuid::Uuid, kind: &str, ys: &[PublicKey]) -> uuid::Uuid {
     for (to, from) in bytes.iter_mut().zip(digest) {
         *to = from;
     }
-    uuid::Uuid::from_bytes(bytes)
+    Uuid::from_bytes(bytes)
 }

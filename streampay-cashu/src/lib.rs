@@ -72,7 +72,7 @@ mod vectors;
 pub mod verify;
 mod wire;
 
-pub use figures::{PurseFigures, purse_figures};
+pub use figures::{PurseFigures, add_line, purse_figures, purse_name};
 pub use locked::{LockedMachine, LockedPolicy};
 pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};

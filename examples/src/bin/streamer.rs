@@ -15,6 +15,7 @@ use streampay_examples::channel;
 use streampay_examples::channel::settings::{BitcoinArgs, Settings};
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
+use streampay_examples::ledger::commands::Books;
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::money::Money;
 use streampay_examples::pay::{self, Pay};
@@ -71,6 +72,8 @@ enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Money(Money),
+    #[command(flatten)]
+    Books(Books),
     /// While `serve` does not run: close every session, settle it, and account for the money.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -247,6 +250,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
                 false => Err(AppError::Unsettled),
             }
         }
+        Command::Books(books) => books.run(&data()).await,
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
             let report = Report { json };

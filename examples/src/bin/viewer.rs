@@ -16,6 +16,7 @@ use streampay_examples::channel;
 use streampay_examples::channel::settings::{BitcoinArgs, Settings};
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
+use streampay_examples::ledger::commands::Books;
 use streampay_examples::link::StreamLink;
 use streampay_examples::money::Money;
 use streampay_examples::pay::Pay;
@@ -50,6 +51,8 @@ enum Command {
     Watch(WatchArgs),
     #[command(flatten)]
     Money(Money),
+    #[command(flatten)]
+    Books(Books),
     /// After a crash: close every session, bring its money home, and account for it.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -149,6 +152,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             let home = channel::commands::open(&data, MintLimits::default(), report).await?;
             channel::commands::list(&home, report).await
         }
+        Command::Books(books) => books.run(&data).await,
         Command::Money(money) => money.run(&Home::open_with(&data, patient).await?).await,
         Command::Recover {
             take_back,

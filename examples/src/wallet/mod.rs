@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use cdk::Amount;
 use cdk::mint_url::MintUrl;
 use cdk::nuts::{CurrencyUnit, State};
-use cdk::wallet::types::ProofInfo;
+use cdk::wallet::types::{ProofInfo, Transaction};
 use cdk::wallet::{BaseHttpClient, Wallet, WalletBuilder};
 use cdk_common::database::{Error as DatabaseError, WalletDatabase};
 use cdk_redb::WalletRedbDatabase;
@@ -182,6 +182,14 @@ impl WalletFolder {
             })
         });
         balances.collect()
+    }
+
+    /// Every line of the wallet's book and all ecash in it, of every mint.
+    pub(crate) async fn book(&self) -> Result<(Vec<Transaction>, Vec<ProofInfo>), WalletError> {
+        let unit = Some(CurrencyUnit::Sat);
+        let lines = self.store.list_transactions(None, None, unit).await;
+        let lines = lines.map_err(WalletError::Store)?;
+        Ok((lines, self.proofs(None).await?))
     }
 
     async fn proofs(&self, mint: Option<MintUrl>) -> Result<Vec<ProofInfo>, WalletError> {

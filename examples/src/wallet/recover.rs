@@ -1,12 +1,16 @@
 //! After a crash: finishing what was begun, and accounting for every satoshi.
 
+use cdk::Amount;
 use cdk::mint_url::MintUrl;
 use cdk::nuts::{CheckStateRequest, PublicKey, RestoreRequest, State};
 use cdk::wallet::Wallet;
+use cdk::wallet::types::TransactionId;
 use cdk_common::database::WalletDatabase;
 use cdk_common::wallet::{OperationData, ReceiveSagaState, WalletSaga, WalletSagaState};
 use streampay_core::units::Msat;
 use uuid::Uuid;
+
+use crate::ledger::notes::Note;
 
 use super::{MintBalance, WalletError, WalletFolder, sum};
 
@@ -83,12 +87,26 @@ impl WalletFolder {
             let failed = |error| WalletError::of_mint(&mint, error);
             for sent in wallet.get_pending_sends().await.map_err(failed)? {
                 if !wallet.check_send_status(sent).await.map_err(failed)? {
+                    Self::note_taking_back(&wallet, sent).await?;
                     let amount = wallet.revoke_send(sent).await.map_err(failed)?;
                     taken = taken.saturating_plus(sum(core::iter::once(amount))?);
                 }
             }
         }
         Ok(taken)
+    }
+
+    /// For the book: what comes back is less than what was sent by the mint's fee.
+    async fn note_taking_back(wallet: &Wallet, sent: Uuid) -> Result<(), WalletError> {
+        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
+        let line = TransactionId::from_saga_id(sent);
+        let token = wallet.get_proofs_for_transaction(line).await;
+        let token = token.map_err(failed)?;
+        let fee = wallet.get_proofs_fee(&token).await.map_err(failed)?.total;
+        let face = Amount::try_sum(token.iter().map(|proof| proof.amount));
+        let back = face.map_err(|_| WalletError::Amount)?.checked_sub(fee);
+        let noted = Note::TakenBack.write(wallet, sent, back.unwrap_or(Amount::ZERO));
+        noted.await.map_err(WalletError::Store)
     }
 
     async fn recover_at(&self, wallet: &Wallet) -> Result<Recovered, WalletError> {

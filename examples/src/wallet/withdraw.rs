@@ -14,6 +14,7 @@ use cdk_common::database::WalletDatabase;
 use streampay_core::units::Msat;
 
 use super::{AtMint, WalletError, WalletFolder, sum, whole_sat};
+use crate::ledger::notes::Note;
 use crate::price::amount;
 
 /// Where money goes.
@@ -132,6 +133,10 @@ impl WalletFolder {
         } else {
             prepared.swap_fee()
         };
+        if swap_fee > Amount::ZERO {
+            let noted = Note::SwapFee.write(&wallet, operation, swap_fee).await;
+            noted.map_err(WalletError::Store)?;
+        }
         // cdk asks for a payment that is under way for ever. Dropping it is a crash, which it is
         // made for.
         let confirmed = prepared.confirm_with_options(options);

@@ -14,6 +14,7 @@ mod channel_offline;
 mod edges;
 mod foreign;
 mod http;
+mod ledger;
 mod live;
 mod locked;
 mod matrix;

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const STREAMER: &str = env!("CARGO_BIN_EXE_streamer");
-const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
+pub(crate) const STREAMER: &str = env!("CARGO_BIN_EXE_streamer");
+pub(crate) const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process with its JSON events, or its lines; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
     typed: ChildStdin,
@@ -73,16 +73,16 @@ impl Process {
         serde_json::from_str(&self.line(is_wanted)).unwrap()
     }
 
-    fn named(&self, name: &str) -> Value {
+    pub(crate) fn named(&self, name: &str) -> Value {
         self.event(|event| event["event"] == name)
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -94,7 +94,7 @@ impl Drop for Process {
     }
 }
 
-fn run(program: &str, data: &Path, args: &[&str]) -> Output {
+pub(crate) fn run(program: &str, data: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.arg("--data").arg(data).args(args);
     command.stdin(Stdio::null()).output().unwrap()
@@ -105,7 +105,7 @@ fn stdout(output: &Output) -> String {
 }
 
 /// An event of the last recovery.
-fn recovered(output: &Output, name: &str) -> Value {
+pub(crate) fn recovered(output: &Output, name: &str) -> Value {
     let lines = stdout(output);
     let mut events = lines
         .lines()
@@ -115,14 +115,14 @@ fn recovered(output: &Output, name: &str) -> Value {
         .unwrap_or_default()
 }
 
-struct Stage {
-    folder: tempfile::TempDir,
+pub(crate) struct Stage {
+    pub(crate) folder: tempfile::TempDir,
     mint: Process,
-    mint_url: String,
+    pub(crate) mint_url: String,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let args = ["mint", "--listen", "127.0.0.1:0"];
         let mint = Process::start(STREAMER, &folder.path().join("mint"), &args, true);
@@ -136,7 +136,7 @@ impl Stage {
         }
     }
 
-    fn serve(&self, listen: &str) -> (Process, String) {
+    pub(crate) fn serve(&self, listen: &str) -> (Process, String) {
         self.serve_with(listen, &[])
     }
 
@@ -162,7 +162,7 @@ impl Stage {
         (streamer, link)
     }
 
-    fn viewer(&self, name: &str, link: &str, budget: &str) -> Process {
+    pub(crate) fn viewer(&self, name: &str, link: &str, budget: &str) -> Process {
         self.viewer_with(name, link, budget, &[])
     }
 
@@ -178,7 +178,7 @@ impl Stage {
         Process::start(VIEWER, &data, &[&args, more].concat(), false)
     }
 
-    fn recover(&self, program: &str, name: &str) -> Output {
+    pub(crate) fn recover(&self, program: &str, name: &str) -> Output {
         run(
             program,
             &self.folder.path().join(name),
@@ -187,11 +187,11 @@ impl Stage {
     }
 }
 
-fn msat(event: &Value, field: &str) -> u64 {
+pub(crate) fn msat(event: &Value, field: &str) -> u64 {
     event[field].as_u64().unwrap()
 }
 
-fn ticks(process: &Process, count: u64) -> Value {
+pub(crate) fn ticks(process: &Process, count: u64) -> Value {
     process.event(|event| {
         event["event"] == "tick_paid" && event["total_msat"].as_u64() >= Some(count * 1000)
     })

@@ -1,0 +1,257 @@
+//! Whether every millisatoshi is where the books say.
+//!
+//! Two books are kept by two programs in two files: the sessions' records, by our core, and the
+//! wallet's, by cdk. Each must balance by itself, and both must agree on every purse.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cdk::mint_url::MintUrl;
+use serde_json::json;
+use streampay_btc::machine::ChannelReport;
+use streampay_cashu::{PurseFigures, purse_name};
+use streampay_core::session::SessionLedger;
+use streampay_core::units::{Msat, PurseKey};
+use uuid::Uuid;
+
+use super::cash::{Cash, given};
+use super::purse::{self, Purse};
+use crate::error::AppError;
+use crate::home::Home;
+use crate::pay::Pay;
+use crate::report::Report;
+
+/// What an audit found.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// The wallet's book at each mint.
+    pub mints: BTreeMap<MintUrl, Cash>,
+    /// Sessions that were looked at.
+    pub sessions: usize,
+    /// Those whose money is not home yet.
+    pub unsettled: usize,
+    /// Part of what was given, over all mints: still in purses that are not home.
+    pub in_purses: i128,
+    /// What does not fit, and where.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The mint, or the session and its purse.
+    pub at: String,
+    /// What is wrong.
+    pub what: String,
+    /// By how much, in millisatoshi: what the books have more than there is.
+    pub msat: i128,
+}
+
+/// Looks at everything in the home's books. Asks nobody, changes nothing.
+///
+/// # Errors
+/// [`AppError`] where they cannot be read.
+pub async fn audit(home: &Home) -> Result<Audit, AppError> {
+    let sessions = super::sessions(home).await?;
+    let channels = match &home.channels {
+        Some(channels) => channels.book(home).await?,
+        None => Vec::new(),
+    };
+    let mints = Cash::of(home).await?;
+    Ok(check(&sessions, &channels, mints))
+}
+
+/// The same of books that were read.
+#[must_use]
+pub fn check(
+    sessions: &[SessionLedger],
+    channels: &[ChannelReport],
+    mints: BTreeMap<MintUrl, Cash>,
+) -> Audit {
+    let mut audit = Audit {
+        sessions: sessions.len(),
+        unsettled: sessions.iter().filter(|of| !of.settled).count(),
+        ..Audit::default()
+    };
+    for (mint, cash) in &mints {
+        audit.of_mint(mint, cash);
+    }
+    let mut known = BTreeSet::new();
+    for session in sessions {
+        for row in &session.purses {
+            let key = PurseKey {
+                session: session.session,
+                purse: row.purse,
+            };
+            let purse = Purse { session, row };
+            let wrong = if row.method == Pay::Btc.method() {
+                let channel = channels.iter().find(|channel| channel.purse == key);
+                purse::channel(&purse, channel)
+            } else {
+                let name = purse_name(key);
+                known.insert(name);
+                let (at, figures) = figures(&mints, name);
+                if !row.home {
+                    audit.in_purses += given(&figures).max(0);
+                }
+                purse::ecash(&purse, &figures, at)
+            };
+            let at = format!("session {} purse {}", session.session, row.purse.0);
+            audit.findings.extend(wrong.into_iter().map(|(what, msat)| {
+                let (at, what) = (at.clone(), what.to_owned());
+                Finding { at, what, msat }
+            }));
+        }
+    }
+    audit.of_unknown(&mints, &known);
+    audit.mints = mints;
+    audit
+}
+
+/// What the wallet's book has of a purse, at which mint, and that one's input fee.
+fn figures(mints: &BTreeMap<MintUrl, Cash>, name: Uuid) -> (Option<(&MintUrl, u64)>, PurseFigures) {
+    let found = mints.iter().find_map(|(mint, cash)| {
+        let figures = cash.purses.get(&name)?;
+        Some((Some((mint, cash.ppk)), *figures))
+    });
+    found.unwrap_or_default()
+}
+
+impl Audit {
+    /// True where all fits.
+    #[must_use]
+    pub const fn balances(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn of_mint(&mut self, mint: &MintUrl, cash: &Cash) {
+        let msat = cash.difference();
+        if msat != 0 {
+            self.findings.push(Finding {
+                at: mint.to_string(),
+                what: "what came less what went is not what is there".to_owned(),
+                msat,
+            });
+        }
+    }
+
+    fn of_unknown(&mut self, mints: &BTreeMap<MintUrl, Cash>, known: &BTreeSet<Uuid>) {
+        let purses = mints
+            .iter()
+            .flat_map(|(mint, cash)| cash.purses.iter().map(move |of| (mint, of)));
+        let unknown = purses.filter(|(_, (name, _))| !known.contains(name));
+        self.findings.extend(unknown.map(|(mint, (name, figures))| {
+            let moved = figures.left.saturating_plus(figures.received);
+            Finding {
+                at: format!("{mint}, purse {name}"),
+                what: "the wallet has a purse of a session that has no records".to_owned(),
+                msat: super::cash::of(moved),
+            }
+        }));
+    }
+
+    /// Tells all of it.
+    ///
+    /// # Errors
+    /// [`AppError::Unbalanced`] where something does not fit.
+    pub fn tell(&self, report: Report) -> Result<(), AppError> {
+        for (mint, cash) in &self.mints {
+            tell_mint(report, mint, cash);
+        }
+        for finding in &self.findings {
+            report.say(
+                "finding",
+                json!({"at": finding.at, "what": finding.what, "msat": json_msat(finding.msat)}),
+            );
+            report.tell(&format!(
+                "{}: {} ({})",
+                finding.at,
+                finding.what,
+                signed(finding.msat)
+            ));
+        }
+        report.say(
+            "audit",
+            json!({
+                "balances": self.balances(), "sessions": self.sessions,
+                "unsettled": self.unsettled, "in_purses_msat": json_msat(self.in_purses),
+                "findings": self.findings.len(),
+            }),
+        );
+        if self.unsettled > 0 {
+            report.tell(&format!(
+                "{} of {} sessions are not settled, {} in their purses: `recover` brings that home",
+                self.unsettled,
+                self.sessions,
+                signed(self.in_purses)
+            ));
+        }
+        if self.balances() {
+            report.tell(&format!(
+                "all {} sessions and {} mints balance",
+                self.sessions,
+                self.mints.len()
+            ));
+            return Ok(());
+        }
+        Err(AppError::Unbalanced)
+    }
+}
+
+fn tell_mint(report: Report, mint: &MintUrl, cash: &Cash) {
+    report.say(
+        "mint",
+        json!({
+            "mint": mint.to_string(),
+            "deposited_msat": json_msat(cash.deposited), "received_msat": json_msat(cash.received),
+            "earned_msat": json_msat(cash.earned), "given_msat": json_msat(cash.given),
+            "withdrawn_msat": json_msat(cash.withdrawn), "sent_msat": json_msat(cash.sent),
+            "tokens_msat": json_msat(cash.tokens), "fees_msat": json_msat(cash.fees),
+            "spendable_msat": json_msat(cash.spendable), "pending_msat": json_msat(cash.pending),
+            "difference_msat": json_msat(cash.difference()),
+        }),
+    );
+    let parts = |of: &[(i128, &str)]| {
+        let some = of.iter().filter(|(msat, _)| *msat != 0);
+        let some: Vec<_> = some
+            .map(|(msat, what)| format!("{} {what}", signed(*msat)))
+            .collect();
+        match some.is_empty() {
+            true => "nothing".to_owned(),
+            false => some.join(" + "),
+        }
+    };
+    let came = parts(&[
+        (cash.deposited, "deposited"),
+        (cash.received, "received"),
+        (cash.earned, "earned"),
+    ]);
+    let went = parts(&[
+        (cash.spendable, "spendable"),
+        (cash.pending, "held"),
+        (cash.tokens, "in tokens"),
+        (cash.given, "given to streamers or in purses"),
+        (cash.withdrawn, "withdrawn"),
+        (cash.sent, "sent"),
+        (cash.fees, "of fees"),
+    ]);
+    let sign = if cash.difference() == 0 {
+        "="
+    } else {
+        "is not"
+    };
+    report.tell(&format!("{mint}: {came} {sign} {went}"));
+}
+
+/// As amounts are told, with a sign.
+fn signed(msat: i128) -> String {
+    let amount = u64::try_from(msat.unsigned_abs()).unwrap_or(u64::MAX);
+    let amount = Msat::new(amount).unwrap_or(Msat::MAX);
+    let sign = if msat < 0 { "-" } else { "" };
+    format!("{sign}{amount}")
+}
+
+/// As a number in JSON.
+fn json_msat(msat: i128) -> i64 {
+    let most = if msat < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(msat).unwrap_or(most)
+}

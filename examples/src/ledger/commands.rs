@@ -1,0 +1,99 @@
+//! What users may ask of their books.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::audit::audit;
+use super::{history, receipts, sessions};
+use crate::channel;
+use crate::error::AppError;
+use crate::home::Home;
+use crate::report::Report;
+use crate::wallet::MintLimits;
+
+/// The books.
+#[derive(Debug, Subcommand)]
+pub enum Books {
+    /// What became of every session: when, with whom, paid or earned, fees, what came back.
+    History {
+        /// One session a line on stdout.
+        #[arg(long)]
+        json: bool,
+        /// As a table on stdout, for a spreadsheet.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// What streamers signed that they were paid.
+    #[command(subcommand)]
+    Receipts(Receipts),
+    /// Check that every satoshi is where the books say. Asks nobody, changes nothing.
+    ///
+    /// What came must be what went and what is there, at every mint, and the wallet and the
+    /// sessions must agree on every purse. Run `recover` first after a crash.
+    Audit {
+        /// One event a line on stdout, the last one the result.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Receipts.
+#[derive(Debug, Subcommand)]
+pub enum Receipts {
+    /// The newest receipt of each session on stdout, one a line.
+    Export {
+        /// Only sessions whose name begins so, as `history` shows it.
+        #[arg(long, value_name = "NAME")]
+        session: Option<String>,
+    },
+    /// Check a file of receipts by its signatures alone. Needs no folder.
+    Verify {
+        /// What `receipts export` wrote.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// One receipt a line on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Books {
+    /// Does it, with the folder of the user.
+    ///
+    /// # Errors
+    /// [`AppError`] with what to do next.
+    pub async fn run(self, folder: &Path) -> Result<(), AppError> {
+        match self {
+            Self::History { json, csv } => {
+                let home = open(folder, Report { json: false }).await?;
+                history::tell(&sessions(&home).await?, Report { json }, csv);
+                Ok(())
+            }
+            Self::Receipts(Receipts::Export { session }) => {
+                let report = Report { json: false };
+                let home = open(folder, report).await?;
+                receipts::export(&sessions(&home).await?, session.as_deref(), report)
+            }
+            Self::Receipts(Receipts::Verify { file, json }) => {
+                receipts::verify_file(&file, Report { json })
+            }
+            Self::Audit { json } => {
+                let report = Report { json };
+                let home = open(folder, report).await?;
+                audit(&home).await?.tell(report)
+            }
+        }
+    }
+}
+
+/// The folder's books, channels too where the chain can be seen.
+async fn open(folder: &Path, report: Report) -> Result<Home, AppError> {
+    match channel::commands::open(folder, MintLimits::default(), report).await {
+        Err(AppError::Chain(error)) => {
+            report.tell(&format!("the channels are left out: {error}"));
+            Home::open(folder).await
+        }
+        home => home,
+    }
+}
