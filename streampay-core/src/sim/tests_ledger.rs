@@ -9,7 +9,7 @@ use crate::units::Msat;
 
 /// What both sides' disks say.
 fn ledgers(pair: &Pair) -> (SessionLedger, SessionLedger) {
-    let read = |side: &super::side::Side| {
+    let read = |side: &side::Side| {
         let id = side.id.unwrap();
         let records = side.store.scan(&session_prefix(id)).unwrap();
         SessionLedger::read(id, &records).unwrap()
