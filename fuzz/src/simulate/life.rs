@@ -218,6 +218,12 @@ impl World {
             }
             payer.map(|payer| Session::Payer(Box::new(payer)))
         } else {
+            // Who begins anew is told anew that its payer is gone. It forgot a session in which
+            // nothing was paid: what that one gave for nothing is over with it.
+            place.leaving = false;
+            if place.truth.credited == 0 {
+                place.truth.delivered = Reading::default();
+            }
             let payee = PayeeSession::new(place.payee.clone(), &entropy).ok();
             payee.map(|payee| Session::Payee(Box::new(payee)))
         };

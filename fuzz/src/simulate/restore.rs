@@ -165,7 +165,6 @@ impl World {
     pub(super) fn stand_in(&mut self, slot: usize) {
         let missing = self.slots[slot].ends[PAYEE].session.is_none();
         if missing || self.is_ended(slot, PAYEE) {
-            // Who stands in is told anew that its payer is gone.
             self.slots[slot].leaving = false;
             let _ = self.restore(slot, PAYEE);
         }
