@@ -29,9 +29,6 @@ pub trait ChainLab: Sync {
 
     /// Undoes the last blocks, and mines as many and one without what was in them.
     async fn reorganise(&self, depth: u32);
-
-    /// True where the source finds outputs that wait for a block by their script.
-    fn finds_waiting(&self) -> bool;
 }
 
 /// Plays a channel from its funding to a buried close, a reorganisation, and a refund.
@@ -106,12 +103,11 @@ async fn funding_and_close(lab: &impl ChainLab) -> Result<(), String> {
     let waiting = seen.as_ref().map(|(seen, tip)| seen.depth(*tip));
     expect("a funding that waits", &waiting, &Some(0))?;
     let found = source.find(&script, VALUE, tip).await.map_err(said)?;
-    let expected = if lab.finds_waiting() {
-        vec![outpoint]
-    } else {
-        Vec::new()
-    };
-    expect("a funding that waits, by its script", &found, &expected)?;
+    expect(
+        "a funding that waits, by its script",
+        &found,
+        &vec![outpoint],
+    )?;
     lab.mine(1).await;
     let found = source.find(&script, VALUE, tip).await.map_err(said)?;
     expect("a funding by its script", &found, &vec![outpoint])?;
@@ -334,9 +330,5 @@ impl ChainLab for SimChain {
 
     async fn reorganise(&self, depth: u32) {
         Self::reorganise(self, depth, &[]);
-    }
-
-    fn finds_waiting(&self) -> bool {
-        true
     }
 }

@@ -42,10 +42,6 @@ impl ChainLab for Facade {
     async fn reorganise(&self, depth: u32) {
         self.chain.reorganise(depth, &[]);
     }
-
-    fn finds_waiting(&self) -> bool {
-        true
-    }
 }
 
 #[tokio::test]

@@ -175,10 +175,6 @@ impl ChainLab for Node {
             self.rpc("generateblock", json!([address(), []])).await;
         }
     }
-
-    fn finds_waiting(&self) -> bool {
-        false
-    }
 }
 
 #[tokio::test]
