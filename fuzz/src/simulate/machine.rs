@@ -242,6 +242,10 @@ impl Machine {
         });
         if let Some((opening, issue)) = issue {
             purse.called_off = Some(id);
+            // Asked again each time: its answer may have been lost.
+            if let Some((_, running)) = purse.calls.get_mut(&opening) {
+                *running = false;
+            }
             return self.call(key, opening, issue);
         }
         let is_reclaim =

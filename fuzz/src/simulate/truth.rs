@@ -101,7 +101,10 @@ impl Truth {
             };
             let all = before.used(schedule.base) <= next.from && before.used(beyond) > next.from;
             let on_the_way = before.known.min(schedule.base) == before.known
-                && schedule.base.min(reading.max(before.known)) == schedule.base;
+                && schedule
+                    .base
+                    .min(reading.max(before.known).max(schedule.known))
+                    == schedule.base;
             if !all || !on_the_way {
                 let found =
                     format!("{next:?} after {before:?} began at {schedule:?} by {reading:?}");
