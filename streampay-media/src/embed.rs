@@ -1,5 +1,5 @@
 //! Metering on an application's own tracks and connections: where [`whep`](crate::whep) and
-//! [`peer`](crate::peer) are not wanted, because the application signals, negotiates and connects
+//! [`peer`] are not wanted, because the application signals, negotiates and connects
 //! by itself, with the `webrtc` crate of the same version.
 //!
 //! Three things take the place of the application's own: [`link`] is the session's way over a data
