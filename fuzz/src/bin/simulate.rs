@@ -17,7 +17,8 @@ simulate --planted NAME|all [--threads N]
                 one world that this seed makes; --transcript prints all that happens in it
 --planted NAME  looks for a planted bug with the invariant that must find it; all: for all";
 
-/// Each kind happens at least so often in a run of many hours, and in a shorter one in proportion.
+/// Each kind happens at least so often in a run of many hours, and half as often in proportion in a
+/// shorter one.
 const EACH_MIN: u64 = 100;
 /// How many are many.
 const LARGE: u64 = 2_000;
@@ -108,7 +109,12 @@ fn simulate(args: &Args, first: u64, hours: u64) -> (u64, u64) {
     let seconds = start.elapsed().as_secs_f64();
     print_report(&report, seconds);
     print_violations(&report);
-    let each_min = hours.min(LARGE) * EACH_MIN / LARGE;
+    // Chance weighs more in a shorter one.
+    let each_min = if hours >= LARGE {
+        EACH_MIN
+    } else {
+        hours * EACH_MIN / LARGE / 2
+    };
     let rare = report.counts.each().filter(|(.., count)| *count < each_min);
     let rare = u64::try_from(rare.count()).unwrap_or(u64::MAX);
     if rare > 0 {
