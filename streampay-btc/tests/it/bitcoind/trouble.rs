@@ -119,10 +119,8 @@ impl Two {
     }
 }
 
-/// The viewer never comes back: the streamer's watch alone closes when the margin comes.
-#[tokio::test]
-async fn a_dead_viewer_costs_the_streamer_nothing_on_bitcoind() {
-    let Some(node) = node().await else { return };
+/// One channel with twenty ticks.
+async fn paid_twenty(node: Arc<Node>) -> (Two, PurseKey) {
     let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
     let mut two = Two { node, payer, payee };
     let purse = key(0);
@@ -130,6 +128,14 @@ async fn a_dead_viewer_costs_the_streamer_nothing_on_bitcoind() {
     for seq in 1..=20 {
         two.tick(purse, seq).await;
     }
+    (two, purse)
+}
+
+/// The viewer never comes back: the streamer's watch alone closes when the margin comes.
+#[tokio::test]
+async fn a_dead_viewer_costs_the_streamer_nothing_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (two, purse) = paid_twenty(node).await;
     let report = two.payee.report(purse);
     let tip = two.node.core.view(&[]).await.unwrap().tip;
     two.node.mine_new(report.expiry - 36 - tip).await;
@@ -148,13 +154,7 @@ async fn a_dead_viewer_costs_the_streamer_nothing_on_bitcoind() {
 #[tokio::test]
 async fn a_dead_streamer_costs_the_viewer_the_wait_on_bitcoind() {
     let Some(node) = node().await else { return };
-    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
-    let mut two = Two { node, payer, payee };
-    let purse = key(0);
-    two.open(purse).await;
-    for seq in 1..=20 {
-        two.tick(purse, seq).await;
-    }
+    let (two, purse) = paid_twenty(node).await;
     let report = two.payer.report(purse);
     let tip = two.node.core.view(&[]).await.unwrap().tip;
     two.node.mine_new(report.expiry - 1 - tip).await;
