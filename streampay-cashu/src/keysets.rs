@@ -1,6 +1,6 @@
 //! What a purse knows of its mint's keysets.
 
-use cdk::nuts::KeySet;
+use cdk::nuts::{Id, KeySet};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
@@ -43,6 +43,13 @@ impl Keysets {
     /// The keyset for new outputs.
     pub(crate) fn active(&self) -> Option<ByteVec> {
         self.known.first().map(|known| known.id.clone())
+    }
+
+    /// The ids, those of active keysets first.
+    pub(crate) fn ids(&self) -> Vec<Id> {
+        let ids = self.known.iter();
+        ids.filter_map(|known| Id::from_bytes(&known.id).ok())
+            .collect()
     }
 
     pub(crate) fn ppk_of(&self, id: &[u8]) -> Option<u64> {

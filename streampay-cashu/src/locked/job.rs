@@ -151,6 +151,10 @@ pub(crate) enum LockedJob {
         locked: Locked,
         #[n(2)]
         agreed: Agreed,
+        /// Why it is refused at first sight: then it is only asked whether its proofs are the
+        /// mint's.
+        #[n(3)]
+        misfit: Option<u16>,
     },
     /// Either: learn the mint's time, and which proofs from a number on are spent.
     #[n(3)]
@@ -225,14 +229,15 @@ pub(crate) enum LockedJob {
 }
 
 impl LockedJob {
-    /// Where it asks the mint; none where it asks nobody, or the mint is yet to be chosen.
+    /// Where it asks the mint; none where it asks nobody, the mint is yet to be chosen, or its calls
+    /// are paced one by one.
     pub(crate) const fn place(&self) -> Option<&Place> {
         match self {
             Self::Fund { plan, .. } => Some(&plan.place),
-            Self::Verify { place, .. } | Self::Check { place, .. } | Self::Redeem { place, .. } => {
-                Some(place)
-            }
-            Self::Plan { .. }
+            Self::Check { place, .. } | Self::Redeem { place, .. } => Some(place),
+            // Of a stranger's opening most is found out without the mint.
+            Self::Verify { .. }
+            | Self::Plan { .. }
             | Self::Sign { .. }
             | Self::CheckRelease { .. }
             | Self::VerifyStep { .. }
@@ -291,4 +296,10 @@ pub(crate) enum LockedDone {
     Good,
     #[n(10)]
     Sum(#[n(0)] u64),
+    /// It is refused, for this reason, though its proofs are locked to us and the mint's.
+    #[n(11)]
+    Refused(#[n(0)] u16),
+    /// Its proofs are locked to us and the mint's; about all else the mint could not be asked.
+    #[n(12)]
+    Proven,
 }

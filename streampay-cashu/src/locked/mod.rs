@@ -76,7 +76,8 @@ pub struct LockedPolicy {
     /// Payee: how many credited ticks make it redeem.
     pub redeem_ticks: u64,
     /// Payee: the most that may be credited and not redeemed at one mint, over all purses. A purse
-    /// that is credited above it redeems at once.
+    /// that is credited while half of it is open redeems at once; beyond it no tick is credited, save
+    /// where nothing is open, until the mint has taken some.
     pub exposure: Msat,
     /// Both: the most that redeeming may cost of what is redeemed, in thousandths. A purse of which
     /// more would go to the mint is not opened.
@@ -320,7 +321,11 @@ impl BackendMachine for LockedMachine {
     fn wake(&mut self, now: Now, purse: PurseKey) -> Answer {
         match self.purses.get_mut(&purse) {
             Some(Purse::Payer(payer)) => payer.wake(now),
-            Some(Purse::Payee(payee)) => self.exposed.watch(payee, |payee| payee.wake(now)),
+            Some(Purse::Payee(payee)) => {
+                let answer = self.exposed.watch(payee, |payee| payee.wake(now));
+                self.tidy(purse);
+                answer
+            }
             None => Answer::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! A payee's purse of locked ecash: checked once, credited with a hash a tick, redeemed in batches.
 
 mod redeem;
+mod refusal;
 mod ticks;
 
 use minicbor::bytes::ByteArray;
@@ -10,11 +11,12 @@ use streampay_core::backend::{
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, PurseKey, Unix};
 
+use self::refusal::misfit;
 use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob, Secret32};
 use super::record::{self, Credited, Meta, PayeeMeta, Records};
-use super::{LockedMachine, LockedPolicy, job, merge};
+use super::{LockedMachine, LockedPolicy, job};
 use crate::chain::{Funded, Funding, FundingError, PurseKeys, ReceiverKey, first_proof};
 use crate::coin::Seed;
 use crate::job::Place;
@@ -38,6 +40,8 @@ pub(super) struct PayeePurse {
     /// SHA-256 of the opening; none after a restart.
     opening: [u8; 32],
     stage: Stage,
+    /// Why it is refused at first sight.
+    misfit: Option<RefusalCode>,
     /// Proofs of paid steps that the funding does not carry.
     pieces: Vec<u8>,
     credited: Credited,
@@ -51,6 +55,8 @@ pub(super) struct PayeePurse {
     waiting: Option<Waiting>,
     /// Everything credited is to be redeemed, whatever it wastes.
     redeem_all: bool,
+    /// True where the proofs of the opening are known to be locked to us and the mint's.
+    proven: bool,
     /// What all other purses have open at this mint, in the unit.
     others: u64,
     retry_at: Option<Unix>,
@@ -72,6 +78,9 @@ enum Stage {
     Unchecked,
     /// It was refused, and is being signed over to the payer, who need not wait for it then.
     Refused,
+    /// It was refused and signed over. Remembered until its locks give way: what was signed may not
+    /// have reached the payer.
+    GivenBack,
     Open,
     /// It was refused: the machine forgets it.
     Gone,
@@ -108,6 +117,10 @@ impl PayeePurse {
             })
         })?;
         let wrong = misfit(&params, &funding, chain, step);
+        if wrong == Some(RefusalCode::WrongMint) {
+            // Nobody is asked whom the terms do not name.
+            return Err(refused(RefusalCode::WrongMint));
+        }
         let place = Place::new(key, &funding.mint, &funding.unit);
         let receiver = secret.public_key();
         let funded = funding.with_receiver(receiver);
@@ -127,15 +140,14 @@ impl PayeePurse {
             seed: Seed::new([0; 64]),
             closed: false,
             settled: None,
+            refused_until: None,
         };
         let digest = digest(opening);
         let mut purse = Self::new(key, policy, meta, funded, digest, Stage::Checking);
-        let answer = match wrong {
-            Some(code) => purse.refuse(refused(code)),
-            None => Answer {
-                effects: purse.verify(),
-                ..Answer::default()
-            },
+        purse.misfit = wrong;
+        let answer = Answer {
+            effects: purse.verify(),
+            ..Answer::default()
         };
         Ok((purse, answer))
     }
@@ -155,6 +167,7 @@ impl PayeePurse {
             funded,
             opening,
             stage,
+            misfit: None,
             pieces: Vec::new(),
             credited: Credited::default(),
             drain: Drain::default(),
@@ -164,6 +177,7 @@ impl PayeePurse {
             checked: false,
             waiting: None,
             redeem_all: false,
+            proven: false,
             others: 0,
             retry_at: None,
         }
@@ -183,6 +197,15 @@ impl PayeePurse {
         purse.credited = records.credited;
         purse.drain = records.drain;
         purse.release = records.release;
+        if purse.meta.refused_until.is_some() {
+            purse.stage = Stage::Refused;
+            let effects = purse.sign(1);
+            let answer = Answer {
+                effects,
+                ..Answer::default()
+            };
+            return Some((purse, answer));
+        }
         let answer = Answer {
             effects: purse.drain_effect(true),
             // A payer that comes back may have missed it.
@@ -232,7 +255,9 @@ impl PayeePurse {
                 ..Answer::default()
             },
             Stage::Open => self.accepted(),
-            Stage::Unchecked | Stage::Refused | Stage::Gone => Answer::failed(OUT_OF_ORDER),
+            Stage::Unchecked | Stage::Refused | Stage::GivenBack | Stage::Gone => {
+                Answer::failed(OUT_OF_ORDER)
+            }
         }
     }
 
@@ -241,21 +266,9 @@ impl PayeePurse {
             place: self.meta.place.clone(),
             locked: self.locked(),
             agreed: self.meta.agreed,
+            misfit: self.misfit.map(RefusalCode::code),
         };
         self.running.start(self.key, VERIFY, || job(verify))
-    }
-
-    fn refuse(&mut self, error: BackendError) -> Answer {
-        merge(self.give_back(), Answer::failed(error))
-    }
-
-    /// Takes nothing from it any more, and signs all of it over to the payer.
-    fn give_back(&mut self) -> Answer {
-        self.stage = Stage::Refused;
-        Answer {
-            effects: self.sign(1),
-            ..Answer::default()
-        }
     }
 
     /// Signs over to the payer what is not paid for.
@@ -288,8 +301,8 @@ impl PayeePurse {
             (CHECK, done) => self.mint_checked(now, done),
             (SIGN, Ok(LockedDone::Signed(release))) => self.signed(now, release.into()),
             (SIGN, _) if self.stage == Stage::Refused => {
-                // Its locktime brings it back.
-                self.stage = Stage::Gone;
+                // The next start signs it, or its locktime brings it back.
+                self.stage = Stage::GivenBack;
                 Answer::default()
             }
             (STEP, done) => self.step_verified(now, done),
@@ -306,6 +319,16 @@ impl PayeePurse {
         if self.stage != Stage::Checking {
             return Answer::default();
         }
+        let chain = self.meta.agreed.chain;
+        if self.meta.closed {
+            // Nobody wants it any more.
+            self.proven = match done {
+                Ok(LockedDone::Verified { .. }) => chain,
+                Ok(LockedDone::Refused(_) | LockedDone::Proven) => true,
+                _ => false,
+            };
+            return self.give_back(now);
+        }
         match done {
             Ok(LockedDone::Verified {
                 time_s,
@@ -313,11 +336,12 @@ impl PayeePurse {
                 keysets,
                 seed,
             }) => {
+                self.proven = chain;
                 if !self
                     .policy
                     .allows_fee(ppk, self.funded.per_step(), self.meta.step)
                 {
-                    return self.refuse(refused(RefusalCode::FeeTooHigh));
+                    return self.refuse(now, refused(RefusalCode::FeeTooHigh));
                 }
                 self.clock = Some(MintClock::new(time_s, now));
                 self.checked = true;
@@ -328,15 +352,25 @@ impl PayeePurse {
                 record::put_locked(&mut answer.delta, &self.locked());
                 answer
             }
-            Ok(_) => Answer::failed(BackendError::Unknown),
-            Err(error @ BackendError::Rejected(..)) => self.refuse(error),
-            Err(error) => {
-                // Shown again, it is checked again.
-                self.stage = Stage::Unchecked;
-                self.funded.funding = self.funded.funding.without_pieces();
-                Answer::failed(error)
+            Ok(LockedDone::Refused(code)) => {
+                self.proven = true;
+                self.refuse(now, refused(RefusalCode::from_code(code)))
             }
+            Ok(LockedDone::Proven) => {
+                self.proven = true;
+                self.unchecked(BackendError::Transient)
+            }
+            Ok(_) => Answer::failed(BackendError::Unknown),
+            Err(error @ BackendError::Rejected(..)) => self.refuse(now, error),
+            Err(error) => self.unchecked(error),
         }
+    }
+
+    /// Shown again, it is checked again.
+    fn unchecked(&mut self, error: BackendError) -> Answer {
+        self.stage = Stage::Unchecked;
+        self.funded.funding = self.funded.funding.without_pieces();
+        Answer::failed(error)
     }
 
     fn locked(&self) -> Locked {
@@ -363,6 +397,14 @@ impl PayeePurse {
         &self.meta.place.mint
     }
 
+    /// Whether crediting `steps` more would leave more open at this mint than the policy allows.
+    /// Where nothing is open, one payment always may be.
+    fn is_over_exposed(&self, steps: u64) -> bool {
+        let open = self.open().saturating_add(self.others);
+        let more = steps.saturating_mul(self.meta.step);
+        open > 0 && msat(open.saturating_add(more)) > self.policy.exposure
+    }
+
     /// What is credited and not redeemed, in the unit: whole steps.
     pub(super) fn open(&self) -> u64 {
         let per_step = u64::try_from(self.funded.per_step()).unwrap_or(u64::MAX);
@@ -374,25 +416,6 @@ impl PayeePurse {
     pub(super) const fn set_others(&mut self, others: u64) {
         self.others = others;
     }
-}
-
-/// What is wrong with an opening at first sight, against the terms.
-fn misfit(params: &LockedParams, funding: &Funding, chain: bool, step: u64) -> Option<RefusalCode> {
-    let mut at_mint = (params.mints().iter())
-        .filter(|mint| mint.url() == funding.mint)
-        .peekable();
-    if at_mint.peek().is_none() {
-        return Some(RefusalCode::WrongMint);
-    }
-    let Some(mint) = at_mint.find(|mint| mint.unit() == funding.unit) else {
-        return Some(RefusalCode::WrongUnit);
-    };
-    if funding.is_chain() != chain {
-        return Some(RefusalCode::WrongLock);
-    }
-    let priced = funding.step() == Some(mint.price_of(step));
-    let fits = priced && funding.steps <= mint.ticks_max(step);
-    (!fits).then_some(RefusalCode::WrongAmount)
 }
 
 fn refused(code: RefusalCode) -> BackendError {

@@ -114,6 +114,10 @@ pub(crate) struct PayeeMeta {
     /// It has ended before.
     #[n(8)]
     pub(crate) settled: Option<u64>,
+    /// It was refused, and is signed over to its payer: for how long it is remembered, in seconds
+    /// since 1970. Then its locks give way anyhow.
+    #[n(9)]
+    pub(crate) refused_until: Option<u64>,
 }
 
 /// Which steps the payee has credited.
@@ -237,6 +241,13 @@ pub(crate) fn put_drain(delta: &mut ChangeSet, drain: &Drain) {
 
 pub(crate) fn put_release(delta: &mut ChangeSet, release: &[u8]) {
     delta.put([RELEASE], write(&ByteVec::from(release.to_vec())));
+}
+
+/// All that is kept of an opening that was refused.
+pub(crate) fn remove_refused(delta: &mut ChangeSet) {
+    for kind in [META, LOCKED] {
+        delta.remove([kind]);
+    }
 }
 
 /// The large ones of a payer's purse that is home.

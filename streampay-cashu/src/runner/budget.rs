@@ -22,6 +22,17 @@ pub struct CallBudget {
     pub burst: u32,
 }
 
+impl CallBudget {
+    const fn third(self) -> Self {
+        Self {
+            per_minute: self.per_minute.div_ceil(3),
+            burst: self.burst.div_ceil(3),
+        }
+    }
+}
+
+/// Names a bucket beside a mint's own: no address has a space in it.
+const STRANGERS: &str = "strangers";
 /// How long a mint that said 429 is left alone at first, and at most; doubled in between.
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -87,6 +98,23 @@ impl Pacer {
         } else {
             (meter.busy_until, meter.backoff) = (None, FIRST);
         }
+    }
+
+    /// The same for somebody who has paid nothing: within a third of the budget too.
+    pub(crate) async fn pace_stranger<T>(
+        &self,
+        mint: &str,
+        budget: Option<CallBudget>,
+        most: Duration,
+        work: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let share = budget.map(CallBudget::third);
+        let wait = self.admit(&format!("{mint} {STRANGERS}"), share, Instant::now(), most)?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        let left = most.saturating_sub(wait);
+        self.pace(mint, budget, left, work).await
     }
 
     /// Runs an effect at `mint` within its budget.
@@ -159,6 +187,28 @@ mod tests {
         pacer.ended(MINT, now, false);
         pacer.ended(MINT, now, true);
         assert_eq!(pacer.admit(MINT, None, now + 5 * S, S), zero);
+    }
+
+    #[tokio::test]
+    async fn strangers_use_a_third_and_leave_the_rest() {
+        let pacer = Pacer::default();
+        let budget = Some(CallBudget {
+            per_minute: 20,
+            burst: 20,
+        });
+        let none = Duration::ZERO;
+        let mut asked = 0;
+        for _ in 0..50 {
+            let work = async { Ok(()) };
+            asked += u32::from(pacer.pace_stranger(MINT, budget, none, work).await.is_ok());
+        }
+        assert_eq!(asked, 7);
+        for left in (0..13).rev() {
+            let own = pacer.pace(MINT, budget, none, async { Ok(()) }).await;
+            assert_eq!(own, Ok(()), "{left}");
+        }
+        let own = pacer.pace(MINT, budget, none, async { Ok(()) }).await;
+        assert_eq!(own, Err(BackendError::Transient));
     }
 
     #[tokio::test]

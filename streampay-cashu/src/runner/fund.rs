@@ -36,6 +36,7 @@ impl Runner {
         budget: u64,
     ) -> Result<Plan, BackendError> {
         let mut best: Option<(Arc<Wallet>, &Listed, Rank)> = None;
+        let mut dear = false;
         for listed in mints {
             let place = &listed.place;
             let Ok(wallet) = self.wallet(place).await else {
@@ -47,6 +48,12 @@ impl Runner {
                 let plan = draw(&wallet, place, reserved, tick, limit).await?;
                 return Ok(plan);
             }
+            let most = self.wallets.max_fee_ppk(&wallet.mint_url);
+            let set = wallet.active_keyset().await;
+            if set.is_ok_and(|set| set.input_fee_ppk > most) {
+                dear = true;
+                continue;
+            }
             let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
             let balance = balance.to_u64();
             let rank = rank(balance, (listed.tick, listed.count), budget);
@@ -55,8 +62,11 @@ impl Runner {
             }
         }
         let Some((wallet, listed, _)) = best else {
-            let known = !mints.is_empty();
-            return Err(if known { POOR } else { NO_MINT });
+            return Err(match (mints.is_empty(), dear) {
+                (true, _) => NO_MINT,
+                (false, true) => DEAR,
+                (false, false) => POOR,
+            });
         };
         let (tick, limit) = (tick(listed.tick), listed.limit(budget));
         let place = &listed.place;

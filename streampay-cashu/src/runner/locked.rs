@@ -8,6 +8,7 @@ use cdk::nuts::{Id, KeySet, MintInfo, State};
 use cdk::wallet::Wallet;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 
+use super::check::{MintPolicy, lacking};
 use super::finish::ledger_sum;
 use super::outputs::states;
 use super::{Runner, fault};
@@ -45,10 +46,15 @@ impl Runner {
                 place,
                 locked,
                 agreed,
+                misfit,
             } => {
-                let wallet = self.wallet(&place).await?;
-                let funded = locked.funded().map_err(|_| MALFORMED)?;
-                self.verify_opening(&wallet, funded, agreed).await
+                let opening = verify::Opening {
+                    place,
+                    funded: locked.funded().map_err(|_| MALFORMED)?,
+                    agreed,
+                    misfit,
+                };
+                self.verify_opening(opening).await
             }
             LockedJob::VerifyStep {
                 place,
@@ -59,7 +65,8 @@ impl Runner {
             } => {
                 let wallet = self.wallet(&place).await?;
                 let funded = locked.funded().map_err(|_| MALFORMED)?;
-                verify::step(&wallet, funded, step, pieces.into(), agreed).await
+                let most = self.max_fee_ppk(&wallet, agreed);
+                verify::step(&wallet, funded, step, pieces.into(), most).await
             }
             LockedJob::Check {
                 place,
@@ -166,13 +173,11 @@ pub(super) async fn mint_info(wallet: &Wallet) -> Result<MintInfo, BackendError>
 
 /// Whether the mint says that it enforces the locks and answers what we must ask.
 pub(super) fn fits(info: &MintInfo, chain: bool) -> bool {
-    let nuts = &info.nuts;
-    nuts.nut07.supported
-        && nuts.nut09.supported
-        && nuts.nut10.supported
-        && nuts.nut11.supported
-        && nuts.nut12.supported
-        && (nuts.nut14.supported || !chain)
+    let needed = match chain {
+        true => MintPolicy::CHAIN,
+        false => MintPolicy::P2PK,
+    };
+    lacking(info, needed).next().is_none()
 }
 
 /// The keyset, from the mint where the wallet does not know it.

@@ -12,7 +12,7 @@ mod swap;
 mod swap_in;
 
 pub use self::budget::CallBudget;
-pub use self::check::{MintFault, MintPolicy, canary, check_mint};
+pub use self::check::{MintFault, MintPolicy, canary, canary_home, check_mint};
 pub use self::quote::{PurseQuote, best_mint, purse_quote};
 
 use std::str::FromStr;
@@ -52,6 +52,20 @@ pub trait Wallets: Send + Sync + 'static {
         None
     }
 
+    /// False where `mint` was found not to enforce locks ([`canary`]): no locked ecash is made or
+    /// taken there.
+    fn trusts_locks(&self, mint: &MintUrl) -> bool {
+        let _ = mint;
+        true
+    }
+
+    /// The most that an input at `mint` may cost, in thousandths of the unit, whatever terms say: no
+    /// purse is opened where it costs more.
+    fn max_fee_ppk(&self, mint: &MintUrl) -> u64 {
+        let _ = mint;
+        u64::MAX
+    }
+
     /// What `mint` is asked at most; none for as much as there is to ask. Whatever the budget, a mint
     /// that answers 429 is left alone, for longer each time: what is asked meanwhile is
     /// [`Transient`](streampay_core::backend::BackendError::Transient).
@@ -89,6 +103,30 @@ impl Runner {
     pub const fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Runs what somebody wants of `mint` who has paid nothing yet: within a third of its budget,
+    /// so that whoever pays is never kept waiting by those who do not. `work` ends in what it found
+    /// out and fails as the mint's calls do.
+    ///
+    /// # Errors
+    /// [`BackendError::Transient`], and nothing is asked, where the budget is used up or the mint
+    /// wants to be left alone; else those of `work`.
+    pub async fn of_stranger<T>(
+        &self,
+        mint: &str,
+        work: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let most = self.limit / 2;
+        let budget = self.budget_of(mint);
+        self.pacer
+            .pace_stranger(&pace_name(mint), budget, most, work)
+            .await
+    }
+
+    fn budget_of(&self, mint: &str) -> Option<CallBudget> {
+        let mint = MintUrl::from_str(mint).ok();
+        mint.and_then(|mint| self.wallets.budget(&mint))
     }
 
     /// Hundreds of proofs in one request take some mints long.
@@ -162,11 +200,11 @@ impl EffectRunner for Runner {
                 let run = async {
                     match mint {
                         Some(mint) => {
-                            let url = MintUrl::from_str(&mint).ok();
-                            let budget = url.and_then(|url| self.wallets.budget(&url));
+                            let budget = self.budget_of(&mint);
                             // What is earned is brought home in time, whoever asks what meanwhile.
                             let budget = budget.filter(|_| !job.is_redeeming());
                             let run = self.run_job(job);
+                            let mint = pace_name(&mint);
                             self.pacer.pace(&mint, budget, half, run).await
                         }
                         None => self.run_job(job).await,
@@ -193,6 +231,14 @@ impl core::fmt::Debug for Runner {
         f.debug_struct("Runner")
             .field("limit", &self.limit)
             .finish_non_exhaustive()
+    }
+}
+
+/// One name for a mint, however its address is spelled.
+fn pace_name(mint: &str) -> String {
+    match MintUrl::from_str(mint) {
+        Ok(url) => url.to_string(),
+        Err(_) => mint.to_owned(),
     }
 }
 

@@ -64,6 +64,9 @@ pub enum Call {
         opening: Hex,
         /// The purse's key of the payee.
         receiver: Hex,
+        /// Why it is refused whatever its proofs are: then only they are checked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        misfit: Option<Int>,
     },
     /// Payee: check the proofs of one step.
     VerifyStep {
@@ -283,11 +286,17 @@ impl Call {
                 again,
                 latest: Some(Int(latest)),
             },
-            LockedJob::Verify { place, locked, .. } => Self::Verify {
+            LockedJob::Verify {
+                place,
+                locked,
+                misfit,
+                ..
+            } => Self::Verify {
                 mint: place.mint,
                 unit: place.unit,
                 opening: Hex(locked.funding.encode()),
                 receiver: hex(&locked.funded().ok()?.terms.receiver.to_bytes()),
+                misfit: misfit.map(|code| Int(code.into())),
             },
             LockedJob::VerifyStep { step, pieces, .. } => Self::VerifyStep {
                 step: Int(step),

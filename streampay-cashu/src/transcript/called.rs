@@ -79,6 +79,15 @@ pub enum Called {
         /// 64 random bytes for the own outputs.
         seed: Hex,
     },
+    /// An opening of `cashu-chain` is refused, though its proofs are the mint's and locked to the
+    /// payee's key.
+    Refused {
+        /// Why.
+        code: Int,
+    },
+    /// The proofs of an opening of `cashu-chain` are the mint's and locked to the payee's key; about
+    /// all else the mint could not be asked.
+    Proven {},
     /// What the mint knows.
     Checked {
         /// Its time.
@@ -163,6 +172,8 @@ impl Called {
                 keysets: known(keysets)?,
                 seed: seed_of(&seed)?,
             },
+            Self::Refused { code } => LockedDone::Refused(code.0.try_into().ok()?),
+            Self::Proven {} => LockedDone::Proven,
             Self::Checked { time, spent } => LockedDone::Checked {
                 time_s: time.0,
                 spent: numbers(spent),

@@ -119,8 +119,11 @@ impl Mint {
                 seed: self.draw(),
             }),
             Call::Verify {
-                opening, receiver, ..
-            } => self.verify(purse, opening, receiver),
+                opening,
+                receiver,
+                misfit,
+                ..
+            } => self.verify(purse, (opening, receiver), *misfit),
             Call::VerifyStep { step, proofs } => self.verify_step(purse, step.0, proofs),
             Call::Check { from, .. } => Ok(Called::Checked {
                 time: Int(self.time_s),
@@ -311,7 +314,12 @@ impl Mint {
         })
     }
 
-    fn verify(&mut self, purse: PurseKey, opening: &Hex, receiver: &Hex) -> Answered {
+    fn verify(
+        &mut self,
+        purse: PurseKey,
+        (opening, receiver): (&Hex, &Hex),
+        misfit: Option<Int>,
+    ) -> Answered {
         let funding = Funding::decode(purse, &opening.0).map_err(|error| error.to_string())?;
         let key = PublicKey::from_slice(&receiver.0);
         let key = key.map_err(|error| error.to_string())?;
@@ -321,6 +329,9 @@ impl Mint {
             self.verify_proofs(&funded, 0..funded.proofs(), &pieces)?;
         }
         self.fundings.insert(purse.purse.0, funded);
+        if let Some(code) = misfit {
+            return Ok(Called::Refused { code });
+        }
         Ok(Called::Verified {
             time: Int(self.time_s),
             ppk: Int(self.ppk),

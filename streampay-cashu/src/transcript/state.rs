@@ -34,6 +34,9 @@ pub enum State {
         home: Int,
         /// True from its settlement on.
         closed: bool,
+        /// True where it was refused and is signed over.
+        #[serde(skip_serializing_if = "core::ops::Not::not")]
+        refused: bool,
     },
     /// A payer's, of plain tokens: the numbers of the ticks.
     PlainPayer {
@@ -87,6 +90,7 @@ fn of_locked(records: &RestoredPurse) -> Option<State> {
             credited: Int(read.credited.step),
             home,
             closed: meta.closed,
+            refused: meta.refused_until.is_some(),
         },
     })
 }

@@ -2,11 +2,13 @@
 
 use minicbor::Encoder;
 use serde_json::{Value, json};
-use streampay_core::backend::{BackendError, BackendMachine, Outcome, PurseOffer, Request};
+use streampay_core::backend::{BackendError, BackendMachine, Effect, Outcome, PurseOffer, Request};
 use streampay_core::units::{Mono, Msat, Now, PurseId, PurseKey, RequestId, SessionId, Unix};
 
 use super::{KEY, funding, hex, keys, root};
 use crate::codec;
+use crate::job::Job;
+use crate::locked::job::LockedJob;
 use crate::params::ParamsError;
 use crate::wire::Opening;
 use crate::{AcceptedMint, LockedMachine, LockedParams, SwapMachine, SwapParams};
@@ -311,17 +313,28 @@ fn now() -> Now {
     }
 }
 
-/// The refusal that a payee's machine takes first, at sight of the opening; none where it goes on to
-/// ask the mint.
+/// The refusal that a payee's machine takes first, at sight of the opening, though it may go on to
+/// check the proofs; none where it goes on to ask the mint.
 fn refusal(machine: &mut dyn BackendMachine, offer: PurseOffer, opening: Vec<u8>) -> Option<u16> {
     let request = Request::Accept {
         offer,
         opening: opening.into(),
     };
-    match machine.request(now(), KEY, RequestId(1), request).outcome {
-        None => None,
+    let answer = machine.request(now(), KEY, RequestId(1), request);
+    match answer.outcome {
+        None => answer.effects.first().and_then(misfit),
         Some(Outcome::Failed(BackendError::Rejected(code, _))) => Some(code.code()),
         other => panic!("{other:?}"),
+    }
+}
+
+fn misfit(effect: &Effect) -> Option<u16> {
+    match codec::decode::<Job>(&effect.body, usize::MAX).unwrap() {
+        Job::Locked(job) => match *job {
+            LockedJob::Verify { misfit, .. } => misfit,
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -1,11 +1,10 @@
 //! A purse of locked ecash from its opening to its end.
 
-use streampay_cashu::{AcceptedMint, LockedParams};
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 
 use crate::mint::Fault;
-use crate::node::{Crash, Pair, purse, receiver, sat};
+use crate::node::{Pair, purse, sat};
 
 fn refused(code: RefusalCode) -> Option<Outcome> {
     let error = BackendError::Rejected(code, Consumed::No);
@@ -79,58 +78,6 @@ async fn refund_after_the_locktime_needs_nobody() {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_wherever_a_process_dies() {
-    for at in 0..40 {
-        let mut pair = Pair::new(true, 0, 500, 3).await;
-        let request = pair.open_request(10);
-        let opened = pair
-            .payer
-            .ask_crashing(purse(0), request, &mut Crash(Some(at)))
-            .await;
-        let Some(Outcome::Opened(opened)) = opened else {
-            panic!("not opened at {at}: {opened:?}");
-        };
-        let request = pair.accept_request(opened.opening);
-        let accepted = pair
-            .payee
-            .ask_crashing(purse(0), request, &mut Crash(Some(at)))
-            .await;
-        assert!(matches!(accepted, Some(Outcome::Accepted { .. })), "{at}");
-        pair.ticks(1..=6).await;
-        let settled = pair
-            .payee
-            .ask_crashing(purse(0), Request::Settle, &mut Crash(Some(at)))
-            .await;
-        let expect = sat(18);
-        assert_eq!(settled, Some(Outcome::Settled { settled: expect }), "{at}");
-        pair.show_note().await;
-        let released = pair
-            .payer
-            .ask_crashing(purse(0), Request::Release, &mut Crash(Some(at)))
-            .await;
-        let refunded = sat(12);
-        assert_eq!(released, Some(Outcome::Released { refunded }), "{at}");
-        assert_eq!(pair.payer.spendable().await, 482, "{at}");
-        assert_eq!(pair.payee.spendable().await, 18, "{at}");
-    }
-}
-
-#[tokio::test]
-async fn answers_lost_after_the_mint_acted_lose_nothing() {
-    let mut pair = Pair::new(true, 0, 500, 3).await;
-    pair.mint.fail("swap", Fault::LoseAnswer);
-    pair.open(0, 10).await;
-    pair.ticks(1..=6).await;
-    pair.mint.fail("swap", Fault::LoseAnswer);
-    assert_eq!(pair.settle().await, 18);
-    pair.show_note().await;
-    pair.mint.fail("swap", Fault::LoseAnswer);
-    assert_eq!(pair.release().await, 12);
-    assert_eq!(pair.payer.spendable().await, 482);
-    assert_eq!(pair.payee.spendable().await, 18);
-}
-
-#[tokio::test]
 async fn forged_and_old_preimages_are_refused() {
     let mut pair = Pair::opened(true, 0, 500, 3, 10).await;
     pair.ticks(1..=3).await;
@@ -189,7 +136,7 @@ async fn long_stream_is_redeemed_in_batches() {
 async fn payee_redeems_early_at_its_limit_of_what_may_be_open() {
     let mut pair = Pair::new(true, 0, 500, 5).await;
     let mut policy = pair.payee.policy;
-    policy.exposure = sat(20);
+    policy.exposure = sat(40);
     pair.payee.set_policy(policy);
     pair.open(0, 20).await;
     pair.ticks(1..=3).await;
@@ -254,7 +201,7 @@ async fn p2pk_proofs_are_checked_and_taken_once_and_in_turn() {
 async fn limit_of_what_may_be_open_is_over_all_purses_at_a_mint() {
     let mut pair = Pair::new(true, 0, 500, 5).await;
     let mut policy = pair.payee.policy;
-    policy.exposure = sat(25);
+    policy.exposure = sat(50);
     pair.payee.set_policy(policy);
     pair.open(0, 10).await;
     pair.open(1, 10).await;
@@ -282,65 +229,27 @@ async fn limit_of_what_may_be_open_is_over_all_purses_at_a_mint() {
 }
 
 #[tokio::test]
-async fn opening_that_is_refused_comes_home_at_once() {
-    let listed = |url: &str, unlike: &Pair| {
-        let mint = AcceptedMint::sat(url).unwrap();
-        let params = LockedParams::new(vec![mint], receiver().public()).unwrap();
-        assert_eq!(params.lock_s(), unlike.params.lock_s());
-        params
-    };
-    for code in [
-        RefusalCode::WrongMint,
-        RefusalCode::WrongAmount,
-        RefusalCode::WrongLock,
-        RefusalCode::FeeTooHigh,
-    ] {
-        let mut pair = Pair::new(true, 100, 500, 5).await;
-        let opening = pair.offered(0, 20).await;
-        match code {
-            RefusalCode::WrongMint => pair.params = listed("https://other.example", &pair),
-            RefusalCode::WrongAmount => pair.tick = 6,
-            RefusalCode::WrongLock => {
-                pair.payee = crate::node::Node::new(&pair.mint, false, 2, 0).await;
-            }
-            _ => pair.params = pair.params.clone().with_max_fee_ppk(99),
-        }
-        let before = pair.mint.calls();
-        let request = pair.accept_request(opening);
-        assert_eq!(pair.payee.ask(purse(0), request).await, refused(code));
-        if code != RefusalCode::FeeTooHigh {
-            assert_eq!(pair.mint.calls(), before, "{code}: no question to the mint");
-        }
-        assert_eq!(pair.show_note().await, None);
-        // Not the hours of the locktime later.
-        let refunded = pair.release().await;
-        assert_eq!(
-            refunded,
-            100 - 4,
-            "{code}: all of it, less the fee of 40 proofs"
-        );
-        assert_eq!(pair.payee.spendable().await, 0);
+async fn beyond_the_limit_nothing_is_credited_while_the_mint_is_away() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let mut policy = pair.payee.policy;
+    policy.exposure = sat(20);
+    pair.payee.set_policy(policy);
+    pair.open(0, 20).await;
+    for _ in 0..20 {
+        pair.mint.fail("swap", Fault::Away);
+        pair.mint.fail("restore", Fault::Away);
     }
-}
-
-#[tokio::test]
-async fn opening_that_could_not_be_checked_is_checked_again_or_comes_home() {
-    for closes in [true, false] {
-        let mut pair = Pair::new(true, 0, 500, 5).await;
-        let opening = pair.offered(0, 20).await;
-        pair.mint.fail("state", Fault::Away);
-        let request = pair.accept_request(opening);
-        let away = Some(Outcome::Failed(BackendError::Transient));
-        assert_eq!(pair.payee.ask(purse(0), request.clone()).await, away);
-        if closes {
-            assert_eq!(pair.settle().await, 0);
-            assert_eq!(pair.show_note().await, None);
-            assert_eq!(pair.release().await, 100);
-        } else {
-            let accepted = pair.payee.ask(purse(0), request).await;
-            assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
-            pair.ticks(1..=2).await;
-            assert_eq!(pair.settle().await, 10);
-        }
-    }
+    // It is redeemed from the second on, in vain.
+    pair.ticks(1..=4).await;
+    let payload = pair.paid(5, 5).await;
+    let request = pair.receive_request(5, 5, payload);
+    let later = Some(Outcome::Failed(BackendError::Transient));
+    assert_eq!(pair.payee.ask(purse(0), request.clone()).await, later);
+    pair.mint.heal();
+    pair.payee.after_s(60);
+    assert_eq!(pair.payee.wake(purse(0)).await, None);
+    assert_eq!(pair.payee.spendable().await, 20);
+    let credited = pair.payee.ask(purse(0), request).await;
+    assert_eq!(credited, Some(Outcome::Credited));
+    assert_eq!(pair.settle().await, 25);
 }

@@ -8,8 +8,13 @@
 )]
 
 mod attacks;
+mod canaries;
+mod conformance;
 mod locked;
 mod mint;
 mod mints;
 mod node;
+mod pair;
+mod refused;
 mod session;
+mod world;

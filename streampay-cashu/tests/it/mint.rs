@@ -44,6 +44,17 @@ pub(crate) enum Fault {
     TooMany,
 }
 
+/// What the mint does with a swap whose witness is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It refuses it, by name.
+    Refuses,
+    /// It refuses it with a code that nobody knows.
+    Unnamed,
+    /// It signs the outputs.
+    TakesAll,
+}
+
 pub(crate) struct TestMint {
     pub(crate) mint: Arc<Mint>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
@@ -53,6 +64,7 @@ pub(crate) struct TestMint {
     /// What the mint says of the time, less the real time, in seconds. What it enforces is real.
     skew_s: AtomicI64,
     no_htlcs: AtomicBool,
+    manner: Mutex<Manner>,
 }
 
 impl TestMint {
@@ -95,6 +107,7 @@ impl TestMint {
             swaps: Mutex::default(),
             skew_s: AtomicI64::new(0),
             no_htlcs: AtomicBool::new(false),
+            manner: Mutex::new(Manner::Refuses),
         })
     }
 
@@ -121,6 +134,26 @@ impl TestMint {
     /// Lets the mint say another time.
     pub(crate) fn set_skew(&self, seconds: i64) {
         self.skew_s.store(seconds, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_manner(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
+    async fn swap(&self, request: SwapRequest) -> Result<SwapResponse, Error> {
+        let manner = *self.manner.lock().unwrap();
+        let outputs = request.outputs().clone();
+        match (self.mint.process_swap_request(request).await, manner) {
+            (Err(_), Manner::Unnamed) => {
+                let text = "code: 11999, detail: refused".to_owned();
+                Err(Error::UnknownErrorResponse(text))
+            }
+            (Err(_), Manner::TakesAll) => {
+                let signatures = self.mint.blind_sign(outputs).await?;
+                Ok(SwapResponse { signatures })
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// Lets the mint say that it has no NUT-14.
@@ -279,7 +312,7 @@ impl MintConnector for Direct {
 
     async fn post_swap(&self, request: SwapRequest) -> Result<SwapResponse, Error> {
         self.0.swaps.lock().unwrap().push(request.clone());
-        let swap = self.0.mint.process_swap_request(request);
+        let swap = self.0.swap(request);
         self.0.call("swap", swap).await
     }
 

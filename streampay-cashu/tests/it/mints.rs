@@ -1,14 +1,13 @@
 //! Whether a mint is fit, and what it costs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cdk::mint_url::MintUrl;
 use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use streampay_cashu::{
     AcceptedMint, LockedMachine, LockedParams, LockedPolicy, MintFault, MintPolicy, Runner,
-    Wallets, best_mint, canary, check_mint, purse_quote,
+    Wallets, best_mint, check_mint, purse_quote,
 };
 use streampay_core::backend::{
     BackendError, BackendMachine, Consumed, Outcome, RefusalCode, Request,
@@ -17,65 +16,71 @@ use streampay_core::driver::EffectRunner;
 use streampay_core::units::{Now, RequestId};
 
 use crate::mint::{Fault, Purseless, TestMint, URL};
-use crate::node::{Pair, offer, purse, receiver, sat};
-
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::node::{Mode, OneWallet, Pair, offer, purse, receiver, sat};
 
 #[tokio::test]
 async fn sound_mint_passes_and_faults_are_named() {
     let mint = TestMint::new(100).await;
     let purses = Purseless::new(&mint, 1, 100).await;
+    let wallets = OneWallet::new(purses.wallet.clone());
+    let check = async |policy| check_mint(&wallets, &purses.wallet, policy).await;
     let policy = MintPolicy::default();
-    assert_eq!(check_mint(&purses.wallet, policy).await, Ok(vec![]));
+    assert_eq!(check(policy).await, Ok(vec![]));
     let mut strict = policy;
     strict.max_fee_ppk = 99;
-    assert_eq!(
-        check_mint(&purses.wallet, strict).await,
-        Ok(vec![MintFault::Fee])
-    );
+    let dear = MintFault::Fee { ppk: 100, most: 99 };
+    assert_eq!(check(strict).await, Ok(vec![dear]));
     mint.set_skew(7_200);
-    assert_eq!(
-        check_mint(&purses.wallet, policy).await,
-        Ok(vec![MintFault::Skew])
+    let faults = check(policy).await.unwrap();
+    assert!(
+        matches!(
+            faults[..],
+            [MintFault::Skew {
+                seconds: 7_199..=7_201,
+                most: 3_600
+            }]
+        ),
+        "{faults:?}"
     );
+    mint.set_skew(0);
+    mint.without_htlcs();
+    assert_eq!(check(policy).await, Ok(vec![MintFault::Lacks(14)]));
+    let p2pk = MintPolicy::with_nuts(MintPolicy::P2PK);
+    assert_eq!(check(p2pk).await, Ok(vec![]));
 }
 
 #[tokio::test]
-async fn canary_comes_home_from_a_mint_that_enforces_locks() {
-    for (chain, ppk) in [(true, 0), (false, 0), (true, 100)] {
-        let mint = TestMint::new(ppk).await;
-        let purses = Purseless::new(&mint, 1, 100).await;
-        let flown = canary(&purses.wallet, [5; 64], chain, LIMIT).await;
-        assert_eq!(flown, Ok(None), "{chain} {ppk}");
-        let fees = if ppk == 0 { 0 } else { 2 };
-        assert_eq!(purses.spendable().await, 100 - fees, "{chain} {ppk}");
+async fn nothing_is_locked_at_a_mint_that_is_not_trusted_to_keep_it() {
+    for chain in [true, false] {
+        let mut pair = Pair::new(chain, 0, 500, 5).await;
+        pair.payer.trusts_locks = false;
+        let request = pair.open_request(10);
+        let got = pair.payer.ask(purse(0), request).await;
+        let unfit = BackendError::Fatal(RefusalCode::NoCommonMethod);
+        assert_eq!(got, Some(Outcome::Failed(unfit)), "{chain}");
+        assert_eq!(pair.payer.spendable().await, 500);
+        // Nor does a payee take what somebody else locks there.
+        pair.payer.trusts_locks = true;
+        pair.payee.trusts_locks = false;
+        let opening = pair.offered(0, 10).await;
+        let request = pair.accept_request(opening);
+        let got = pair.payee.ask(purse(0), request).await;
+        let refused = BackendError::Rejected(RefusalCode::WrongMint, Consumed::No);
+        assert_eq!(got, Some(Outcome::Failed(refused)), "{chain}");
     }
 }
 
 #[tokio::test]
-async fn canary_that_a_crash_left_comes_home_with_the_same_seed() {
-    let mint = TestMint::new(0).await;
-    let purses = Purseless::new(&mint, 1, 100).await;
-    mint.fail("swap", Fault::LoseAnswer);
-    mint.fail("restore", Fault::Fine);
-    mint.fail("restore", Fault::Away);
-    let first = canary(&purses.wallet, [5; 64], true, LIMIT).await;
-    assert!(first.is_err(), "{first:?}");
-    assert!(purses.spendable().await < 100);
-    let again = canary(&purses.wallet, [5; 64], true, LIMIT).await;
-    assert_eq!(again, Ok(None));
-    assert_eq!(purses.spendable().await, 100);
-}
-
-#[tokio::test]
-async fn canary_needs_money() {
-    let mint = TestMint::new(0).await;
-    let purses = Purseless::new(&mint, 1, 0).await;
-    let flown = canary(&purses.wallet, [5; 64], true, LIMIT).await;
-    assert_eq!(
-        flown,
-        Err(BackendError::Fatal(RefusalCode::InsufficientFunds))
-    );
+async fn mint_dearer_than_its_owner_allows_is_not_used() {
+    for mode in Mode::ALL {
+        let mut pair = Pair::new(mode, 100, 500, 10).await;
+        pair.payer.max_fee_ppk = 99;
+        let request = pair.open_request(10);
+        let got = pair.payer.ask(purse(0), request).await;
+        let dear = BackendError::Fatal(RefusalCode::FeeTooHigh);
+        assert_eq!(got, Some(Outcome::Failed(dear)), "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 500);
+    }
 }
 
 #[tokio::test]

@@ -10,15 +10,20 @@ use cdk::mint_url::MintUrl;
 use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use streampay_cashu::chain::ReceiverKey;
-use streampay_cashu::{AcceptedMint, LockedMachine, LockedParams, LockedPolicy, Runner, Wallets};
+use streampay_cashu::{
+    AcceptedMint, LockedMachine, LockedParams, LockedPolicy, Runner, SwapMachine, SwapPolicy,
+    Wallets,
+};
 use streampay_core::backend::{
     Answer, BackendMachine, Effect, Outcome, PurseOffer, Request, RestoredPurse,
 };
 use streampay_core::driver::EffectRunner;
 use streampay_core::store::{ChangeSet, MemoryStore, Store, purse_prefix};
 use streampay_core::units::{
-    Mono, Msat, Now, PurseId, PurseKey, RequestId, Seq, SessionId, Unix, XOnlyKey,
+    Mono, Msat, Now, PurseId, PurseKey, RequestId, SessionId, Unix, XOnlyKey,
 };
+
+pub(crate) use crate::pair::Pair;
 
 use crate::mint::{Purseless, TestMint, URL};
 
@@ -51,13 +56,62 @@ pub(crate) fn offer(params: &LockedParams, tick: u64) -> PurseOffer {
     }
 }
 
-pub(crate) struct OneWallet(pub(crate) Arc<Wallet>);
+/// The three ways to pay in ecash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Chain,
+    P2pk,
+    Swap,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 3] = [Self::Chain, Self::P2pk, Self::Swap];
+
+    fn machine(self, policy: LockedPolicy) -> Box<dyn BackendMachine> {
+        match self {
+            Self::Chain => Box::new(LockedMachine::chain(policy, Some(receiver()))),
+            Self::P2pk => Box::new(LockedMachine::p2pk(policy, Some(receiver()))),
+            Self::Swap => Box::new(SwapMachine::new(SwapPolicy::default())),
+        }
+    }
+}
+
+impl From<bool> for Mode {
+    fn from(chain: bool) -> Self {
+        if chain { Self::Chain } else { Self::P2pk }
+    }
+}
+
+/// Everybody's wallet at one mint, and what its owner thinks of that.
+pub(crate) struct OneWallet {
+    wallet: Arc<Wallet>,
+    trusts_locks: bool,
+    max_fee_ppk: u64,
+}
+
+impl OneWallet {
+    pub(crate) const fn new(wallet: Arc<Wallet>) -> Self {
+        Self {
+            wallet,
+            trusts_locks: true,
+            max_fee_ppk: u64::MAX,
+        }
+    }
+}
 
 #[async_trait]
 impl Wallets for OneWallet {
     async fn wallet(&self, mint: &MintUrl, unit: &CurrencyUnit) -> Option<Arc<Wallet>> {
-        let known = self.0.mint_url == *mint && self.0.unit == *unit;
-        known.then(|| self.0.clone())
+        let known = self.wallet.mint_url == *mint && self.wallet.unit == *unit;
+        known.then(|| self.wallet.clone())
+    }
+
+    fn trusts_locks(&self, _: &MintUrl) -> bool {
+        self.trusts_locks
+    }
+
+    fn max_fee_ppk(&self, _: &MintUrl) -> u64 {
+        self.max_fee_ppk
     }
 }
 
@@ -87,22 +141,29 @@ impl Crash {
 pub(crate) struct Died;
 
 pub(crate) struct Node {
-    pub(crate) machine: LockedMachine,
-    chain: bool,
+    pub(crate) machine: Box<dyn BackendMachine>,
+    mode: Mode,
     pub(crate) policy: LockedPolicy,
     pub(crate) store: MemoryStore,
     pub(crate) purses: Purseless,
     pub(crate) now: Now,
+    pub(crate) trusts_locks: bool,
+    pub(crate) max_fee_ppk: u64,
     /// What was last left for the other side, of each purse.
     pub(crate) notes: BTreeMap<PurseKey, bytes::Bytes>,
 }
 
 impl Node {
-    pub(crate) async fn new(mint: &Arc<TestMint>, chain: bool, seed: u8, funds: u64) -> Self {
-        let policy = LockedPolicy::default();
+    pub(crate) async fn new(
+        mint: &Arc<TestMint>,
+        mode: impl Into<Mode>,
+        seed: u8,
+        funds: u64,
+    ) -> Self {
+        let (mode, policy) = (mode.into(), LockedPolicy::default());
         Self {
-            machine: machine(chain, policy),
-            chain,
+            machine: mode.machine(policy),
+            mode,
             policy,
             store: MemoryStore::new(),
             purses: Purseless::new(mint, seed, funds).await,
@@ -110,13 +171,15 @@ impl Node {
                 mono: Mono(5_000),
                 unix: Unix(cdk::util::unix_time()),
             },
+            trusts_locks: true,
+            max_fee_ppk: u64::MAX,
             notes: BTreeMap::new(),
         }
     }
 
     pub(crate) fn set_policy(&mut self, policy: LockedPolicy) {
         self.policy = policy;
-        self.machine = machine(self.chain, policy);
+        self.machine = self.mode.machine(policy);
     }
 
     pub(crate) const fn after_s(&mut self, seconds: u64) {
@@ -125,8 +188,12 @@ impl Node {
     }
 
     pub(crate) fn runner(&self) -> Runner {
-        let wallets = Arc::new(OneWallet(self.purses.wallet.clone()));
-        Runner::new(wallets).with_limit(Duration::from_secs(20))
+        let wallets = OneWallet {
+            wallet: self.purses.wallet.clone(),
+            trusts_locks: self.trusts_locks,
+            max_fee_ppk: self.max_fee_ppk,
+        };
+        Runner::new(Arc::new(wallets)).with_limit(Duration::from_secs(20))
     }
 
     pub(crate) fn records(&self, key: PurseKey) -> RestoredPurse {
@@ -150,7 +217,7 @@ impl Node {
 
     /// Dies and starts again: what was only in memory is gone.
     pub(crate) async fn restart(&mut self, keys: &[PurseKey]) -> Option<Outcome> {
-        self.machine = machine(self.chain, self.policy);
+        self.machine = self.mode.machine(self.policy);
         self.now.mono = Mono(1_000);
         let mut outcome = None;
         for key in keys {
@@ -223,138 +290,13 @@ impl Node {
         }
     }
 
+    /// As a payee does that has served before.
+    pub(crate) async fn knows_the_keys(&self) {
+        let policy = cdk::wallet::types::KeysetLoadPolicy::Refresh;
+        self.purses.wallet.keysets(policy).await.unwrap();
+    }
+
     pub(crate) async fn spendable(&self) -> u64 {
         self.purses.spendable().await
-    }
-}
-
-fn machine(chain: bool, policy: LockedPolicy) -> LockedMachine {
-    match chain {
-        true => LockedMachine::chain(policy, Some(receiver())),
-        false => LockedMachine::p2pk(policy, Some(receiver())),
-    }
-}
-
-/// A payer, a payee, a mint.
-pub(crate) struct Pair {
-    pub(crate) mint: Arc<TestMint>,
-    pub(crate) payer: Node,
-    pub(crate) payee: Node,
-    pub(crate) params: LockedParams,
-    pub(crate) tick: u64,
-}
-
-impl Pair {
-    pub(crate) async fn new(chain: bool, ppk: u64, funds: u64, tick: u64) -> Self {
-        let mint = TestMint::new(ppk).await;
-        Self {
-            payer: Node::new(&mint, chain, 1, funds).await,
-            payee: Node::new(&mint, chain, 2, 0).await,
-            mint,
-            params: params(),
-            tick,
-        }
-    }
-
-    pub(crate) async fn opened(chain: bool, ppk: u64, funds: u64, tick: u64, ticks: u64) -> Self {
-        let mut pair = Self::new(chain, ppk, funds, tick).await;
-        pair.open(0, ticks).await;
-        pair
-    }
-
-    pub(crate) fn open_request(&self, ticks: u64) -> Request {
-        Request::Open {
-            offer: offer(&self.params, self.tick),
-            capacity: sat(self.tick * ticks),
-            budget: Msat::MAX,
-        }
-    }
-
-    /// The payer's opening of a purse.
-    pub(crate) async fn offered(&mut self, of: u32, ticks: u64) -> bytes::Bytes {
-        let request = self.open_request(ticks);
-        match self.payer.ask(purse(of), request).await {
-            Some(Outcome::Opened(opened)) => {
-                assert_eq!(opened.capacity, sat(self.tick * ticks));
-                opened.opening
-            }
-            other => panic!("not opened: {other:?}"),
-        }
-    }
-
-    pub(crate) fn accept_request(&self, opening: bytes::Bytes) -> Request {
-        Request::Accept {
-            offer: offer(&self.params, self.tick),
-            opening,
-        }
-    }
-
-    pub(crate) async fn open(&mut self, of: u32, ticks: u64) {
-        let opening = self.offered(of, ticks).await;
-        let request = self.accept_request(opening);
-        let accepted = self.payee.ask(purse(of), request).await;
-        let capacity = sat(self.tick * ticks);
-        let quantum = sat(1);
-        assert_eq!(accepted, Some(Outcome::Accepted { capacity, quantum }));
-    }
-
-    pub(crate) fn pay_request(&self, seq: u64, step: u64) -> Request {
-        Request::Pay {
-            seq: Seq(seq),
-            amount: sat(self.tick),
-            cumulative: sat(self.tick * step),
-        }
-    }
-
-    pub(crate) fn receive_request(&self, seq: u64, step: u64, payload: bytes::Bytes) -> Request {
-        Request::Receive {
-            seq: Seq(seq),
-            amount: sat(self.tick),
-            cumulative: sat(self.tick * step),
-            payload,
-        }
-    }
-
-    pub(crate) async fn paid(&mut self, seq: u64, step: u64) -> bytes::Bytes {
-        let request = self.pay_request(seq, step);
-        match self.payer.ask(purse(0), request).await {
-            Some(Outcome::Paid { payload }) => payload,
-            other => panic!("not paid: {other:?}"),
-        }
-    }
-
-    pub(crate) async fn tick(&mut self, seq: u64) {
-        let payload = self.paid(seq, seq).await;
-        let request = self.receive_request(seq, seq, payload);
-        let credited = self.payee.ask(purse(0), request).await;
-        assert_eq!(credited, Some(Outcome::Credited), "tick {seq}");
-        let acked = Request::Acked { seq: Seq(seq) };
-        assert_eq!(self.payer.ask(purse(0), acked).await, None);
-    }
-
-    pub(crate) async fn ticks(&mut self, ticks: core::ops::RangeInclusive<u64>) {
-        for seq in ticks {
-            self.tick(seq).await;
-        }
-    }
-
-    pub(crate) async fn settle(&mut self) -> u64 {
-        match self.payee.ask(purse(0), Request::Settle).await {
-            Some(Outcome::Settled { settled }) => settled.sat_floor(),
-            other => panic!("not settled: {other:?}"),
-        }
-    }
-
-    /// Carries the payee's note over.
-    pub(crate) async fn show_note(&mut self) -> Option<Outcome> {
-        let bytes = self.payee.notes.get(&purse(0)).cloned()?;
-        self.payer.ask(purse(0), Request::Note { bytes }).await
-    }
-
-    pub(crate) async fn release(&mut self) -> u64 {
-        match self.payer.ask(purse(0), Request::Release).await {
-            Some(Outcome::Released { refunded }) => refunded.sat_floor(),
-            other => panic!("not released: {other:?}"),
-        }
     }
 }

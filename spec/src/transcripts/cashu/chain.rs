@@ -133,6 +133,8 @@ fn priced(world: &mut World) -> Played {
     must_be("refunded", world.release(3)?, 22)?;
     let other = world.open(4)?;
     world.ask_accept(4, &other, 1_000)?;
+    world.run(Who::Payee)?;
     world.must_fail(Who::Payee, "rejected", Some(2))?;
-    world.run(Who::Payee)
+    world.hand_over(4)?;
+    must_be("refunded", world.release(4)?, 33)
 }

@@ -1,9 +1,12 @@
 //! `cashu-chain` where somebody lies, dies or changes.
 
 use super::Scene;
-use super::world::{CHAIN, Who, World, must_be};
+use super::world::{AHEAD_S, CHAIN, LOCK_S, Who, World, must_be};
 use crate::json::Object;
 use crate::peer::Played;
+
+/// For how much longer than the lock the payee knows what it refused, in seconds.
+const CLOCK_SLACK_S: u64 = 600;
 
 pub(super) const SCENES: &[Scene] = &[
     Scene {
@@ -14,9 +17,21 @@ pub(super) const SCENES: &[Scene] = &[
     },
     Scene {
         name: "refused-opening",
-        about: "What the mint says of the proofs makes the payee refuse the opening. It signs all of it over, and the payer has its money back without waiting.",
+        about: "The payee refuses an opening whose proofs are the mint's. It signs all of it over, once that is durable, and again when it is begun anew; the payer has its money back without waiting. From the locktime on the payee knows nothing of it.",
         cast: CHAIN,
         play: refused,
+    },
+    Scene {
+        name: "unproven-opening",
+        about: "The payee refuses openings whose proofs are not the mint's, or that could not be checked when the session ended: nothing is signed over, nothing kept. The payer takes its money back at the locktime.",
+        cast: CHAIN,
+        play: unproven,
+    },
+    Scene {
+        name: "closed-while-checking",
+        about: "The session ends while the opening is checked. Its proofs are the mint's: all of it is signed over.",
+        cast: CHAIN,
+        play: closed_checking,
     },
     Scene {
         name: "mint-away",
@@ -104,9 +119,53 @@ fn forged(world: &mut World) -> Played {
 fn refused(world: &mut World) -> Played {
     let opening = world.open(3)?;
     world.ask_accept(3, &opening, 1_000)?;
-    let unknown = Object::new().int("code", 8_u64).int("consumed", 0_u64);
-    world.fail(Who::Payee, Object::new().with("rejected", unknown), false)?;
+    let why = Object::new().int("code", 8_u64);
+    world.end(Who::Payee, "refused", why)?;
     world.must_fail(Who::Payee, "rejected", Some(8))?;
+    // It dies before it has signed.
+    world.restart(Who::Payee)?;
+    world.run(Who::Payee)?;
+    must_be("notes", world.notes(Who::Payee).len(), 1)?;
+    // What it said is lost.
+    world.restart(Who::Payee)?;
+    world.run(Who::Payee)?;
+    world.hand_over(3)?;
+    must_be("refunded", world.release(3)?, 40)?;
+    world.later(LOCK_S + CLOCK_SLACK_S + AHEAD_S);
+    world.wake(Who::Payee, 3)
+}
+
+fn unproven(world: &mut World) -> Played {
+    let opening = world.open(3)?;
+    world.ask_accept(3, &opening, 1_000)?;
+    let forged = Object::new().int("code", 9_u64).int("consumed", 0_u64);
+    world.fail(Who::Payee, Object::new().with("rejected", forged), false)?;
+    world.must_fail(Who::Payee, "rejected", Some(9))?;
+    let other = world.open(4)?;
+    world.ask_accept(4, &other, 1_000)?;
+    let away = Object::new().with("transient", Object::new());
+    world.fail(Who::Payee, away, false)?;
+    world.must_fail(Who::Payee, "transient", None)?;
+    must_be("earned", world.settle(4)?, 0)?;
+    must_be("notes", world.notes(Who::Payee).len(), 0)?;
+    for purse in [3, 4] {
+        world.ask(Who::Payer, purse, "release", Object::new())?;
+        world.must_fail(Who::Payer, "transient", None)?;
+    }
+    world.later(LOCK_S + AHEAD_S);
+    for purse in [3, 4] {
+        world.wake(Who::Payer, purse)?;
+        world.run(Who::Payer)?;
+        must_be("refunded", world.release(purse)?, 40)?;
+    }
+    Ok(())
+}
+
+fn closed_checking(world: &mut World) -> Played {
+    let opening = world.open(3)?;
+    world.ask_accept(3, &opening, 1_000)?;
+    world.ask(Who::Payee, 3, "settle", Object::new())?;
+    world.outcome(Who::Payee, "settled")?;
     world.run(Who::Payee)?;
     world.hand_over(3)?;
     must_be("refunded", world.release(3)?, 40)

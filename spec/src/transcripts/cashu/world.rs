@@ -52,7 +52,7 @@ pub(super) const TICK: u64 = 10;
 pub(super) const LOCK_S: u64 = 14_400;
 pub(super) const MARGIN_S: u64 = 1_800;
 /// By how much the mint's clock is ahead of the sides', in seconds.
-const AHEAD_S: u64 = 5;
+pub(super) const AHEAD_S: u64 = 5;
 /// The secret bytes of the payee's long-lived key.
 const ROOT: [u8; 32] = [9; 32];
 
@@ -241,6 +241,15 @@ impl World {
         }
         let done = Object::new().int("purse", purse).with("id", id);
         let done = done.with("failed", failure);
+        self.step(who, Object::new().with("done", done), None)
+    }
+
+    /// The first thing that a side wants done ends so, whatever the mint says.
+    pub(super) fn end(&mut self, who: Who, name: &str, called: Object) -> Played {
+        let first = self.side(who).pending.pop_front();
+        let (purse, id, _) = first.ok_or("it must want something done")?;
+        let done = Object::new().int("purse", purse).with("id", id);
+        let done = done.with(name, called);
         self.step(who, Object::new().with("done", done), None)
     }
 

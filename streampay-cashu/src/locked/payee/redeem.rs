@@ -21,7 +21,9 @@ impl PayeePurse {
         let ticks = due.checked_div(per_step).unwrap_or_default();
         let time = self.clock.and_then(|clock| clock.at(now));
         let late = time.is_some_and(|time| time >= self.usable_until());
-        let exposed = msat(self.open().saturating_add(self.others)) >= self.policy.exposure;
+        // At half of the limit: there is time then to find the mint away, and try again.
+        let open = msat(self.open().saturating_add(self.others));
+        let exposed = open.saturating_plus(open) >= self.policy.exposure;
         let all = self.meta.closed || self.redeem_all || late || exposed;
         if due == 0 || !(all || ticks >= self.policy.redeem_ticks) {
             return Answer::default();
@@ -125,11 +127,18 @@ impl PayeePurse {
         }
     }
 
-    pub(super) fn settle(&mut self, _: Now) -> Answer {
-        if self.stage != Stage::Open {
-            // Nothing was taken from it.
-            let nothing = Outcome::Settled { settled: msat(0) };
-            return merge(self.give_back(), Answer::outcome(nothing));
+    pub(super) fn settle(&mut self, now: Now) -> Answer {
+        // Nothing was taken from it.
+        let nothing = Answer::outcome(Outcome::Settled { settled: msat(0) });
+        match self.stage {
+            Stage::Open => {}
+            Stage::Refused | Stage::GivenBack => return nothing,
+            Stage::Checking => {
+                // Whether it is to be signed over is known once it is checked.
+                self.meta.closed = true;
+                return nothing;
+            }
+            Stage::Unchecked | Stage::Gone => return merge(self.give_back(now), nothing),
         }
         let mut answer = Answer::default();
         if !self.meta.closed {
@@ -186,7 +195,7 @@ impl PayeePurse {
     /// The rest is signed over: durable, then told.
     pub(super) fn signed(&mut self, _: Now, release: Vec<u8>) -> Answer {
         if self.stage == Stage::Refused {
-            self.stage = Stage::Gone;
+            self.stage = Stage::GivenBack;
             return Answer {
                 note: Some(release.into()),
                 ..Answer::default()
@@ -215,6 +224,9 @@ impl PayeePurse {
     }
 
     pub(crate) fn wake_at(&self) -> Option<Unix> {
+        if self.stage == Stage::GivenBack {
+            return self.meta.refused_until.map(Unix);
+        }
         let until = self.proofs_until(self.credited.step);
         let open = self.stage == Stage::Open && self.running.is_idle();
         if !open || (self.drain.batch.is_none() && self.drain.next >= until) {
@@ -233,6 +245,9 @@ impl PayeePurse {
     }
 
     pub(crate) fn wake(&mut self, now: Now) -> Answer {
+        if self.stage == Stage::GivenBack {
+            return self.forget_refused(now);
+        }
         self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
         if self.drain.batch.is_some() {
             return Answer {

@@ -45,6 +45,13 @@ impl PayeePurse {
         if step <= self.credited.step {
             return Answer::failed(refused(RefusalCode::WrongAmount));
         }
+        if self.is_over_exposed(step.saturating_sub(self.credited.step)) {
+            // What is open is redeemed first: by the batch under way, or the one begun now.
+            return merge(
+                self.redeem_if_due(now),
+                Answer::failed(BackendError::Transient),
+            );
+        }
         self.waiting = Some(Waiting {
             seq: seq.0,
             step,

@@ -34,6 +34,10 @@ impl Runner {
             let Ok(wallet) = self.wallet(place).await else {
                 continue;
             };
+            if !self.wallets.trusts_locks(&wallet.mint_url) {
+                why = why.or(Some(UNFIT));
+                continue;
+            }
             let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
             if balance.to_u64() == 0 && reserved(&wallet, place).await?.is_empty() {
                 continue;
@@ -68,8 +72,11 @@ impl Runner {
         let time_s = self.time_of(&wallet, info).await?;
         let id = plan.keyset().map_err(|_| BackendError::Unknown)?;
         let set = keyset(&wallet, id).await?;
-        if set.input_fee_ppk > agreed.max_fee_ppk {
+        if set.input_fee_ppk > self.max_fee_ppk(&wallet, agreed) {
             return Err(BackendError::Fatal(RefusalCode::FeeTooHigh));
+        }
+        if set.verify_id().is_err() {
+            return Err(BackendError::Fatal(RefusalCode::UnknownKeyset));
         }
         let needed = time_s
             .saturating_add(agreed.lock_s)

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
+use cdk::wallet::types::KeysetLoadPolicy;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 
 use super::{blocking, fits, keyset, mint_info, spent_from};
 use crate::chain::{Funded, PIECE, Piece, first_proof, step_of};
+use crate::job::Place;
 use crate::locked::job::{Agreed, LockedDone};
 use crate::locked::{CLOCK_SLACK_S, REFUND_WINDOW_S};
 use crate::runner::{Runner, keysets, random_seed};
@@ -44,15 +46,81 @@ pub(super) const fn is_in_time(locktime: u64, time_s: u64, agreed: Agreed) -> bo
     locktime.saturating_add(slack) >= wanted && locktime <= wanted.saturating_add(slack)
 }
 
+/// What is to be found out about an opening.
+pub(super) struct Opening {
+    pub(super) place: Place,
+    pub(super) funded: Funded,
+    pub(super) agreed: Agreed,
+    /// Why it is refused whatever its proofs are.
+    pub(super) misfit: Option<u16>,
+}
+
 impl Runner {
-    /// Everything about an opening: the mint first, then the mint's keys, then each proof, then that
-    /// the mint has seen none of them spent.
+    /// Everything about an opening. First what can be told without anybody: each proof, by keys that
+    /// were fetched before. Only then is the mint asked, within what strangers may use of its budget:
+    /// what it is, its time, and whether it has seen any of them spent.
     pub(super) async fn verify_opening(
         &self,
-        wallet: &Wallet,
-        funded: Funded,
-        agreed: Agreed,
+        opening: Opening,
     ) -> Result<LockedDone, BackendError> {
+        let is_chain = opening.funded.funding.is_chain();
+        let misfit = opening.misfit.map(RefusalCode::from_code);
+        let wallet = self.wallet(&opening.place).await?;
+        let judged = match self.judge_offline(&wallet, &opening).await {
+            // Neither a mint that is away nor bad proofs change why it is refused.
+            Err(error) => return Err(misfit.map_or(error, refused)),
+            Ok(judged) => judged,
+        };
+        let enforced = self.wallets.trusts_locks(&wallet.mint_url);
+        let distrusted = (!enforced).then_some(RefusalCode::WrongMint);
+        if let Some(code) = misfit.or_else(|| judged.err()).or(distrusted) {
+            return not_taken(is_chain, refused(code));
+        }
+        let mint = opening.place.mint.clone();
+        let asked = self.of_stranger(&mint, self.ask_about(&wallet, opening));
+        match asked.await {
+            Err(BackendError::Transient | BackendError::Unknown) if is_chain => {
+                Ok(LockedDone::Proven)
+            }
+            Err(error @ BackendError::Rejected(..)) => not_taken(is_chain, error),
+            asked => asked,
+        }
+    }
+
+    /// An error where the proofs are not what they must be; else whether all else fits.
+    async fn judge_offline(
+        &self,
+        wallet: &Wallet,
+        opening: &Opening,
+    ) -> Result<Result<(), RefusalCode>, BackendError> {
+        let funded = opening.funded.clone();
+        let known = wallet.keyset_with_policy(funded.keyset, KeysetLoadPolicy::CacheOnly);
+        let set = match known.await {
+            Ok(set) => set,
+            Err(_) => {
+                let asked = keyset(wallet, funded.keyset);
+                self.of_stranger(&opening.place.mint, asked).await?
+            }
+        };
+        let numbers = match funded.funding.is_chain() {
+            true => 0..funded.proofs(),
+            false => 0..0,
+        };
+        let unit = wallet.unit.clone();
+        let most = self.max_fee_ppk(wallet, opening.agreed);
+        let check = move || {
+            let pieces = funded.funding.pieces.to_vec();
+            check(&funded, set, &unit, numbers, &pieces, most)
+        };
+        blocking(check).await?.map_err(refused)
+    }
+
+    async fn ask_about(
+        &self,
+        wallet: &Wallet,
+        opening: Opening,
+    ) -> Result<LockedDone, BackendError> {
+        let (funded, agreed) = (opening.funded, opening.agreed);
         let info = mint_info(wallet).await?;
         if !fits(&info, agreed.chain) {
             return Err(refused(RefusalCode::WrongMint));
@@ -61,27 +129,33 @@ impl Runner {
         if !is_in_time(funded.terms.locktime, time_s, agreed) {
             return Err(refused(RefusalCode::WrongLock));
         }
-        let set = keyset(wallet, funded.keyset).await?;
-        let ppk = set.input_fee_ppk;
-        let numbers = match agreed.chain {
-            true => 0..funded.proofs(),
-            false => 0..0,
-        };
-        let pieces = funded.funding.pieces.to_vec();
-        let unit = wallet.unit.clone();
-        let checked = funded.clone();
-        let checks = move || check(&checked, set, &unit, numbers, &pieces, agreed.max_fee_ppk);
-        blocking(checks).await?.map_err(refused)?;
         if !spent_from(wallet, &funded, 0).await?.is_empty() {
             let code = RefusalCode::AlreadySpent;
             return Err(BackendError::Rejected(code, Consumed::Yes));
         }
         Ok(LockedDone::Verified {
             time_s,
-            ppk,
+            ppk: keyset(wallet, funded.keyset).await?.input_fee_ppk,
             keysets: keysets(wallet, false).await?,
             seed: random_seed(),
         })
+    }
+
+    /// The most that an input may cost: as agreed, and as the embedder allows.
+    pub(super) fn max_fee_ppk(&self, wallet: &Wallet, agreed: Agreed) -> u64 {
+        let own = self.wallets.max_fee_ppk(&wallet.mint_url);
+        agreed.max_fee_ppk.min(own)
+    }
+}
+
+/// The end of an opening that is refused. Of proofs that were shown and are unspent its payer is
+/// told more: they can be signed over to it.
+const fn not_taken(is_chain: bool, error: BackendError) -> Result<LockedDone, BackendError> {
+    match error {
+        BackendError::Rejected(code, Consumed::No) if is_chain => {
+            Ok(LockedDone::Refused(code.code()))
+        }
+        error => Err(error),
     }
 }
 
@@ -91,17 +165,18 @@ pub(super) async fn step(
     funded: Funded,
     step: u64,
     pieces: Vec<u8>,
-    agreed: Agreed,
+    max_fee_ppk: u64,
 ) -> Result<LockedDone, BackendError> {
     let set = keyset(wallet, funded.keyset).await?;
     let per_step = funded.per_step();
     let numbers = first_proof(step, per_step)..first_proof(step.saturating_add(1), per_step);
     let unit = wallet.unit.clone();
-    let checks = move || check(&funded, set, &unit, numbers, &pieces, agreed.max_fee_ppk);
+    let checks = move || check(&funded, set, &unit, numbers, &pieces, max_fee_ppk)?;
     blocking(checks).await?.map_err(refused)?;
     Ok(LockedDone::Good)
 }
 
+/// An error where a proof is not what it must be; else whether its keyset is as agreed.
 fn check(
     funded: &Funded,
     set: cdk::nuts::KeySet,
@@ -109,7 +184,8 @@ fn check(
     numbers: core::ops::Range<u64>,
     pieces: &[u8],
     max_fee_ppk: u64,
-) -> Result<(), RefusalCode> {
+) -> Result<Result<(), RefusalCode>, RefusalCode> {
+    let unit_of_keys = set.unit.clone();
     let keyset = TrustedKeyset::new(set).map_err(code_of)?;
     let wanted = Wanted {
         keyset: &keyset,
@@ -117,6 +193,13 @@ fn check(
         terms: funded.terms,
         refund_window_s: REFUND_WINDOW_S,
         max_fee_ppk,
+    };
+    // The proofs by themselves first, whatever their keyset costs and for how long it lives.
+    let lenient = Wanted {
+        unit: &unit_of_keys,
+        refund_window_s: 0,
+        max_fee_ppk: u64::MAX,
+        ..wanted.clone()
     };
     let (bytes, rest) = pieces.as_chunks::<PIECE>();
     if !rest.is_empty() {
@@ -134,6 +217,6 @@ fn check(
     let all = proofs
         .iter()
         .map(|(proof, amount, kind)| (proof, *amount, *kind));
-    verify_funding(all, &wanted, &BTreeSet::new(), &Dleq).map_err(code_of)?;
-    Ok(())
+    verify_funding(all, &lenient, &BTreeSet::new(), &Dleq).map_err(code_of)?;
+    Ok(wanted.check_keyset().map_err(code_of))
 }
