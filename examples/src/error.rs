@@ -132,6 +132,17 @@ pub enum AppError {
     /// A mint that should not be used.
     #[error("do not use this mint for what it cannot do: see above")]
     BadMint,
+    /// A mint at which no session should be paid.
+    #[error(
+        "the mint at {mint} is not used: {fault}; no session was paid there. Use another mint{why}",
+        why = allowance(*fault)
+    )]
+    UnfitMint {
+        /// The mint.
+        mint: String,
+        /// What is wrong with it.
+        fault: streampay_cashu::MintFault,
+    },
     /// The session ended in another way than asked.
     #[error("the session ended: {code}{why}", code = .0, why = advice(*.0))]
     Closed(CloseCode),
@@ -216,6 +227,14 @@ const fn advice(code: CloseCode) -> &'static str {
         CloseCode::Misbehaved => "; do not pay this streamer again",
         CloseCode::StoreFailed => "; check the disk's space, then run `viewer recover`",
         CloseCode::Drift | CloseCode::PaymentLost => "; all else is home",
+        _ => "",
+    }
+}
+
+fn allowance(fault: streampay_cashu::MintFault) -> &'static str {
+    match fault {
+        streampay_cashu::MintFault::Fee { .. } => ", or allow more with --max-fee-ppk",
+        streampay_cashu::MintFault::Skew { .. } => ", or set this computer's clock",
         _ => "",
     }
 }

@@ -30,6 +30,8 @@ pub struct Home {
     pub receiver: ReceiverKey,
     /// The bitcoin channels, where there is a chain to see them on.
     pub channels: Option<Arc<Channels>>,
+    /// What paces all that is asked of mints.
+    pub(crate) runner: Arc<Runner>,
 }
 
 impl Home {
@@ -73,14 +75,16 @@ impl Home {
         let channels = setup.map(|setup| Channels::open(folder, &entropy, writer.clone(), setup));
         let channels = channels.transpose()?.map(Arc::new);
         let runner = Arc::new(Runner::new(wallet.clone()));
-        let (policy, key) = (LockedPolicy::default(), || Some(receiver.clone()));
+        let mut policy = LockedPolicy::default();
+        policy.exposure = limits.exposure;
+        let key = || Some(receiver.clone());
         let node = Node::builder(writer)
             .method(
                 Box::new(LockedMachine::chain(policy, key())),
                 runner.clone(),
             )
             .method(Box::new(LockedMachine::p2pk(policy, key())), runner.clone())
-            .method(Box::new(SwapMachine::default()), runner);
+            .method(Box::new(SwapMachine::default()), runner.clone());
         let node = match &channels {
             Some(channels) => channels.method(node),
             None => node,
@@ -96,6 +100,7 @@ impl Home {
             links: Links::new(folder),
             receiver,
             channels,
+            runner,
         })
     }
 }

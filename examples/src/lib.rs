@@ -20,5 +20,6 @@ pub mod report;
 mod seed_file;
 pub mod signals;
 pub mod streamer;
+pub mod trust;
 pub mod viewer;
 pub mod wallet;

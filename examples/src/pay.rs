@@ -76,7 +76,11 @@ pub fn methods(home: &Home, pay: &[Pay], mints: &[AcceptedMint]) -> Result<Vec<M
     };
     let method = |pay: &Pay| {
         let params = match pay {
-            Pay::Chain | Pay::P2pk => LockedParams::new(mints()?, home.receiver.public())?.encode(),
+            Pay::Chain | Pay::P2pk => {
+                let params = LockedParams::new(mints()?, home.receiver.public())?;
+                let most = home.wallet.limits().max_fee_ppk;
+                params.with_max_fee_ppk(most).encode()
+            }
             Pay::Swap => SwapParams::new(mints()?)?.encode(),
             Pay::Btc => {
                 return home.channels.as_ref().map_or(

@@ -1,6 +1,6 @@
 //! 64 random bytes in a file that only its owner can read.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -36,4 +36,12 @@ fn create(folder: &Path, name: &str) -> io::Result<Zeroizing<[u8; 64]>> {
     }
     durable::write(folder, name, &*seed)?;
     Ok(seed)
+}
+
+/// Forgets the seed in `folder/name`, if there is one.
+pub(crate) fn remove(folder: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(folder.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

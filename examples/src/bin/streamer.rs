@@ -27,6 +27,7 @@ use streampay_examples::streamer::host::HELP;
 use streampay_examples::streamer::media::{Media, stream_key};
 use streampay_examples::streamer::network::Network;
 use streampay_examples::streamer::serve::{Offer, recover, serve};
+use streampay_examples::trust::before_serving;
 use streampay_examples::wallet::MintLimits;
 use streampay_media::whep::TrustedProxy;
 
@@ -69,9 +70,9 @@ enum Command {
     /// What you type goes to all viewers who joined the room; /kick NAME, /ban NAME, /unban NAME,
     /// /mute NAME and /unmute NAME act on one.
     #[command(after_help = EXIT_CODES)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     #[command(flatten)]
-    Money(Money),
+    Money(Box<Money>),
     #[command(flatten)]
     Books(Books),
     /// While `serve` does not run: close every session, settle it, and account for the money.
@@ -177,6 +178,14 @@ struct ServeArgs {
     /// segwit inputs alone (BIP 431) are taken so; others wait for one confirmation.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     zero_conf_max: Option<Msat>,
+    /// The most that a mint may take for redeeming a proof, in thousandths of a satoshi: a mint that
+    /// takes more is left out.
+    #[arg(long, value_name = "PPK", default_value_t = MintLimits::MAX_FEE_PPK)]
+    max_fee_ppk: u64,
+    /// The most that you let one mint hold of what you earned and have not redeemed yet, such as
+    /// 5000sat: from half of it on it is redeemed at once, beyond it nobody is served until it is.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    max_exposure: Option<Msat>,
     /// What a viewer pays once to be seen by name and to chat; watching does not need it.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     join_fee: Option<Msat>,
@@ -235,7 +244,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             };
             run_demo(order, bitcoind).await
         }
-        Command::Serve(args) => run_serve(&data(), args).await,
+        Command::Serve(args) => run_serve(&data(), *args).await,
         Command::Channels { json } => {
             let report = Report { json };
             let home = channel::commands::open(&data(), MintLimits::default(), report).await?;
@@ -306,10 +315,17 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         Some(settings) => Some(settings.setup(report, earns).await?),
         None => None,
     };
+    let defaults = MintLimits::default();
+    let limits = MintLimits {
+        max_fee_ppk: args.max_fee_ppk,
+        exposure: args.max_exposure.unwrap_or(defaults.exposure),
+        ..defaults
+    };
     if let (Some(setup), Some(most)) = (&mut setup, args.zero_conf_max) {
         setup.take_unconfirmed(most)?;
     }
-    let home = &Home::open_for(data, MintLimits::default(), setup).await?;
+    let home = &Home::open_for(data, limits, setup).await?;
+    let mints = before_serving(home, args.mint, &pay, report).await?;
     let shown = |path: &Path| path.display().to_string();
     let (media, what, key_file) = match (args.media, args.rtp) {
         (Some(path), _) => (Media::File(path.clone()), shown(&path), None),
@@ -325,7 +341,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         title: args.title,
         peer: args.network.config()?,
         price: args.price,
-        mints: args.mint,
+        mints,
         pay,
         join_fee: args.join_fee.unwrap_or_default(),
         max_viewers: args.max_viewers,
@@ -354,11 +370,6 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
             format!(", unconfirmed up to {most} a channel")
         }),
     ));
-    for mint in &offer.mints {
-        if let Err(error) = home.wallet.check_mint(mint.url()).await {
-            report.tell(&format!("{error}. Until it answers, nobody can pay there"));
-        }
-    }
     let mut serving = serve(home, offer).await?;
     let link = serving.link.to_string();
     show_link(report, &link);

@@ -23,6 +23,7 @@ use streampay_examples::pay::Pay;
 use streampay_examples::price::{Price, amount};
 use streampay_examples::quote::{self, a_minute};
 use streampay_examples::report::{Report, ask};
+use streampay_examples::trust::before_paying;
 use streampay_examples::viewer::browser::Browser;
 use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::locked::words;
@@ -104,6 +105,10 @@ struct WatchArgs {
     /// cost more are left out.
     #[arg(long, value_name = "PERCENT", default_value_t = quote::FEE_SHARE)]
     max_fee_share: u64,
+    /// The most that a mint may take for a proof, in thousandths of a satoshi: at one that takes more
+    /// nothing is paid.
+    #[arg(long, value_name = "PPK", default_value_t = MintLimits::MAX_FEE_PPK)]
+    max_fee_ppk: u64,
     /// The recording's file: WebM or Matroska, or by its ending .ivf, .h264 or .ogg for one kind of
     /// media alone. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
@@ -186,7 +191,11 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
         }
         None => None,
     };
-    let home = &Home::open_for(data, MintLimits::default(), setup).await?;
+    let limits = MintLimits {
+        max_fee_ppk: args.max_fee_ppk,
+        ..MintLimits::default()
+    };
+    let home = &Home::open_for(data, limits, setup).await?;
     let record = match (&args.out, args.record.clone()) {
         (Some(_), None) if !args.json => Target::Stdout,
         (None, Some(file)) => Target::File(file),
@@ -198,7 +207,7 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
         }
     };
     record.check()?;
-    let (max_tariff, max_tick, pay) = agree(home, &args).await?;
+    let (max_tariff, max_tick, pay, budget) = agree(home, &args).await?;
     let browser = match args.browser {
         true => Some(Arc::new(Browser::start(&args.link.url).await?)),
         false => None,
@@ -209,7 +218,7 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
     }
     let order = Watch {
         link: args.link,
-        budget: args.budget,
+        budget,
         max_tariff,
         pay,
         max_tick,
@@ -274,8 +283,8 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
 }
 
 /// What the user agrees to pay: the stream's own price, within what `--max-price` allows, or
-/// shown and asked for.
-async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>), AppError> {
+/// shown and asked for. And the budget that is left, where looking at the mint took something.
+async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>, Msat), AppError> {
     let terms = quote::ask(&args.link).await?;
     let mut costs = quote::costs(home, &terms, &args.pay, args.budget).await;
     let pay = quote::affordable(&args.pay, &terms, &costs, args.max_fee_share)?;
@@ -313,5 +322,11 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>)
     }
     quote::within(&terms, &costs, args.budget)?;
     quote::check_tick(&terms)?;
-    Ok((terms.tariff, quote::payment(&terms), pay))
+    let looking = match costs.first() {
+        Some(costs) => before_paying(home, costs, Report { json: args.json }).await?,
+        None => Msat::ZERO,
+    };
+    let budget = args.budget.saturating_minus(looking);
+    quote::within(&terms, &costs, budget)?;
+    Ok((terms.tariff, quote::payment(&terms), pay, budget))
 }

@@ -67,7 +67,11 @@ async fn costs_of(
             (LockedPolicy::default().steps_max.min(STEPS_MAX), lock_s)
         }
     };
-    let mints = mints_of(method);
+    let mut mints = mints_of(method);
+    // As the session will choose.
+    if pay != Pay::Swap {
+        mints.retain(|mint| home.wallet.trusts_locks_at(mint.url()));
+    }
     let ticks = (payment, most);
     let best = best_mint(&*home.wallet, &mints, ticks, budget).await;
     let mint = best.ok().flatten()?;

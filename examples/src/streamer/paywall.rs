@@ -5,21 +5,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cdk::nuts::{CurrencyUnit, Token};
-use streampay_cashu::AcceptedMint;
+use streampay_cashu::{AcceptedMint, Runner};
 use streampay_core::meter::Tariff;
 use streampay_core::units::Msat;
 use streampay_media::whep::{PaymentError, Paywall};
 
 use crate::error::AppError;
+use crate::home::Home;
 use crate::price::Price;
 use crate::report::Report;
-use crate::wallet::{Request, WalletError, WalletFolder};
+use crate::wallet::{Request, Unproven, WalletError, WalletFolder};
 
 /// Sells spans of one tick for tokens of the mints that are taken at their face value: a request names
 /// one amount for all of its mints.
 #[derive(Debug)]
 pub(super) struct CashuPaywall {
     wallet: Arc<WalletFolder>,
+    runner: Arc<Runner>,
     mints: Vec<String>,
     price: Price,
     demand: String,
@@ -32,7 +34,7 @@ impl CashuPaywall {
     /// # Errors
     /// [`AppError`]: the mints' addresses or the price cannot be asked for.
     pub(super) fn new(
-        wallet: Arc<WalletFolder>,
+        home: &Home,
         mints: &[AcceptedMint],
         price: Price,
         report: Report,
@@ -44,7 +46,8 @@ impl CashuPaywall {
         }
         let request = Request::new(price.tick, &mints, None)?;
         Ok(Some(Self {
-            wallet,
+            wallet: home.wallet.clone(),
+            runner: home.runner.clone(),
             mints,
             price,
             demand: request.to_string(),
@@ -53,7 +56,7 @@ impl CashuPaywall {
     }
 
     /// What is wrong with a token, as far as that can be told without asking anybody.
-    fn check(&self, token: &str) -> Result<(), &'static str> {
+    fn check(&self, token: &str) -> Result<Token, &'static str> {
         let token = Token::from_str(token).map_err(|_| "not a Cashu token")?;
         if token.unit() != Some(CurrencyUnit::Sat) {
             return Err("the token is not in sat");
@@ -75,7 +78,25 @@ impl CashuPaywall {
         if value > self.price.tick.saturating_plus(most) {
             return Err("the token is worth more than a span costs; nothing was taken");
         }
-        Ok(())
+        Ok(token)
+    }
+
+    /// That the mint signed it, by its keys; it is asked for them where it seems to have new ones.
+    async fn prove(&self, token: &Token, mint: &str) -> Result<(), PaymentError> {
+        let proven = match self.wallet.prove(token, false).await {
+            Err(Unproven::UnknownKeys) => {
+                let asked = async { Ok(self.wallet.prove(token, true).await) };
+                let asked = self.runner.of_stranger(mint, asked).await;
+                asked.map_err(|_| PaymentError::Unavailable)?
+            }
+            proven => proven,
+        };
+        let why = match proven {
+            Ok(()) => return Ok(()),
+            Err(Unproven::UnknownKeys) => "the token is of keys that its mint does not have",
+            Err(Unproven::Refused(why)) => why,
+        };
+        Err(PaymentError::Refused(why.to_owned()))
     }
 }
 
@@ -95,8 +116,15 @@ impl Paywall for CashuPaywall {
 
     async fn take(&self, payment: &str) -> Result<Msat, PaymentError> {
         let refused = |why: &str| PaymentError::Refused(why.to_owned());
-        self.check(payment).map_err(refused)?;
-        match self.wallet.receive(payment).await {
+        let payment = payment.trim();
+        let token = self.check(payment).map_err(refused)?;
+        let mint = token.mint_url().map_err(|_| refused("not of one mint"))?;
+        let mint = mint.to_string();
+        self.prove(&token, &mint).await?;
+        // Whoever shows tokens has paid nothing yet.
+        let taken = async { Ok(self.wallet.receive_once(payment, &token).await) };
+        let taken = self.runner.of_stranger(&mint, taken).await;
+        match taken.map_err(|_| PaymentError::Unavailable)? {
             Ok(amount) => {
                 // No span is longer than a tick.
                 let amount = amount.min(self.price.tick);

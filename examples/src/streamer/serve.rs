@@ -115,9 +115,8 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
-    let wallet = home.wallet.clone();
     let paywall: Option<Arc<dyn Paywall>> =
-        match CashuPaywall::new(wallet, &offer.mints, offer.price, offer.report)? {
+        match CashuPaywall::new(home, &offer.mints, offer.price, offer.report)? {
             Some(paywall) => Some(Arc::new(paywall)),
             None => None,
         };

@@ -1,19 +1,14 @@
 //! Looking at a mint before it is trusted: what it says it can do, and one thing that it must not.
 
 use cdk::Amount;
-use cdk::amount::SplitTarget;
-use cdk::nuts::{
-    Conditions, CurrencyUnit, KeySetInfo, MintInfo, PreMintSecrets, Proofs, SecretKey,
-    SpendingConditions, SwapRequest,
-};
-use cdk::secret::Secret;
-use cdk::wallet::{ReceiveOptions, SendOptions, Wallet};
+use cdk::nuts::{CurrencyUnit, KeySetInfo, MintInfo};
+use cdk::wallet::Wallet;
 use cdk_common::util::unix_time;
 use serde::Serialize;
-use streampay_core::units::Msat;
+use streampay_cashu::MintPolicy;
 
-use super::tokens::proofs_of;
-use super::{AtMint, WalletError, WalletFolder};
+use super::locks::{LockKind, Tried};
+use super::{WalletError, WalletFolder};
 use crate::report::plain;
 
 /// What a mint says of itself, and what follows from it for streaming.
@@ -111,14 +106,10 @@ impl MintReport {
 
 /// What each way to pay needs: state checks, restoring, and locks with proofs that the mint signed.
 const MODES: [(&str, &[u8]); 3] = [
-    ("chain", &[7, 9, 11, 12, 14]),
-    ("p2pk", &[7, 9, 11, 12]),
-    ("swap", &[7, 9]),
+    ("chain", MintPolicy::CHAIN),
+    ("p2pk", MintPolicy::P2PK),
+    ("swap", MintPolicy::SWAP),
 ];
-/// The least that a canary takes with it, in satoshi: two, so that a fee leaves something.
-const CANARY_SAT: u64 = 2;
-/// NUT-13 counters from the far end, which no wallet reaches: the canary's keys are the seed's.
-const CANARY_COUNTER: u32 = 0x7fff_fff0;
 
 impl WalletFolder {
     /// What the mint says of itself. With `canary`, ecash of this wallet is locked and offered
@@ -142,21 +133,16 @@ impl WalletFolder {
         units.dedup();
         report.units = units;
         if canary {
-            report.canary = Some(self.canary(&wallet).await?);
+            report.canary = Some(self.canary(mint).await?);
         }
         Ok(report)
     }
 
-    async fn canary(&self, wallet: &Wallet) -> Result<Canary, WalletError> {
-        let before = self.spendable_at(&wallet.mint_url).await?;
-        let least = Msat::from_sat(2 * CANARY_SAT).map_err(|_| WalletError::Amount)?;
-        if before < least {
-            let at = AtMint(Some(wallet.mint_url.to_string()));
-            return Err(WalletError::InsufficientFunds(before, at));
-        }
-        let p2pk = self.offer_wrongly(wallet, false).await?;
-        let htlc = self.offer_wrongly(wallet, true).await?;
-        let after = self.spendable_at(&wallet.mint_url).await?;
+    async fn canary(&self, mint: &str) -> Result<Canary, WalletError> {
+        let before = self.spendable(mint).await?;
+        let p2pk = self.verdict(mint, LockKind::P2pk).await?;
+        let htlc = self.verdict(mint, LockKind::Htlc).await?;
+        let after = self.spendable(mint).await?;
         Ok(Canary {
             p2pk,
             htlc,
@@ -164,141 +150,12 @@ impl WalletFolder {
         })
     }
 
-    /// Locks ecash to ourselves, offers it with what somebody else could say, and takes it back.
-    async fn offer_wrongly(&self, wallet: &Wallet, htlc: bool) -> Result<Refused, WalletError> {
-        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
-        let set = wallet.active_keyset().await.map_err(failed)?;
-        let ours = Witness::derive(&self.seed, set.id)?;
-        let conditions = ours.lock(htlc)?;
-        let options = SendOptions {
-            conditions: Some(conditions),
-            include_fee: true,
-            ..SendOptions::default()
-        };
-        let prepared = wallet.prepare_send(Amount::from(CANARY_SAT), options).await;
-        let prepared = prepared.map_err(|error| match error {
-            cdk::Error::InsufficientFunds => {
-                let at = AtMint(Some(wallet.mint_url.to_string()));
-                WalletError::InsufficientFunds(Msat::ZERO, at)
-            }
-            error => WalletError::of_mint(&wallet.mint_url, error),
-        })?;
-        let token = prepared.confirm(None).await.map_err(failed)?;
-        let proofs = proofs_of(wallet, &token).await.map_err(failed)?;
-        let mut verdict = Refused::Yes;
-        for wrong in ours.all_wrong(htlc) {
-            let offered = wrong.sign(proofs.clone(), htlc)?;
-            match try_to_take(wallet, offered).await? {
-                Refused::Yes => {}
-                other => verdict = other,
-            }
-            if verdict == Refused::No {
-                return Ok(verdict);
-            }
-        }
-        let ours = ReceiveOptions {
-            p2pk_signing_keys: vec![ours.key],
-            preimages: htlc.then_some(ours.preimage).into_iter().collect(),
-            ..ReceiveOptions::default()
-        };
-        let back = wallet.receive(&token.to_string(), ours).await;
-        back.map_err(failed)?;
-        Ok(verdict)
-    }
-}
-
-/// What opens a lock.
-#[derive(Clone)]
-struct Witness {
-    key: SecretKey,
-    preimage: String,
-}
-
-impl Witness {
-    /// From the wallet's seed, so that nothing is lost where this is cut short.
-    fn derive(seed: &[u8; 64], keyset: cdk::nuts::Id) -> Result<Self, WalletError> {
-        let key = SecretKey::from_seed(seed, keyset, CANARY_COUNTER);
-        let preimage = Secret::from_seed(seed, keyset, CANARY_COUNTER);
-        match (key, preimage) {
-            (Ok(key), Ok(preimage)) => Ok(Self {
-                key,
-                preimage: preimage.to_string(),
-            }),
-            _ => Err(WalletError::Amount),
-        }
-    }
-
-    fn lock(&self, htlc: bool) -> Result<SpendingConditions, WalletError> {
-        let key = self.key.public_key();
-        if !htlc {
-            return Ok(SpendingConditions::new_p2pk(key, None));
-        }
-        let conditions = Conditions {
-            pubkeys: Some(vec![key]),
-            ..Conditions::default()
-        };
-        SpendingConditions::new_htlc(self.preimage.clone(), Some(conditions))
-            .map_err(|_| WalletError::Amount)
-    }
-
-    /// Everything that somebody else could say.
-    fn all_wrong(&self, htlc: bool) -> Vec<Self> {
-        let mut wrong = vec![Self {
-            key: SecretKey::generate(),
-            preimage: self.preimage.clone(),
-        }];
-        if htlc {
-            wrong.push(Self {
-                key: self.key.clone(),
-                preimage: SecretKey::generate().to_secret_hex(),
-            });
-        }
-        wrong
-    }
-
-    fn sign(&self, mut proofs: Proofs, htlc: bool) -> Result<Proofs, WalletError> {
-        for proof in &mut proofs {
-            if htlc {
-                proof.add_preimage(self.preimage.clone());
-            }
-            let signed = proof.sign_p2pk(self.key.clone());
-            signed.map_err(|_| WalletError::Token)?;
-        }
-        Ok(proofs)
-    }
-}
-
-/// Swaps what must not be swapped. Should the mint do it, its ecash goes into the wallet.
-async fn try_to_take(wallet: &Wallet, proofs: Proofs) -> Result<Refused, WalletError> {
-    let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
-    let set = wallet.active_keyset().await.map_err(failed)?;
-    let fee = wallet.get_proofs_fee(&proofs).await.map_err(failed)?.total;
-    let total = Amount::try_sum(proofs.iter().map(|proof| proof.amount));
-    let worth = total.map_err(|_| WalletError::Amount)?.checked_sub(fee);
-    let worth = worth.ok_or(WalletError::Amount)?;
-    let fees = wallet.get_keyset_fees_and_amounts_by_id(set.id).await;
-    let fees = fees.map_err(failed)?;
-    let outputs = PreMintSecrets::random(set.id, worth, &SplitTarget::default(), &fees);
-    let outputs = outputs.map_err(|_| WalletError::Amount)?;
-    let request = SwapRequest::new(proofs, outputs.blinded_messages());
-    match wallet.mint_connector().post_swap(request).await {
-        Err(error) if error.is_definitive_failure() => Ok(Refused::Yes),
-        // nutshell and others answer with codes that cdk has no name for.
-        Err(cdk::Error::UnknownErrorResponse(_)) => Ok(Refused::Yes),
-        Err(_) => Ok(Refused::Unclear),
-        Ok(answer) => {
-            let secrets = outputs.secrets.iter();
-            let (blindings, secrets) = secrets
-                .map(|output| (output.r.clone(), output.secret.clone()))
-                .unzip();
-            let taken =
-                cdk::dhke::construct_proofs(answer.signatures, blindings, secrets, &set.keys);
-            if let Ok(taken) = taken {
-                let options = ReceiveOptions::default();
-                let kept = wallet.receive_proofs(taken, options, None, None).await;
-                kept.map_err(failed)?;
-            }
-            Ok(Refused::No)
+    async fn verdict(&self, mint: &str, kind: LockKind) -> Result<Refused, WalletError> {
+        match self.try_locks(mint, kind).await {
+            Ok(Tried { hold: true, .. }) => Ok(Refused::Yes),
+            Ok(Tried { hold: false, .. }) => Ok(Refused::No),
+            Err(WalletError::Untried(_)) => Ok(Refused::Unclear),
+            Err(error) => Err(error),
         }
     }
 }

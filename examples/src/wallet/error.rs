@@ -100,6 +100,12 @@ pub enum WalletError {
         "this request wants the ecash sent over http, where anybody could take it; nothing was paid"
     )]
     RequestTarget,
+    /// What a mint does could not be found out.
+    #[error(
+        "the mint at {0} could not be tried: it does not answer, or not to the point. What is out \
+         there is kept: try again, or run recover"
+    )]
+    Untried(MintUrl),
     /// The mint cannot be reached.
     #[error("the mint at {0} cannot be reached: is it running, and is the address right?")]
     Unreachable(MintUrl, #[source] cdk::Error),

@@ -3,8 +3,10 @@
 mod check;
 mod deposit;
 mod error;
+mod locks;
 mod recover;
 mod request;
+mod till;
 mod tokens;
 mod transport;
 mod withdraw;
@@ -12,17 +14,21 @@ mod withdraw;
 pub use self::check::{Canary, KeysetReport, MintReport, Mode, Refused};
 pub use self::deposit::{Begun, Invoice};
 pub use self::error::{AtMint, WalletError};
+pub use self::locks::{LockKind, Tried};
 pub use self::recover::Recovered;
 pub use self::request::{Handover, PayQuote, Request};
+pub(crate) use self::till::Unproven;
 pub use self::transport::MintLimits;
 pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 
+use self::locks::Known;
+use self::till::Unanswered;
 use self::transport::{Dates, Routes, Transport, origin};
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -63,12 +69,17 @@ impl MintBalance {
 
 /// A user's wallet folder. One process at a time.
 pub struct WalletFolder {
+    folder: PathBuf,
     seed: Zeroizing<[u8; 64]>,
     store: Arc<WalletRedbDatabase>,
     wallets: tokio::sync::Mutex<HashMap<MintUrl, Arc<Wallet>>>,
     limits: MintLimits,
     dates: Dates,
     routes: Routes,
+    known: Mutex<Known>,
+    /// Held while the locks of a mint are tried: one at a time.
+    trying: tokio::sync::Mutex<()>,
+    unanswered: Unanswered,
     _lock: File,
 }
 
@@ -100,13 +111,18 @@ impl WalletFolder {
         let path = folder.join("wallet.redb");
         private_file(&path).map_err(failed)?;
         let store = WalletRedbDatabase::new(&path);
+        let known = Known::read(folder).map_err(failed)?;
         Ok(Self {
+            folder: folder.to_owned(),
             seed,
             store: Arc::new(store.map_err(|error| WalletError::Store(error.into()))?),
             wallets: tokio::sync::Mutex::default(),
             limits,
             dates: Dates::default(),
             routes: Routes::default(),
+            known: Mutex::new(known),
+            trying: tokio::sync::Mutex::default(),
+            unanswered: Unanswered::default(),
             _lock: lock,
         })
     }
@@ -139,6 +155,12 @@ impl WalletFolder {
         let wallet = Arc::new(wallet.map_err(|error| WalletError::Mint(mint.clone(), error))?);
         wallets.insert(mint, wallet.clone());
         Ok(wallet)
+    }
+
+    /// What its mints may take.
+    #[must_use]
+    pub const fn limits(&self) -> MintLimits {
+        self.limits
     }
 
     /// Asks whether there is a mint that answers.
@@ -215,6 +237,15 @@ impl Wallets for WalletFolder {
         let dates = self.dates.lock().unwrap_or_else(PoisonError::into_inner);
         let since = dates.get(&host)?.duration_since(SystemTime::UNIX_EPOCH);
         since.ok().map(|since| since.as_secs())
+    }
+
+    fn trusts_locks(&self, mint: &MintUrl) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        !known.is_broken(mint)
+    }
+
+    fn max_fee_ppk(&self, _: &MintUrl) -> u64 {
+        self.limits.max_fee_ppk
     }
 
     fn budget(&self, mint: &MintUrl) -> Option<CallBudget> {

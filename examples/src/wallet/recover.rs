@@ -123,7 +123,11 @@ impl WalletFolder {
         let sends = wallet.get_pending_sends().await.map_err(failed)?;
         let left = self.sagas_at(&mint).await?;
         let waiting = left.iter().filter(|saga| !sends.contains(&saga.id));
-        let waiting = waiting.count().saturating_add(deposits.unclear);
+        let mut waiting = waiting.count().saturating_add(deposits.unclear);
+        if let Err(error) = self.finish_trying(wallet).await {
+            tracing::warn!(%error, "what was out to try locks");
+            waiting = waiting.saturating_add(1);
+        }
         let sent = self.held_by(&mint, &sends).await?;
         let (in_purses, spent_in_purses) = self.in_purses(wallet).await?;
         Ok(Recovered {

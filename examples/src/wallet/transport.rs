@@ -17,6 +17,7 @@ use cdk_common::{HttpError, RawResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use streampay_cashu::CallBudget;
+use streampay_core::units::Msat;
 use tokio::time::Instant;
 use url::Url;
 
@@ -42,9 +43,18 @@ pub struct MintLimits {
     /// How long a request to a mint that answers 429 waits and is sent again, in all. None for
     /// sessions, which have their own pace and go on within what is paid.
     pub patience: Duration,
+    /// The most that an input may cost, in thousandths of a satoshi: no session is paid at a mint
+    /// that takes more.
+    pub max_fee_ppk: u64,
+    /// The most that may be earned at one mint and not redeemed yet, over all sessions.
+    pub exposure: Msat,
 }
 
 impl MintLimits {
+    /// The most that an input may cost, in thousandths of a satoshi, where nobody says otherwise: a
+    /// satoshi.
+    pub const MAX_FEE_PPK: u64 = 1_000;
+
     /// For a user's command, which had better be done than fail: a mint that says "too many
     /// requests" is asked again for a minute.
     #[must_use]
@@ -71,6 +81,9 @@ impl Default for MintLimits {
                 burst: 20,
             },
             patience: Duration::ZERO,
+            max_fee_ppk: Self::MAX_FEE_PPK,
+            // A few hours of one dear stream, or an hour of a hundred cheap ones.
+            exposure: Msat::from_sat(100_000).unwrap_or(Msat::MAX),
         }
     }
 }

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
+use cdk::nuts::{KeySetInfo, Token};
 use streampay_core::units::Msat;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
+use streampay_examples::mint::faults_for_testing::Fault;
 
 use streampay_examples::pay::Pay;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
-use streampay_examples::wallet::Request;
+use streampay_examples::wallet::{MintLimits, Request};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::TrustedProxy;
 
@@ -112,5 +115,70 @@ async fn a_demanded_token_buys_a_span_and_no_other_is_taken() {
     assert_eq!(post(&connection, Some(&token)).await.0, 400);
     assert_eq!(post(&connection, Some(&send(4, &own).await)).await.0, 204);
     assert_eq!(spendable(&streamer).await, sat(8));
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_answer_was_lost_still_buys_its_span_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = mint(100).await;
+    let limits = MintLimits {
+        request: Duration::from_millis(1_500),
+        ..MintLimits::default()
+    };
+    let path = folder.path().join("streamer");
+    let streamer = Home::open_with(&path, limits).await.unwrap();
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    viewer.wallet.deposit(&own.url(), sat(40)).await.unwrap();
+    let serving = serving(&streamer, &own).await;
+    let url = serving.link.url.clone();
+    let token = viewer.wallet.send(sat(4), Some(&own.url())).await.unwrap();
+    let faults = own.faults_for_testing();
+    faults.set("/v1/swap", Fault::LoseAnswer, 1);
+    assert_eq!(post(&url, Some(&token)).await.0, 503);
+    assert_eq!(post(&url, Some(&token)).await.0, 201);
+    assert_eq!(spendable(&streamer).await, sat(4));
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_mint_did_not_sign_costs_it_no_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = mint(100).await;
+    let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    viewer.wallet.deposit(&own.url(), sat(40)).await.unwrap();
+    // The streamer knows the mint's keys.
+    streamer.wallet.deposit(&own.url(), sat(1)).await.unwrap();
+    let serving = serving(&streamer, &own).await;
+    let url = serving.link.url.clone();
+    let token = viewer.wallet.send(sat(4), Some(&own.url())).await.unwrap();
+    let token = Token::from_str(&token).unwrap();
+    let wallet = viewer.wallet.wallet_at(&own.url()).await.unwrap();
+    let sets = wallet.keysets(Default::default()).await.unwrap();
+    let infos: Vec<KeySetInfo> = sets
+        .iter()
+        .map(|set| KeySetInfo {
+            id: set.id,
+            unit: set.unit.clone(),
+            active: true,
+            input_fee_ppk: set.input_fee_ppk,
+            final_expiry: None,
+        })
+        .collect();
+    let (mint, unit) = (token.mint_url().unwrap(), token.unit().unwrap());
+    let good = token.proofs(&infos).unwrap();
+    let (mut bare, mut forged) = (good.clone(), good.clone());
+    bare[0].dleq = None;
+    forged[0].c = good[0].dleq.as_ref().unwrap().r.public_key();
+    let faults = own.faults_for_testing();
+    let asked = || (faults.seen("/v1/checkstate"), faults.seen("/v1/swap"));
+    let before = asked();
+    for bad in [bare, forged] {
+        let bad = Token::new(mint.clone(), bad, None, unit.clone()).to_string();
+        assert_eq!(post(&url, Some(&bad)).await.0, 400);
+    }
+    assert_eq!(asked(), before);
+    assert_eq!(spendable(&streamer).await, sat(1));
     serving.stop().await;
 }

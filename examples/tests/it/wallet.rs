@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use crate::purses;
-use streampay_cashu::{SwapMachine, Wallets, check_mint_url};
+use streampay_cashu::{AcceptedMint, MintFault, SwapMachine, Wallets, check_mint_url};
 use streampay_core::backend::Outcome;
 use streampay_core::units::Msat;
+use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
+use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::mint::{EmbeddedMint, Storage};
-use streampay_examples::wallet::{WalletError, WalletFolder};
+use streampay_examples::pay::Pay;
+use streampay_examples::report::Report;
+use streampay_examples::trust::before_serving;
+use streampay_examples::wallet::{LockKind, MintLimits, WalletError, WalletFolder};
 
 use crate::cashu_node::{Pair, mint, sat};
 
@@ -175,4 +180,141 @@ async fn mints_elsewhere_are_asked_within_a_budget() {
     assert_eq!(budget("http://127.0.0.1:3338"), None);
     let most = budget("https://mint.example").unwrap();
     assert_eq!((most.per_minute, most.burst), (20, 20));
+}
+
+#[tokio::test]
+async fn locks_are_tried_once_for_each_of_a_mints_keysets() {
+    let mint = mint(100).await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), mint.url());
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    wallet.deposit(&url, sat(60)).await.unwrap();
+    assert_eq!(wallet.known_of(&url, LockKind::Htlc).await.unwrap(), None);
+    let tried = wallet.try_locks(&url, LockKind::Htlc).await.unwrap();
+    assert!(tried.hold);
+    let left = wallet.balance().await.unwrap()[0].clone();
+    assert_eq!(left.pending, Msat::ZERO);
+    assert_eq!(left.spendable, mint.ledger().await.unwrap().outstanding());
+    drop(wallet);
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    let known = wallet.known_of(&url, LockKind::Htlc).await.unwrap();
+    assert_eq!(known, Some(tried));
+    assert_eq!(wallet.known_of(&url, LockKind::P2pk).await.unwrap(), None);
+    let amounts = (0..32).map(|bit| 1_u64 << bit).collect();
+    let unit = cdk::nuts::CurrencyUnit::Sat;
+    let rotated = mint
+        .mint_for_testing()
+        .rotate_keyset(unit, amounts, 100, true, None);
+    rotated.await.unwrap();
+    assert_eq!(wallet.known_of(&url, LockKind::Htlc).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_out_to_try_a_mint_comes_home_with_recover() {
+    let mint = mint(0).await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), mint.url());
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    wallet.deposit(&url, sat(60)).await.unwrap();
+    // It is locked; then the mint is gone, and the process too.
+    let faults = mint.faults_for_testing();
+    faults.set("/v1/swap", Fault::Say("never said", ""), 1);
+    faults.set("/v1/swap", Fault::Refuse, u64::MAX);
+    let tried = wallet.try_locks(&url, LockKind::P2pk).await;
+    assert!(matches!(tried, Err(WalletError::Untried(_))), "{tried:?}");
+    let out = wallet.balance().await.unwrap()[0].pending;
+    assert!(out > Msat::ZERO);
+    let seeds = || {
+        let files = folder.path().read_dir().unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("canary-")).count()
+    };
+    assert_eq!(seeds(), 1);
+    drop(wallet);
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    assert_eq!(wallet.recover().await.unwrap()[0].waiting, 1);
+    faults.clear();
+    let account = wallet.recover().await.unwrap();
+    assert_eq!(account[0].balance.spendable, sat(60));
+    assert_eq!(account[0].balance.pending, Msat::ZERO);
+    assert_eq!((account[0].waiting, seeds()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_mint_that_breaks_locks_is_neither_offered_nor_used() {
+    let mint = mint(0).await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), mint.url());
+    let home = Home::open(folder.path()).await.unwrap();
+    home.wallet.deposit(&url, sat(60)).await.unwrap();
+    let quiet = Report { json: false };
+    let listed = || vec![AcceptedMint::sat(&url).unwrap()];
+    // The first swap locks; the second is the wrong one, and is answered as if it were right.
+    let faults = mint.faults_for_testing();
+    faults.set("/v1/swap", Fault::Say("never said", ""), 1);
+    faults.set("/v1/swap", Fault::Answer("{\"signatures\":[]}"), 1);
+    let left_out = before_serving(&home, listed(), Pay::ALL, quiet).await;
+    assert!(
+        matches!(
+            &left_out,
+            Err(AppError::UnfitMint {
+                fault: MintFault::Locks,
+                ..
+            })
+        ),
+        "{left_out:?}"
+    );
+    assert!(!home.wallet.trusts_locks_at(&url));
+    // It is remembered, and nothing of the trial is lost.
+    let again = before_serving(&home, listed(), &[Pay::Chain], quiet).await;
+    assert!(again.is_err());
+    let balance = home.wallet.balance().await.unwrap()[0].clone();
+    assert_eq!((balance.spendable, balance.pending), (sat(60), Msat::ZERO));
+    // A mint that is not tried, for there is nothing to try it with, is offered.
+    let poor = tempfile::tempdir().unwrap();
+    let poor = Home::open(poor.path()).await.unwrap();
+    let offered = before_serving(&poor, listed(), Pay::ALL, quiet).await;
+    assert_eq!(offered.unwrap(), listed());
+}
+
+#[tokio::test]
+async fn a_mint_above_the_fee_that_is_allowed_or_without_what_is_needed_is_left_out() {
+    let mint = mint(100).await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), mint.url());
+    let limits = MintLimits {
+        max_fee_ppk: 99,
+        ..MintLimits::default()
+    };
+    let home = Home::open_with(folder.path(), limits).await.unwrap();
+    let quiet = Report { json: false };
+    let listed = || vec![AcceptedMint::sat(&url).unwrap()];
+    let dear = before_serving(&home, listed(), Pay::ALL, quiet).await;
+    assert!(
+        matches!(
+            &dear,
+            Err(AppError::UnfitMint {
+                fault: MintFault::Fee { ppk: 100, most: 99 },
+                ..
+            })
+        ),
+        "{dear:?}"
+    );
+    drop(home);
+    let home = Home::open(folder.path()).await.unwrap();
+    let without = Fault::Say(
+        "\"14\":{\"supported\":true}",
+        "\"14\":{\"supported\":false}",
+    );
+    mint.faults_for_testing().set("/v1/info", without, u64::MAX);
+    let chain = before_serving(&home, listed(), &[Pay::Chain], quiet).await;
+    assert!(
+        matches!(
+            &chain,
+            Err(AppError::UnfitMint {
+                fault: MintFault::Lacks(14),
+                ..
+            })
+        ),
+        "{chain:?}"
+    );
+    // Other ways can be paid there.
+    let any = before_serving(&home, listed(), Pay::ALL, quiet).await;
+    assert_eq!(any.unwrap().len(), 1);
 }
