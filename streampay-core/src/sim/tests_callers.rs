@@ -51,7 +51,7 @@ fn closed(pair: &Pair, of: Direction) -> Option<CloseCode> {
     })
 }
 
-fn link_up() -> Input {
+pub(super) fn link_up() -> Input {
     Input::Link(LinkEvent::Up {
         identity: ChannelIdentity {
             payer: [1; 32],
@@ -171,7 +171,7 @@ fn fresh(pair: &mut Pair) -> (PayeeSession, Hello) {
 }
 
 /// What a payee says to a message, and the events.
-fn said(
+pub(super) fn said(
     payee: &mut PayeeSession,
     now: Now,
     message: Option<Message>,

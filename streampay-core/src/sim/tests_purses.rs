@@ -1,10 +1,15 @@
 //! Several purses under one bound: rollover, fallback, top-up, steps of another size.
 
+use super::side::Session;
+use super::tests_callers::{link_up, said};
 use super::*;
+use crate::backend::Answer;
 use crate::meter::PauseReason;
-use crate::session::{CloseCode, Command, Event};
-use crate::units::{Msat, PurseId};
+use crate::session::{BackendEvent, CloseCode, Command, Event, Input, LinkEvent};
+use crate::units::{Msat, PurseId, PurseKey};
 use crate::wire::{Message, PurseRefused, decode, encode};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -256,4 +261,50 @@ fn payer_that_brings_its_money_home_tells_a_payee_that_missed_the_close() {
     pair.run(20_000, &[]).unwrap();
     assert!(pair.events(PAYEE).iter().any(told));
     pair.settle().unwrap();
+}
+
+/// A hello is small, and all notes are not.
+#[test]
+fn notes_are_said_again_three_times_a_connection() {
+    let mut pair = Pair::new(PairConfig::default());
+    let hello = Arc::new(Mutex::new(None));
+    let heard = hello.clone();
+    pair.tamper(move |_, bytes| {
+        if let Some(Message::Hello(said)) = decode(bytes).unwrap() {
+            *heard.lock().unwrap() = Some(said);
+        }
+        vec![bytes.clone()]
+    });
+    pair.run(2_500, &[]).unwrap();
+    // The hello of a session that goes on names more.
+    pair.take_link_down(100);
+    pair.run(1_000, &[]).unwrap();
+    let hello = hello.lock().unwrap().clone().unwrap();
+    let now = pair.now;
+    let Some(Session::Payee(payee)) = &mut pair.payee.session else {
+        panic!("a payee");
+    };
+    let purse = PurseKey {
+        session: hello.session,
+        purse: PurseId(0),
+    };
+    let answer = Answer {
+        note: Some(Bytes::from_static(b"note")),
+        ..Answer::default()
+    };
+    let noted = Input::Backend(BackendEvent { purse, answer });
+    payee.handle(now, noted).unwrap();
+    let close = Input::Command(Command::Close(CloseCode::Done));
+    payee.handle(now, close).unwrap();
+    said(payee, now, None);
+    for connection in 1..=2 {
+        payee.handle(now, Input::Link(LinkEvent::Down)).unwrap();
+        payee.handle(now, link_up()).unwrap();
+        for asked in 1..=5 {
+            let (answers, _) = said(payee, now, Some(Message::Hello(hello.clone())));
+            let notes = answers.iter();
+            let notes = notes.filter(|message| matches!(message, Message::Purse(_)));
+            assert_eq!(notes.count() == 1, asked <= 3, "{connection} {asked}");
+        }
+    }
 }

@@ -46,6 +46,7 @@ impl PayeeSession {
             identity,
             entropy,
             known: false,
+            notes_said: 0,
         });
         self.nonsense = 0;
         if matches!(self.phase, Phase::Offline) {

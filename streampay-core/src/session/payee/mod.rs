@@ -108,6 +108,8 @@ struct Up {
     entropy: Entropy,
     /// True once who is there has named our keys: receipts are not for strangers.
     known: bool,
+    /// How often it was told all notes.
+    notes_said: u8,
 }
 
 enum Phase {

@@ -22,6 +22,10 @@ const PURSES_MAX: usize = 400;
 /// to disk and a call to its backend.
 const UNPAID_PURSES_MAX: usize = METHODS_MAX;
 
+/// How often all notes are said again on one connection, for the asking: a few hundred bytes ask for
+/// half a megabyte. Once does, and twice more over a link that loses messages.
+const NOTES_MAX: u8 = 3;
+
 /// The most answers to notes that our backend is shown of one session: one for every purse, and some.
 const ANSWERS_MAX: u16 = 1_024;
 
@@ -174,6 +178,10 @@ impl PayeeSession {
 
     /// Shows a payer that came back what it may have missed.
     pub(super) fn say_notes(&mut self) {
+        let Some(up) = self.up.as_mut().filter(|up| up.notes_said < NOTES_MAX) else {
+            return;
+        };
+        up.notes_said = up.notes_said.saturating_add(1);
         let ids: Vec<PurseId> = self.notes.keys().copied().collect();
         ids.into_iter().for_each(|id| self.say_note(id));
     }
