@@ -291,7 +291,7 @@ impl Waits {
         match wish {
             Wish::Leave => vec![Command::Close(CloseCode::Done)],
             Wish::TogglePause if self.pauses.remove(&USER) => vec![Command::Resume],
-            Wish::TogglePause => vec![Command::Pause(PauseReason::ByPayer)],
+            Wish::TogglePause => vec![Command::Pause],
             Wish::Consent => self.consents(),
             Wish::Refuse if core::mem::take(&mut self.offered) => vec![Command::Decline],
             Wish::Refuse | Wish::Say(_) => vec![],
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn one_key_pauses_and_goes_on_by_what_the_session_says() {
         let mut waits = Waits::default();
-        let pause = [Command::Pause(PauseReason::ByPayer)];
+        let pause = [Command::Pause];
         assert_eq!(waits.orders(Wish::TogglePause), pause);
         waits.note(&paused(PauseReason::ByPayer));
         assert_eq!(waits.orders(Wish::TogglePause), [Command::Resume]);

@@ -1,6 +1,5 @@
 //! Faults, one after another for each slot, until all is healed.
 
-use streampay_core::meter::PauseReason;
 use streampay_core::session::{CloseCode, Command};
 use streampay_core::units::Msat;
 
@@ -144,12 +143,7 @@ impl World {
             0..=2 => {
                 self.count(slot, Kind::UserPause);
                 let side = if self.one_in(3) { PAYEE } else { PAYER };
-                let reason = if side == PAYER {
-                    PauseReason::ByPayer
-                } else {
-                    PauseReason::ByPayee
-                };
-                self.command(slot, side, Command::Pause(reason));
+                self.command(slot, side, Command::Pause);
                 let ms = match self.below(3) {
                     0 => self.between(100, 15_000),
                     _ => self.between(60_000, 240_000),

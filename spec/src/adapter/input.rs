@@ -5,7 +5,6 @@ use serde_json::Value;
 use streampay_core::backend::{
     Answer, BackendError, Consumed, Effect, Opened, Outcome, RefusalCode,
 };
-use streampay_core::meter::PauseReason;
 use streampay_core::session::{
     BackendEvent, ChannelIdentity, CloseCode, Command, Entropy, Input, LinkEvent, MediaGrant,
     PayeeConfig, PayerConfig, Policy, SecretKey,
@@ -98,10 +97,6 @@ pub(super) fn input(fields: Fields<'_>, session: SessionId) -> Read<Input> {
 }
 
 fn command(fields: Fields<'_>) -> Read<Command> {
-    if fields.opt("pause").is_some() {
-        let reason = PauseReason::from_code(fields.int("pause")?);
-        return reason.map(Command::Pause).ok_or_else(|| bad("pause"));
-    }
     if fields.opt("close").is_some() {
         return Ok(Command::Close(CloseCode::from_code(fields.int("close")?)));
     }
@@ -124,6 +119,7 @@ fn command(fields: Fields<'_>) -> Read<Command> {
     }
     let plain = [
         ("request_receipt", Command::RequestReceipt),
+        ("pause", Command::Pause),
         ("resume", Command::Resume),
         ("write_off", Command::WriteOff),
         ("agree", Command::Agree),

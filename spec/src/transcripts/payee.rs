@@ -233,7 +233,7 @@ fn tick_while_checked(stage: &mut Stage<'_>) -> Played {
 fn pause_by_user(stage: &mut Stage<'_>) -> Played {
     let payer = opened(stage)?;
     credit(stage, payer.tick(0, 1))?;
-    stage.command("pause", PauseReason::ByPayee.code().to_string())?;
+    stage.command("pause", Object::new())?;
     credit(stage, payer.tick(0, 2))?;
     stage.wait_ms(2_000)?;
     stage.must(!stage.sent().is_empty(), "say it again")?;

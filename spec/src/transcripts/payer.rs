@@ -229,7 +229,7 @@ fn pause_by_user(stage: &mut Stage<'_>) -> Played {
     let payee = first_tick(stage)?;
     stage.receive(&payee.ack(1, 0))?;
     watch(stage, 0, 5_000)?;
-    stage.command("pause", PauseReason::ByPayer.code().to_string())?;
+    stage.command("pause", Object::new())?;
     stage.must(!stage.sent().is_empty(), "say so")?;
     stage.usage(9_990)?;
     stage.must(stage.asked("pay").is_none(), "pay nothing")?;

@@ -122,7 +122,7 @@ fn after_media(stage: &mut Stage<'_>) -> Played {
     let payee = paid_for(stage)?;
     watch(stage, 0, 5_000)?;
     // While nothing flows neither is paid.
-    stage.command("pause", "1")?;
+    stage.command("pause", Object::new())?;
     stage.command("tip", "2000")?;
     stage.must(stage.asked("pay").is_none(), "give nothing while paused")?;
     stage.command("resume", Object::new())?;

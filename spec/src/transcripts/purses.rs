@@ -256,7 +256,7 @@ fn rests_longer(stage: &mut Stage<'_>) -> Played {
     let payee = bound(stage, &Cast::usual()?)?;
     let session = payee.hello.session;
     // While it is paused it does not end for want of a purse.
-    stage.command("pause", "1")?;
+    stage.command("pause", Object::new())?;
     refused(stage, 0, session)?;
     rests(stage, 30_000)?;
     refused(stage, 1, session)?;

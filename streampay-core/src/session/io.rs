@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{ChannelIdentity, CloseCode, Entropy, Event, Invitation, Line, Name, RoomNews};
 use crate::backend::{Answer, Effect, Request};
-use crate::meter::{Grant, PauseReason, Reading};
+use crate::meter::{Grant, Reading};
 use crate::store::ChangeSet;
 use crate::units::{Msat, PurseKey, RequestId};
 use crate::wire::{Terms, decode};
@@ -34,8 +34,9 @@ pub enum Input {
 /// What the user can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Command {
-    /// Let nothing flow until [`Command::Resume`].
-    Pause(PauseReason),
+    /// Let nothing flow until [`Command::Resume`]: told as `ByPayer` by a payer,
+    /// `ByPayee` by a payee (Spec: session 6.1).
+    Pause,
     /// Let it flow again, as far as this side goes.
     Resume,
     /// End the session and settle.

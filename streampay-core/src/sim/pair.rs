@@ -14,7 +14,7 @@ use super::link::{Direction, SimLink, Weather};
 use super::mint::FakeMint;
 use super::side::{Config, Session, Side};
 use crate::backend::Effect;
-use crate::meter::{NextTariff, PauseReason, Reading};
+use crate::meter::{NextTariff, Reading};
 use crate::session::{
     CloseCode, Command, Entropy, Event, Input, PayeeConfig, PayeeSession, PayerConfig,
     PayerSession, SecretKey,
@@ -376,7 +376,7 @@ impl Pair {
             Fault::OfferTariff(percent) => self.offer_tariff(percent),
             Fault::PausePayer(ms) => {
                 self.resume_at = Some(now.after_ms(ms));
-                self.command(Direction::ToPayer, Command::Pause(PauseReason::ByPayer));
+                self.command(Direction::ToPayer, Command::Pause);
             }
         }
     }

@@ -311,7 +311,7 @@ fn written_off() -> Pair {
     let purse = FIRST;
     pair.mint.steal(PurseKey { session, purse }, Seq(3));
     pair.run(8_000, &[]).unwrap();
-    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.command(PAYER, Command::Pause);
     pair.command(PAYER, Command::WriteOff);
     let payer = pair.payer().unwrap();
     assert_eq!((payer.paid(), payer.acknowledged()), (sat(6), sat(4)));

@@ -3,7 +3,6 @@
 use super::side::{Config, Session};
 use super::*;
 use crate::backend::Answer;
-use crate::meter::PauseReason;
 use crate::session::{
     ApiMisuse, BackendEvent, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     MediaGrant, Misbehaviour, Output, PayeeSession,
@@ -550,8 +549,8 @@ fn terms_that_hold_money_for_longer_than_30_days_are_refused() {
 fn payee_is_not_told_that_it_flows_while_it_pauses_itself() {
     let mut pair = Pair::new(PairConfig::default());
     pair.run(2_500, &[]).unwrap();
-    pair.command(PAYEE, Command::Pause(PauseReason::ByPayee));
-    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.command(PAYEE, Command::Pause);
+    pair.command(PAYER, Command::Pause);
     pair.run(500, &[]).unwrap();
     pair.command(PAYER, Command::Resume);
     pair.run(500, &[]).unwrap();
@@ -585,7 +584,7 @@ fn payer_ends_by_itself_a_pause_that_nobody_ends() {
     noted(&mut pair, |message| {
         !matches!(message, Message::Close(_) | Message::Closed(_))
     });
-    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.command(PAYER, Command::Pause);
     pair.run(29_000, &[]).unwrap();
     assert_eq!(closed(&pair, PAYER), None);
     pair.run(2_000, &[]).unwrap();

@@ -39,7 +39,7 @@ fn viewer_that_never_pays_gets_only_the_preview() {
 fn pause_by_payer_stops_ticks_and_media_until_resumed() {
     let mut pair = Pair::new(PairConfig::default());
     pair.run(5_000, &[]).unwrap();
-    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.command(PAYER, Command::Pause);
     pair.run(200, &[]).unwrap();
     let (delivered, credited) = (pair.delivered(), pair.credited());
     pair.run(10_000, &[]).unwrap();
@@ -54,7 +54,7 @@ fn pause_by_payer_stops_ticks_and_media_until_resumed() {
 fn lost_resume_is_said_again() {
     let mut pair = Pair::new(PairConfig::default());
     pair.run(5_000, &[]).unwrap();
-    pair.command(PAYER, Command::Pause(PauseReason::ByPayer));
+    pair.command(PAYER, Command::Pause);
     pair.run(200, &[]).unwrap();
     let delivered = pair.delivered().media_ms;
     let mut lose = 2;

@@ -57,7 +57,7 @@ use super::{
     ApiMisuse, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent, MediaGrant,
     Misbehaviour, Output, SecretKey, Signature,
 };
-use crate::meter::{Grant, Reading};
+use crate::meter::{Grant, PauseReason, Reading};
 use crate::planted::{self, Planted};
 use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, SessionId};
@@ -309,7 +309,7 @@ impl PayeeSession {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Pause(reason) => self.pause_for(reason),
+            Command::Pause => self.pause_for(PauseReason::ByPayee),
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::OfferTerms { terms, in_ticks } => self.offer_terms(*terms, in_ticks),

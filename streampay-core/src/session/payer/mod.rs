@@ -61,7 +61,7 @@ use super::{
     ApiMisuse, BadKey, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent,
     Misbehaviour, Output, SecretKey,
 };
-use crate::meter::Reading;
+use crate::meter::{PauseReason, Reading};
 use crate::planted::{self, Planted};
 use crate::store::{Key, StoreError};
 use crate::units::{Mono, Msat, Now, PurseId, PurseKey, SessionId};
@@ -311,7 +311,7 @@ impl PayerSession {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Pause(reason) => self.pause_for(reason),
+            Command::Pause => self.pause_for(PauseReason::ByPayer),
             Command::Resume => self.resume_by_user(),
             Command::Close(code) => self.close(code, false),
             Command::WriteOff => self.write_off(),
