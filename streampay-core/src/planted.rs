@@ -97,6 +97,8 @@ planted! {
     GateBeforeCredit = "gate-before-credit",
     /// Each connection has the preview anew.
     PreviewAgain = "preview-again",
+    /// The gate opens for what was given as a tip.
+    TipBuysMedia = "tip-buys-media",
     /// After a restart a tick older than the last one counts as a gap.
     OldTickIsGap = "old-tick-is-gap",
     /// After a restart an older receipt replaces a newer one.

@@ -264,7 +264,8 @@ impl World {
                 if let Some(payment) = Payment::read(&tick.payload) {
                     place.account.show(tick.purse, payment.nonce, payment.seq);
                 }
-                let sum = tick.payload.iter().fold(7_u64, |sum, byte| {
+                let tips = tick.tips.map_or(0, |tips| tips.msat() + 1).to_be_bytes();
+                let sum = tick.payload.iter().chain(&tips).fold(7_u64, |sum, byte| {
                     sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte)
                 });
                 let first = place.truth.said.entry((tick.purse, tick.seq.0));

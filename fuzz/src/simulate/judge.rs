@@ -7,6 +7,7 @@
 //! | `CreditIsMoney` | the payee credits what it has, or can take without the payer; and all of it |
 //! | `Acknowledged` | what the payer has acks for, the payee has on its disk |
 //! | `GateOpen` | an open gate's limit is within credit, preview and window |
+//! | `Tips` | no more is given as tips than the user's commands allow; both sides count the same in the end |
 //! | `Monotone` | no amount that is acknowledged or credited goes down |
 //! | `Budget` | no more leaves the wallet than was allowed, fees included |
 //! | `Price` | both sides price a reading as the signed terms do |
@@ -24,10 +25,9 @@
 
 use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_core::session::{Event, PayeeSession, PayerSession};
-use streampay_core::units::Msat;
 
 use super::kinds::Kind;
-use super::life::largest_step;
+use super::life::{largest_step, msat};
 use super::world::{PAYEE, PAYER, Session, World};
 
 /// A promise that did not hold.
@@ -110,7 +110,7 @@ impl World {
     fn judge_payee(&mut self, slot: usize) -> Option<(&'static str, String)> {
         let payee = self.payee(slot)?;
         let (credited, schedule) = (payee.credited().msat(), payee.schedule());
-        let reading = payee.reading();
+        let (reading, tips) = (payee.reading(), payee.tips().msat());
         payee.session()?;
         let place = &mut self.slots[slot];
         let (account, truth) = (&place.account, &mut place.truth);
@@ -125,6 +125,9 @@ impl World {
                 "Acknowledged",
                 format!("{} acked, {credited} credited", truth.acked),
             ));
+        }
+        if tips < truth.tipped {
+            return Some(("Monotone", format!("{} of tips, then {tips}", truth.tipped)));
         }
         if credited < truth.credited {
             return Some((
@@ -141,7 +144,7 @@ impl World {
             truth.advance(meter);
         }
         let more = credited.saturating_sub(truth.credited);
-        truth.credited = credited;
+        (truth.credited, truth.tipped) = (credited, tips);
         if more > 0 {
             (place.ticks, place.healed) = (place.ticks + 1, place.healed + 1);
         }
@@ -152,7 +155,8 @@ impl World {
                 format!("{credited} credited, {most} to have, {} had", account.payee),
             ));
         }
-        let reach = msat(credited + truth.preview_window);
+        let bought = credited.saturating_sub(tips);
+        let reach = msat(bought + truth.preview_window);
         if let Grant::Open { limit, .. } = place.ends[PAYEE].grant
             && limit > reach
         {
@@ -171,6 +175,7 @@ impl World {
         let (payer, payee) = (self.payer(slot)?, self.payee(slot));
         let (paid, acked) = (payer.paid().msat(), payer.acknowledged().msat());
         let (booked, written_off) = (payer.booked(), payer.written_off().msat());
+        let tips = payer.tips().msat();
         let schedule = payer.schedule();
         let next = schedule.next;
         let payee_is_here = payee.is_some_and(|payee| payee.session().is_some());
@@ -189,6 +194,9 @@ impl World {
             return Some(("Acknowledged", format!("{acked} acked, {known} credited")));
         }
         truth.acked = acked;
+        if tips > truth.tips {
+            return Some(("Tips", format!("{tips} given of {}", truth.tips)));
+        }
         if written_off > account.thief {
             return Some((
                 "WrittenOff",
@@ -198,7 +206,7 @@ impl World {
         let from = next.map(|next| next.from);
         if from != truth.agreed_from {
             truth.agreed_from = from;
-            let credit = paid.saturating_sub(written_off);
+            let credit = paid.saturating_sub(tips).saturating_sub(written_off);
             if let Some(from) = from.filter(|from| from.msat() < credit) {
                 return Some(("Consent", format!("{credit} paid, agreed to from {from}")));
             }
@@ -210,12 +218,10 @@ impl World {
         // The payer's word, and what is out of its hands whatever it says.
         let out = (account.payee + account.at_large + account.thief).max(paid);
         let (used, stake) = (truth.price(own).msat(), truth.stake(own, &schedule));
-        let risk = out.saturating_sub(written_off).saturating_sub(used);
+        let risk = out.saturating_sub(written_off + used + tips);
         (risk > stake).then(|| {
-            (
-                "PayerBound",
-                format!("{risk} at risk of {stake}, {used} used"),
-            )
+            let found = format!("{risk} at risk of {stake}, {used} used, {tips} given");
+            ("PayerBound", found)
         })
     }
 
@@ -247,6 +253,7 @@ impl World {
                 reason: PauseReason::Drift,
                 by_peer: false,
             } if side == PAYER => self.count(slot, Kind::DriftBooked),
+            Event::TipReceived { .. } => self.count(slot, Kind::Tipped),
             Event::TickReclaimed { .. } => self.count(slot, Kind::Reclaimed),
             Event::TermsBegan { .. } if side == PAYEE => self.count(slot, Kind::TermsBegan),
             _ => {}
@@ -256,7 +263,9 @@ impl World {
     /// Both sides say that all is settled.
     pub(super) fn judge_end(&mut self, slot: usize) {
         let (payer, payee) = (self.payer(slot), self.payee(slot));
-        let paid = payer.map_or(0, |payer| payer.written_off().msat());
+        let written_off = payer.map_or(0, |payer| payer.written_off().msat());
+        let given = payer.map_or(0, |payer| payer.tips().msat());
+        let made = payer.map_or(0, |payer| payer.paid().msat());
         let credited = payee.filter(|payee| payee.session().is_some());
         let credited = credited.map_or(0, |payee| payee.credited().msat());
         let place = &self.slots[slot];
@@ -266,7 +275,13 @@ impl World {
             account.payee,
             account.wallet + account.payee + account.thief + account.fees,
         );
-        let (all, written_off) = (account.total(), paid);
+        let all = account.total();
+        // What was made and never credited, stolen or taken home with its purse, may have been a tip.
+        let (received, open) = (place.truth.tipped, made.saturating_sub(credited));
+        if received > given || given > received + open {
+            let found = format!("{given} given, {received} credited, {open} open");
+            self.violate(slot, "Tips", found);
+        }
         if all != total {
             self.violate(slot, "Conserved", format!("{all} of {total}"));
         }
@@ -288,8 +303,4 @@ impl World {
             self.count(slot, Kind::WrittenOff);
         }
     }
-}
-
-fn msat(value: u64) -> Msat {
-    Msat::new(value).unwrap_or(Msat::MAX)
 }

@@ -56,6 +56,8 @@ kinds! {
     UserPause = "user paused",
     /// A user closed.
     UserClose = "user closed",
+    /// A user gave a tip.
+    UserTip = "user tipped",
     /// Other terms were offered.
     Offer = "terms offered",
     /// Payer died before a write.
@@ -106,6 +108,8 @@ kinds! {
     DriftBooked = "drift consented to",
     /// Other terms began.
     TermsBegan = "other terms began",
+    /// A tip was credited.
+    Tipped = "tip credited",
     /// A session that could not settle was taken up again.
     Recovered = "settled by recover",
     /// A session began.
@@ -128,6 +132,7 @@ impl Kind {
                 | Self::WrittenOff
                 | Self::DriftBooked
                 | Self::TermsBegan
+                | Self::Tipped
                 | Self::Recovered
                 | Self::Begun
                 | Self::Settled

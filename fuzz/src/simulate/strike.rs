@@ -1,9 +1,9 @@
 //! Faults, one after another for each slot, until all is healed.
 
 use streampay_core::session::{CloseCode, Command};
-use streampay_core::units::Msat;
 
 use super::kinds::Kind;
+use super::life::{largest_step, msat};
 use super::world::{Crash, Ev, PAYEE, PAYER, World};
 
 /// The time between two faults of a slot, on average, in milliseconds.
@@ -139,7 +139,7 @@ impl World {
 
     fn strike_user(&mut self, slot: usize) {
         let generation = self.slots[slot].generation;
-        match self.below(8) {
+        match self.below(9) {
             0..=2 => {
                 self.count(slot, Kind::UserPause);
                 let side = if self.one_in(3) { PAYEE } else { PAYER };
@@ -177,15 +177,27 @@ impl World {
                 let side = if self.one_in(2) { PAYER } else { PAYEE };
                 self.command(slot, side, Command::Close(CloseCode::Done));
             }
+            7 => {
+                let tip = self.between(1, 4 * largest_step());
+                if self.has_user(slot, PAYER) {
+                    self.count(slot, Kind::UserTip);
+                    self.slots[slot].truth.tips += tip;
+                    self.command(slot, PAYER, Command::Tip(msat(tip)));
+                }
+            }
             _ => {
                 let most = self.between(1, 50) * 2_000;
-                if self.slots[slot].ends[PAYER].session.is_some() && !self.is_ended(slot, PAYER) {
+                if self.has_user(slot, PAYER) {
                     self.slots[slot].truth.budget += most;
-                    let more = Msat::new(most).unwrap_or_default();
-                    self.command(slot, PAYER, Command::TopUp(more));
+                    self.command(slot, PAYER, Command::TopUp(msat(most)));
                 }
             }
         }
+    }
+
+    /// True where there is a session that its user can tell something.
+    fn has_user(&self, slot: usize, side: usize) -> bool {
+        self.slots[slot].ends[side].session.is_some() && !self.is_ended(slot, side)
     }
 
     /// No more faults; what is broken is whole again.

@@ -18,6 +18,10 @@ const TOLERANCE_MS: u64 = 200;
 pub(super) struct Truth {
     pub(super) total: u64,
     pub(super) budget: u64,
+    /// The most that the user's commands let the payer give as tips.
+    pub(super) tips: u64,
+    /// What the payee credited as tips.
+    pub(super) tipped: u64,
     pub(super) preview_window: u64,
     pub(super) tariff: Tariff,
     /// What passed the gate, and what of it came to the payer.

@@ -18,7 +18,10 @@ impl PayeeSession {
         };
         let reach = self
             .sum(counted)
-            .saturating_minus(self.tips())
+            .saturating_minus(match planted::is(Planted::TipBuysMedia) {
+                true => Msat::ZERO,
+                false => self.tips(),
+            })
             .saturating_plus(preview.unwrap_or_default())
             .saturating_plus(self.config.terms.window);
         let common = self.record.as_ref().map(|record| &record.common);

@@ -51,7 +51,8 @@ impl PayerSession {
         self.sum(|purse| purse.acked)
     }
 
-    /// Ticks that were spent, never acknowledged, and written off by consent.
+    /// Ticks for media that were spent, never acknowledged, and written off by consent. A lost tip
+    /// stays a tip. Spec: rooms 4.
     #[must_use]
     pub fn written_off(&self) -> Msat {
         self.record
