@@ -3,8 +3,9 @@
 
 mod canary;
 
-use cdk::nuts::MintInfo;
+use cdk::nuts::{KeySetInfo, MintInfo};
 use cdk::wallet::Wallet;
+use cdk::wallet::types::KeysetLoadPolicy;
 use streampay_core::backend::BackendError;
 
 pub use self::canary::{canary, canary_home};
@@ -71,7 +72,11 @@ pub enum MintFault {
         /// The policy's.
         most: u64,
     },
-    /// The id of its active keyset is not that of its keys.
+    /// It signs nothing in the unit at present.
+    #[error("it has no active keyset in the unit")]
+    NoKeyset,
+    /// The id of an active keyset is not that of its keys. An end of 0 stands for none, and is no part
+    /// of the id: nutshell 0.21 adds it where it is given a keyset without an end by hand.
     #[error("its keyset has an id that is not that of its keys")]
     KeysetId,
     /// Its fee is above the policy's.
@@ -87,8 +92,8 @@ pub enum MintFault {
     Locks,
 }
 
-/// Looks at what the mint of `wallet` says, and at its time, for which `wallets` may be asked. Costs
-/// nothing. Source: NUT-02, NUT-06.
+/// Looks at what the mint of `wallet` says, at its time, for which `wallets` may be asked, and at its
+/// active keysets as they are now. Costs nothing. Source: NUT-02, NUT-06.
 ///
 /// # Errors
 /// [`BackendError::Transient`] where the mint does not answer.
@@ -112,17 +117,36 @@ pub async fn check_mint(
         }),
         Some(_) => {}
     }
-    let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
-    if set.input_fee_ppk > policy.max_fee_ppk {
-        faults.push(MintFault::Fee {
-            ppk: set.input_fee_ppk,
-            most: policy.max_fee_ppk,
-        });
-    }
-    if TrustedKeyset::new(set).is_err() {
-        faults.push(MintFault::KeysetId);
-    }
+    faults.extend(fault_of_keys(wallet, policy.max_fee_ppk).await?);
     Ok(faults)
+}
+
+/// What is wrong with the active keysets.
+async fn fault_of_keys(wallet: &Wallet, most: u64) -> Result<Option<MintFault>, BackendError> {
+    let listed = wallet.mint_connector().get_mint_keysets().await;
+    let listed = listed.map_err(fault::of_reading)?.keysets;
+    let active = |set: &&KeySetInfo| set.active && set.unit == wallet.unit;
+    let active: Vec<&KeySetInfo> = listed.iter().filter(active).collect();
+    // The wallet locks, and redeems into, the cheapest.
+    let Some(ppk) = active.iter().map(|set| set.input_fee_ppk).min() else {
+        return Ok(Some(MintFault::NoKeyset));
+    };
+    // A wallet that cannot load what the mint has now goes on with what it had.
+    let known = wallet.keysets(KeysetLoadPolicy::Refresh).await;
+    let known = known.unwrap_or_default();
+    for set in active {
+        let keys = match known.iter().find(|known| known.id == set.id) {
+            Some(keys) => keys.clone(),
+            None => {
+                let keys = wallet.mint_connector().get_mint_keyset(set.id).await;
+                keys.map_err(fault::of_reading)?
+            }
+        };
+        if keys.id != set.id || TrustedKeyset::new(keys).is_err() {
+            return Ok(Some(MintFault::KeysetId));
+        }
+    }
+    Ok((ppk > most).then_some(MintFault::Fee { ppk, most }))
 }
 
 /// Those of `nuts` that a mint does not say it has.

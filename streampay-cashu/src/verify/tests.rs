@@ -1,6 +1,8 @@
 //! Every way in which a wallet's usual check can be fooled, each with a proof that the mint did
 //! sign.
 
+mod keysets;
+
 use std::collections::BTreeMap;
 
 use cdk::dhke::{blind_message, construct_proofs, sign_message};
@@ -358,44 +360,6 @@ fn only_what_the_mint_signed_is_taken() {
     let mut odd = proof();
     odd.amount = Amount::from(3);
     assert_eq!(check(&odd, 3, kind), Err(VerifyError::Denomination));
-}
-
-#[test]
-fn keysets_are_checked_against_their_own_keys() {
-    let mut forged = keyset(CurrencyUnit::Sat, 100, None);
-    forged.input_fee_ppk = 0;
-    assert_eq!(
-        TrustedKeyset::new(forged).err(),
-        Some(VerifyError::KeysetId)
-    );
-    let mut v1 = keyset(CurrencyUnit::Sat, 100, None);
-    v1.id = Id::v1_from_keys(&v1.keys);
-    assert!(TrustedKeyset::new(v1).is_ok(), "ids of version 1 too");
-    let ends = LOCKTIME + 3_600;
-    let cases = [
-        (keyset(CurrencyUnit::Sat, 100, Some(ends)), Ok(())),
-        (
-            keyset(CurrencyUnit::Sat, 100, Some(ends - 1)),
-            Err(VerifyError::FinalExpiry),
-        ),
-        (
-            keyset(CurrencyUnit::Sat, 100, Some(1)),
-            Err(VerifyError::FinalExpiry),
-        ),
-        (
-            keyset(CurrencyUnit::Msat, 100, None),
-            Err(VerifyError::Unit),
-        ),
-        (
-            keyset(CurrencyUnit::Sat, 1_001, None),
-            Err(VerifyError::Fee),
-        ),
-    ];
-    for (set, expect) in cases {
-        let expiry = set.final_expiry;
-        let trusted = TrustedKeyset::new(set).unwrap();
-        assert_eq!(wanted(&trusted).check_keyset(), expect, "{expiry:?}");
-    }
 }
 
 #[test]

@@ -117,33 +117,6 @@ async fn shortened_locktime_is_refused() {
 }
 
 #[tokio::test]
-async fn keyset_that_ends_too_early_is_not_used() {
-    let mut pair = Pair::new(true, 0, 500, 5).await;
-    let ends = cdk::util::unix_time() + 6 * 3_600;
-    let amounts = (0..20).map(|bit| 1 << bit).collect();
-    let unit = cdk::nuts::CurrencyUnit::Sat;
-    let rotated = pair
-        .mint
-        .mint
-        .rotate_keyset(unit, amounts, 0, true, Some(ends));
-    rotated.await.unwrap();
-    let wallet = pair.payer.purses.wallet.clone();
-    wallet
-        .keysets(cdk::wallet::types::KeysetLoadPolicy::Refresh)
-        .await
-        .unwrap();
-    let request = pair.open_request(10);
-    let got = pair.payer.ask(purse(0), request).await;
-    let unfit = BackendError::Fatal(RefusalCode::NoCommonMethod);
-    assert_eq!(got, Some(Outcome::Failed(unfit)));
-    assert_eq!(
-        pair.payer.spendable().await,
-        500,
-        "what was reserved is back"
-    );
-}
-
-#[tokio::test]
 async fn ticks_near_the_locktime_are_neither_shown_nor_credited() {
     // The payee's own clock is right, 31 minutes behind, and 31 minutes ahead.
     for off in [0_i64, -1_860, 1_860] {

@@ -10,6 +10,7 @@
 mod attacks;
 mod canaries;
 mod conformance;
+mod fooled;
 mod locked;
 mod mint;
 mod mints;

@@ -64,6 +64,8 @@ pub(crate) struct TestMint {
     /// What the mint says of the time, less the real time, in seconds. What it enforces is real.
     skew_s: AtomicI64,
     no_htlcs: AtomicBool,
+    /// When all keysets end, by the mint's word.
+    ends: Mutex<Option<u64>>,
     manner: Mutex<Manner>,
 }
 
@@ -107,6 +109,7 @@ impl TestMint {
             swaps: Mutex::default(),
             skew_s: AtomicI64::new(0),
             no_htlcs: AtomicBool::new(false),
+            ends: Mutex::default(),
             manner: Mutex::new(Manner::Refuses),
         })
     }
@@ -159,6 +162,11 @@ impl TestMint {
     /// Lets the mint say that it has no NUT-14.
     pub(crate) fn without_htlcs(&self) {
         self.no_htlcs.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the mint say that its keysets end.
+    pub(crate) fn ends(&self, at: u64) {
+        *self.ends.lock().unwrap() = Some(at);
     }
 
     /// Of every swap with locked inputs so far: the locks, and the preimages shown.
@@ -244,7 +252,14 @@ impl MintConnector for Direct {
     }
 
     async fn get_mint_keysets(&self) -> Result<KeysetResponse, Error> {
-        let sets = async { Ok(self.0.mint.keysets()) };
+        let sets = async {
+            let mut sets = self.0.mint.keysets();
+            if let Some(end) = *self.0.ends.lock().unwrap() {
+                let ends = |set: &mut cdk::nuts::KeySetInfo| set.final_expiry = Some(end);
+                sets.keysets.iter_mut().for_each(ends);
+            }
+            Ok(sets)
+        };
         self.0.call("keysets", sets).await
     }
 

@@ -50,6 +50,33 @@ async fn sound_mint_passes_and_faults_are_named() {
 }
 
 #[tokio::test]
+async fn keysets_are_those_of_today_also_where_the_wallet_cannot_load_them() {
+    let mint = TestMint::new(0).await;
+    let purses = Purseless::new(&mint, 1, 100).await;
+    let wallets = OneWallet::new(purses.wallet.clone());
+    let check = async || check_mint(&wallets, &purses.wallet, MintPolicy::default()).await;
+    assert_eq!(check().await, Ok(vec![]));
+    let rotate = async |ppk| {
+        let amounts = (0..20).map(|bit| 1 << bit).collect();
+        let unit = CurrencyUnit::Sat;
+        let rotated = mint.mint.rotate_keyset(unit, amounts, ppk, true, None);
+        rotated.await.unwrap();
+    };
+    rotate(2_000).await;
+    let dear = MintFault::Fee {
+        ppk: 2_000,
+        most: 1_000,
+    };
+    assert_eq!(check().await, Ok(vec![dear]));
+    // A new one, of which no keys can be had: the old one is no answer.
+    rotate(0).await;
+    mint.fail("keys", Fault::Away);
+    mint.fail("keys", Fault::Away);
+    assert_eq!(check().await, Err(BackendError::Transient));
+    assert_eq!(check().await, Ok(vec![]));
+}
+
+#[tokio::test]
 async fn nothing_is_locked_at_a_mint_that_is_not_trusted_to_keep_it() {
     for chain in [true, false] {
         let mut pair = Pair::new(chain, 0, 500, 5).await;

@@ -1,5 +1,6 @@
 //! Openings that a payee does not take: what they cost it, and how they come home.
 
+use cdk::nuts::CurrencyUnit;
 use streampay_cashu::{AcceptedMint, LockedParams};
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 
@@ -159,4 +160,51 @@ async fn secrets_that_were_used_before_open_nothing() {
     let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     assert_eq!(got, Some(Outcome::Failed(spent)));
     assert!(pair.payee.notes.is_empty(), "nor is it signed over again");
+}
+
+#[tokio::test]
+async fn keyset_that_ends_too_early_is_not_used() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let ends = cdk::util::unix_time() + 6 * 3_600;
+    let amounts = (0..20).map(|bit| 1 << bit).collect();
+    let unit = CurrencyUnit::Sat;
+    let rotated = pair
+        .mint
+        .mint
+        .rotate_keyset(unit, amounts, 0, true, Some(ends));
+    rotated.await.unwrap();
+    let wallet = pair.payer.purses.wallet.clone();
+    wallet
+        .keysets(cdk::wallet::types::KeysetLoadPolicy::Refresh)
+        .await
+        .unwrap();
+    let request = pair.open_request(10);
+    let got = pair.payer.ask(purse(0), request).await;
+    let unfit = BackendError::Fatal(RefusalCode::NoCommonMethod);
+    assert_eq!(got, Some(Outcome::Failed(unfit)));
+    assert_eq!(
+        pair.payer.spendable().await,
+        500,
+        "what was reserved is back"
+    );
+}
+
+/// Ids of version 1 do not say when a keyset ends.
+#[tokio::test]
+async fn opening_in_keys_that_end_too_early_is_refused_and_comes_home() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let amounts = (0..20).map(|bit| 1 << bit).collect();
+    let unit = CurrencyUnit::Sat;
+    let rotated = pair.mint.mint.rotate_keyset(unit, amounts, 0, false, None);
+    rotated.await.unwrap();
+    pair.payer.knows_the_keys().await;
+    let opening = pair.offered(0, 10).await;
+    // The payee asks later, and hears of an end.
+    pair.mint.ends(cdk::util::unix_time() + 6 * 3_600);
+    let request = pair.accept_request(opening);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, refused(RefusalCode::UnknownKeyset));
+    assert_eq!(pair.show_note().await, None);
+    assert_eq!(pair.release().await, 50);
+    assert_eq!(pair.payer.spendable().await, 500);
 }
