@@ -16,7 +16,8 @@ use crate::links::Links;
 use crate::seed_file;
 use crate::wallet::{MintLimits, WalletError, WalletFolder};
 
-/// An opened folder.
+/// An opened folder. Clones are the same; it is let go of with the last.
+#[derive(Clone)]
 pub struct Home {
     /// The ecash.
     pub wallet: Arc<WalletFolder>,

@@ -1,6 +1,7 @@
 //! Looking at a mint before a session rests on it: what it says of itself, and once for each of its
 //! keysets what it does with ecash that somebody else tries to take.
 
+use cdk_common::util::unix_time;
 use streampay_cashu::{AcceptedMint, MintFault, MintPolicy};
 use streampay_core::units::Msat;
 
@@ -10,6 +11,9 @@ use crate::pay::Pay;
 use crate::quote::Costs;
 use crate::report::Report;
 use crate::wallet::{LockKind, WalletError};
+
+/// How long a trial of a mint's locks stands while serving, whatever its keysets, in seconds.
+const TRIED_FOR_S: u64 = 3_600;
 
 const fn nuts(pay: Pay) -> &'static [u8] {
     match pay {
@@ -43,10 +47,61 @@ pub async fn before_paying(home: &Home, costs: &Costs, report: Report) -> Result
     let Some(kind) = lock(costs.pay) else {
         return Ok(Msat::ZERO);
     };
-    match tried(home, mint, kind, report).await? {
+    match tried(home, mint, kind, Look::First, report).await? {
         (Some(false), _) => Err(unfit(mint, MintFault::Locks)),
         (_, cost) => Ok(cost),
     }
+}
+
+/// What looking at a mint came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing is known against it.
+    Fit,
+    /// It does not answer; nothing was known against it before.
+    Away,
+    /// Nobody should be paid there.
+    Unfit(MintFault),
+}
+
+impl Verdict {
+    /// Says it of `mint`.
+    pub(crate) fn tell(self, mint: &str, report: Report) {
+        match self {
+            Self::Fit => {
+                report.tell(&format!("{mint} is fit: you can be paid there"));
+                report.say("mint_fit", serde_json::json!({"mint": mint}));
+            }
+            Self::Away => report.tell(&format!(
+                "the mint at {mint} does not answer. Until it does, nobody can pay there"
+            )),
+            Self::Unfit(fault) => {
+                report.tell(&format!(
+                    "{mint} is left out: {fault}. Nobody can pay you there"
+                ));
+                report.say(
+                    "mint_left_out",
+                    serde_json::json!({"mint": mint, "why": fault.to_string()}),
+                );
+            }
+        }
+    }
+}
+
+/// When a mint is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// For the first time: what is not known yet is tried, or said.
+    First,
+    /// Again, while serving: what changes by itself costs little.
+    Again,
+}
+
+/// What the least demanding of `pay` needs, for the others a session finds another mint, or way;
+/// none without ecash.
+fn needed(pay: &[Pay]) -> Option<&'static [u8]> {
+    let ecash = pay.iter().copied().filter(|pay| pay.is_ecash());
+    ecash.map(nuts).min_by_key(|nuts| nuts.len())
 }
 
 /// Payee: those of `mints` that may be offered for `pay`. It is told which are left out, and why.
@@ -59,26 +114,15 @@ pub async fn before_serving(
     pay: &[Pay],
     report: Report,
 ) -> Result<Vec<AcceptedMint>, AppError> {
-    let ecash = pay.iter().copied().filter(|pay| pay.is_ecash());
-    // What the least demanding way needs: for the others a session finds another mint, or way.
-    let Some(needed) = ecash.map(nuts).min_by_key(|nuts| nuts.len()) else {
-        return Ok(mints);
-    };
     let (mut fit, mut last) = (Vec::new(), None);
     for mint in mints {
-        match fault_of(home, mint.url(), needed, pay, report).await? {
-            None => fit.push(mint),
-            Some(fault) => {
-                let url = mint.url();
-                report.tell(&format!(
-                    "{url} is left out: {fault}. Nobody can pay you there"
-                ));
-                report.say(
-                    "mint_left_out",
-                    serde_json::json!({"mint": url, "why": fault.to_string()}),
-                );
-                last = Some(unfit(url, fault));
-            }
+        let verdict = judge(home, mint.url(), pay, Look::First, report).await?;
+        if verdict != Verdict::Fit {
+            verdict.tell(mint.url(), report);
+        }
+        match verdict {
+            Verdict::Fit | Verdict::Away => fit.push(mint),
+            Verdict::Unfit(fault) => last = Some(unfit(mint.url(), fault)),
         }
     }
     match last {
@@ -87,30 +131,45 @@ pub async fn before_serving(
     }
 }
 
-async fn fault_of(
+/// Payee: whether `mint` may be offered for `pay`.
+///
+/// # Errors
+/// Those of the wallet.
+pub(crate) async fn judge(
     home: &Home,
     mint: &str,
-    needed: &'static [u8],
     pay: &[Pay],
+    when: Look,
     report: Report,
-) -> Result<Option<MintFault>, AppError> {
+) -> Result<Verdict, AppError> {
+    let Some(needed) = needed(pay) else {
+        return Ok(Verdict::Fit);
+    };
     match look(home, mint, needed).await? {
         Some(None) => {}
-        Some(fault) => return Ok(fault),
-        None => {
-            report.tell(&format!(
-                "the mint at {mint} does not answer. Until it does, nobody can pay there"
-            ));
-            let trusted = home.wallet.trusts_locks_at(mint);
-            return Ok((!trusted).then_some(MintFault::Locks));
-        }
+        Some(Some(fault)) => return Ok(Verdict::Unfit(fault)),
+        None if home.wallet.trusts_locks_at(mint) => return Ok(Verdict::Away),
+        None => return Ok(Verdict::Unfit(MintFault::Locks)),
     }
     for kind in pay.iter().copied().filter_map(lock) {
-        if let (Some(false), _) = tried(home, mint, kind, report).await? {
-            return Ok(Some(MintFault::Locks));
+        if when == Look::Again && was_tried_lately(home, mint, kind) {
+            continue;
+        }
+        if let (Some(false), _) = tried(home, mint, kind, when, report).await? {
+            return Ok(Verdict::Unfit(MintFault::Locks));
         }
     }
-    Ok(None)
+    match home.wallet.trusts_locks_at(mint) {
+        true => Ok(Verdict::Fit),
+        false => Ok(Verdict::Unfit(MintFault::Locks)),
+    }
+}
+
+/// A trial costs fees: a mint that changes its keys all the time shall not be paid for that.
+fn was_tried_lately(home: &Home, mint: &str, kind: LockKind) -> bool {
+    let tried = home.wallet.last_try_of(mint, kind);
+    let since = tried.map(|tried| unix_time().saturating_sub(tried.at));
+    since.is_some_and(|since| since < TRIED_FOR_S)
 }
 
 /// What is first wrong with a mint by its own word; none where it does not answer.
@@ -131,6 +190,7 @@ async fn tried(
     home: &Home,
     mint: &str,
     kind: LockKind,
+    when: Look,
     report: Report,
 ) -> Result<(Option<bool>, Msat), AppError> {
     let wallet = &home.wallet;
@@ -139,6 +199,9 @@ async fn tried(
     }
     let before = wallet.spendable(mint).await?;
     if before.is_zero() {
+        if when == Look::Again {
+            return Ok((None, Msat::ZERO));
+        }
         report.tell(&format!(
             "whether {mint} keeps what is locked with it is not tried yet: that takes a little of \
              your own money there"

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod host;
 pub mod media;
 pub mod network;
+mod offered;
 mod page;
 mod paywall;
 mod record;

@@ -1,12 +1,14 @@
 //! What the link shows: a page to a browser, the signed terms to a viewer's program.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
 use streampay_cashu::AcceptedMint;
 
+use super::offered::{Offered, Sale};
 use crate::pay;
 use crate::quote::QUOTE_TYPE;
 
@@ -17,27 +19,24 @@ pub(crate) struct Page {
     pub(crate) price: String,
     /// None where the stream is paid in bitcoin alone.
     pub(crate) mints: Vec<AcceptedMint>,
-    /// See [`crate::quote::seal`].
-    pub(crate) quote: Bytes,
+}
+
+/// `GET` of the stream's address and of the root, and what the page loads.
+pub(super) fn router(offered: Arc<Offered>) -> Router {
+    let show = get(move |headers: HeaderMap| {
+        let offered = offered.clone();
+        async move { show(&headers, &*offered.now().await) }
+    });
+    let file = |kind, text: &'static str| get(move || async move { answer(kind, text) });
+    Router::new()
+        .route("/", show.clone())
+        .route("/whep", show)
+        .route("/page.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/page.css", file("text/css; charset=utf-8", STYLE))
 }
 
 impl Page {
-    /// `GET` of the stream's address and of the root, and what the page loads.
-    pub(crate) fn router(self) -> Router {
-        let (html, quote) = (Bytes::from(self.html()), self.quote);
-        let show = get(move |headers: HeaderMap| {
-            let shown = show(&headers, &html, &quote);
-            async move { shown }
-        });
-        let file = |kind, text: &'static str| get(move || async move { answer(kind, text) });
-        Router::new()
-            .route("/", show.clone())
-            .route("/whep", show)
-            .route("/page.js", file("text/javascript; charset=utf-8", SCRIPT))
-            .route("/page.css", file("text/css; charset=utf-8", STYLE))
-    }
-
-    fn html(&self) -> String {
+    pub(super) fn html(&self) -> String {
         let (title, price) = (escape(&self.title), escape(&self.price));
         let (money, first, how) = match self.mints.first() {
             Some(mint) => (
@@ -83,14 +82,15 @@ const STYLE: &str = include_str!("page/page.css");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 
-fn show(headers: &HeaderMap, html: &Bytes, quote: &Bytes) -> Response {
+fn show(headers: &HeaderMap, sale: &Sale) -> Response {
     let wants_quote = headers
         .get(header::ACCEPT)
         .is_some_and(|accept| accept == QUOTE_TYPE);
-    let shown = if wants_quote {
-        answer(QUOTE_TYPE, quote.clone())
-    } else {
-        answer("text/html; charset=utf-8", html.clone())
+    let shown = match &sale.quote {
+        Some(quote) if wants_quote => answer(QUOTE_TYPE, quote.clone()),
+        // No mint is fit.
+        None if wants_quote => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        _ => answer("text/html; charset=utf-8", sale.html.clone()),
     };
     ([(header::VARY, "Accept")], shown).into_response()
 }
@@ -122,7 +122,6 @@ mod tests {
             title: title.to_owned(),
             price: "1 sat a second".to_owned(),
             mints: vec![AcceptedMint::sat("http://127.0.0.1:3338").unwrap()],
-            quote: Bytes::from_static(b"quote"),
         }
     }
 
@@ -130,13 +129,14 @@ mod tests {
     fn every_answer_forbids_what_the_page_does_not_need() {
         let mut wants_quote = HeaderMap::new();
         wants_quote.insert(header::ACCEPT, QUOTE_TYPE.parse().unwrap());
-        let (html, quote) = (Bytes::from_static(b"page"), Bytes::from_static(b"quote"));
+        let sale = Sale {
+            terms: None,
+            html: "page".into(),
+            quote: Some("quote".into()),
+        };
         for (answer, kind) in [
-            (
-                show(&HeaderMap::new(), &html, &quote),
-                "text/html; charset=utf-8",
-            ),
-            (show(&wants_quote, &html, &quote), QUOTE_TYPE),
+            (show(&HeaderMap::new(), &sale), "text/html; charset=utf-8"),
+            (show(&wants_quote, &sale), QUOTE_TYPE),
             (answer("text/css", STYLE), "text/css"),
         ] {
             let headers = answer.headers();

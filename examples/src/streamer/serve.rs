@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use streampay_cashu::AcceptedMint;
-use streampay_core::session::{BadConfig, PayeeConfig};
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
 use streampay_media::peer::PeerConfig;
@@ -18,7 +17,8 @@ use tokio::task::JoinSet;
 
 use super::host;
 use super::media::Media;
-use super::page::Page;
+use super::offered::Offered;
+use super::page;
 use super::paywall::CashuPaywall;
 use super::record::StreamRecording;
 use super::sessions::Sessions;
@@ -109,8 +109,9 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         Some(path) => Some(StreamRecording::start(path, source.clone(), offer.report)?),
         None => None,
     };
+    let (price, pay) = (offer.price.to_string(), &offer.pay);
     let terms = terms(home, &offer)?;
-    terms.check().map_err(BadConfig::from)?;
+    let offered = Offered::new(home, terms, &offer.mints, pay, price, offer.report)?;
     let listener = TcpListener::bind(offer.listen).await;
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
@@ -145,13 +146,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         tasks.spawn(tell_live(publishing.live(), offer.report));
         publishing.router()
     });
-    let page = Page {
-        title: terms.title.clone(),
-        price: offer.price.to_string(),
-        mints: offer.mints.clone(),
-        quote: crate::quote::seal(&terms, &home.identity).into(),
-    };
-    let app = server.router().merge(page.router());
+    let app = server.router().merge(page::router(offered.clone()));
     let publish_at = whip.is_some().then(|| format!("{base}/whip"));
     let app = whip.into_iter().fold(app, axum::Router::merge);
     let link = StreamLink {
@@ -161,12 +156,6 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
     let waits = offer.pay.contains(&Pay::Btc);
     let sessions = Sessions::new(home, offer.report, Some(room), seats, waits, offer.seal);
-    let payee = PayeeConfig {
-        identity: home.identity.clone(),
-        preview_left: Msat::ZERO,
-        terms: terms.into(),
-        unpaid_ms: sessions.unpaid_ms(),
-    };
     let never = std::future::pending();
     let mut limits = Limits::default();
     if offer.trusted_proxy != TrustedProxy::None {
@@ -174,7 +163,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         limits.connections_per_address = limits.connections;
     }
     tasks.spawn(http::serve(listener, app, limits, never));
-    tasks.spawn(sessions.clone().accept(payee, arrivals));
+    tasks.spawn(sessions.clone().accept(offered, arrivals));
     tasks.spawn(sessions.clone().keep());
     Ok(Serving {
         link,

@@ -13,12 +13,13 @@ use streampay_core::session::{
     CloseCode, Command, Event, PayeeConfig, PayeeSession, SEALED_MEDIA, SecretKey,
 };
 use streampay_core::store::{Key, StoreError};
-use streampay_core::units::SessionId;
+use streampay_core::units::{Msat, SessionId};
 use streampay_core::wire::peek_session;
 use streampay_media::peer::ViewerConnection;
 use streampay_media::whep::{Arrival, Seats, UnboundPlace};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::offered::Offered;
 use super::seated::{Seated, turn_away};
 use crate::error::AppError;
 use crate::home::Home;
@@ -115,11 +116,6 @@ impl Sessions {
         })
     }
 
-    /// How long a viewer may stay without paying, in milliseconds.
-    pub(super) const fn unpaid_ms(&self) -> u64 {
-        self.unpaid_ms
-    }
-
     pub(super) async fn find(&self, id: SessionId) -> Result<Found, StoreError> {
         let records = self.node.records_of(id).await?;
         if records.is_empty() {
@@ -136,13 +132,13 @@ impl Sessions {
     /// Serves every viewer that comes.
     pub(super) async fn accept(
         self: Arc<Self>,
-        payee: PayeeConfig,
+        offered: Arc<Offered>,
         mut arrivals: mpsc::Receiver<Arrival>,
     ) {
         while let Some(arrival) = arrivals.recv().await {
-            let (sessions, payee) = (self.clone(), payee.clone());
+            let (sessions, offered) = (self.clone(), offered.clone());
             tokio::spawn(async move {
-                if let Err(error) = sessions.welcome(payee, arrival).await {
+                if let Err(error) = sessions.welcome(&offered, arrival).await {
                     let line = format!("a viewer could not be served: {error}");
                     sessions.report.tell(&line);
                 }
@@ -151,7 +147,7 @@ impl Sessions {
     }
 
     /// Leads a viewer to its session: the one that is there, or a new one.
-    async fn welcome(&self, payee: PayeeConfig, arrival: Arrival) -> Result<(), AppError> {
+    async fn welcome(&self, offered: &Arc<Offered>, arrival: Arrival) -> Result<(), AppError> {
         let Arrival {
             mut link,
             connection: media,
@@ -167,7 +163,7 @@ impl Sessions {
         };
         let link = with_first(link, hello).await;
         let connection = Connection { link, media, place };
-        let Some(doors) = self.enter(id, Some(connection)) else {
+        let Some(mut doors) = self.enter(id, Some(connection)) else {
             return Ok(());
         };
         let _leaves = Leaves(self, id);
@@ -175,6 +171,19 @@ impl Sessions {
             Found::Session(session, records) => self.restored(*session, &records, doors),
             Found::Unusable(error) => return Err(error.into()),
             Found::New => {
+                let sale = offered.now().await;
+                let Some(terms) = &sale.terms else {
+                    if let Ok(Connection { link, media, place }) = doors.connections.try_recv() {
+                        turn_away(link, (media, place)).await;
+                    }
+                    return Ok(());
+                };
+                let payee = PayeeConfig {
+                    identity: self.identity.clone(),
+                    preview_left: Msat::ZERO,
+                    terms: terms.clone().into(),
+                    unpaid_ms: self.unpaid_ms,
+                };
                 let entropy = entropy().map_err(AppError::io("no randomness"))?;
                 let session = PayeeSession::new(payee, &entropy)?.requiring(self.features);
                 doors.with(|ports| SessionTask::new(self.node.clone(), session, ports))

@@ -92,6 +92,13 @@ impl WalletFolder {
         Ok(tried.filter(|tried| tried.keysets == now))
     }
 
+    /// What came of the last trial of the locks of `mint`, whatever its keysets are by now.
+    pub(crate) fn last_try_of(&self, mint: &str, kind: LockKind) -> Option<Tried> {
+        let mint = streampay_cashu::check_mint_url(mint).ok()?;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.of(&mint, kind).cloned()
+    }
+
     /// Tries the locks of `mint`, with a little of the wallet's money there, and remembers what came
     /// of it. Costs the mint's fees for two swaps. What is out while it is tried is kept by a seed in
     /// the folder: [`Self::recover`] brings it home.

@@ -48,6 +48,8 @@ pub struct MintLimits {
     pub max_fee_ppk: u64,
     /// The most that may be earned at one mint and not redeemed yet, over all sessions.
     pub exposure: Msat,
+    /// How long a streamer relies on what it found a mint to be, before it looks again.
+    pub looked_at_for: Duration,
 }
 
 impl MintLimits {
@@ -84,6 +86,7 @@ impl Default for MintLimits {
             max_fee_ppk: Self::MAX_FEE_PPK,
             // A few hours of one dear stream, or an hour of a hundred cheap ones.
             exposure: Msat::from_sat(100_000).unwrap_or(Msat::MAX),
+            looked_at_for: Duration::from_secs(60),
         }
     }
 }

@@ -20,6 +20,7 @@ mod locked;
 mod matrix;
 mod network;
 mod nutshell;
+mod offered;
 mod pairwise;
 mod players;
 mod processes;

@@ -1,0 +1,207 @@
+//! What is offered to those who come now: signed terms that name the mints which are fit. Mints
+//! change while a streamer serves: they are looked at again before a new session rests on them, once in
+//! a while, and only when somebody comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use streampay_cashu::AcceptedMint;
+use streampay_core::session::BadConfig;
+use streampay_core::wire::{Method, Terms};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::page::Page;
+use crate::error::AppError;
+use crate::home::Home;
+use crate::pay::{self, Pay};
+use crate::quote;
+use crate::report::Report;
+use crate::trust::{Look, Verdict, judge};
+
+/// How long somebody who comes waits for the mints to be looked at. Who waits longer takes the offer
+/// as it was. Well within what a viewer waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What somebody who comes is told.
+#[derive(Debug)]
+pub(super) struct Sale {
+    /// None while no mint is fit, and there is no other way to pay.
+    pub(super) terms: Option<Terms>,
+    /// The page for browsers.
+    pub(super) html: Bytes,
+    /// See [`quote::seal`].
+    pub(super) quote: Option<Bytes>,
+}
+
+/// What is offered, as it changes.
+pub(super) struct Offered {
+    home: Home,
+    pay: Vec<Pay>,
+    price: String,
+    report: Report,
+    /// The terms as they are while all mints are fit.
+    whole: Terms,
+    /// Held while the mints are looked at.
+    looked: Arc<Mutex<Looked>>,
+    sale: watch::Sender<Arc<Sale>>,
+}
+
+/// Each mint, and what was found of it; when that was.
+struct Looked {
+    at: Instant,
+    mints: Vec<(AcceptedMint, Verdict)>,
+}
+
+impl Offered {
+    /// What the terms `whole` say, of `mints`, which are taken for fit at first.
+    ///
+    /// # Errors
+    /// [`AppError`] where the terms cannot be.
+    pub(super) fn new(
+        home: &Home,
+        whole: Terms,
+        mints: &[AcceptedMint],
+        pay: &[Pay],
+        price: String,
+        report: Report,
+    ) -> Result<Arc<Self>, AppError> {
+        let fit = |mint: &AcceptedMint| (mint.clone(), Verdict::Fit);
+        let looked = Looked {
+            at: Instant::now(),
+            mints: mints.iter().map(fit).collect(),
+        };
+        let nothing = Sale {
+            terms: None,
+            html: Bytes::new(),
+            quote: None,
+        };
+        let offered = Self {
+            home: home.clone(),
+            pay: pay.to_vec(),
+            price,
+            report,
+            whole,
+            looked: Arc::new(Mutex::new(looked)),
+            sale: watch::channel(Arc::new(nothing)).0,
+        };
+        offered.offer(mints)?;
+        Ok(Arc::new(offered))
+    }
+
+    /// What is offered now, after a look at the mints where the last one was too long ago.
+    pub(super) async fn now(self: &Arc<Self>) -> Arc<Sale> {
+        let mut sale = self.sale.subscribe();
+        let looks = match self.looked.clone().try_lock_owned() {
+            Ok(looked) if looked.at.elapsed() < self.home.wallet.limits().looked_at_for => false,
+            Ok(looked) => {
+                // By itself: it is finished though nobody waits any more.
+                tokio::spawn(self.clone().look_again(looked));
+                true
+            }
+            Err(_) => true,
+        };
+        if looks {
+            let _ = tokio::time::timeout(PATIENCE, sale.changed()).await;
+        }
+        sale.borrow().clone()
+    }
+
+    async fn look_again(self: Arc<Self>, mut looked: OwnedMutexGuard<Looked>) {
+        let mut looks = JoinSet::new();
+        for (place, (mint, before)) in looked.mints.iter().enumerate() {
+            let (this, url, before) = (self.clone(), mint.url().to_owned(), *before);
+            looks.spawn(async move { (place, this.look(&url, before).await) });
+        }
+        while let Some(found) = looks.join_next().await {
+            if let Ok((place, found)) = found
+                && let Some((_, verdict)) = looked.mints.get_mut(place)
+            {
+                *verdict = found;
+            }
+        }
+        let fit = |(mint, verdict): &(AcceptedMint, Verdict)| {
+            (!matches!(verdict, Verdict::Unfit(_))).then(|| mint.clone())
+        };
+        let fit: Vec<AcceptedMint> = looked.mints.iter().filter_map(fit).collect();
+        if let Err(error) = self.offer(&fit) {
+            self.report
+                .tell(&format!("the offer stays as it was: {error}"));
+            self.sale.send_modify(|_| ());
+        }
+        looked.at = Instant::now();
+    }
+
+    /// What is found of a mint, of which `before` was; it is told where that is something else. Who
+    /// makes us look has paid nothing yet: beyond the budget for those, nothing is asked.
+    async fn look(&self, mint: &str, before: Verdict) -> Verdict {
+        let judged =
+            async { Ok(judge(&self.home, mint, &self.pay, Look::Again, self.report).await) };
+        let found = match self.home.runner.of_stranger(mint, judged).await {
+            // What was against it still is, until it says otherwise.
+            Ok(Ok(Verdict::Away)) if matches!(before, Verdict::Unfit(_)) => before,
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                self.report
+                    .tell(&format!("{mint} could not be looked at: {error}"));
+                before
+            }
+            Err(_) => before,
+        };
+        if found != before {
+            found.tell(mint, self.report);
+        }
+        found
+    }
+
+    /// From now on these mints are offered.
+    fn offer(&self, mints: &[AcceptedMint]) -> Result<(), AppError> {
+        let terms = self.terms_of(mints)?;
+        let page = Page {
+            title: self.whole.title.clone(),
+            price: self.price.clone(),
+            mints: mints.to_vec(),
+        };
+        let seal = |terms: &Terms| quote::seal(terms, &self.home.identity).into();
+        self.sale.send_replace(Arc::new(Sale {
+            html: page.html().into(),
+            quote: terms.as_ref().map(seal),
+            terms,
+        }));
+        Ok(())
+    }
+
+    fn terms_of(&self, mints: &[AcceptedMint]) -> Result<Option<Terms>, AppError> {
+        let ecash: Vec<Pay> = self
+            .pay
+            .iter()
+            .copied()
+            .filter(|pay| pay.is_ecash())
+            .collect();
+        let mut fresh: Vec<Method> = match mints {
+            [] => Vec::new(),
+            mints => pay::methods(&self.home, &ecash, mints)?,
+        };
+        let names = pay::names(&ecash);
+        // In the order of the whole, with what is no ecash as it is.
+        let methods = self.whole.methods.iter().filter_map(|method| {
+            if !names.contains(&method.name) {
+                return Some(method.clone());
+            }
+            let place = fresh.iter().position(|fresh| fresh.name == method.name)?;
+            Some(fresh.swap_remove(place))
+        });
+        let methods: Vec<Method> = methods.collect();
+        if methods.is_empty() {
+            return Ok(None);
+        }
+        let terms = Terms {
+            methods,
+            ..self.whole.clone()
+        };
+        terms.check().map_err(BadConfig::from)?;
+        Ok(Some(terms))
+    }
+}
