@@ -9,8 +9,10 @@ use std::io::Write;
 use cdk_fake_wallet::create_fake_invoice;
 use streampay_core::session::Event;
 use streampay_core::units::Msat;
+use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::quote;
 use streampay_examples::wallet::{Refused, To};
+use tokio::task::JoinSet;
 
 use crate::cashu_node::{mint, sat};
 use crate::live::{Mode, Party, Plan, play, recover_both};
@@ -34,19 +36,41 @@ pub(crate) fn foreign_mints(what: &str) -> Vec<String> {
     mints
 }
 
-/// The embedded ones, without and with a fee, and the foreign ones.
+/// The embedded ones, without and with a fee; the foreign ones in their place where there are any, for
+/// the embedded ones are in every test run. All at once.
 async fn against_all<F>(what: &str, run: impl Fn(String) -> F)
 where
-    F: Future<Output = ()>,
+    F: Future<Output = ()> + Send + 'static,
 {
-    for ppk in [0, 100] {
-        let ours = mint(ppk).await;
-        run(ours.url()).await;
-        ours.stop().await;
+    let mut all = JoinSet::new();
+    let foreign = foreign_mints(what);
+    let mut ours = Vec::new();
+    if foreign.is_empty() {
+        ours = vec![mint(0).await, mint(100).await];
     }
-    for url in foreign_mints(what) {
-        run(url).await;
+    let urls = ours.iter().map(EmbeddedMint::url).chain(foreign);
+    for url in urls {
+        all.spawn(run(url));
     }
+    all.join_all().await;
+    for mint in ours {
+        mint.stop().await;
+    }
+}
+
+/// The same in every way to pay, at once.
+async fn against_all_in_every_mode<F>(what: &str, run: fn(Mode, String) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    against_all(what, move |url| async move {
+        let mut all = JoinSet::new();
+        for mode in Mode::ALL {
+            all.spawn(run(*mode, url.clone()));
+        }
+        all.join_all().await;
+    })
+    .await;
 }
 
 /// A swap a tick at a mint in Python, on a busy machine, takes a while.
@@ -58,70 +82,66 @@ fn plan(mode: Mode, mint: &str) -> Plan {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_paid_settled_and_conserved() {
-    against_all("sessions", |url| async move {
-        for mode in Mode::ALL {
-            let payer = Party::with(&url, 60).await;
-            let payee = Party::new().await;
-            let plan = plan(*mode, &url);
-            let terms = plan.terms(payee.home());
-            let costs = quote::costs(payer.home(), &terms, &[*mode], sat(plan.budget)).await;
-            let played = play(&payer, &payee, &plan, |_| {}).await;
-            let troubles = played.troubles();
-            assert!(!played.stuck, "{url} {troubles:?}");
-            assert_eq!(played.settled, (true, true), "{url} {troubles:?}");
-            let (left, payer_pending) = payer.held().await;
-            let (earned, payee_pending) = payee.held().await;
-            assert_eq!((payer_pending, payee_pending), (Msat::ZERO, Msat::ZERO));
-            assert!(played.credited >= sat(plan.leave_at), "{url}: {earned}");
-            // What is missing is fees, as quoted.
-            let fees = sat(60).minus(left).unwrap().minus(earned).unwrap();
-            let ticks = played.credited.sat_floor() / plan.tick;
-            let quoted = costs[0].after(ticks);
-            if *mode == Mode::Swap {
-                assert_eq!(earned, played.credited);
-                // Coming home may take a swap of what was sent and not taken.
-                let most = quoted.plus(costs[0].fee).unwrap();
-                assert!((quoted..=most).contains(&fees), "{url}: {fees} of {quoted}");
-            } else {
-                assert_eq!(fees, quoted, "{url} {mode:?}");
-            }
+    against_all_in_every_mode("sessions", |mode, url| async move {
+        let payer = Party::with(&url, 60).await;
+        let payee = Party::new().await;
+        let plan = plan(mode, &url);
+        let terms = plan.terms(payee.home());
+        let costs = quote::costs(payer.home(), &terms, &[mode], sat(plan.budget)).await;
+        let played = play(&payer, &payee, &plan, |_| {}).await;
+        let troubles = played.troubles();
+        assert!(!played.stuck, "{url} {troubles:?}");
+        assert_eq!(played.settled, (true, true), "{url} {troubles:?}");
+        let (left, payer_pending) = payer.held().await;
+        let (earned, payee_pending) = payee.held().await;
+        assert_eq!((payer_pending, payee_pending), (Msat::ZERO, Msat::ZERO));
+        assert!(played.credited >= sat(plan.leave_at), "{url}: {earned}");
+        // What is missing is fees, as quoted.
+        let fees = sat(60).minus(left).unwrap().minus(earned).unwrap();
+        let ticks = played.credited.sat_floor() / plan.tick;
+        let quoted = costs[0].after(ticks);
+        if mode == Mode::Swap {
+            assert_eq!(earned, played.credited);
+            // Coming home may take a swap of what was sent and not taken.
+            let most = quoted.plus(costs[0].fee).unwrap();
+            assert!((quoted..=most).contains(&fees), "{url}: {fees} of {quoted}");
+        } else {
+            assert_eq!(fees, quoted, "{url} {mode:?}");
         }
     })
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_go_on_after_a_restart() {
-    against_all("restarts", |url| async move {
-        for mode in Mode::ALL {
-            let mut payer = Party::with(&url, 60).await;
-            let mut payee = Party::new().await;
-            let plan = plan(*mode, &url);
-            for _ in 0..2 {
-                let played = play(&payer, &payee, &plan, |_| {}).await;
-                assert_eq!(
-                    played.settled,
-                    (true, true),
-                    "{url} {:?}",
-                    played.troubles()
-                );
-                payer.restart().await;
-                payee.restart().await;
-                assert!(recover_both(&payer, &payee).await, "{url}");
-            }
-            let pending = (payer.held().await.1, payee.held().await.1);
-            assert_eq!(pending, (Msat::ZERO, Msat::ZERO));
-            // Twice eight, less the fee of redeeming what was locked.
-            let redeeming = if *mode == Mode::Swap { 0 } else { 2 };
-            assert!(payee.held().await.0 >= sat(16 - redeeming));
+    against_all_in_every_mode("restarts", |mode, url| async move {
+        let mut payer = Party::with(&url, 60).await;
+        let mut payee = Party::new().await;
+        let plan = plan(mode, &url);
+        for _ in 0..2 {
+            let played = play(&payer, &payee, &plan, |_| {}).await;
+            assert_eq!(
+                played.settled,
+                (true, true),
+                "{url} {:?}",
+                played.troubles()
+            );
+            payer.restart().await;
+            payee.restart().await;
+            assert!(recover_both(&payer, &payee).await, "{url}");
         }
+        let pending = (payer.held().await.1, payee.held().await.1);
+        assert_eq!(pending, (Msat::ZERO, Msat::ZERO));
+        // Twice eight, less the fee of redeeming what was locked.
+        let redeeming = if mode == Mode::Swap { 0 } else { 2 };
+        assert!(payee.held().await.0 >= sat(16 - redeeming));
     })
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_goes_in_round_and_out() {
     against_all("deposit, send, receive, withdraw", |url| async move {
         let (a, b) = (Party::with(&url, 200).await, Party::new().await);
@@ -144,7 +164,7 @@ async fn money_goes_in_round_and_out() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mint_check_finds_every_mode_and_locks_that_hold() {
     against_all("mint-check", |url| async move {
         let party = Party::with(&url, 40).await;
@@ -160,31 +180,29 @@ async fn a_mint_check_finds_every_mode_and_locks_that_hold() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_at_once_share_a_wallet_and_no_money() {
-    against_all("sessions at once", |url| async move {
-        for mode in Mode::ALL {
-            let payee = Party::new().await;
-            let (one, two) = (Party::with(&url, 60).await, Party::with(&url, 60).await);
-            let plan = plan(*mode, &url);
-            let (first, second) = tokio::join!(
-                play(&one, &payee, &plan, |_| {}),
-                play(&two, &payee, &plan, |_| {}),
-            );
-            let paid = first.credited.plus(second.credited).unwrap();
-            let (earned, pending) = payee.held().await;
-            assert_eq!(pending, Msat::ZERO, "{url}");
-            // Locked ecash is redeemed once a session, out of what it pays.
-            let redeeming = if *mode == Mode::Swap { 0 } else { 2 };
-            let least = paid.minus(sat(redeeming)).unwrap();
-            assert!(
-                (least..=paid).contains(&earned),
-                "{url}: {earned} of {paid}"
-            );
-            for played in [&first, &second] {
-                assert_eq!(played.settled, (true, true), "{:?}", played.troubles());
-                assert!(played.said(|event| matches!(event, Event::Settled { .. })));
-            }
+    against_all_in_every_mode("sessions at once", |mode, url| async move {
+        let payee = Party::new().await;
+        let (one, two) = (Party::with(&url, 60).await, Party::with(&url, 60).await);
+        let plan = plan(mode, &url);
+        let (first, second) = tokio::join!(
+            play(&one, &payee, &plan, |_| {}),
+            play(&two, &payee, &plan, |_| {}),
+        );
+        let paid = first.credited.plus(second.credited).unwrap();
+        let (earned, pending) = payee.held().await;
+        assert_eq!(pending, Msat::ZERO, "{url}");
+        // Locked ecash is redeemed once a session, out of what it pays.
+        let redeeming = if mode == Mode::Swap { 0 } else { 2 };
+        let least = paid.minus(sat(redeeming)).unwrap();
+        assert!(
+            (least..=paid).contains(&earned),
+            "{url}: {earned} of {paid}"
+        );
+        for played in [&first, &second] {
+            assert_eq!(played.settled, (true, true), "{:?}", played.troubles());
+            assert!(played.said(|event| matches!(event, Event::Settled { .. })));
         }
     })
     .await;

@@ -82,14 +82,16 @@ impl Nutshell {
         self.answers().await;
     }
 
-    /// From now on it signs with a new keyset alone.
-    pub(crate) async fn change_keys(&self) {
+    /// From now on it signs with a new keyset alone. Without an end it says that the end is 0, and
+    /// hashes that into the id.
+    pub(crate) async fn change_keys(&self, end: Option<u64>) {
+        let end = end.map(|end| end.to_string());
         let ppk = self.ppk.to_string();
         let rpc = self.rpc.to_string();
         let rotate = Command::new(self.programs.join("mint-cli"))
             .args(["--insecure", "--host", "127.0.0.1", "--port", &rpc])
-            // With an end, in 2100: without one it says zero, and hashes that into the id.
-            .args(["next-keyset", "sat", &ppk, "32", "4102444800"])
+            .args(["next-keyset", "sat", &ppk, "32"])
+            .args(end)
             .current_dir(self.folder.path())
             .output();
         let said = rotate.await.unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdk::nuts::CurrencyUnit;
+use streampay_cashu::{MintFault, MintPolicy};
 use streampay_core::units::Msat;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::mint::{EmbeddedMint, Storage};
@@ -78,6 +79,8 @@ const TICK: u64 = 2;
 /// Short, by the mint's real clock: three ticks fit before the margin. An opening may be a quarter of
 /// the lock late, which a mint in Python on a busy machine can well make it.
 const LOCK: (u64, u64) = (28, 4);
+/// When keys end that do, in seconds of Unix time.
+const YEAR_2100: u64 = 4_102_444_800;
 /// For what is locked to come home: the lock, and some.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -383,12 +386,24 @@ async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
     match what {
         Calm => {}
         Restarts => mint.restart().await,
-        ChangesKeys => mint.change_keys().await,
+        ChangesKeys => mint.change_keys(Some(YEAR_2100)).await,
         Limits => front.limits(4).await,
     }
     struck.forget();
     all.join_all().await;
     assert_eq!(front.left(), 0, "{what:?} befell nobody");
+    if what == ChangesKeys {
+        knows_a_keyset_of_another_id(&mint).await;
+    }
+}
+
+/// A mint whose active keyset has an id that is not that of its keys is used for nothing.
+async fn knows_a_keyset_of_another_id(mint: &Nutshell) {
+    let (party, url) = (Party::new().await, mint.url());
+    let faults = || party.home().wallet.faults_of(&url, MintPolicy::CHAIN);
+    assert_eq!(faults().await.unwrap(), []);
+    mint.change_keys(None).await;
+    assert_eq!(faults().await.unwrap(), [MintFault::KeysetId]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
