@@ -1,22 +1,21 @@
 //! A mint of fixed keys, and both wallets at it. It signs, and it keeps to what NUT-11 and 14 say of
 //! preimages and locktimes; of signatures it sees none.
 
+mod keys;
+mod swaps;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use cdk::dhke::{blind_message, construct_proofs, hash_to_curve, sign_message};
-use cdk::nuts::{BlindSignature, CurrencyUnit, Id, KeySet, Keys, Proof, PublicKey, SecretKey};
-use cdk::secp256k1::schnorr::Signature;
-use cdk::secp256k1::{Keypair, Message};
+use cdk::dhke::hash_to_curve;
+use cdk::nuts::{CurrencyUnit, Proof, PublicKey, SecretKey};
 use cdk::secret::Secret;
-use cdk::{Amount, SECP256K1};
 use streampay_core::units::{PurseKey, XOnlyKey};
 
+use self::keys::check_release;
 use super::call::{Call, Coins, Offer, Output, Redeemed, Right};
 use super::called::{Called, KeysetFee};
 use super::text::{Hex, Int};
-use crate::chain::{
-    Funded, Funding, LockKind, Piece, PurseKeys, ReceiverKey, Release, first_proof, step_of,
-};
+use crate::chain::{Funded, Funding, LockKind, Piece, ReceiverKey, first_proof, step_of};
 use crate::coin::to_hex;
 use crate::fee::{fee_of, split, token_amounts};
 use crate::verify::{Dleq, TrustedKeyset, Wanted, verify_funding};
@@ -165,48 +164,6 @@ impl Mint {
         home.copied().unwrap_or_default()
     }
 
-    fn key(epoch: u8, amount: u64) -> Result<SecretKey, String> {
-        let amount = u8::try_from(amount).map_err(|_| "a large amount")?;
-        let byte = amount
-            .saturating_add(100)
-            .saturating_add(epoch.saturating_mul(20));
-        SecretKey::from_slice(&[byte; 32]).map_err(|error| error.to_string())
-    }
-
-    fn keyset_of(&self, epoch: u8) -> Result<KeySet, String> {
-        let mut keys = BTreeMap::new();
-        for amount in DENOMINATIONS {
-            let key = Self::key(epoch, amount)?.public_key();
-            keys.insert(Amount::from(amount), key);
-        }
-        let keys = Keys::new(keys);
-        let unit = CurrencyUnit::Sat;
-        Ok(KeySet {
-            id: Id::v2_from_data(&keys, &unit, self.ppk, None),
-            unit,
-            active: Some(epoch == self.epoch),
-            keys,
-            input_fee_ppk: self.ppk,
-            final_expiry: None,
-        })
-    }
-
-    fn keysets(&self) -> Vec<KeysetFee> {
-        let all = (0..=self.epoch).rev();
-        let all = all.filter_map(|epoch| self.keyset_of(epoch).ok());
-        all.map(|set| KeysetFee {
-            id: Hex(set.id.to_bytes()),
-            ppk: Int(set.input_fee_ppk),
-            active: set.active.unwrap_or_default(),
-        })
-        .collect()
-    }
-
-    fn active_id(&self) -> Result<Hex, String> {
-        let set = self.keyset_of(self.epoch)?;
-        Ok(Hex(set.id.to_bytes()))
-    }
-
     /// What is random elsewhere.
     fn draw(&mut self) -> Hex {
         self.draws = self.draws.saturating_add(1);
@@ -242,32 +199,6 @@ impl Mint {
             time: locked.then_some(Int(self.time_s)),
             ppk: locked.then_some(Int(self.ppk)),
         })
-    }
-
-    /// The mint's signature on an output, as its wallet makes a proof of it.
-    fn signed(
-        &self,
-        keyset: &Hex,
-        amount: u64,
-        secret: Secret,
-        r: SecretKey,
-    ) -> Result<Proof, String> {
-        let epochs = (0..=self.epoch).map(|epoch| (epoch, self.keyset_of(epoch)));
-        let mut sets = epochs.filter_map(|(epoch, set)| Some((epoch, set.ok()?)));
-        let (epoch, set) = sets
-            .find(|(_, set)| set.id.to_bytes() == keyset.0)
-            .ok_or("no such keyset")?;
-        let key = Self::key(epoch, amount)?;
-        let say = |error: &dyn core::fmt::Display| error.to_string();
-        let (blinded, r) = blind_message(secret.as_bytes(), Some(r)).map_err(|e| say(&e))?;
-        let c = sign_message(&key, &blinded).map_err(|e| say(&e))?;
-        let signature = BlindSignature::new(Amount::from(amount), c, set.id, &blinded, &key);
-        let signature = signature.map_err(|e| say(&e))?;
-        let proofs = construct_proofs(vec![signature], vec![r], vec![secret], &set.keys);
-        proofs
-            .map_err(|e| say(&e))?
-            .pop()
-            .ok_or_else(|| "no proof".into())
     }
 
     fn fund(&mut self, purse: PurseKey, keyset: &Hex, outputs: &[Output]) -> Answered {
@@ -381,143 +312,6 @@ impl Mint {
         let funded = self.fundings.get(&purse.purse.0);
         funded.ok_or_else(|| "no such funding".into())
     }
-
-    fn spent_of(&self, purse: PurseKey, numbers: core::ops::RangeFrom<u64>) -> Vec<Int> {
-        let of = (purse.purse.0, numbers.start)..=(purse.purse.0, u64::MAX);
-        let spent = (self.locked.range(of)).filter(|(_, (secret, _))| self.spent.contains(secret));
-        spent.map(|((_, number), _)| Int(*number)).collect()
-    }
-
-    fn redeem(
-        &mut self,
-        purse: PurseKey,
-        is_payer: bool,
-        (by, inputs): (Right, &[Redeemed]),
-        (name, keyset, net): (String, &Hex, u64),
-    ) -> Answered {
-        if self.swaps.contains(&name) {
-            return Ok(Called::Swapped {});
-        }
-        let (mut secrets, mut sum) = (Vec::new(), 0_u64);
-        for input in inputs {
-            let of = (purse.purse.0, input.number.0);
-            let (secret, amount) = self.locked.get(&of).ok_or("no such proof")?;
-            self.opens(secret, by, input.preimage.as_ref())?;
-            sum = sum.saturating_add(*amount);
-            secrets.push((input.number, secret.clone()));
-        }
-        let spent = secrets.iter();
-        let spent = spent.filter(|(_, secret)| self.spent.contains(secret));
-        let numbers: Vec<Int> = spent.map(|(number, _)| *number).collect();
-        if !numbers.is_empty() {
-            return Ok(Called::SomeSpent { numbers });
-        }
-        if *keyset != self.active_id()? {
-            let keysets = self.keysets();
-            return Ok(Called::OtherKeysets { keysets });
-        }
-        let count = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
-        if sum.checked_sub(fee_of(count.saturating_mul(self.ppk))) != Some(net) {
-            return Err("inputs less the fee are not the outputs".into());
-        }
-        self.spent
-            .extend(secrets.into_iter().map(|(_, secret)| secret));
-        self.swaps.insert(name);
-        self.came_home(purse, is_payer, net);
-        Ok(Called::Swapped {})
-    }
-
-    /// What a mint asks of a witness beside the signature. Source: NUT-11, NUT-14.
-    fn opens(&self, secret: &str, by: Right, preimage: Option<&Hex>) -> Result<(), String> {
-        let tag = |name: &str| {
-            let (_, rest) = secret.split_once(name)?;
-            rest.split('"').next()
-        };
-        let locktime = tag("[\"locktime\",\"").and_then(|text| text.parse::<u64>().ok());
-        if by == Right::Refund {
-            return match locktime {
-                Some(locktime) if locktime <= self.time_s => Ok(()),
-                _ => Err("the way back is not open".into()),
-            };
-        }
-        if !secret.starts_with("[\"HTLC\"") {
-            return Ok(());
-        }
-        let lock = preimage.map(|preimage| to_hex(&digest_of(&preimage.0)));
-        match (tag("\"data\":\""), lock) {
-            (Some(data), Some(lock)) if data == lock => Ok(()),
-            _ => Err("the preimage does not open the lock".into()),
-        }
-    }
-
-    fn swap(
-        &mut self,
-        purse: PurseKey,
-        is_payer: bool,
-        coins: &[Coins],
-        (keyset, net): (&Hex, u64),
-    ) -> Answered {
-        let secrets: Vec<String> = coins.iter().map(|coin| to_hex(&coin.secret.0)).collect();
-        let name = format!("{is_payer} {}", secrets.join(" "));
-        if self.swaps.contains(&name) {
-            return Ok(Called::Swapped {});
-        }
-        if secrets.iter().any(|secret| self.spent.contains(secret)) {
-            return Ok(Called::SpentElsewhere {});
-        }
-        if *keyset != self.active_id()? {
-            let keysets = self.keysets();
-            return Ok(Called::OtherKeysets { keysets });
-        }
-        self.spent.extend(secrets);
-        self.swaps.insert(name);
-        self.came_home(purse, is_payer, net);
-        Ok(Called::Swapped {})
-    }
-
-    fn came_home(&mut self, purse: PurseKey, is_payer: bool, net: u64) {
-        let home = self.home.entry((purse.purse.0, is_payer)).or_default();
-        *home = home.saturating_add(net);
-    }
-
-    /// Signs without randomness, so that a transcript stays as it is. BIP 340 with 32 zero bytes.
-    fn sign(&self, purse: PurseKey, from: u64, secrets: &[String]) -> Answered {
-        let keys = PurseKeys {
-            payer: self.keys.payer,
-            payee: self.keys.payee,
-            purse,
-        };
-        let key = self.keys.root.of_purse(&keys).ok_or("no such key")?;
-        let pair = Keypair::from_seckey_slice(&SECP256K1, &key.to_secret_bytes());
-        let pair = pair.map_err(|error| error.to_string())?;
-        let signed = secrets.iter().flat_map(|secret| {
-            let message = Message::from_digest(digest(secret));
-            let signature = SECP256K1.sign_schnorr_no_aux_rand(&message, &pair);
-            signature.serialize()
-        });
-        let release = Release::of_signatures(purse, from, signed.collect());
-        Ok(Called::Signed {
-            release: Hex(release.encode()),
-        })
-    }
-}
-
-fn check_release(release: &Hex, receiver: &Hex, secrets: &[String]) -> Answered {
-    let key = PublicKey::from_slice(&receiver.0).map_err(|error| error.to_string())?;
-    let length = secrets.len().saturating_mul(64);
-    let from = release.0.len().saturating_sub(length);
-    let signatures = release
-        .0
-        .get(from..)
-        .unwrap_or_default()
-        .as_chunks::<64>()
-        .0;
-    for (secret, signature) in secrets.iter().zip(signatures) {
-        let signature = Signature::from_slice(signature).map_err(|error| error.to_string())?;
-        let verified = key.verify(secret.as_bytes(), &signature);
-        verified.map_err(|error| error.to_string())?;
-    }
-    Ok(Called::Good {})
 }
 
 fn digest(text: &str) -> [u8; 32] {
