@@ -162,7 +162,7 @@ impl World {
         {
             return Some(("GateOpen", format!("limit {limit}, reach {reach}")));
         }
-        let used = truth.price(truth.delivered);
+        let used = truth.used_of_delivered();
         if used > reach {
             return Some(("PayeeBound", format!("{used} used, reach {reach}")));
         }

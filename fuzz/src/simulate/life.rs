@@ -222,7 +222,7 @@ impl World {
             // nothing was paid: what that one gave for nothing is over with it.
             place.leaving = false;
             if place.truth.credited == 0 {
-                place.truth.delivered = Reading::default();
+                place.truth.forget_delivered();
             }
             let payee = PayeeSession::new(place.payee.clone(), &entropy).ok();
             payee.map(|payee| Session::Payee(Box::new(payee)))

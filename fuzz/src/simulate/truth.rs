@@ -6,12 +6,15 @@ use streampay_core::meter::{NextTariff, Reading, Schedule, Tariff};
 use streampay_core::units::{Msat, PurseId};
 use streampay_core::wire::Hello;
 
-use super::life::{TICK, largest_step};
+use super::life::{TICK, largest_step, msat};
 
 /// Bytes by which the two byte meters may always differ.
 const TOLERANCE_BYTES: u64 = 64 * 1024;
 /// The same of milliseconds.
 const TOLERANCE_MS: u64 = 200;
+
+/// By how much a price that begins at a whole millisecond may be off, in millisatoshi.
+const ROUNDED_MSAT: u64 = 4;
 
 /// What is true of a session, whatever its machines say.
 #[derive(Default)]
@@ -32,6 +35,10 @@ pub(super) struct Truth {
     pub(super) hello: Option<Hello>,
     pub(super) changes: Vec<NextTariff>,
     pub(super) phases: Vec<Schedule>,
+    /// How what passed the gate is priced where there are two meters, and how many of the changes
+    /// have begun for it.
+    pub(super) passed: Option<Schedule>,
+    pub(super) passed_begun: usize,
     /// Ticks and nacks as they were said first.
     pub(super) said: BTreeMap<(PurseId, u64), u64>,
     pub(super) nacked: BTreeSet<(PurseId, u64)>,
@@ -46,12 +53,30 @@ impl Truth {
     /// What is used at `reading`, by the signed terms and what both agreed to since.
     pub(super) fn price(&self, reading: Reading) -> Msat {
         let phases = self.phases.iter().enumerate().rev();
-        let mut begun = phases.filter(|(_, phase)| reading.media_ms >= phase.base.media_ms);
+        let mut begun = phases.filter(|(at, phase)| match self.has_two_meters() {
+            true => self.is_beyond(*at, reading),
+            false => reading.media_ms >= phase.base.media_ms,
+        });
         let Some((at, phase)) = begun.next() else {
             return Schedule::new(self.tariff).used(reading);
         };
         let next = self.changes.get(at).copied();
         Schedule { next, ..*phase }.used(reading)
+    }
+
+    /// True where the tariffs before this phase price `reading` beyond where it begins.
+    fn is_beyond(&self, phase: usize, reading: Reading) -> bool {
+        let Some(at) = phase.checked_sub(1) else {
+            return true;
+        };
+        let (before, change) = (self.phases.get(at), self.changes.get(at));
+        let before = before.map(|before| Schedule {
+            next: None,
+            ..*before
+        });
+        before
+            .zip(change)
+            .is_some_and(|(before, change)| before.used(reading) > change.from)
     }
 
     /// Notes which of the changes have begun by `reading`.
@@ -69,6 +94,34 @@ impl Truth {
             phase.known = phase.base;
             self.phases.push(phase);
         }
+    }
+
+    /// What of what passed the gate was used. After a crash the payee's meter goes on from what was
+    /// durable: with two meters, from more of the one than has passed, and from less of the other.
+    /// A new price then begins on the way of what passed, not on the meter's.
+    pub(super) fn used_of_delivered(&mut self) -> Msat {
+        if !self.has_two_meters() {
+            return self.price(self.delivered);
+        }
+        let passed = self.passed.unwrap_or(Schedule::new(self.tariff));
+        let next = self.changes.get(self.passed_begun).copied();
+        let mut schedule = Schedule { next, ..passed };
+        let used = schedule.used(self.delivered);
+        let begun = schedule.advance(self.delivered);
+        self.passed_begun += usize::from(begun);
+        let known = self.delivered;
+        self.passed = Some(match begun {
+            true => Schedule { known, ..schedule },
+            false => Schedule { known, ..passed },
+        });
+        // Each begins at a whole millisecond and a whole byte, which is a little off.
+        let off = u64::try_from(self.passed_begun).unwrap_or_default() * ROUNDED_MSAT;
+        used.saturating_minus(msat(off))
+    }
+
+    /// The payee forgot all: what it gave for nothing is over.
+    pub(super) fn forget_delivered(&mut self) {
+        (self.delivered, self.passed, self.passed_begun) = (Reading::default(), None, 0);
     }
 
     pub(super) fn has_two_meters(&self) -> bool {

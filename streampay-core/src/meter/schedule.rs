@@ -113,7 +113,8 @@ impl Schedule {
         if planted::is(Planted::RoundingPerTick) {
             (self.base_msat, self.base) = (self.used(reading), reading);
         }
-        self.known = self.known.max(reading);
+        // Below the one before in some meter: a crash lost that one, and this one counts on.
+        self.known = reading;
         begun.is_some()
     }
 

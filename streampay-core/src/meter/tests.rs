@@ -171,6 +171,30 @@ fn next_tariff_of_another_meter_prices_what_came_since() {
     assert_eq!(schedule.used(at(99_000, 52_996)), msat(2_000 + 1_996));
 }
 
+#[test]
+fn next_tariff_begins_where_its_amount_is_used_though_a_crash_lost_a_reading() {
+    let both = |amount| Tariff {
+        time: Rate::new(msat(amount), 1_000).ok(),
+        bytes: Rate::new(msat(amount), 1_000).ok(),
+    };
+    let mut schedule = Schedule {
+        next: Some(NextTariff {
+            from: msat(2_000),
+            tariff: both(2_000),
+        }),
+        ..Schedule::new(both(1_000))
+    };
+    let at = |media_ms, bytes| Reading { media_ms, bytes };
+    // What is durable after the crash is more of the one and less of the other.
+    for known in [at(500, 1_400), at(900, 1_000)] {
+        assert!(!schedule.advance(known));
+        assert_eq!(schedule.known, known);
+    }
+    assert!(schedule.advance(at(1_000, 1_100)));
+    assert_eq!(schedule.base, at(950, 1_050));
+    assert_eq!(schedule.used(at(1_000, 1_100)), msat(2_000 + 200));
+}
+
 proptest! {
     /// One rounding for each tariff, whatever readings were told on the way.
     #[test]
