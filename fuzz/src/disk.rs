@@ -21,6 +21,12 @@ struct State {
     fail_in: Option<u32>,
     /// The process is gone.
     dead: bool,
+    /// Operations since it was made.
+    operations: u64,
+    /// Is cut off at that one.
+    cut_at: Option<u64>,
+    /// Nothing more gets there.
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +49,12 @@ impl Disk {
         if state.dead {
             return Err(io::Error::other("the process is gone"));
         }
+        let number = state.operations;
+        state.operations += 1;
+        state.cut |= state.cut_at == Some(number);
+        if state.cut {
+            return Err(io::Error::other("the disk is cut off"));
+        }
         match &mut state.fail_in {
             Some(0) => return Err(io::Error::other("the disk fails")),
             Some(left) => *left -= 1,
@@ -63,7 +75,24 @@ impl Disk {
 
     /// True while it fails, or will.
     pub(crate) fn is_failing(&self) -> bool {
-        self.state().fail_in.is_some()
+        let state = self.state();
+        state.fail_in.is_some() || state.cut
+    }
+
+    /// Cuts it off at so many operations from here: that one is not done, and none after it.
+    pub(crate) fn cut_in(&self, operations: u64) {
+        let mut state = self.state();
+        state.cut_at = Some(state.operations + operations);
+    }
+
+    /// True once it was cut off.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.state().cut
+    }
+
+    /// Operations since it was made.
+    pub(crate) fn operations(&self) -> u64 {
+        self.state().operations
     }
 
     /// Cuts the power: some of what is pending is there, some is not, some in part.

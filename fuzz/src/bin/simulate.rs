@@ -1,21 +1,28 @@
 //! Runs worlds and says what came of them.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use streampay_fuzz::simulate::{
-    Options, PLAN, Planted, Report, SEEDS, Switches, options, run_world, run_worlds, search,
+    Options, PLAN, Planted, Point, PointReport, Report, SEEDS, Switches, options, points,
+    replay_point, run_points, run_world, run_worlds, search,
 };
 
 const USAGE: &str = "\
 simulate [--hours H] [--seed N] [--crypto fake|real] [--threads N]
 simulate --seed N [--crypto fake|real] [--transcript]
 simulate --planted NAME|all [--threads N]
+simulate --crash-points N [--threads N]
+simulate --crash-points N --point I
+simulate --crash-points N --planted NAME
 
 --hours H       session-hours with at least 300 ticks and 60 faults (default 100)
 --seed N        with --hours the first seed (default 1), for a long run in pieces; without, the
                 one world that this seed makes; --transcript prints all that happens in it
---planted NAME  looks for a planted bug with the invariant that must find it; all: for all";
+--planted NAME  looks for a planted bug with the invariant that must find it; all: for all
+--crash-points N  worlds in which a process dies at each output and at operations of its disk, and
+                in which one dies twice: the first N points; --point I prints all that happens at one";
 
 /// Each kind happens at least so often in a run of many hours, and half as often in proportion in a
 /// shorter one.
@@ -30,6 +37,8 @@ struct Args {
     seed: Option<u64>,
     fake_crypto: bool,
     planted: Option<String>,
+    points: Option<u64>,
+    point: Option<u64>,
     transcript: bool,
     threads: usize,
 }
@@ -41,6 +50,8 @@ fn parse() -> Result<Args, String> {
         seed: None,
         fake_crypto: true,
         planted: None,
+        points: None,
+        point: None,
         transcript: false,
         threads: cores,
     };
@@ -59,6 +70,8 @@ fn parse() -> Result<Args, String> {
             ("--seed", _) => parsed.seed = Some(number?),
             ("--threads", _) => parsed.threads = usize::try_from(number?).unwrap_or(1).max(1),
             ("--crypto", "fake" | "real") => parsed.fake_crypto = value == "fake",
+            ("--crash-points", _) => parsed.points = Some(number?),
+            ("--point", _) => parsed.point = Some(number?),
             ("--planted", _) => parsed.planted = Some(value),
             _ => return Err(format!("what is {name} {value}?")),
         }
@@ -75,6 +88,7 @@ fn main() -> ExitCode {
         }
     };
     let (passed, failed) = match (&args.planted, args.seed, args.hours) {
+        _ if args.points.is_some() => crash_points(&args, args.points.unwrap_or_default()),
         (Some(name), seed, _) => plant(&args, name, seed),
         (None, Some(seed), None) => replay(&args, seed),
         (None, seed, hours) => simulate(&args, seed.unwrap_or(1), hours.unwrap_or(HOURS)),
@@ -144,6 +158,75 @@ fn print_report(report: &Report, seconds: f64) {
 fn print_violations(report: &Report) {
     for (seed, violation) in &report.violations {
         println!("seed {seed}: {violation:?}");
+    }
+}
+
+/// The first so many crash points, or one of them.
+fn crash_points(args: &Args, count: u64) -> (u64, u64) {
+    let start = Instant::now();
+    let found = points(usize::try_from(count).unwrap_or(usize::MAX));
+    let (points, worlds) = match found {
+        Ok(found) => found,
+        Err((seed, violation)) => {
+            println!("seed {seed}, without a death: {violation:?}");
+            return (0, 1);
+        }
+    };
+    if let Some(number) = args.point {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(point) = points.get(number) else {
+            println!("there are {} points", points.len());
+            return (0, 1);
+        };
+        let (transcript, violation) = replay_point(point);
+        transcript.iter().for_each(|line| println!("{line}"));
+        println!("point {number}: {point:?}: {violation:?}");
+        let failed = u64::from(violation.is_some());
+        return (1 - failed, failed);
+    }
+    if let Some(name) = &args.planted {
+        return plant_at_points(name, &points, args.threads);
+    }
+    let report = run_points(&points, None, args.threads);
+    print_points(&report);
+    let seconds = start.elapsed().as_secs_f64();
+    let twice = report.twice;
+    println!("crash points of {worlds} worlds, {twice} with two deaths; {seconds:.1} s");
+    let rare = report.rare();
+    if rare > 0 {
+        println!("{rare} kinds of deaths happened too seldom");
+    }
+    let failed = u64::try_from(report.failed.len()).unwrap_or(u64::MAX);
+    (report.passed, failed + rare)
+}
+
+/// How often each invariant finds a bug there; the bug's own one must.
+fn plant_at_points(name: &str, points: &[Point], threads: usize) -> (u64, u64) {
+    let Some((bug, invariant, _)) = PLAN.iter().find(|(bug, ..)| bug.name() == name) else {
+        println!("no planted bug has the name {name}");
+        return (0, 1);
+    };
+    let report = run_points(points, Some(*bug), threads);
+    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    for violation in report
+        .failed
+        .iter()
+        .filter_map(|(.., found)| found.as_ref())
+    {
+        *found.entry(violation.invariant()).or_default() += 1;
+    }
+    println!("{name} at {} points: {found:?}", points.len());
+    let ok = u64::from(found.contains_key(invariant));
+    (ok, 1 - ok)
+}
+
+fn print_points(report: &PointReport) {
+    for (death, count) in &report.deaths {
+        let who = if death.of_payer { "payer" } else { "payee" };
+        println!("{who} died {:<20} {count:>8}", death.how.to_string());
+    }
+    for (number, point, violation) in report.failed.iter().take(20) {
+        println!("point {number}: {point:?}: {violation:?}");
     }
 }
 

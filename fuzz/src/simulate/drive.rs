@@ -113,6 +113,9 @@ impl World {
                 break;
             };
             let node = self.slots[slot].ends[side].node;
+            if self.dies_as_ordered(slot, node, &output) {
+                return;
+            }
             if let Some(crash) = self.nodes[node].crash
                 && self.dies_at(node, &output, crash.kind)
             {
@@ -170,10 +173,14 @@ impl World {
     /// The process is gone, with all its sessions and all that was in memory.
     pub(super) fn die(&mut self, node: usize, away_ms: u64, writing: Option<&ChangeSet>) {
         self.log(|| format!("n{node} xx died"));
+        if self.nodes[node].store.is_cut() {
+            self.note_cut(node);
+        }
         let dead = &mut self.nodes[node];
         (dead.up, dead.life, dead.crash) = (false, dead.life + 1, None);
         dead.machines.clear();
         dead.torn = dead.store.crash(&mut self.rng, writing);
+        self.order_disk();
         for slot in 0..self.slots.len() {
             for side in [PAYER, PAYEE] {
                 if self.slots[slot].ends[side].node != node {
@@ -242,6 +249,9 @@ impl World {
             .append(&mut self.rng, changes)
             .is_ok()
         {
+            return;
+        }
+        if self.dies_with_its_disk(node) {
             return;
         }
         if self.nodes[node].crash.is_none() {

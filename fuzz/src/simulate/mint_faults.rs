@@ -7,7 +7,7 @@ use streampay_core::session::{BackendEvent, Input};
 
 use super::kinds::Kind;
 use super::mint::Call;
-use super::world::{Ev, Fate, World};
+use super::world::{Ev, World};
 
 /// How long the mint takes, in milliseconds.
 const MINT_MS: u64 = 30;
@@ -21,6 +21,19 @@ const NEVER_MS: u64 = 60_000;
 pub(super) struct MintFaults {
     pub(super) away_until: u64,
     pub(super) next: Option<(Kind, u64)>,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Done,
+    Away,
+    AnswerLost,
+    CallLost,
+    Refused,
+    Twice,
+    Wrong,
+    Never,
 }
 
 impl World {

@@ -10,6 +10,7 @@
     reason = "slots, ends and nodes are made before anything runs; a simulator that errs must stop"
 )]
 
+mod deaths;
 mod drive;
 mod judge;
 mod kinds;
@@ -20,6 +21,7 @@ mod media;
 mod mint;
 mod mint_faults;
 mod plan;
+mod points;
 mod restore;
 mod run;
 mod store;
@@ -29,9 +31,11 @@ mod tests;
 mod truth;
 mod world;
 
+pub use deaths::{Death, How, Moment, Part, Step};
 pub use judge::Violation;
 pub use kinds::{Counts, Kind};
 pub use plan::{Found, PLAN, SEEDS, options, search};
+pub use points::{Point, PointReport, points, points_of, replay_point, run_points};
 pub use run::{FAULTS_MIN, Options, Report, TICKS_MIN, run_world, run_worlds};
 pub use streampay_core::planted::Planted;
 pub use world::Switches;

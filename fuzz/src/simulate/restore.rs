@@ -28,6 +28,8 @@ impl World {
             Opened::Ready => {}
             Opened::Died => {
                 self.count(0, Kind::DoubleCrash);
+                self.note_cut(node);
+                self.order_disk();
                 let away_ms = self.between(50, 3_000);
                 return self.after(away_ms, Ev::Back { node });
             }

@@ -8,6 +8,7 @@ use streampay_core::planted::{Planted, dangerous_fake_crypto, dangerous_plant};
 use streampay_core::session::{CloseCode, Command, Entropy, SecretKey};
 use streampay_core::sim::Rng;
 
+use super::deaths::{Death, Deaths, Step};
 use super::judge::Violation;
 use super::kinds::Counts;
 use super::world::{Ev, PAYEE, PAYER, Setting, Switches, World};
@@ -38,6 +39,10 @@ pub struct Options {
     pub transcript: bool,
     /// How long a world is rough, in milliseconds.
     pub rough_ms: u64,
+    /// One viewer with one session at a time.
+    pub small: bool,
+    /// Whether records are in redb on simulated disks; none where the seed says it.
+    pub redb: Option<bool>,
 }
 
 impl Default for Options {
@@ -51,6 +56,8 @@ impl Default for Options {
             },
             transcript: false,
             rough_ms: HOUR_MS,
+            small: false,
+            redb: None,
         }
     }
 }
@@ -139,15 +146,53 @@ pub fn run_world(seed: u64, options: &Options) -> Report {
     report
 }
 
+/// What came of a world with deaths that were ordered.
+pub(super) struct Ordered {
+    pub(super) violation: Option<Violation>,
+    pub(super) died: Vec<Death>,
+    /// Every output, where no death was ordered: whether the payer's, and what it was.
+    pub(super) taken: Vec<(bool, Step)>,
+    /// Operations of each node's disk since its file was made.
+    pub(super) operations: Vec<u64>,
+    pub(super) transcript: Vec<String>,
+}
+
+/// As [`run_world`], with these deaths.
+pub(super) fn run_ordered(seed: u64, options: &Options, deaths: Deaths) -> Ordered {
+    dangerous_plant(options.planted);
+    dangerous_fake_crypto(options.fake_crypto);
+    let mut world = make_world(seed, options);
+    world.deaths = deaths;
+    world.order_disk();
+    let operations = |world: &World| -> Vec<u64> {
+        let stores = world.nodes.iter().map(|node| node.store.operations());
+        stores.collect()
+    };
+    let made = operations(&world);
+    play(&mut world, options.rough_ms);
+    dangerous_plant(None);
+    dangerous_fake_crypto(false);
+    let after = operations(&world).into_iter().zip(made);
+    Ordered {
+        operations: after.map(|(all, made)| all.saturating_sub(made)).collect(),
+        violation: world.violation,
+        died: world.deaths.died,
+        taken: world.deaths.taken,
+        transcript: world.transcript.unwrap_or_default(),
+    }
+}
+
 pub(super) fn make_world(seed: u64, options: &Options) -> World {
     let mut rng = Rng::new(seed ^ 0x5eed_0f5e_5510_4123);
-    let setting = setting(&mut rng, seed);
+    let mut setting = setting(&mut rng, seed);
+    setting.redb = options.redb.unwrap_or(setting.redb);
     let streamer = SecretKey::derive(&Entropy(rng.bytes()), "streamer");
     let streamer = streamer.expect("derived keys are valid");
     let mut world = World::new(rng, streamer, options.switches, setting);
     world.transcript = options.transcript.then(Vec::new);
     world.add_node(PAYEE);
-    for viewer in 1..=2 {
+    let viewers = if options.small { 1 } else { 2 };
+    for viewer in 1..=viewers {
         world.add_node(PAYER);
         for _ in 0..viewer {
             world.add_slot(viewer);

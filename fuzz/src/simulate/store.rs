@@ -54,6 +54,29 @@ impl SimStore {
         }
     }
 
+    /// Is cut off at so many operations of the disk from here. What is no disk is not.
+    pub(super) fn cut_in(&self, operations: u64) {
+        if let Self::Redb { disk, .. } = self {
+            disk.cut_in(operations);
+        }
+    }
+
+    /// True once it was.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            Self::Memory { .. } => false,
+            Self::Redb { disk, .. } => disk.is_cut(),
+        }
+    }
+
+    /// Operations of the disk so far.
+    pub(super) fn operations(&self) -> u64 {
+        match self {
+            Self::Memory { .. } => 0,
+            Self::Redb { disk, .. } => disk.operations(),
+        }
+    }
+
     pub(super) fn heal(&mut self) {
         match self {
             Self::Memory { fail_in, .. } => *fail_in = None,

@@ -13,13 +13,14 @@ use streampay_core::session::{
 use streampay_core::sim::Rng;
 use streampay_core::units::{Mono, Now, PurseId, SessionId, Unix};
 
+use super::deaths::Deaths;
 use super::judge::Violation;
 use super::kinds::{Counts, Kind};
 use super::link::Link;
 use super::machine::{Machine, Method};
 use super::media::Media;
 use super::mint::Account;
-use super::mint_faults::MintFaults;
+use super::mint_faults::{Fate, MintFaults};
 use super::store::SimStore;
 use super::truth::Truth;
 
@@ -181,19 +182,6 @@ pub(super) enum Ev {
     },
 }
 
-/// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Done,
-    Away,
-    AnswerLost,
-    CallLost,
-    Refused,
-    Twice,
-    Wrong,
-    Never,
-}
-
 struct Entry(u64, u64, Ev);
 
 impl PartialEq for Entry {
@@ -232,6 +220,8 @@ pub(super) struct World {
     pub(super) transcript: Option<Vec<String>>,
     pub(super) streamer: SecretKey,
     pub(super) setting: Setting,
+    /// Deaths that were ordered.
+    pub(super) deaths: Deaths,
     queue: BinaryHeap<Reverse<Entry>>,
     pushed: u64,
 }
@@ -266,6 +256,7 @@ impl World {
             transcript: None,
             streamer,
             setting,
+            deaths: Deaths::default(),
             queue: BinaryHeap::new(),
             pushed: 0,
         }
@@ -337,6 +328,7 @@ impl World {
                 self.violation = Some(Violation::Stuck);
             }
             self.happen(event);
+            self.die_with_disks();
         }
     }
 

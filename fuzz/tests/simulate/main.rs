@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use streampay_fuzz::simulate::{Options, PLAN, Planted, Switches, options, run_world};
+use streampay_fuzz::simulate::{
+    Options, PLAN, Planted, Switches, options, points_of, run_points, run_world,
+};
 
 const ALL: Switches = Switches {
     crashes: true,
@@ -40,6 +42,37 @@ fn seed_replays_exactly() {
     let (first, second) = (run_world(5, &options), run_world(5, &options));
     assert!(first.transcript.len() > 1_000);
     assert_eq!(first.transcript, second.transcript);
+}
+
+/// The worlds of 1 and 4, the second with its records on simulated disks.
+#[test]
+fn process_that_dies_at_any_point_even_twice_breaks_no_promise() {
+    for (seed, every) in [(1, 17), (4, 41)] {
+        let points: Vec<_> = points_of(seed)
+            .unwrap()
+            .into_iter()
+            .step_by(every)
+            .collect();
+        let report = run_points(&points, None, 2);
+        assert_eq!(report.failed, []);
+        assert!(report.passed > 50 && report.twice > 10, "{report:?}");
+    }
+}
+
+#[test]
+fn bugs_in_the_order_of_things_are_found_at_crash_points() {
+    for (bug, invariant) in [
+        (Planted::AckBeforePersist, "Acknowledged"),
+        (Planted::LeaseNotDurable, "PayeeBound"),
+    ] {
+        let found = (1..=3).any(|seed| {
+            let points: Vec<_> = points_of(seed).unwrap().into_iter().step_by(5).collect();
+            let report = run_points(&points, Some(bug), 2);
+            let mut found = report.failed.iter().flat_map(|(.., found)| found);
+            found.any(|found| found.invariant() == invariant)
+        });
+        assert!(found, "{bug:?}");
+    }
 }
 
 #[test]
