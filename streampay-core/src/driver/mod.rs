@@ -35,3 +35,5 @@ mod tests;
 mod tests_dropped;
 #[cfg(test)]
 mod tests_room;
+#[cfg(test)]
+mod tests_writer;

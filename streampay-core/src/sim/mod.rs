@@ -23,7 +23,7 @@ pub use judge::Violation;
 pub use link::{Direction, Weather};
 pub use mint::FakeMint;
 pub use pair::Pair;
-pub use store_suite::check_store;
+pub use store_suite::{check_failing_store, check_store};
 pub use strategy::{fault, faults};
 
 /// A small seeded generator: the simulator must not depend on the host's randomness.

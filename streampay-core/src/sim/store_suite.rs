@@ -5,8 +5,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::Rng;
-use crate::store::{ChangeSet, Key, Store};
+use crate::store::{ChangeSet, Key, Store, StoreError};
 
+/// A long record, in bytes, and how many short ones are written at once.
+const LONG: usize = 1_000_000;
+const MANY: u32 = 1_000;
 /// Appends in the random part.
 const APPENDS: u64 = 200;
 
@@ -21,8 +24,52 @@ pub fn check_store(mut open: impl FnMut() -> Box<dyn Store>) {
     assert_eq!(store.scan(&[]), Ok(Vec::new()), "a new store is empty");
     later_changes_win(&mut *store);
     prefixes_are_of_bytes(&mut *store);
+    takes_much(&mut *store);
     drop(store);
     remembers(&mut open);
+}
+
+/// Runs the suite over a store that fails. `open` opens the same one each time, empty at first; where
+/// it is asked to, every append to the one that it returns fails.
+///
+/// # Panics
+/// Where the store does something else, with what it is.
+pub fn check_failing_store(mut open: impl FnMut(bool) -> Box<dyn Store>) {
+    let set = |value: &[u8]| {
+        let mut set = ChangeSet::new();
+        for key in [b"a", b"b", b"c"] {
+            set.put(*key, value);
+        }
+        set
+    };
+    let mut store = open(false);
+    store.append(&[set(b"before")]).expect("it appends");
+    drop(store);
+    let mut store = open(true);
+    let failed = store.append(&[set(b"lost"), set(b"after")]);
+    assert_eq!(failed, Err(StoreError::Failed), "it says so once");
+    for _ in 0..2 {
+        let refused = store.append(&[set(b"later")]);
+        assert_eq!(refused, Err(StoreError::Poisoned), "and refuses then");
+    }
+    assert_eq!(
+        store.scan(b"a"),
+        Err(StoreError::Poisoned),
+        "it does not tell what may not be there"
+    );
+    drop(store);
+    let mut store = open(false);
+    let found = store.scan(&[]).expect("it reads");
+    let of = |value: &[u8]| -> Vec<(Key, Vec<u8>)> {
+        let keys = [b"a", b"b", b"c"];
+        keys.map(|key| (key.to_vec(), value.to_vec())).to_vec()
+    };
+    assert!(
+        found == of(b"before") || found == of(b"after"),
+        "opened anew it has all of the append that failed or nothing of it"
+    );
+    store.append(&[set(b"last")]).expect("it appends again");
+    assert_eq!(store.scan(&[]), Ok(of(b"last")));
 }
 
 fn later_changes_win(store: &mut dyn Store) {
@@ -66,6 +113,31 @@ fn prefixes_are_of_bytes(store: &mut dyn Store) {
     set.remove(*b"b");
     store.append(&[set]).expect("it appends");
     assert_eq!(store.scan(&[]), Ok(Vec::new()), "what is removed is gone");
+}
+
+/// A long record, and many at once.
+fn takes_much(store: &mut dyn Store) {
+    let mut set = ChangeSet::new();
+    set.put(*b"long", alloc::vec![7; LONG]);
+    let sets = (0..MANY).map(|number| {
+        let mut set = ChangeSet::new();
+        let key = [b"m", &number.to_be_bytes()[..]].concat();
+        set.put(key, number.to_le_bytes());
+        set
+    });
+    let sets: Vec<ChangeSet> = core::iter::once(set).chain(sets).collect();
+    store.append(&sets).expect("it takes many at once");
+    let long = store.scan(b"long").expect("it reads");
+    assert_eq!(long, [(b"long".to_vec(), alloc::vec![7; LONG])]);
+    let many = store.scan(b"m").expect("it reads");
+    let numbers = many.iter().map(|(_, value)| value.as_slice());
+    let wanted: Vec<[u8; 4]> = (0..MANY).map(u32::to_le_bytes).collect();
+    assert!(numbers.eq(wanted.iter().map(|number| number.as_slice())));
+    let mut set = ChangeSet::new();
+    set.remove(*b"long");
+    many.into_iter().for_each(|(key, _)| set.remove(key));
+    store.append(&[set]).expect("it appends");
+    assert_eq!(store.scan(&[]), Ok(Vec::new()));
 }
 
 /// Random appends against a map, opened anew now and then.

@@ -1,9 +1,9 @@
 use std::format;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, Read as _, Seek as _, Write};
 use std::path::{Path, PathBuf};
 use std::string::String;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StoreError;
 
@@ -44,7 +44,7 @@ impl Fence {
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked),
             Err(TryLockError::Error(_)) => return Err(StoreError::Failed),
         }
-        let mark = own_mark();
+        let mark = next_mark(&read(&mut lock));
         write(&mut lock, &mark).map_err(|_| StoreError::Failed)?;
         Ok(Self {
             path,
@@ -63,15 +63,56 @@ impl Fence {
     }
 }
 
-/// Which process, and how many it has taken: no other one that runs has written it.
-fn own_mark() -> String {
-    static RAISED: AtomicU64 = AtomicU64::new(0);
-    let count = RAISED.fetch_add(1, Ordering::Relaxed);
-    format!("{} {count}\n", std::process::id())
+/// What a process writes that takes a folder after the one that wrote `before`: a number, the epoch,
+/// that is higher by one, the process, and a random number. Not by the process alone: in containers
+/// that share a folder each may be process 1, and two that took it at once have the same epoch.
+fn next_mark(before: &str) -> String {
+    let epoch = before.split_whitespace().next();
+    let epoch = epoch.and_then(|epoch| epoch.parse::<u64>().ok());
+    let epoch = epoch.unwrap_or_default().saturating_add(1);
+    let random = RandomState::new().build_hasher().finish();
+    format!("{epoch} {} {random:016x}\n", std::process::id())
+}
+
+/// What is there, if anything that can be read.
+fn read(file: &mut File) -> String {
+    let mut text = String::new();
+    match file.read_to_string(&mut text) {
+        Ok(_) => text,
+        Err(_) => String::new(),
+    }
 }
 
 fn write(file: &mut File, mark: &str) -> io::Result<()> {
     file.set_len(0)?;
+    file.rewind()?;
     file.write_all(mark.as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mark_has_a_higher_epoch_and_is_nobody_elses() {
+        for (before, epoch) in [
+            ("", "1 "),
+            ("7 4711 00\n", "8 "),
+            ("no number", "1 "),
+            ("18446744073709551615", "18446744073709551615 "),
+        ] {
+            let mark = next_mark(before);
+            assert!(mark.starts_with(epoch), "{mark}");
+            assert_ne!(mark, next_mark(before), "of the same process, at once");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let first = Fence::raise(folder.path()).unwrap();
+        assert!(first.stands());
+        let mark = first.mark.clone();
+        drop(first);
+        let second = Fence::raise(folder.path()).unwrap();
+        assert!(mark.starts_with("1 ") && second.mark.starts_with("2 "));
+        assert!(second.stands());
+    }
 }

@@ -1,7 +1,7 @@
 use alloc::boxed::Box;
 
 use super::*;
-use crate::sim::check_store;
+use crate::sim::{check_failing_store, check_store};
 use crate::units::{PurseId, PurseKey, SessionId};
 
 #[test]
@@ -10,6 +10,18 @@ fn both_stores_do_what_every_store_must() {
     check_store(|| Box::new(memory.clone()));
     let folder = tempfile::tempdir().unwrap();
     check_store(|| Box::new(RedbStore::open(folder.path()).unwrap()));
+}
+
+#[test]
+fn failing_stores_do_what_every_failing_store_must() {
+    let memory = MemoryStore::new();
+    check_failing_store(|fails| {
+        let mut store = memory.clone();
+        if fails {
+            store.fail_from_now_on();
+        }
+        Box::new(store)
+    });
 }
 
 #[test]

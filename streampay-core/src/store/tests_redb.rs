@@ -1,11 +1,14 @@
 //! The adapter over redb, where power is cut between two operations.
 
+use alloc::boxed::Box;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::redb::{Database, StorageBackend, TableDefinition};
 
 use super::*;
+use crate::sim::check_failing_store;
 
 #[derive(Clone, Debug)]
 enum Done {
@@ -89,6 +92,54 @@ fn cut_after_growth(done: &[Done]) -> Vec<u8> {
     }
     apply(&mut file, &done[header]);
     file
+}
+
+/// A disk on which no write gets through, once it is full.
+#[derive(Debug)]
+struct Filling(Disk, Arc<AtomicBool>);
+
+impl Filling {
+    fn room(&self) -> io::Result<()> {
+        match self.1.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Filling {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room()?;
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room()?;
+        self.0.write(offset, data)
+    }
+}
+
+#[test]
+fn store_on_a_disk_that_fails_does_what_every_failing_store_must() {
+    let disk = Disk::default();
+    check_failing_store(|fails| {
+        let full = Arc::new(AtomicBool::new(false));
+        let store = RedbStore::open_on(Filling(disk.clone(), Arc::clone(&full)));
+        full.store(fails, Ordering::Relaxed);
+        Box::new(store.unwrap())
+    });
 }
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
