@@ -146,6 +146,7 @@ fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             json!({"by_peer": by_peer, "why": reason.to_string()}),
             text(match (by_peer, reason) {
                 (false, PauseReason::ByPayer | PauseReason::ByPayee) => "you paused".into(),
+                (_, PauseReason::BackendAway) => "paused: nothing can be paid right now".into(),
                 _ => format!("paused: {reason}"),
             }),
         ),

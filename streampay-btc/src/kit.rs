@@ -71,9 +71,22 @@ impl RescueKit {
     /// All of it as a text to print. It holds the key.
     #[must_use]
     pub fn dangerous_text(&self) -> String {
+        let how = if self.refunds.is_empty() {
+            "Any wallet for descriptors spends the output then, with the key below in place of its \
+             public key."
+        } else {
+            "Any node takes one of the refunds below then, such as by `bitcoin-cli \
+             sendrawtransaction HEX`: they pay to where your bitcoin comes back to."
+        };
         let mut text = format!(
-            "descriptor {}\nkey {} ({})\nexpiry block {}\nvalue {}\n",
-            self.descriptor, self.dangerous_wif, self.key_path, self.expiry, self.value
+            "Of use from block {} on, where nothing else brings the money back. {how}\n\
+             descriptor {}\nkey {} ({})\nexpiry block {}\nvalue {}\n",
+            self.expiry,
+            self.descriptor,
+            self.dangerous_wif,
+            self.key_path,
+            self.expiry,
+            self.value
         );
         if let Some(outpoint) = self.outpoint {
             text.push_str(&format!("output {outpoint}\n"));

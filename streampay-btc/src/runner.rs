@@ -83,10 +83,14 @@ pub struct Runner<C, W> {
     clock: Clock,
     /// One look at a time, in order; false once the store has failed.
     looking: Mutex<bool>,
+    /// The height from which on coins for the fee wallet are looked for, where they are.
+    fee_coins_since: Option<u32>,
     /// What the user has not been told yet.
     news: std::sync::Mutex<Vec<(PurseKey, WatchEvent)>>,
 }
 
+/// Coins of less help no close: each costs 58 vB to spend.
+const FEE_COIN_MIN: Amount = Amount::from_sat(1_000);
 /// News that may wait for the user; the newest are dropped.
 const NEWS_MAX: usize = 1024;
 
@@ -106,7 +110,18 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
             store,
             clock,
             looking: Mutex::new(true),
+            fee_coins_since: None,
             news: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The same runner, which also gives the fee wallet every coin of worth that is paid to
+    /// [`ChannelMachine::fee_script`] in a block from `since` on.
+    #[must_use]
+    pub fn with_fee_wallet(self, since: u32) -> Self {
+        Self {
+            fee_coins_since: Some(since),
+            ..self
         }
     }
 
@@ -135,6 +150,11 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
                 }
             }
         }
+        match self.new_fee_coins().await {
+            Ok(coins) => self.take_coins(&mut sound, &coins).await?,
+            // Channels are closed all the same.
+            Err(error) => tracing::warn!(%error, "no coins are looked for"),
+        }
         let view = self.chain.view(&self.machine.watched()).await?;
         for action in self.machine.chain(self.clock.now(), &view) {
             match action {
@@ -160,6 +180,10 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         if !*sound {
             return Err(SyncError::Store(StoreError::Poisoned));
         }
+        self.take_coins(&mut sound, coins).await
+    }
+
+    async fn take_coins(&self, sound: &mut bool, coins: &[WalletCoin]) -> Result<(), SyncError> {
         if let Action::Persist(changes) = self.machine.add_fee_coins(coins)?
             && !changes.is_empty()
             && let Err(error) = self.store.append(changes).await
@@ -168,6 +192,20 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
             return Err(SyncError::Store(error));
         }
         Ok(())
+    }
+
+    /// Coins that the fee wallet does not know, the largest first, as many as it can take.
+    async fn new_fee_coins(&self) -> Result<Vec<WalletCoin>, ChainError> {
+        let Some(since) = self.fee_coins_since else {
+            return Ok(Vec::new());
+        };
+        let mut coins = self.chain.coins(&self.machine.fee_script(), since).await?;
+        let known = self.machine.fee_coins();
+        let is_known = |coin: &WalletCoin| known.iter().any(|of| of.outpoint == coin.outpoint);
+        coins.retain(|coin| coin.value >= FEE_COIN_MIN && !is_known(coin));
+        coins.sort_by_key(|coin| core::cmp::Reverse(coin.value));
+        coins.truncate(ChannelMachine::FEE_COINS_MAX.saturating_sub(known.len()));
+        Ok(coins)
     }
 
     /// What the user should know and was not told.

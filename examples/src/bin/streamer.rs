@@ -12,6 +12,8 @@ use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
 use streampay_examples::accounting::account_for;
 use streampay_examples::channel;
+use streampay_examples::channel::cli::ChannelCommand;
+use streampay_examples::channel::fees::{self, FeeWalletArgs};
 use streampay_examples::channel::settings::{BitcoinArgs, Settings};
 use streampay_examples::error::{AppError, EXIT_CODES};
 use streampay_examples::home::{Home, folder};
@@ -84,53 +86,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// How every bitcoin channel stands.
-    Channels {
-        /// One channel a line on stdout.
-        #[arg(long)]
-        json: bool,
-    },
-    /// While `serve` does not run: close every session and every bitcoin channel, and wait until
-    /// all of it is buried, six blocks deep.
-    Settle {
-        /// One event a line on stdout.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Close channels in time for a streamer that is away, without its keys.
-    #[command(subcommand)]
-    Watchtower(Tower),
+    #[command(flatten)]
+    Channels(ChannelCommand),
     /// A mint with play money alone, for trying things out.
     Mint {
         /// Where to listen, such as 127.0.0.1:3338.
         #[arg(long, default_value = "127.0.0.1:3338", value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
-    },
-}
-
-#[derive(Subcommand)]
-enum Tower {
-    /// Copy what a watchtower needs, also while `serve` runs: finished closes at several feerates,
-    /// no key. `serve` keeps it as watchtower.json in its folder. An old copy collects what was due
-    /// then.
-    Export {
-        /// The copy.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-    /// Watch the channels of these files, and close those whose time is nearly over. Ctrl-C ends.
-    /// Files are read again when they change.
-    Run {
-        /// What `export` wrote, or a streamer's own watchtower.json.
-        #[arg(value_name = "FILE", required = true)]
-        files: Vec<PathBuf>,
-        /// Where blocks come from, and where transactions go: as `serve --btc`. The chain is that of
-        /// the files.
-        #[arg(long, value_name = "URL")]
-        btc: String,
-        /// One event a line on stdout.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -178,6 +140,8 @@ struct ServeArgs {
     /// segwit inputs alone (BIP 431) are taken so; others wait for one confirmation.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     zero_conf_max: Option<Msat>,
+    #[command(flatten)]
+    fee_wallet: FeeWalletArgs,
     /// The most that a mint may take for redeeming a proof, in thousandths of a satoshi: a mint that
     /// takes more is left out.
     #[arg(long, value_name = "PPK", default_value_t = MintLimits::MAX_FEE_PPK)]
@@ -245,20 +209,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             run_demo(order, bitcoind).await
         }
         Command::Serve(args) => run_serve(&data(), *args).await,
-        Command::Channels { json } => {
-            let report = Report { json };
-            let home = channel::commands::open(&data(), MintLimits::default(), report).await?;
-            channel::commands::list(&home, report).await
-        }
-        Command::Settle { json } => {
-            let report = Report { json };
-            let home = channel::commands::open(&data(), patient, report).await?;
-            recover(&home, report).await?;
-            match channel::commands::settle(&home, report, true).await? {
-                true => Ok(()),
-                false => Err(AppError::Unsettled),
-            }
-        }
+        Command::Channels(command) => command.run(&data()).await,
         Command::Books(books) => books.run(&data()).await,
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
@@ -267,12 +218,6 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             let settled = recover(&home, report).await?;
             let settled = channel::commands::settle(&home, report, false).await? && settled;
             account_for(&home, report, take_back, settled).await
-        }
-        Command::Watchtower(Tower::Export { file }) => {
-            channel::tower::export(&data(), &file, Report { json: false })
-        }
-        Command::Watchtower(Tower::Run { files, btc, json }) => {
-            channel::tower::run(&files, &btc, Report { json }).await
         }
         Command::Mint { listen } => run_mint(&folder(cli.data, "mint"), listen).await,
     }
@@ -305,6 +250,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         args.payout.as_deref(),
         "say both: --btc where blocks come from, and --payout where your bitcoin goes",
     )?;
+    let settings = Settings::with_fee_wallet(settings, &args.fee_wallet)?;
     let earns = pay.contains(&Pay::Btc);
     if args.zero_conf_max.is_some() && !earns {
         return Err(AppError::Usage(
@@ -370,6 +316,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
             format!(", unconfirmed up to {most} a channel")
         }),
     ));
+    fees::tell_of(home.channels.as_deref(), report).await;
     let mut serving = serve(home, offer).await?;
     let link = serving.link.to_string();
     show_link(report, &link);
@@ -386,8 +333,11 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     }
     report.tell("closing the sessions");
     serving.stop().await;
-    show_balance_of(report, &home.wallet.balance().await?);
-    Ok(())
+    let balance = home.wallet.balance().await?;
+    if !(balance.is_empty() && home.channels.is_some()) {
+        show_balance_of(report, &balance);
+    }
+    channel::commands::tell_open(home, report).await
 }
 
 async fn run_mint(folder: &Path, listen: SocketAddr) -> Result<(), AppError> {

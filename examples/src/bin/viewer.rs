@@ -27,7 +27,7 @@ use streampay_examples::trust::before_paying;
 use streampay_examples::viewer::browser::Browser;
 use streampay_examples::viewer::keys::{interactive, listen};
 use streampay_examples::viewer::locked::words;
-use streampay_examples::viewer::recover::{UNPAID, recover};
+use streampay_examples::viewer::recover::{UNPAID, on_the_way, recover};
 use streampay_examples::viewer::watch::{Join, Target, Watch, watch};
 use streampay_examples::wallet::MintLimits;
 use streampay_media::peer::PeerConfig;
@@ -254,6 +254,7 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
             "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
             "ticks": watched.ticks, "media_ms": watched.media_ms, "recording": recording,
             "packets": watched.packets,
+            "on_the_way_msat": watched.on_the_way.map(Msat::msat),
             "locked_until_unix_s": watched.locked_until.map(|until| until.0),
         }),
     );
@@ -265,6 +266,12 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
     if watched.unpaid {
         order.report.tell(UNPAID);
     }
+    if let Some(amount) = watched.on_the_way {
+        order.report.tell(&on_the_way(amount));
+    }
+    if let Some(locked) = &watched.channel_locked {
+        order.report.tell(locked);
+    }
     let sums = match watched.settled {
         true => account.to_string(),
         false => account.unsettled(),
@@ -274,7 +281,8 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
         watched.ticks,
         recording.map_or(String::new(), |path| format!("; recorded in {path}")),
     ));
-    match (watched.settled, watched.record_failed, watched.code) {
+    let done = watched.settled || watched.on_the_way.is_some();
+    match (done, watched.record_failed, watched.code) {
         (false, ..) => Err(AppError::Unsettled),
         (true, Some(failed), _) => Err(failed),
         (true, None, None | Some(CloseCode::Done)) => Ok(()),

@@ -48,6 +48,9 @@ pub async fn list(home: &Home, report: Report) -> Result<(), AppError> {
     for channel in &book {
         tell(report, channel);
     }
+    if let Some(wallet) = channels.fee_wallet() {
+        super::fees::tell(report, &wallet);
+    }
     Ok(())
 }
 
@@ -85,6 +88,23 @@ pub async fn settle(home: &Home, report: Report, wait: bool) -> Result<bool, App
     }
 }
 
+/// Tells what a streamer's channels have yet to bring, where there are any.
+///
+/// # Errors
+/// [`AppError`] where the store cannot be read.
+pub async fn tell_open(home: &Home, report: Report) -> Result<(), AppError> {
+    let Some(channels) = &home.channels else {
+        return Ok(());
+    };
+    let mut open = channels.book(home).await?;
+    open.retain(|channel| !is_home(channel));
+    open.iter().for_each(|channel| tell(report, channel));
+    if !open.is_empty() {
+        report.tell("`settle` waits until that is home; so does `serve`, while it runs");
+    }
+    Ok(())
+}
+
 /// True where nothing of it is on its way: settled, or never funded or paid from.
 fn is_home(channel: &ChannelReport) -> bool {
     let nothing = match channel.role {
@@ -115,19 +135,23 @@ fn tell(report: Report, channel: &ChannelReport) {
         json!({
             "session": session, "purse": channel.purse.purse.0, "side": side, "state": state,
             "value_sat": channel.value.to_sat(), "paid_sat": channel.paid.to_sat(),
+            "coming_sat": channel.coming.map(|amount| amount.to_sat()),
             "settled_sat": channel.settled.map(|amount| amount.to_sat()),
             "outpoint": outpoint, "expiry": channel.expiry, "blocks_left": channel.left,
             "descriptor": channel.descriptor,
         }),
     );
-    let until = match (channel.settled, channel.left) {
-        (Some(home), _) => format!("{} sat came home", home.to_sat()),
-        (None, Some(left)) => format!(
+    let until = match (channel.settled, channel.coming, channel.left) {
+        (Some(home), ..) => format!("{} sat came home", home.to_sat()),
+        (None, Some(coming), _) => {
+            format!("{} sat are on their way home", coming.to_sat())
+        }
+        (None, None, Some(left)) => format!(
             "until block {}, {left} blocks, about {} h",
             channel.expiry,
             hours(left)
         ),
-        (None, None) => format!("until block {}", channel.expiry),
+        (None, None, None) => format!("until block {}", channel.expiry),
     };
     report.tell(&format!(
         "channel [{short}] {}: {side}, {state}, {} of {} sat paid, {until}{}",

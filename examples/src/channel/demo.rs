@@ -73,6 +73,9 @@ pub async fn demo(folder: &Path, demo: Demo, bitcoind: Option<&str>) -> Result<(
     };
     let books = tokio::time::timeout(SETTLED, books).await;
     miner.abort();
+    // Nothing comes after the summary.
+    payee_side.end_watch().await;
+    payer_side.end_watch().await;
     let (payee_book, payer_book) = books.unwrap_or(Err(AppError::Unsettled))?;
     let sums = Sums::of(&lab, &payee_book, &payer_book).await?;
     let recording = watched

@@ -1,34 +1,39 @@
 //! Bitcoin channels for the programs: where blocks come from, who pays into a channel, and a watch
 //! over all channels of a home for as long as it is open.
 
+pub mod cli;
 pub mod commands;
 pub mod demo;
+pub mod fees;
 mod lab;
+mod of_session;
 pub mod quote;
 pub mod settings;
 pub mod source;
 mod tell;
 pub mod tower;
 mod wallet;
+mod watching;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use streampay_btc::bitcoin::{Amount, Network, ScriptBuf};
+use streampay_btc::bitcoin::{Address, Amount, FeeRate, Network, ScriptBuf, Transaction};
 use streampay_btc::chain::ChainSource;
 use streampay_btc::keys::Seed;
-use streampay_btc::machine::{ChannelConfig, ChannelMachine, ChannelReport, Role};
+use streampay_btc::machine::{ChannelConfig, ChannelMachine, ChannelReport};
 use streampay_btc::policy::{PayeePolicy, PayerPolicy};
 use streampay_btc::runner::{FundingWallet, Runner};
 use streampay_core::backend::{BackendMachine as _, RestoredPurse};
 use streampay_core::driver::{Clock, Node, NodeBuilder, StoreWriter};
 use streampay_core::session::{Entropy, PayeeSession, PayerSession, Policy, SecretKey};
 use streampay_core::store::purse_prefix;
-use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
+use streampay_core::units::{Msat, PurseKey};
 use streampay_core::wire::Method;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
+use self::fees::{FeeWalletReport, FeeWalletSetup, SWEEP_TARGET};
+use self::watching::{Watched, Watching};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
@@ -44,6 +49,8 @@ pub struct Setup {
     pub source: Arc<dyn ChainSource>,
     /// Who pays into a channel; none where an address is shown to the user.
     pub wallet: Option<Arc<dyn FundingWallet>>,
+    /// Coins that help to close channels, where there are any.
+    pub fee_wallet: Option<FeeWalletSetup>,
     /// How often the chain is looked at.
     pub every: Duration,
     /// Who is told.
@@ -67,6 +74,7 @@ impl Setup {
             },
             source,
             wallet: None,
+            fee_wallet: None,
             every: Duration::from_secs(20),
             report,
         }
@@ -91,6 +99,13 @@ impl Setup {
         policy.zero_conf_max = Amount::from_sat(most);
         Ok(())
     }
+
+    /// Has coins help to close channels.
+    pub fn take_fee_wallet(&mut self, wallet: FeeWalletSetup) {
+        let max = Amount::from_sat(wallet.max.sat_floor());
+        self.config.payee.wallet_fee_max = max;
+        self.fee_wallet = Some(wallet);
+    }
 }
 
 impl core::fmt::Debug for Setup {
@@ -104,14 +119,16 @@ impl core::fmt::Debug for Setup {
 /// All channels of a home. They are watched while this lives.
 pub struct Channels {
     machine: ChannelMachine,
-    runner: Arc<Runner<Arc<dyn ChainSource>, Arc<dyn FundingWallet>>>,
+    runner: Arc<Watched>,
     shown: Option<Arc<Shown>>,
     payer: PayerPolicy,
+    /// The most that the fee wallet pays for one close, where there is one.
+    fee_wallet_max: Option<Msat>,
     every: Duration,
     report: Report,
     folder: std::path::PathBuf,
     network: Network,
-    watch: std::sync::Mutex<Option<AbortHandle>>,
+    watch: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Channels {
@@ -128,7 +145,12 @@ impl Channels {
         let seed = Seed(seed.derive("bitcoin"));
         let (payer, network) = (setup.config.payer.clone(), setup.config.network);
         let machine = ChannelMachine::new(setup.config, &seed);
-        let machine = machine.map_err(|_| AppError::Failed("the identity file is damaged"))?;
+        let damaged = |_| AppError::Failed("the identity file is damaged");
+        let mut machine = machine.map_err(damaged)?;
+        let fee_wallet = setup.fee_wallet;
+        if let Some(seed) = fee_wallet.as_ref().and_then(|wallet| wallet.seed.as_ref()) {
+            machine = machine.with_fee_seed(seed).map_err(damaged)?;
+        }
         let (wallet, shown): (Arc<dyn FundingWallet>, _) = match setup.wallet {
             Some(wallet) => (wallet, None),
             None => {
@@ -138,8 +160,13 @@ impl Channels {
             }
         };
         let (source, clock) = (setup.source, Clock::start());
+        let mut runner = Runner::new(machine.clone(), source, wallet, store, clock);
+        if let Some(wallet) = &fee_wallet {
+            runner = runner.with_fee_wallet(wallet.since);
+        }
         Ok(Self {
-            runner: Arc::new(Runner::new(machine.clone(), source, wallet, store, clock)),
+            runner: Arc::new(runner),
+            fee_wallet_max: fee_wallet.map(|wallet| wallet.max),
             machine,
             shown,
             payer,
@@ -175,42 +202,35 @@ impl Channels {
             // The watch does what the answer would.
             let _ = (self.machine.clone()).restore(node.clock().now(), purse, records);
         }
-        let (runner, shown) = (self.runner.clone(), self.shown.clone());
-        let (every, report) = (self.every, self.report);
-        let machine = self.machine.clone();
-        let mut tower = tower::Kept::new(&self.folder, self.network);
-        let watch = tokio::spawn(async move {
-            let mut known = BTreeMap::new();
-            loop {
-                if let Err(error) = runner.sync().await {
-                    tracing::warn!(%error, "the chain could not be looked at");
-                }
-                for (purse, event) in runner.news() {
-                    tell::event(report, purse, &event);
-                }
-                let now = machine.report();
-                for channel in &now {
-                    if known.get(&channel.purse) != Some(&channel.state) {
-                        tell::state(report, channel);
-                    }
-                }
-                let states = now.iter().map(|channel| (channel.purse, channel.state));
-                known = states.collect();
-                if let Some(shown) = &shown {
-                    shown.keep_kits();
-                }
-                let rates = tower::rates();
-                let own = now.iter().filter(|channel| channel.role == Role::Payee);
-                let entries = own.filter_map(|own| machine.tower_entry(own.purse, &rates));
-                if let Err(error) = tower.keep(entries.collect()) {
-                    report.tell(&format!("the watchtower's file cannot be written: {error}"));
-                }
-                tokio::time::sleep(every).await;
-            }
-        });
+        let watching = Watching {
+            machine: self.machine.clone(),
+            runner: self.runner.clone(),
+            shown: self.shown.clone(),
+            report: self.report,
+            every: self.every,
+            restored: (self.machine.report().iter())
+                .map(|channel| channel.purse)
+                .collect(),
+            has_fee_wallet: self.fee_wallet_max.is_some(),
+            tower: tower::Kept::new(&self.folder, self.network),
+        };
+        let watch = tokio::spawn(watching.run());
         let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(watch.abort_handle());
+        *slot = Some(watch);
         Ok(())
+    }
+
+    /// Ends the watch, and tells what it has not told yet: nothing of it comes after this.
+    pub(crate) async fn end_watch(&self) {
+        let watch = {
+            let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.take()
+        };
+        if let Some(watch) = watch {
+            watch.abort();
+            let _ = watch.await;
+        }
+        watching::tell_events(&self.machine, &self.runner, self.report);
     }
 
     /// The method as it stands in terms.
@@ -254,44 +274,34 @@ impl Channels {
         self.machine.report()
     }
 
+    /// How the fee wallet stands, as of the last look; none where there is none.
+    #[must_use]
+    pub fn fee_wallet(&self) -> Option<FeeWalletReport> {
+        let max = self.fee_wallet_max?;
+        let script = self.machine.fee_script();
+        Some(FeeWalletReport {
+            address: Address::from_script(&script, self.network).ok()?,
+            balance: sat(self.machine.fee_balance().to_sat()),
+            max,
+        })
+    }
+
+    /// Sends all that the fee wallet holds to the payout, at the rate of a close that nobody hurries.
+    pub(crate) async fn empty_fee_wallet(&self) -> Result<(Transaction, FeeRate), AppError> {
+        let view = self.runner.chain().view(&[]).await?;
+        let rate = view.fees.rate(SWEEP_TARGET);
+        let tx = self.machine.sweep_fee_wallet(rate);
+        let tx = tx.map_err(|_| AppError::Failed("the fee wallet holds nothing worth sending"))?;
+        self.runner.chain().broadcast(&tx).await?;
+        Ok((tx, rate))
+    }
+
     /// Looks at the chain now and does what that asks for.
     ///
     /// # Errors
     /// [`AppError`] where the chain or the store fails.
     pub async fn look(&self) -> Result<(), AppError> {
         Ok(self.runner.sync().await?)
-    }
-
-    /// True where all that a session has out are channels that nobody has paid for, as far as the
-    /// chain says.
-    pub(crate) async fn only_unpaid(
-        &self,
-        home: &Home,
-        session: &PayerSession,
-    ) -> Result<bool, AppError> {
-        let (out, book) = (session.purses_out(), self.book(home).await?);
-        let unpaid = |id: PurseId| {
-            let mut own = book.iter().filter(|channel| channel.outpoint.is_none());
-            own.any(|own| own.purse.session == session.session() && own.purse.purse == id)
-        };
-        Ok(!out.is_empty() && out.into_iter().all(|(id, _)| unpaid(id)))
-    }
-
-    /// What left the wallet into a session's channels, and what has come back.
-    pub(crate) async fn sums(&self, home: &Home, id: SessionId) -> Result<(Msat, Msat), AppError> {
-        let own = self.book(home).await?.into_iter();
-        let own = own.filter(|channel| {
-            channel.purse.session == id && channel.role == Role::Payer && channel.outpoint.is_some()
-        });
-        Ok(own.fold((Msat::ZERO, Msat::ZERO), |(out, back), channel| {
-            let cost = channel.value.to_sat();
-            let cost = cost.saturating_add(channel.funding_fee.to_sat());
-            let settled = channel.settled.map_or(0, |amount| amount.to_sat());
-            (
-                out.saturating_plus(sat(cost)),
-                back.saturating_plus(sat(settled)),
-            )
-        }))
     }
 }
 

@@ -2,7 +2,7 @@
 //! so that channels are watched whenever the home is open.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use streampay_btc::policy::PayeePolicy;
 use streampay_btc::script::own_script;
 
 use super::Setup;
+use super::fees::{FeeWallet, FeeWalletArgs};
 use super::source::chain_source;
 use crate::durable;
 use crate::error::AppError;
@@ -68,6 +69,8 @@ pub struct Settings {
     network: Network,
     source: String,
     own: String,
+    fee_wallet: Option<FeeWallet>,
+    folder: PathBuf,
 }
 
 impl Settings {
@@ -92,7 +95,7 @@ impl Settings {
                         own,
                         ..known.clone()
                     }
-                    .kept(folder)
+                    .kept()
                     .map(Some)
                 }
                 (None, _) => Ok(known),
@@ -105,6 +108,7 @@ impl Settings {
                  another --data",
             ));
         }
+        let fee_wallet = known.as_ref().and_then(|known| known.fee_wallet.clone());
         let own = own
             .map(str::to_owned)
             .or_else(|| known.map(|known| known.own));
@@ -112,8 +116,10 @@ impl Settings {
             network,
             source: source.clone(),
             own: own.ok_or(AppError::Usage(own_flag))?,
+            fee_wallet,
+            folder: folder.to_owned(),
         };
-        settings.kept(folder).map(Some)
+        settings.kept().map(Some)
     }
 
     /// What was said before; none where nothing was.
@@ -135,21 +141,51 @@ impl Settings {
                 network: network(&field("network")?).ok()?,
                 source: field("source")?,
                 own: field("own")?,
+                fee_wallet: match value.get("fee_wallet") {
+                    None | Some(Value::Null) => None,
+                    Some(wallet) => Some(FeeWallet::parse(wallet)?),
+                },
+                folder: folder.to_owned(),
             })
         };
         let damaged = AppError::Failed("bitcoin.json is damaged: say --btc and the rest again");
         read().map(Some).ok_or(damaged)
     }
 
-    fn kept(self, folder: &Path) -> Result<Self, AppError> {
+    /// The same with what the user says of a fee wallet, which is kept too.
+    ///
+    /// # Errors
+    /// [`AppError`]: it cannot be used, or there is no chain to have one on.
+    pub fn with_fee_wallet(
+        settings: Option<Self>,
+        args: &FeeWalletArgs,
+    ) -> Result<Option<Self>, AppError> {
+        let Some(mut settings) = settings else {
+            return match FeeWallet::from(args, None)? {
+                None => Ok(None),
+                Some(_) => Err(AppError::Usage(
+                    "a fee wallet is for channels: say --btc too",
+                )),
+            };
+        };
+        let wallet = FeeWallet::from(args, settings.fee_wallet.clone())?;
+        if wallet != settings.fee_wallet {
+            settings.fee_wallet = wallet;
+            settings = settings.kept()?;
+        }
+        Ok(Some(settings))
+    }
+
+    fn kept(self) -> Result<Self, AppError> {
         // Nothing is kept that cannot be used.
         chain_source(&self.source, self.network)?;
         self.script()?;
         let failed = AppError::io("bitcoin.json cannot be written");
         let text = json!({
             "network": name_of(self.network), "source": self.source, "own": self.own,
+            "fee_wallet": self.fee_wallet.as_ref().map(FeeWallet::to_json),
         });
-        durable::write(folder, FILE, text.to_string().as_bytes()).map_err(failed)?;
+        durable::write(&self.folder, FILE, text.to_string().as_bytes()).map_err(failed)?;
         Ok(self)
     }
 
@@ -170,11 +206,33 @@ impl Settings {
     pub async fn setup(&self, report: Report, earns: bool) -> Result<Setup, AppError> {
         let source = chain_source(&self.source, self.network)?;
         let mut setup = Setup::new(self.network, &self.script()?, source, report);
-        if earns {
+        let begins = (self.fee_wallet.as_ref()).is_some_and(|wallet| wallet.since.is_none());
+        let mut tip = u32::MAX;
+        if earns || begins {
             let view = setup.source.view(&[]).await?;
             let rate = view.fees.rate(CLOSE_TARGET);
             let policy = &mut setup.config.payee;
             policy.reserve = PayeePolicy::reserve_at(rate).max(policy.reserve);
+            tip = view.tip;
+        }
+        if let Some(wallet) = &self.fee_wallet {
+            let wallet = match wallet.setup(tip) {
+                Ok(wallet) => wallet,
+                Err(error) if !earns => {
+                    report.tell(&format!("the fee wallet is left out now: {error}"));
+                    return Ok(setup);
+                }
+                Err(error) => return Err(error),
+            };
+            if begins {
+                let mut known = self.clone();
+                known
+                    .fee_wallet
+                    .iter_mut()
+                    .for_each(|of| of.since = Some(tip));
+                known.kept()?;
+            }
+            setup.take_fee_wallet(wallet);
         }
         Ok(setup)
     }

@@ -7,7 +7,7 @@ use streampay_core::units::PurseKey;
 use crate::report::Report;
 
 /// Tells one thing that happened to a channel.
-pub(super) fn event(report: Report, purse: PurseKey, event: &WatchEvent) {
+pub(super) fn event(report: Report, purse: PurseKey, side: Option<Role>, event: &WatchEvent) {
     let session = purse.session.to_string();
     let short = session.get(..8).unwrap_or_default();
     let (what, mut fields, line) = described(event);
@@ -17,7 +17,8 @@ pub(super) fn event(report: Report, purse: PurseKey, event: &WatchEvent) {
         object.insert("purse".into(), purse.purse.0.into());
     }
     report.say("channel", fields);
-    report.tell(&format!("channel [{short}] {}: {line}", purse.purse.0));
+    let who = side.map_or("", own);
+    report.tell(&format!("{who}channel [{short}] {}: {line}", purse.purse.0));
 }
 
 /// Tells what a channel waits for.
@@ -26,15 +27,21 @@ pub(super) fn state(report: Report, channel: &ChannelReport) {
         (ChannelState::Confirming, Role::Payer) => {
             "funded; it waits for the confirmations that the streamer asks for"
         }
-        (ChannelState::Open, Role::Payer) => "confirmed",
+        (ChannelState::Open, Role::Payer) => "open; it pays from now on",
         _ => return,
     };
     let session = channel.purse.session.to_string();
     let short = session.get(..8).unwrap_or_default();
-    report.tell(&format!(
-        "channel [{short}] {}: {line}",
-        channel.purse.purse.0
-    ));
+    let (who, number) = (own(channel.role), channel.purse.purse.0);
+    report.tell(&format!("{who}channel [{short}] {number}: {line}"));
+}
+
+/// Whose channel it is, for a process with both sides.
+const fn own(side: Role) -> &'static str {
+    match side {
+        Role::Payer => "viewer's ",
+        Role::Payee => "streamer's ",
+    }
 }
 
 fn described(event: &WatchEvent) -> (&'static str, Value, String) {
@@ -42,7 +49,8 @@ fn described(event: &WatchEvent) -> (&'static str, Value, String) {
         WatchEvent::FundingGone => (
             "funding_gone",
             json!({}),
-            "its funding is in no block any more; nothing is paid until it is back".to_owned(),
+            "its funding is in no block and waits for none any more; nothing is paid until it is back"
+                .to_owned(),
         ),
         WatchEvent::Spent { txid, height } => (
             "spent",

@@ -178,12 +178,19 @@ pub fn export(folder: &Path, to: &Path, report: Report) -> Result<(), AppError> 
     )
     .map_err(|error| AppError::file(to, &format!("cannot be written: {error}")))?;
     report.tell(&format!(
-        "{} channels are in {}; it holds no key. Copy it again as they are paid from: an old one \
+        "{} written to {}; the file holds no key. Copy it again as they are paid from: an old one \
          collects what was due then",
-        file.entries.len(),
+        channels(file.entries.len()),
         to.display()
     ));
     Ok(())
+}
+
+fn channels(count: usize) -> String {
+    match count {
+        1 => "1 channel".to_owned(),
+        count => format!("{count} channels"),
+    }
 }
 
 /// Watches the channels of `files` on the chain at `btc` until the user wants to end. The files are
@@ -198,8 +205,8 @@ pub async fn run(files: &[PathBuf], btc: &str, report: Report) -> Result<(), App
     tower.read()?;
     tower.chain.view(&[]).await?;
     report.tell(&format!(
-        "watching {} channels on {}; Ctrl-C ends",
-        tower.tower.watched().len(),
+        "watching {} on {}; Ctrl-C ends",
+        channels(tower.tower.watched().len()),
         name_of(network),
     ));
     let watching = async {

@@ -11,6 +11,7 @@ use streampay_btc::kit::RescueKit;
 use streampay_btc::machine::{ChannelMachine, Role};
 use streampay_btc::runner::{Funded, FundingOrder, FundingWallet};
 use streampay_core::units::PurseKey;
+use zeroize::Zeroizing;
 
 use crate::durable;
 use crate::report::{Report, show_code};
@@ -44,6 +45,11 @@ impl Shown {
             let Some(kit) = self.machine.rescue_kit(channel.purse) else {
                 continue;
             };
+            // Told when it was written, in this process or another.
+            if self.is_written(channel.purse, &kit) {
+                self.note(channel.purse, true);
+                continue;
+            }
             match self.write(channel.purse, &kit) {
                 Ok(path) => {
                     self.note(channel.purse, true);
@@ -68,8 +74,14 @@ impl Shown {
     }
 
     fn write(&self, purse: PurseKey, kit: &RescueKit) -> std::io::Result<PathBuf> {
-        let name = format!("{}-{}.txt", purse.session, purse.purse.0);
-        durable::write(&self.folder, &name, kit.dangerous_text().as_bytes())
+        let text = Zeroizing::new(kit.dangerous_text());
+        durable::write(&self.folder, &file_name(purse), text.as_bytes())
+    }
+
+    fn is_written(&self, purse: PurseKey, kit: &RescueKit) -> bool {
+        let known = std::fs::read_to_string(self.folder.join(file_name(purse)));
+        let text = Zeroizing::new(kit.dangerous_text());
+        known.is_ok_and(|known| *Zeroizing::new(known) == *text)
     }
 
     fn tell_funded(&self, purse: PurseKey, kit: &RescueKit, path: &Path) {
@@ -84,8 +96,9 @@ impl Shown {
         );
         let outpoint = outpoint.unwrap_or_default();
         self.report.tell(&format!(
-            "the channel is funded by {outpoint}. Refunds at {rates:?} sat/vB, to broadcast from \
-             block {} on, are in {}",
+            "the channel is funded by {outpoint}. Refunds at {} sat/vB, to broadcast from block {} on \
+             if nothing else brings the money back, are in {}",
+            listed(&rates),
             kit.expiry,
             path.display()
         ));
@@ -117,6 +130,19 @@ impl Shown {
         ));
         show_code(report, uri, uri);
     }
+}
+
+/// `1, 10 and 50`.
+fn listed(rates: &[u32]) -> String {
+    let words: Vec<String> = rates.iter().map(u32::to_string).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+fn file_name(purse: PurseKey) -> String {
+    format!("{}-{}.txt", purse.session, purse.purse.0)
 }
 
 #[async_trait]

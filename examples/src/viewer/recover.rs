@@ -5,7 +5,7 @@ use std::time::Duration;
 use streampay_core::driver::{Connected, Ports, SessionTask, TellError, UserPorts};
 use streampay_core::session::{CloseCode, Command, Event, PayerSession, Policy, SEALED_MEDIA};
 use streampay_core::store::StoreError;
-use streampay_core::units::{SessionId, Unix};
+use streampay_core::units::{Msat, SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer};
 use streampay_media::whep::Client;
 use tokio::sync::watch;
@@ -28,6 +28,16 @@ const REACH: Duration = Duration::from_secs(15);
 pub const UNPAID: &str = "nobody has paid to the address that was shown, so nothing is out. Should \
     somebody pay to it all the same, that comes back by itself after the channel's time, whenever \
     this folder is in use";
+
+/// What is told of channels that the streamer is closing.
+#[must_use]
+pub fn on_the_way(amount: Msat) -> String {
+    format!(
+        "the streamer has closed the channel: {amount} of it come back to you as soon as that is \
+         in a block; nothing is left to do, and `viewer channels` says how it stands. Should it \
+         never be, `viewer recover` takes the channel back after its time"
+    )
+}
 
 /// True where all that a session has out are channels that nobody has paid for, as far as the chain
 /// says.
@@ -67,21 +77,27 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         let (ports, user) = Ports::pair();
         let mut task = SessionTask::restored(home.node.clone(), session, &records, ports);
         let link = home.links.of(id);
+        let mut coming = coming(home, task.session()).await?;
         let asked = match &link {
-            Some(link) => ask_the_streamer(&mut task, user, link).await,
-            None => false,
+            Some(link) if coming.is_none() => ask_the_streamer(&mut task, user, link).await,
+            _ => false,
         };
         // Without the streamer, what is locked comes home after its locktime and not before.
         let locked = locked_until(task.session()).is_some_and(|until| until > now.unix);
-        if !(asked || link.is_some() && locked) {
+        if !(asked || link.is_some() && locked || coming.is_some()) {
             // One that has ended already only has to settle.
             if let Err(TellError::Store(error)) = task.tell(Command::Close(CloseCode::Done)).await {
                 return Err(error.into());
             }
-            let limit = if locked { LOCKED_LIMIT } else { LIMIT };
+            let waits = locked || channel_locked(home, task.session()).await?.is_some();
+            let limit = if waits { LOCKED_LIMIT } else { LIMIT };
             tokio::time::timeout(limit, task.run(None)).await.ok();
         }
+        if coming.is_none() {
+            coming = self::coming(home, task.session()).await?;
+        }
         let unpaid = only_unpaid(home, task.session()).await?;
+        let channel_locked = channel_locked(home, task.session()).await?;
         let settled = task.session().is_settled() || unpaid;
         all_settled &= settled;
         if settled {
@@ -93,14 +109,35 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             report,
             id,
             &account,
-            (settled, unpaid),
+            (settled, unpaid, coming),
             locked.map(|until| (until, now.unix)),
+            channel_locked,
         );
     }
     if !found {
         report.tell("no session is open");
     }
     Ok(all_settled)
+}
+
+/// What comes back by itself, where all that a session has out is in channels that are being closed.
+async fn coming(home: &Home, session: &PayerSession) -> Result<Option<Msat>, AppError> {
+    match &home.channels {
+        Some(channels) if !session.is_settled() => {
+            // Without a chain to see nothing is known to be on its way.
+            let _ = channels.look().await;
+            channels.on_the_way(home, session).await
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Until when its channels are locked that nobody closes, in words.
+async fn channel_locked(home: &Home, session: &PayerSession) -> Result<Option<String>, AppError> {
+    match &home.channels {
+        Some(channels) => channels.locked(home, session).await,
+        None => Ok(None),
+    }
 }
 
 /// Closes the session with its streamer, who signs over what it was not paid. True where that was
@@ -144,16 +181,22 @@ fn tell(
     report: Report,
     id: SessionId,
     account: &Account,
-    (settled, unpaid): (bool, bool),
+    (settled, unpaid, coming): (bool, bool, Option<Msat>),
     locked: Option<(Unix, Unix)>,
+    channel_locked: Option<String>,
 ) {
     let state = match (settled, locked) {
         (true, _) if unpaid => UNPAID.to_owned(),
         (true, _) => format!("settled; {account}"),
+        (false, None) if coming.is_some() => {
+            let sums = account.unsettled();
+            format!("{}; {sums}", on_the_way(coming.unwrap_or_default()))
+        }
         (false, Some((until, now))) => format!("{}; {}", account.unsettled(), words(until, now)),
         (false, None) => {
-            let sums = account.unsettled();
-            format!("not settled yet; try again later; {sums}")
+            let why =
+                channel_locked.unwrap_or_else(|| "not settled yet; try again later".to_owned());
+            format!("{why}; {}", account.unsettled())
         }
     };
     report.tell(&format!("session {id}: {state}"));

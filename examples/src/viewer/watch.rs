@@ -40,6 +40,8 @@ const CONFIRM_CLOSE_MS: u64 = 12 * 3_600_000;
 /// How long, once a second, a lost connection is tried again until the session is bound: a network
 /// that is away for a minute is waited for. A loss shows after six seconds.
 const RECONNECT_FOR: Duration = Duration::from_secs(90);
+/// How often the chain is looked at by a viewer who has left.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a streamer has to hear that a viewer leaves who has not paid.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -95,6 +97,10 @@ pub struct Watched {
     pub settled: bool,
     /// An address was shown for a channel, and nobody has paid to it.
     pub unpaid: bool,
+    /// What comes back by itself, where all that is out is in channels that are being closed.
+    pub on_the_way: Option<Msat>,
+    /// Until when channels are locked that nobody closes, in words.
+    pub channel_locked: Option<String>,
     /// Until when the rest is locked, where it is not.
     pub locked_until: Option<Unix>,
     /// Why the recording stopped early, and the session with it.
@@ -141,6 +147,7 @@ pub async fn watch(
     let mut watching = Watching {
         task: SessionTask::new(home.node.clone(), session, ports),
         watch,
+        home,
         channels: home.channels.clone().filter(|_| watch.pay == [Pay::Btc]),
         keys,
         recording: Recording::start(&watch.record, commands),
@@ -161,6 +168,10 @@ pub async fn watch(
     ran?;
     watched.unpaid = only_unpaid(home, task.session()).await?;
     watched.settled = task.session().is_settled() || watched.unpaid;
+    if let Some(channels) = home.channels.as_ref().filter(|_| !watched.settled) {
+        watched.on_the_way = channels.on_the_way(home, task.session()).await?;
+        watched.channel_locked = channels.locked(home, task.session()).await?;
+    }
     if watched.settled {
         home.links.forget(task.session().session());
     }
@@ -238,8 +249,42 @@ async fn left_unpaid(
     std::future::pending().await
 }
 
+/// Ready once the user has left, and all that the session has out is in channels whose close is on
+/// the chain, or waits for a block there, and gives back what is due: nobody has to wait for blocks.
+async fn closed_on_chain(
+    home: &Home,
+    id: SessionId,
+    mut stands: tokio::sync::watch::Receiver<Standing>,
+) {
+    if let Some(channels) = &home.channels
+        && stands.wait_for(|standing| standing.leaving).await.is_ok()
+    {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // What the chain does not tell now it tells later, or the session ends without.
+            let looked = channels.look().await.is_ok();
+            if looked && let Ok(Some(_)) = on_the_way(home, channels, id).await {
+                return;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+async fn on_the_way(
+    home: &Home,
+    channels: &Channels,
+    id: SessionId,
+) -> Result<Option<Msat>, AppError> {
+    let records = home.node.records_of(id).await?;
+    let (now, own) = (home.node.clock().now(), home.identity.clone());
+    let session = PayerSession::restore(own, Policy::nothing(), now, id, &records)?;
+    channels.on_the_way(home, &session).await
+}
+
 /// A session over its connections.
 struct Watching<'a> {
+    home: &'a Home,
     /// The channels, where nothing else pays.
     channels: Option<Arc<Channels>>,
     task: SessionTask<PayerSession>,
@@ -332,6 +377,7 @@ impl Watching<'_> {
         let stopped = tokio::select! {
             stopped = self.task.run(Some(connected)) => stopped,
             () = unpaid => Stopped::Ended,
+            () = closed_on_chain(self.home, id, self.stands.clone()) => Stopped::Ended,
         };
         // A streamer that is gone cannot be told: that is no failure of ours.
         let _ = connection.close().await;

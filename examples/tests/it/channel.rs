@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use streampay_btc::bitcoin::hashes::Hash as _;
 use streampay_btc::bitcoin::{Network, ScriptBuf, WPubkeyHash};
+use streampay_btc::keys::Seed;
 use streampay_btc::machine::{ChannelReport, ChannelState};
 use streampay_btc::sim::SimChain;
 use streampay_cashu::AcceptedMint;
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
+use streampay_examples::channel::fees::FeeWalletSetup;
 use streampay_examples::channel::{Channels, Setup};
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
@@ -40,6 +42,8 @@ pub(crate) struct Stage {
     mint: Option<EmbeddedMint>,
     /// The most that the streamer takes unconfirmed.
     pub(crate) zero_conf_max: Option<Msat>,
+    /// The most that the streamer's fee wallet pays for a close, where it has one.
+    pub(crate) fee_wallet_max: Option<Msat>,
 }
 
 pub(crate) fn script(number: u8) -> ScriptBuf {
@@ -63,6 +67,7 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
             mint: None,
             zero_conf_max: None,
+            fee_wallet_max: None,
         }
     }
 
@@ -84,6 +89,13 @@ impl Stage {
             setup.config.payee.batch_wait = 0;
             if let Some(most) = self.zero_conf_max {
                 setup.take_unconfirmed(most).unwrap();
+            }
+            if let Some(max) = self.fee_wallet_max.filter(|_| number == STREAMER) {
+                setup.take_fee_wallet(FeeWalletSetup {
+                    seed: Some(Seed([7; 32])),
+                    max,
+                    since: 0,
+                });
             }
             let limits = MintLimits::default();
             Home::open_for(&self.path(number), limits, Some(setup))
@@ -252,6 +264,30 @@ async fn a_viewer_with_any_wallet_pays_watches_and_gets_the_rest_back() {
     assert_eq!(book[0].settled.unwrap().to_sat(), home);
     let book = channels(&streamer).book(&streamer).await.unwrap();
     assert_eq!(book[0].settled.unwrap().to_sat(), earned);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_leaves_waits_for_no_block() {
+    let stage = Stage::new();
+    let (streamer, viewer) = (stage.home(STREAMER).await, stage.home(VIEWER).await);
+    let (payee, payer) = (channels(&streamer), channels(&viewer));
+    let serving = stage.serve(&streamer, &[Pay::Btc]).await;
+    let (wishes, watching) = stage.watch(viewer, &serving, &[Pay::Btc]);
+    let wanted = stage.pay_what_is_shown(&payer).await;
+    stage.chain.mine(1);
+    until("ticks", async || (paid(&payee) > 2 * TICK).then_some(())).await;
+    wishes.send(Wish::Leave).await.unwrap();
+    until("it ends", async || watching.is_finished().then_some(())).await;
+    let (viewer, watched) = watching.await.unwrap();
+    assert_eq!(watched.code, Some(CloseCode::Done));
+    assert!(!watched.settled, "no block came");
+    let least = wanted.value.to_sat() - payee.report()[0].paid.to_sat();
+    let coming = watched.on_the_way.unwrap();
+    assert!(coming >= sat(least), "{coming} of {least}");
+    stage
+        .mine_until("it comes home", async || all_settled(&viewer).await)
+        .await;
+    assert_eq!(sat(stage.chain.balance(&script(VIEWER)).to_sat()), coming);
 }
 
 #[tokio::test(flavor = "multi_thread")]

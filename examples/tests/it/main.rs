@@ -10,6 +10,7 @@ mod cashu;
 mod cashu_faults;
 mod cashu_node;
 mod channel;
+mod channel_fees;
 mod channel_offline;
 mod edges;
 mod foreign;

@@ -12,6 +12,7 @@ use super::http::{call, shown};
 use super::{
     ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spend, Watch, one_by_one,
 };
+use crate::machine::WalletCoin;
 
 /// A server that speaks Esplora's HTTP. One's own, or one that one trusts: it can lie.
 #[derive(Debug)]
@@ -101,6 +102,32 @@ impl Esplora {
             targets,
             floor: self.floor,
         })
+    }
+
+    /// Unspent outputs to `script` from height `since` on, the deepest first; those that wait last.
+    async fn unspent(
+        &self,
+        script: &Script,
+        since: u32,
+    ) -> Result<Vec<(Option<u32>, WalletCoin)>, ChainError> {
+        self.check().await?;
+        let hash = sha256::Hash::hash(script.as_bytes());
+        let found = self.json(&format!("/scripthash/{hash}/utxo")).await?;
+        let mut outputs: Vec<_> = (found.iter().filter_map(Value::as_array).flatten())
+            .filter_map(|utxo| {
+                let txid = utxo.get("txid")?.as_str()?.parse().ok()?;
+                let vout = utxo.get("vout")?.as_u64()?.try_into().ok()?;
+                let height = height_of(utxo);
+                let coin = WalletCoin {
+                    outpoint: OutPoint::new(txid, vout),
+                    value: Amount::from_sat(utxo.get("value")?.as_u64()?),
+                    since: height.unwrap_or(u32::MAX),
+                };
+                (coin.since >= since).then_some((height, coin))
+            })
+            .collect();
+        outputs.sort_unstable_by_key(|(_, coin)| (coin.since, coin.outpoint));
+        Ok(outputs)
     }
 
     async fn state(&self, outpoint: OutPoint) -> Result<Option<Seen>, ChainError> {
@@ -193,21 +220,15 @@ impl ChainSource for Esplora {
         value: Amount,
         since: u32,
     ) -> Result<Vec<OutPoint>, ChainError> {
-        self.check().await?;
-        let hash = sha256::Hash::hash(script.as_bytes());
-        let found = self.json(&format!("/scripthash/{hash}/utxo")).await?;
-        let mut outputs: Vec<(u32, OutPoint)> =
-            (found.iter().filter_map(Value::as_array).flatten())
-                .filter_map(|utxo| {
-                    let txid = utxo.get("txid")?.as_str()?.parse().ok()?;
-                    let vout = utxo.get("vout")?.as_u64()?.try_into().ok()?;
-                    let height = height_of(utxo).unwrap_or(u32::MAX);
-                    let fits = utxo.get("value")?.as_u64()? == value.to_sat() && height >= since;
-                    fits.then_some((height, OutPoint::new(txid, vout)))
-                })
-                .collect();
-        outputs.sort_unstable();
-        Ok(outputs.into_iter().map(|(_, outpoint)| outpoint).collect())
+        let mut found = self.unspent(script, since).await?;
+        found.retain(|(_, coin)| coin.value == value);
+        Ok(found.into_iter().map(|(_, coin)| coin.outpoint).collect())
+    }
+
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        let mut found = self.unspent(script, since).await?;
+        found.retain(|(height, _)| height.is_some());
+        Ok(found.into_iter().map(|(_, coin)| coin).collect())
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bitcoin::{Amount, OutPoint, Script, Transaction};
 
+use crate::machine::WalletCoin;
+
 /// Why a chain source could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +60,13 @@ pub trait ChainSource: Send + Sync + 'static {
         value: Amount,
         since: u32,
     ) -> Result<Vec<OutPoint>, ChainError>;
+
+    /// Outputs to `script` of whatever value that are in a block from `since` on and that nothing
+    /// spends, in a block or waiting for one.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError>;
 
     /// Hands a transaction to the network. Once it is there, or in a block, the same again is no
     /// error.
@@ -111,6 +120,10 @@ impl<C: ChainSource + ?Sized> ChainSource for Arc<C> {
         since: u32,
     ) -> Result<Vec<OutPoint>, ChainError> {
         (**self).find(script, value, since).await
+    }
+
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        (**self).coins(script, since).await
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

@@ -15,7 +15,9 @@ mod inner;
 mod mutual;
 mod payee;
 mod payer;
+mod plan;
 mod record;
+mod unpaid;
 mod view;
 mod watch;
 
@@ -25,7 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::{FeeRate, Network, ScriptBuf, Transaction};
+use bitcoin::{FeeRate, Network, Transaction};
 use streampay_core::backend::{
     Answer, BackendError, BackendMachine, Effect, EffectResult, Outcome, RefusalCode, Request,
     RestoredPurse,
@@ -170,30 +172,6 @@ impl ChannelMachine {
         let channels = inner.channels.values();
         let channels = channels.filter_map(|channel| channel.watch());
         channels.chain(inner.wallet.watched()).collect()
-    }
-
-    /// Where coins for the [fee wallet](Self::add_fee_coins) are paid to: P2TR of a key of the seed,
-    /// without scripts. Source: BIP 86.
-    #[must_use]
-    pub fn fee_script(&self) -> ScriptBuf {
-        self.lock().wallet.script().clone()
-    }
-
-    /// Gives the fee wallet coins that were paid to [`ChannelMachine::fee_script`]. They help to
-    /// close channels that cannot pay for the feerate that is needed, up to
-    /// [`PayeePolicy::wallet_fee_max`] a close; what is left of a coin goes to the payout. The action
-    /// makes them durable; a coin that it knows changes nothing. Spec: bitcoin 5.4.
-    ///
-    /// # Errors
-    /// [`TooManyCoins`]; then it takes none.
-    pub fn add_fee_coins(&self, coins: &[WalletCoin]) -> Result<Action, TooManyCoins> {
-        self.lock().wallet.add(coins).map(Action::Persist)
-    }
-
-    /// The fee wallet's coins whose spend is not buried.
-    #[must_use]
-    pub fn fee_coins(&self) -> Vec<WalletCoin> {
-        self.lock().wallet.coins()
     }
 
     /// Takes a view of the chain and says what to do.

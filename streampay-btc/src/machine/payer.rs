@@ -1,6 +1,6 @@
 //! A payer's channel: planned, funded, deep enough, paid from, home again.
 
-use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
+use bitcoin::{Amount, Network, OutPoint};
 use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -9,20 +9,14 @@ use streampay_core::units::{Msat, PurseKey};
 
 use super::mutual::Asked;
 use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
-use super::{
-    Channel, ChannelMachine, Env, FINAL_DEPTH, OUT_OF_ORDER, Reply, Side, failed, msat, released,
-};
+use super::{ChannelMachine, Env, FINAL_DEPTH, OUT_OF_ORDER, Reply, failed, msat, released};
 use crate::chain::Seen;
 use crate::codec;
 use crate::job::{Job, Place};
 use crate::keys::{ChannelSecret, NodeKeys};
-use crate::params::{ChannelParams, ParamFields};
-use crate::script::{FundingOutput, OutputType};
 use crate::tx::Contract;
 use crate::wire::Opening;
 
-/// Blocks beyond the payee's shortest life and the confirmations: for a funding that takes long.
-const SLACK: u32 = 12;
 /// Seconds a block takes on average.
 const BLOCK_S: u64 = 600;
 
@@ -163,57 +157,6 @@ impl Payer {
         Reply::Answer(answer)
     }
 
-    /// Checks the payee's terms against the payer's limits, and fixes everything but the outpoint.
-    fn plan(
-        &self,
-        env: &Env<'_>,
-        key: PurseKey,
-        offer: &PurseOffer,
-        most: Msat,
-        tip: u32,
-    ) -> Result<Deed, RefusalCode> {
-        let params = ChannelParams::decode(&offer.params);
-        let params = params.map_err(|_| RefusalCode::NoCommonMethod)?;
-        let policy = &env.config.payer;
-        if params.network != env.config.network {
-            return Err(RefusalCode::NoCommonMethod);
-        }
-        if params.reserve > policy.reserve_max {
-            return Err(RefusalCode::FeeTooHigh);
-        }
-        let step = offer.tick.sat_ceil();
-        let value = plan_value(env, &params, most, step)?;
-        let depth = params.depth_for(value).ok_or(RefusalCode::WrongAmount)?;
-        let longest = params.life_max.min(policy.life);
-        let needed = params
-            .life_min
-            .saturating_add(depth)
-            .saturating_add(SLACK)
-            .min(params.life_max);
-        if depth > policy.depth_max || params.margin > policy.margin_max || needed > longest {
-            return Err(RefusalCode::WrongLock);
-        }
-        let expiry = tip.checked_add(longest).ok_or(RefusalCode::Other)?;
-        let payer = self.secret.public();
-        let payee = params.payee.channel_key(&payer, key);
-        let payee = payee.map_err(|_| RefusalCode::WrongLock)?;
-        let kind = *params.types.first().unwrap_or(&OutputType::Taproot);
-        FundingOutput::new(kind, payer, payee, expiry).map_err(|_| RefusalCode::WrongLock)?;
-        Ok(Deed {
-            kind: kind.code(),
-            payer: payer.serialize().into(),
-            payee: payee.serialize().into(),
-            expiry,
-            value: value.to_sat(),
-            reserve: params.reserve.to_sat(),
-            change: policy.home.to_bytes().into(),
-            margin: params.margin,
-            step,
-            depth,
-            since: tip,
-        })
-    }
-
     fn pay(&mut self, env: &Env<'_>, amount: Msat, cumulative: Msat) -> Reply {
         let (Some(deed), Some(contract)) = (&self.meta.deed, &self.contract) else {
             return failed(OUT_OF_ORDER);
@@ -310,19 +253,6 @@ impl Payer {
         self.decided.settled.is_some() || self.meta.closing && self.meta.deed.is_none()
     }
 
-    /// What to look for on the chain: the payment to an address that was shown, of a channel that
-    /// only has to come home. While it is to open its session asks for it.
-    fn unpaid_order(&self, purse: PurseKey) -> Option<Unpaid> {
-        let deed = self.meta.deed.as_ref()?;
-        let wanted = self.meta.closing && self.contract.is_none() && !self.is_over();
-        wanted.then_some(Unpaid {
-            purse,
-            script: deed.output()?.script_pubkey(),
-            value: Amount::from_sat(deed.value),
-            since: deed.since,
-        })
-    }
-
     /// The payee wants to close together: no tick is paid any more. True where randomness is needed.
     pub(super) fn on_note(&mut self, bytes: &[u8], delta: &mut ChangeSet) -> bool {
         if !self.proposed(bytes) {
@@ -364,39 +294,6 @@ impl Payer {
     }
 }
 
-/// A channel that was given up, and whose address may be paid to all the same.
-#[derive(Clone, Debug)]
-pub(crate) struct Unpaid {
-    pub(crate) purse: PurseKey,
-    pub(crate) script: ScriptBuf,
-    pub(crate) value: Amount,
-    pub(crate) since: u32,
-}
-
-impl ChannelMachine {
-    /// Payments that the watch looks for by themselves.
-    pub(crate) fn unpaid(&self) -> Vec<Unpaid> {
-        let inner = self.lock();
-        let channels = inner.channels.iter();
-        let unpaid = |(key, channel): (&PurseKey, &Channel)| match &channel.role {
-            Side::Payer(payer) => payer.unpaid_order(*key),
-            Side::Payee(_) => None,
-        };
-        channels.filter_map(unpaid).collect()
-    }
-
-    /// One of them was paid after all: from now on it is watched, and refunded after its expiry.
-    /// Make the changes durable. Lost with a crash, it is found again.
-    pub(crate) fn paid_late(&self, purse: PurseKey, outpoint: OutPoint) -> ChangeSet {
-        let mut inner = self.lock();
-        let (network, mut delta) = (inner.config.network, ChangeSet::new());
-        if let Some(Side::Payer(payer)) = inner.channels.get_mut(&purse).map(|of| &mut of.role) {
-            payer.funded(network, outpoint.into(), 0, &mut delta);
-        }
-        delta.within_purse(purse)
-    }
-}
-
 fn fund(deed: &Deed) -> Option<Job> {
     Some(Job::Fund {
         script: deed.output()?.script_pubkey().to_bytes().into(),
@@ -419,33 +316,4 @@ fn look_or_later(env: &Env<'_>) -> Reply {
     } else {
         Reply::First(Answer::default(), Job::Look)
     }
-}
-
-/// The most that fits limits and budget, such that a whole number of ticks empties the channel, or
-/// leaves an output that nodes relay.
-fn plan_value(
-    env: &Env<'_>,
-    params: &ParamFields,
-    most: Msat,
-    step: u64,
-) -> Result<Amount, RefusalCode> {
-    let policy = &env.config.payer;
-    let dust = policy.home.minimal_non_dust().to_sat();
-    let rest = if step < dust { dust } else { 0 };
-    let most = most
-        .sat_floor()
-        .saturating_sub(policy.funding_fee_max.to_sat())
-        .min(policy.value_max.to_sat())
-        .min(params.value_max().to_sat());
-    let reserve = params.reserve.to_sat();
-    let ticks = most.saturating_sub(reserve).saturating_sub(rest);
-    let count = ticks.checked_div(step).ok_or(RefusalCode::WrongAmount)?;
-    if count == 0 {
-        return Err(RefusalCode::OverBudget);
-    }
-    let value = count
-        .checked_mul(step)
-        .and_then(|value| value.checked_add(reserve))
-        .and_then(|value| value.checked_add(rest));
-    value.map(Amount::from_sat).ok_or(RefusalCode::WrongAmount)
 }

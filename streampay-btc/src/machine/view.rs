@@ -58,6 +58,8 @@ pub struct ChannelReport {
     pub expiry: u32,
     /// Blocks until then.
     pub left: Option<u32>,
+    /// Payer: what a transaction that spends it gives back, as far as the chain shows one.
+    pub coming: Option<Amount>,
     /// What came of it, once settled.
     pub settled: Option<Amount>,
 }
@@ -123,6 +125,10 @@ impl Channel {
                 payee.decided.closing || payee.meta.settling,
             ),
         };
+        let coming = match &self.role {
+            Side::Payer(payer) => payer.coming().map(Amount::from_sat),
+            Side::Payee(_) => None,
+        };
         let funding_fee = match &self.role {
             Side::Payer(payer) => payer.meta.fee,
             Side::Payee(_) => 0,
@@ -148,6 +154,7 @@ impl Channel {
             outpoint: self.contract().map(Contract::outpoint),
             expiry: deed.expiry,
             left: tip.map(|tip| deed.expiry.saturating_sub(tip)),
+            coming,
             settled: settled.map(Amount::from_sat),
         })
     }

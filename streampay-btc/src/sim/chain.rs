@@ -8,6 +8,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Script, Transaction, Txid};
 use super::ledger::{FAUCET_FEE, Inner};
 use super::policy::Reject;
 use crate::chain::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Watch};
+use crate::machine::WalletCoin;
 
 /// A simulated chain. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -175,6 +176,27 @@ impl SimChain {
         found.into_iter().map(|(_, outpoint)| outpoint).collect()
     }
 
+    /// Unspent outputs to `script` in blocks from height `since` on.
+    #[must_use]
+    pub fn coins_to(&self, script: &Script, since: u32) -> Vec<WalletCoin> {
+        let inner = self.lock();
+        let mut found = Vec::new();
+        for (txid, (tx, height)) in &inner.chain {
+            for (vout, output) in (0_u32..).zip(&tx.output) {
+                let outpoint = OutPoint::new(*txid, vout);
+                let unspent = !inner.spent.contains_key(&outpoint);
+                if output.script_pubkey == *script && unspent && *height >= since {
+                    found.push(WalletCoin {
+                        outpoint,
+                        value: output.value,
+                        since: *height,
+                    });
+                }
+            }
+        }
+        found
+    }
+
     /// The chain as a source would show it.
     ///
     /// # Errors
@@ -219,6 +241,13 @@ impl ChainSource for SimChain {
             return Err(ChainError::Away("told to be away".into()));
         }
         Ok(self.outputs_to(script, value, since))
+    }
+
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        if self.lock().away {
+            return Err(ChainError::Away("told to be away".into()));
+        }
+        Ok(self.coins_to(script, since))
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

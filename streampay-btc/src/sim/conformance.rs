@@ -101,6 +101,11 @@ async fn funding_and_close(lab: &impl ChainLab) -> Result<(), String> {
     };
     let seen = look(lab, &watch).await?;
     let waiting = seen.as_ref().map(|(seen, tip)| seen.depth(*tip));
+    expect(
+        "no coin while it waits",
+        &coins(lab, &script, tip).await?,
+        &Vec::new(),
+    )?;
     expect("a funding that waits", &waiting, &Some(0))?;
     let found = source.find(&script, VALUE, tip).await.map_err(said)?;
     expect(
@@ -111,6 +116,9 @@ async fn funding_and_close(lab: &impl ChainLab) -> Result<(), String> {
     lab.mine(1).await;
     let found = source.find(&script, VALUE, tip).await.map_err(said)?;
     expect("a funding by its script", &found, &vec![outpoint])?;
+    let coin = (outpoint, VALUE, tip.saturating_add(1));
+    let coins = coins(lab, &script, tip).await?;
+    expect("a coin in a block", &coins, &vec![coin])?;
     let less = Amount::from_sat(VALUE.to_sat().saturating_sub(1));
     let found = source.find(&script, less, tip).await.map_err(said)?;
     expect("no other value is found", &found, &Vec::new())?;
@@ -153,6 +161,8 @@ async fn closes(
         &spend(lab, watch).await?,
         &Some((cheap.compute_txid(), 0)),
     )?;
+    let spent = coins(lab, &watch.script, watch.since).await?;
+    expect("no coin once a spend waits", &spent, &Vec::new())?;
     source.broadcast(&dear).await.map_err(said)?;
     let dear_txid = dear.compute_txid();
     expect(
@@ -288,6 +298,17 @@ async fn look(lab: &impl ChainLab, watch: &Watch) -> Result<Option<(Seen, u32)>,
     let state = state.filter(|state| state.outpoint == watch.outpoint);
     let state = state.ok_or("the output that was asked for is missing")?;
     Ok(state.seen.map(|seen| (seen, view.tip)))
+}
+
+/// Unspent outputs of any value: where, how much, in which block.
+async fn coins(
+    lab: &impl ChainLab,
+    script: &Script,
+    since: u32,
+) -> Result<Vec<(OutPoint, Amount, u32)>, String> {
+    let found = lab.source().coins(script, since).await.map_err(said)?;
+    let all = found.iter();
+    Ok(all.map(|of| (of.outpoint, of.value, of.since)).collect())
 }
 
 async fn spend(lab: &impl ChainLab, watch: &Watch) -> Result<Option<(Txid, u32)>, String> {

@@ -65,8 +65,8 @@ pub struct ClosePlan<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {
-    /// No channel, or more than [`CLOSE_INPUTS_MAX`].
-    #[error("a close takes 1 to 68 channels")]
+    /// No channel, or more than [`CLOSE_INPUTS_MAX`]; no coin to send.
+    #[error("a close takes 1 to 68 channels, and a sweep at least one coin")]
     Count,
     /// An update does not fit its channel.
     #[error(transparent)]
@@ -100,6 +100,34 @@ pub enum CloseError {
 /// # Errors
 /// [`CloseError`].
 pub fn close_tx(plan: &ClosePlan<'_>) -> Result<Transaction, CloseError> {
+    if plan.channels.is_empty() || plan.channels.len() > CLOSE_INPUTS_MAX {
+        return Err(CloseError::Count);
+    }
+    signed(plan)
+}
+
+/// The transaction that sends all of these coins, less its fee, to `payout`.
+///
+/// # Errors
+/// [`CloseError`]: no coin, or they are worth less than that costs.
+pub fn sweep_tx(
+    coins: &[FeeCoin<'_>],
+    payout: &ScriptBuf,
+    rate: FeeRate,
+) -> Result<Transaction, CloseError> {
+    if coins.is_empty() {
+        return Err(CloseError::Count);
+    }
+    signed(&ClosePlan {
+        channels: &[],
+        coins,
+        payout,
+        extra: &[],
+        rate,
+    })
+}
+
+fn signed(plan: &ClosePlan<'_>) -> Result<Transaction, CloseError> {
     let mut draft = Draft::new(plan)?;
     let fee = fee_for(draft.dummy_weight()?, plan.rate)?;
     draft.pay_out(fee)?;
@@ -122,9 +150,6 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(plan: &'a ClosePlan<'a>) -> Result<Self, CloseError> {
-        if plan.channels.is_empty() || plan.channels.len() > CLOSE_INPUTS_MAX {
-            return Err(CloseError::Count);
-        }
         let mut channels = plan.channels.to_vec();
         let mut output = Vec::new();
         let spent = |channel: &CloseInput<'_>| channel.contract.value() == channel.paid;

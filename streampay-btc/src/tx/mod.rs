@@ -11,7 +11,7 @@ mod tests;
 mod update;
 
 pub use close::{
-    CLOSE_INPUTS_MAX, CloseError, CloseInput, ClosePlan, FeeCoin, WEIGHT_MAX, close_tx,
+    CLOSE_INPUTS_MAX, CloseError, CloseInput, ClosePlan, FeeCoin, WEIGHT_MAX, close_tx, sweep_tx,
 };
 pub(crate) use contract::is_standard;
 pub use contract::{Contract, ContractError};

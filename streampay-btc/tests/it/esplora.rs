@@ -186,7 +186,8 @@ fn utxos(chain: &SimChain, hash: &str) -> Value {
     for (tx, height) in chain.transactions() {
         for (vout, output) in tx.output.iter().enumerate() {
             let own = sha256::Hash::hash(output.script_pubkey.as_bytes()).to_string();
-            if own == hash {
+            let outpoint = OutPoint::new(tx.compute_txid(), u32::try_from(vout).unwrap());
+            if own == hash && chain.spender(outpoint).is_none() {
                 found.push(json!({
                     "txid": tx.compute_txid().to_string(),
                     "vout": vout,

@@ -14,50 +14,71 @@ const SEARCHES_MAX: usize = 256;
 /// The most waiting transactions that one call reads; the others are left to the next.
 const WAITING_MAX: usize = 1_024;
 
-/// All searches, by script and value.
-pub(super) type Searches = HashMap<(ScriptBuf, Amount), Search>;
+/// All searches, by script and value; without one they are for all outputs to the script.
+pub(super) type Searches = HashMap<(ScriptBuf, Option<Amount>), Search>;
 
 /// What is known of one script.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     /// The last block that was read.
     upto: Option<(u32, BlockHash)>,
-    found: Vec<OutPoint>,
+    found: Vec<Found>,
     /// Waiting transactions that were read.
     read: HashSet<Txid>,
-    waiting: Vec<OutPoint>,
+    waiting: Vec<Found>,
+}
+
+/// An output to a script.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) outpoint: OutPoint,
+    pub(super) value: Amount,
+    /// The block with it; none while it waits for one.
+    pub(super) height: Option<u32>,
 }
 
 impl BitcoinCore {
     /// Outputs to `script` of exactly `value`, in blocks from `since` on first.
     pub(super) async fn search(
         &self,
-        (script, value): (ScriptBuf, Amount),
+        script: ScriptBuf,
+        value: Amount,
         since: u32,
-    ) -> Result<Vec<OutPoint>, ChainError> {
+    ) -> Result<Vec<Found>, ChainError> {
         let mut searches = self.searches.lock().await;
-        if searches.len() >= SEARCHES_MAX {
-            searches.clear();
-        }
-        let search = searches.entry((script.clone(), value)).or_default();
+        let value = Some(value);
+        let search = begun(&mut searches, (&script, value));
         let pays = |tx: &Transaction| outputs_to(tx, &script, value);
         self.read_blocks(search, since, pays).await?;
         self.read_waiting(search, pays).await?;
         let mut all = search.found.clone();
-        all.extend(
+        all.extend(search.waiting.iter().filter(|of| {
             search
-                .waiting
+                .found
                 .iter()
-                .filter(|at| !search.found.contains(at)),
-        );
+                .all(|known| known.outpoint != of.outpoint)
+        }));
         Ok(all)
+    }
+
+    /// Outputs to `script` of whatever value, in blocks from `since` on.
+    pub(super) async fn in_blocks(
+        &self,
+        script: ScriptBuf,
+        since: u32,
+    ) -> Result<Vec<Found>, ChainError> {
+        let mut searches = self.searches.lock().await;
+        let search = begun(&mut searches, (&script, None));
+        let pays = |tx: &Transaction| outputs_to(tx, &script, None);
+        self.read_blocks(search, since, pays).await?;
+        Ok(search.found.clone())
     }
 
     async fn read_blocks(
         &self,
         search: &mut Search,
         since: u32,
-        pays: impl Fn(&Transaction) -> Vec<OutPoint>,
+        pays: impl Fn(&Transaction) -> Vec<Found>,
     ) -> Result<(), ChainError> {
         let (tip, _) = self.tip().await?;
         // A block that was read is no more: what it held may be anywhere.
@@ -72,7 +93,11 @@ impl BitcoinCore {
         for height in first..=last {
             let hash = self.hash_at(height).await?;
             let block = self.block(hash).await?;
-            search.found.extend(block.txdata.iter().flat_map(&pays));
+            let found = block.txdata.iter().flat_map(&pays).map(|of| Found {
+                height: Some(height),
+                ..of
+            });
+            search.found.extend(found);
             search.upto = Some((height, hash));
         }
         if last < tip {
@@ -84,14 +109,14 @@ impl BitcoinCore {
     async fn read_waiting(
         &self,
         search: &mut Search,
-        pays: impl Fn(&Transaction) -> Vec<OutPoint>,
+        pays: impl Fn(&Transaction) -> Vec<Found>,
     ) -> Result<(), ChainError> {
         let all = self.rpc("getrawmempool", json!([])).await?;
         let all = all.as_array().into_iter().flatten();
         let all = all.filter_map(|txid| txid.as_str()?.parse().ok());
         let all: HashSet<Txid> = all.collect();
         search.read.retain(|txid| all.contains(txid));
-        search.waiting.retain(|output| all.contains(&output.txid));
+        search.waiting.retain(|of| all.contains(&of.outpoint.txid));
         let new: Vec<Txid> = all.difference(&search.read).copied().collect();
         for txid in new.into_iter().take(WAITING_MAX) {
             // Gone since: replaced, or in the next block.
@@ -104,9 +129,24 @@ impl BitcoinCore {
     }
 }
 
-fn outputs_to(tx: &Transaction, script: &ScriptBuf, value: Amount) -> Vec<OutPoint> {
-    let pays = |output: &bitcoin::TxOut| output.value == value && output.script_pubkey == *script;
+fn begun<'a>(
+    searches: &'a mut Searches,
+    (script, value): (&ScriptBuf, Option<Amount>),
+) -> &'a mut Search {
+    if searches.len() >= SEARCHES_MAX {
+        searches.clear();
+    }
+    searches.entry((script.clone(), value)).or_default()
+}
+
+fn outputs_to(tx: &Transaction, script: &ScriptBuf, value: Option<Amount>) -> Vec<Found> {
+    let fits = |output: &bitcoin::TxOut| value.is_none_or(|value| output.value == value);
+    let pays = |output: &bitcoin::TxOut| fits(output) && output.script_pubkey == *script;
     let paying = (0_u32..).zip(&tx.output).filter(|(_, output)| pays(output));
-    let of = |(vout, _)| OutPoint::new(tx.compute_txid(), vout);
+    let of = |(vout, output): (u32, &bitcoin::TxOut)| Found {
+        outpoint: OutPoint::new(tx.compute_txid(), vout),
+        value: output.value,
+        height: None,
+    };
     paying.map(of).collect()
 }

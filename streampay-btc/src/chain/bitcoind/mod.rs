@@ -16,6 +16,7 @@ pub use self::rpc::RpcAuth;
 use self::rpc::btc_per_kvb;
 use self::scan::Scan;
 use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Watch, one_by_one};
+use crate::machine::WalletCoin;
 
 /// Targets that estimates are asked for, in blocks.
 const TARGETS: [u32; 6] = [2, 3, 6, 12, 36, 144];
@@ -118,7 +119,26 @@ impl ChainSource for BitcoinCore {
         value: Amount,
         since: u32,
     ) -> Result<Vec<OutPoint>, ChainError> {
-        self.search((script.to_owned(), value), since).await
+        let found = self.search(script.to_owned(), value, since).await?;
+        Ok(found.into_iter().map(|of| of.outpoint).collect())
+    }
+
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        let found = self.in_blocks(script.to_owned(), since).await?;
+        let mut coins = Vec::new();
+        for of in found {
+            let Some(since) = of.height else { continue };
+            // Null where something spends it, also where that waits for a block.
+            let params = json!([of.outpoint.txid.to_string(), of.outpoint.vout, true]);
+            if !self.rpc("gettxout", params).await?.is_null() {
+                coins.push(WalletCoin {
+                    outpoint: of.outpoint,
+                    value: of.value,
+                    since,
+                });
+            }
+        }
+        Ok(coins)
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

@@ -3,7 +3,7 @@
 use bitcoin::FeeRate;
 use streampay_core::backend::{BackendError, Outcome, Request};
 
-use super::{PAYEE, Rig, key};
+use super::{PAYEE, Rig, STEP, key};
 use crate::kit::Watchtower;
 use crate::sim::{SimNode, sim_config};
 
@@ -48,6 +48,10 @@ fn tower_without_keys_closes_for_a_payee_that_is_away() {
     let rates = [2, 10, 40].map(FeeRate::from_sat_per_vb_u32);
     let mut tower = Watchtower::new();
     tower.put(rig.payee.machine.tower_entry(rig.purse, &rates).unwrap());
+    // What is paid after that the tower does not know.
+    for seq in 61..=80 {
+        rig.tick(seq);
+    }
     let left = rig.expiry() - rig.chain.tip();
     let look = |tower: &mut Watchtower, rig: &Rig| {
         let view = rig.chain.look(&tower.watched()).unwrap();
@@ -68,6 +72,13 @@ fn tower_without_keys_closes_for_a_payee_that_is_away() {
     assert!(rig.balances().1 > 20_000);
     let _ = look(&mut tower, &rig);
     assert!(tower.watched().is_empty());
+    // The payee is back, and books what came: not what it could have taken.
+    rig.payee.look();
+    let (home, payout) = rig.balances();
+    let report = rig.payee.machine.report().remove(0);
+    assert_eq!(report.settled.unwrap().to_sat(), payout);
+    assert_eq!(home, rig.value() - rig.reserve() - 60 * STEP);
+    assert_eq!(report.paid.to_sat(), rig.reserve() + 80 * STEP);
 }
 
 #[test]

@@ -213,6 +213,30 @@ fn each_coin_helps_one_close_at_a_time() {
 }
 
 #[test]
+fn a_wallet_with_a_key_of_its_own_is_emptied_to_the_payout() {
+    let mut rig = rig(200_000);
+    let own = rig.payee.machine.fee_script();
+    let other = ChannelMachine::new(sim_config(PAYEE), &Seed([PAYEE; 32])).unwrap();
+    assert_eq!(other.fee_script(), own);
+    let other = other.with_fee_seed(&Seed([9; 32])).unwrap();
+    assert_ne!(other.fee_script(), own);
+    let rate = FeeRate::from_sat_per_vb_u32(10);
+    let machine = rig.payee.machine.clone();
+    assert!(machine.sweep_fee_wallet(rate).is_err(), "nothing in it");
+    rig.funded_wallet();
+    assert_eq!(machine.fee_balance().to_sat(), COIN);
+    let tx = machine.sweep_fee_wallet(rate).unwrap();
+    let size = u64::try_from(tx.vsize()).unwrap();
+    assert_eq!(tx.output[0].value.to_sat(), COIN - 10 * size);
+    assert_eq!(tx.output[0].script_pubkey, home(PAYEE));
+    rig.chain.submit(tx).unwrap();
+    rig.payee.look();
+    assert_eq!(machine.fee_balance(), Amount::ZERO, "its spend waits");
+    rig.mine(7);
+    assert!(machine.fee_coins().is_empty());
+}
+
+#[test]
 fn the_wallet_is_bounded() {
     let rig = rig(1);
     let coin = |vout| WalletCoin {

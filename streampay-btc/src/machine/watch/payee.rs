@@ -8,6 +8,9 @@ use crate::machine::payee::Payee;
 use crate::machine::{Action, Chain};
 use crate::tx::CloseInput;
 
+/// The sighash type of an update without change: `NONE|ANYONECANPAY`.
+const FULLY_SPENT: u8 = 0x82;
+
 impl Payee {
     pub(super) fn look(
         &mut self,
@@ -35,12 +38,13 @@ impl Payee {
         }
     }
 
-    /// What a transaction that spends the channel leaves of it for the payee: its update less an
-    /// equal part of the fee for each channel; nothing of a refund.
+    /// What a transaction that spends the channel leaves of it for the payee: what its update pays,
+    /// which may be an older one of a watchtower's, less an equal part of the fee for each channel;
+    /// nothing of a refund.
     pub(super) fn share(&self, tx: &Transaction, cost: Option<(Amount, u64)>) -> u64 {
-        let Some(best) = self.best.as_ref().filter(|_| !is_refund(tx)) else {
+        if self.best.is_none() || is_refund(tx) {
             return 0;
-        };
+        }
         if self.is_mutual(tx) {
             return tx.output.last().map_or(0, |output| output.value.to_sat());
         }
@@ -51,7 +55,25 @@ impl Payee {
         let own = first == Some(self.contract.outpoint());
         let part = part.saturating_add(if own { rest } else { 0 });
         // Beyond that it was the fee wallet's.
-        best.paid.saturating_sub(part)
+        self.paid_by(tx).saturating_sub(part)
+    }
+
+    /// What the update in a close pays: all but the change at the index of the channel's input, of
+    /// which a channel that is fully spent has none.
+    fn paid_by(&self, tx: &Transaction) -> u64 {
+        let mut inputs = tx.input.iter().enumerate();
+        let own = inputs.find(|(_, input)| input.previous_output == self.contract.outpoint());
+        let Some((index, input)) = own else { return 0 };
+        let kind = input.witness.nth(0).and_then(<[u8]>::last);
+        let change = match kind {
+            Some(&FULLY_SPENT) => None,
+            _ => tx.output.get(index).map(|output| output.value),
+        };
+        let paid = self
+            .contract
+            .value()
+            .checked_sub(change.unwrap_or(Amount::ZERO));
+        paid.map_or(0, Amount::to_sat)
     }
 
     /// True where it spends this channel alone, by the key path: one signature. The payee's output is

@@ -49,6 +49,12 @@ impl Payer {
             .map_or(0, |(_, output)| output.value.to_sat())
     }
 
+    /// What comes back by the transaction that spends the channel, where there is one.
+    pub(in crate::machine) fn coming(&self) -> Option<u64> {
+        let spend = self.seen.as_ref()?.spend.as_ref()?;
+        Some(self.returned(&spend.tx))
+    }
+
     /// The rate of the refund to broadcast now; none where there is none.
     pub(super) fn refund_rate(&self, chain: &Chain) -> Option<FeeRate> {
         let deed = self.meta.deed.as_ref()?;

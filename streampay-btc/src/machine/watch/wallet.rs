@@ -6,17 +6,17 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, OutPoint, ScriptBuf, TxOut, Txid};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use minicbor::{Decode, Encode};
 use streampay_core::backend::RestoredPurse;
 use streampay_core::store::{ChangeSet, Key};
 
 use super::FINAL_DEPTH;
 use crate::chain::{ChainView, Seen, Watch};
-use crate::keys::{ChannelSecret, KeyError, NodeKeys, secp};
+use crate::keys::{ChannelSecret, KeyError, NodeKeys, Seed, secp};
 use crate::machine::payee::COINBASE_DEPTH;
-use crate::machine::{Chain, ChannelMachine, record};
-use crate::tx::FeeCoin;
+use crate::machine::{Action, Chain, ChannelMachine, Inner, record};
+use crate::tx::{CloseError, FeeCoin, sweep_tx};
 
 /// The most coins that it knows at a time.
 const COINS_MAX: usize = 64;
@@ -38,6 +38,77 @@ pub struct WalletCoin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the fee wallet holds at most 64 coins")]
 pub struct TooManyCoins;
+
+impl ChannelMachine {
+    /// The most coins that the fee wallet knows at a time.
+    pub const FEE_COINS_MAX: usize = COINS_MAX;
+
+    /// The same machine with the key of its fee wallet from another seed: one that is kept apart
+    /// from the node's own. Before anything is restored.
+    ///
+    /// # Errors
+    /// [`KeyError::Infinity`], which nobody can bring about on purpose.
+    pub fn with_fee_seed(self, seed: &Seed) -> Result<Self, KeyError> {
+        let mut inner = self.lock();
+        let keys = NodeKeys::new(seed, inner.config.network)?;
+        inner.wallet = FeeWallet::new(&keys)?;
+        drop(inner);
+        Ok(self)
+    }
+
+    /// Where coins for the [fee wallet](Self::add_fee_coins) are paid to: P2TR of a key of the seed,
+    /// without scripts. Source: BIP 86.
+    #[must_use]
+    pub fn fee_script(&self) -> ScriptBuf {
+        self.lock().wallet.script().clone()
+    }
+
+    /// Gives the fee wallet coins that were paid to [`ChannelMachine::fee_script`]. They help to
+    /// close channels that cannot pay for the feerate that is needed, up to
+    /// [`PayeePolicy::wallet_fee_max`](crate::policy::PayeePolicy::wallet_fee_max) a close; what is
+    /// left of a coin goes to the payout. The action makes them durable; a coin that it knows changes
+    /// nothing. Spec: bitcoin 5.4.
+    ///
+    /// # Errors
+    /// [`TooManyCoins`]; then it takes none.
+    pub fn add_fee_coins(&self, coins: &[WalletCoin]) -> Result<Action, TooManyCoins> {
+        self.lock().wallet.add(coins).map(Action::Persist)
+    }
+
+    /// The fee wallet's coins whose spend is not buried.
+    #[must_use]
+    pub fn fee_coins(&self) -> Vec<WalletCoin> {
+        self.lock().wallet.coins()
+    }
+
+    /// What of the fee wallet could go into a close now: in a block, by the last view, and spent by
+    /// nothing.
+    #[must_use]
+    pub fn fee_balance(&self) -> Amount {
+        let inner = self.lock();
+        let values = inner.free_coins().into_iter().map(|coin| coin.value);
+        let sum = values.map(Amount::to_sat).fold(0, u64::saturating_add);
+        Amount::from_sat(sum)
+    }
+
+    /// A transaction that empties the fee wallet: all that [`Self::fee_balance`] counts, less the
+    /// fee, goes to the payout. Broadcast it.
+    ///
+    /// # Errors
+    /// [`CloseError`]: there is nothing, or less than sending it costs.
+    pub fn sweep_fee_wallet(&self, rate: FeeRate) -> Result<Transaction, CloseError> {
+        let inner = self.lock();
+        sweep_tx(&inner.free_coins(), &inner.config.payee.payout, rate)
+    }
+}
+
+impl Inner {
+    fn free_coins(&self) -> Vec<FeeCoin<'_>> {
+        let chain = self.chain.as_ref();
+        let free = chain.map(|chain| self.wallet.usable(chain, None, &BTreeSet::new()));
+        free.unwrap_or_default()
+    }
+}
 
 /// On disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -12,6 +12,9 @@ const RESERVE: u64 = 927;
 impl World {
     /// What holds at every moment.
     pub(super) fn judge(&self) -> Result<(), String> {
+        if self.deceived {
+            return Err("a changed payment was credited".into());
+        }
         for node in [&self.payer, &self.payee] {
             for (tx, reject) in &node.refused {
                 let benign = matches!(reject, Reject::Missing | Reject::Replacement | Reject::Fee);

@@ -2,9 +2,10 @@
 //! `BITCOIND_EXE="$(streampay-btc/regtest/build-bitcoind)" cargo test -p streampay-btc`.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use streampay_btc::chain::{BitcoinCore, ChainError, ChainSource, ChainView, RpcAuth, Watch};
 use streampay_btc::keys::Seed;
 use streampay_btc::machine::{
-    ChannelConfig, ChannelMachine, ChannelReport, ChannelState, WatchEvent,
+    ChannelConfig, ChannelMachine, ChannelReport, ChannelState, WalletCoin, WatchEvent,
 };
 use streampay_btc::policy::PayeePolicy;
 use streampay_btc::runner::{Funded, FundingOrder, FundingWallet, Runner};
@@ -62,7 +63,12 @@ fn address() -> String {
 /// None, and a word about it, where there is no bitcoind to test against.
 async fn node() -> Option<Arc<Node>> {
     let Some(exe) = std::env::var_os("BITCOIND_EXE") else {
-        println!("skipped: BITCOIND_EXE does not name a bitcoind");
+        static SAID: Once = Once::new();
+        // Not by a macro: what those say is kept from whoever runs the tests.
+        SAID.call_once(|| {
+            let line = "skipped: all tests on a real bitcoind, for BITCOIND_EXE names none";
+            let _ = writeln!(std::io::stderr(), "{line}");
+        });
         return None;
     };
     let home = tempfile::tempdir().unwrap();
@@ -208,6 +214,10 @@ impl ChainSource for Shared {
         self.0.core.find(script, value, since).await
     }
 
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        self.0.core.coins(script, since).await
+    }
+
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         // What is broadcast is what the node's own test takes.
         let tested = self
@@ -262,6 +272,10 @@ impl Party {
         let clock = Clock::start();
         let (chain, wallet) = (shared.clone(), shared.clone());
         let runner = Runner::new(machine.clone(), chain, wallet, store.clone(), clock);
+        let runner = match config.payee.wallet_fee_max {
+            Amount::ZERO => runner,
+            _ => runner.with_fee_wallet(0),
+        };
         Self {
             machine,
             runner,

@@ -1,7 +1,5 @@
 //! The fee wallet on a real bitcoind: a spike that the channel cannot pay for, a bump, a restart.
 
-use streampay_btc::machine::WalletCoin;
-
 use super::*;
 
 const COIN: u64 = 600_000;
@@ -39,13 +37,11 @@ async fn the_fee_wallet_pays_for_a_spike_and_its_bumps_on_bitcoind() {
     }
     let script = two.payee.machine.fee_script();
     let value = Amount::from_sat(COIN);
-    let coin = WalletCoin {
-        outpoint: two.node.fund(&script, value).await,
-        value,
-        since: two.node.core.view(&[]).await.unwrap().tip,
-    };
-    two.payee.runner.add_fee_coins(&[coin]).await.unwrap();
+    two.node.fund(&script, value).await;
+    two.payee.runner.sync().await.unwrap();
+    assert!(two.payee.machine.fee_coins().is_empty(), "in no block yet");
     two.mine(1).await;
+    assert_eq!(two.payee.machine.fee_balance(), value, "found by itself");
     let paid = two.payee.report(purse).paid.to_sat();
     two.payee.shared.1.store(200, Ordering::SeqCst);
     two.payee.ask(purse, Request::Settle).await;
@@ -76,4 +72,16 @@ async fn the_fee_wallet_pays_for_a_spike_and_its_bumps_on_bitcoind() {
     assert_eq!(report.settled, Some(report.value - report.paid));
     assert_eq!(two.payee.report(purse).state, ChannelState::Settled);
     assert!(two.payee.machine.fee_coins().is_empty(), "spent and buried");
+    // What is paid to it later is sent home when that is asked for.
+    two.node.fund(&script, value).await;
+    two.mine(1).await;
+    let rate = FeeRate::from_sat_per_vb_u32(3);
+    let sweep = two.payee.machine.sweep_fee_wallet(rate).unwrap();
+    assert_eq!(sweep.output[0].script_pubkey, home(2));
+    two.payee.shared.broadcast(&sweep).await.unwrap();
+    two.payee.runner.sync().await.unwrap();
+    assert_eq!(two.payee.machine.fee_balance(), Amount::ZERO);
+    assert!(two.payee.machine.sweep_fee_wallet(rate).is_err());
+    two.mine(6).await;
+    assert!(two.payee.machine.fee_coins().is_empty());
 }

@@ -1,0 +1,126 @@
+//! What the two sides do to each other: fundings, ticks, and messages of a mutual close, which arrive,
+//! are lost, come again or changed.
+
+use bytes::Bytes;
+use streampay_core::backend::{Outcome, PurseOffer, Request};
+use streampay_core::units::{Seq, XOnlyKey};
+
+use super::{PAYEE, STEP, World, sat};
+
+impl World {
+    fn offer(&self) -> PurseOffer {
+        let params = self.payee.machine.params();
+        PurseOffer {
+            params: params.map(|params| params.encode()).unwrap_or_default(),
+            tick: sat(STEP),
+            payer_key: XOnlyKey([1; 32]),
+            payee_key: XOnlyKey([2; 32]),
+        }
+    }
+
+    pub(super) fn open(&mut self, at: usize) {
+        let offer = self.offer();
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        if channel.opened.is_none() {
+            let request = Request::Open {
+                offer: offer.clone(),
+                capacity: sat(60_000),
+                budget: sat(60_000),
+            };
+            if let Some(Outcome::Opened(opened)) = self.payer.request(channel.purse, request) {
+                channel.opened = Some(opened);
+            }
+        }
+        if let Some(opened) = &channel.opened {
+            let opening = opened.opening.clone();
+            let accepted = self
+                .payee
+                .request(channel.purse, Request::Accept { offer, opening });
+            channel.accepted |= matches!(accepted, Some(Outcome::Accepted { .. }));
+        }
+    }
+
+    /// The payer signs so many ticks more than were acknowledged, and the payee gets it or not.
+    pub(super) fn tick(&mut self, at: usize, ticks: u64, arrives: bool) {
+        let Some(channel) = self.channels.get_mut(at).filter(|channel| channel.accepted) else {
+            return;
+        };
+        let total = channel.acked.saturating_add(ticks);
+        let request = Request::Pay {
+            seq: Seq(channel.seq.saturating_add(1)),
+            amount: sat(ticks.saturating_mul(STEP)),
+            cumulative: sat(total.saturating_mul(STEP)),
+        };
+        let Some(Outcome::Paid { payload }) = self.payer.request(channel.purse, request) else {
+            return;
+        };
+        channel.signed = channel.signed.max(total);
+        channel.seq = channel.seq.saturating_add(1);
+        channel.sent.push((total, payload.clone()));
+        if arrives {
+            self.deliver(at, total, payload);
+        }
+    }
+
+    fn deliver(&mut self, at: usize, total: u64, payload: Bytes) {
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        let amount = total.saturating_sub(channel.acked).max(1);
+        let request = Request::Receive {
+            seq: Seq(channel.seq),
+            amount: sat(amount.saturating_mul(STEP)),
+            cumulative: sat(total.saturating_mul(STEP)),
+            payload,
+        };
+        if self.payee.request(channel.purse, request) == Some(Outcome::Credited) {
+            channel.acked = channel.acked.max(total);
+        }
+    }
+
+    /// An old payment again, or a changed one.
+    pub(super) fn replay(&mut self, at: usize, how: u8, corrupt: bool) {
+        let Some(channel) = self.channels.get(at) else {
+            return;
+        };
+        let count = channel.sent.len();
+        let pick = usize::from(how).checked_rem(count).unwrap_or_default();
+        let Some((total, payload)) = channel.sent.get(pick).cloned() else {
+            return;
+        };
+        if !corrupt {
+            return self.deliver(at, total, payload);
+        }
+        let before = channel.acked;
+        let mut bytes = payload.to_vec();
+        if let Some(byte) = bytes.get_mut(usize::from(how) % 65) {
+            *byte ^= 1 << (how % 8);
+        }
+        // The same amount may be credited already; then the bytes do not matter.
+        self.deliver(at, total.max(before.saturating_add(1)), bytes.into());
+        let after = self.channels.get(at).map(|channel| channel.acked);
+        self.deceived |= after != Some(before);
+    }
+
+    /// One side's backend shows the other's something of a mutual close, old or new, whole or not.
+    pub(super) fn show(&mut self, from: u8, how: u8) {
+        let (from, to) = match from {
+            PAYEE => (&self.payee, &mut self.payer),
+            _ => (&self.payer, &mut self.payee),
+        };
+        let pick = usize::from(how >> 2).checked_rem(from.notes.len());
+        let Some((purse, note)) = pick.and_then(|pick| from.notes.iter().rev().nth(pick)) else {
+            return;
+        };
+        let mut bytes = note.to_vec();
+        if how % 4 == 3
+            && let Some(byte) = bytes.get_mut(usize::from(how))
+        {
+            *byte ^= 1;
+        }
+        let bytes = bytes.into();
+        to.request(*purse, Request::Note { bytes });
+    }
+}
