@@ -1,6 +1,8 @@
 //! Looking at a mint before a session rests on it: what it says of itself, and once for each of its
 //! keysets what it does with ecash that somebody else tries to take.
 
+use core::mem::discriminant;
+
 use cdk_common::util::unix_time;
 use streampay_cashu::{AcceptedMint, MintFault, MintPolicy};
 use streampay_core::units::Msat;
@@ -65,6 +67,15 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// Whether somebody who knows `before` should hear of it.
+    pub(crate) fn is_news_after(self, before: Self) -> bool {
+        match (before, self) {
+            // By how many seconds a clock is off changes all the time.
+            (Self::Unfit(before), Self::Unfit(now)) => discriminant(&before) != discriminant(&now),
+            (before, now) => before != now,
+        }
+    }
+
     /// Says it of `mint`.
     pub(crate) fn tell(self, mint: &str, report: Report) {
         match self {
@@ -159,7 +170,9 @@ pub(crate) async fn judge(
             return Ok(Verdict::Unfit(MintFault::Locks));
         }
     }
-    match home.wallet.trusts_locks_at(mint) {
+    // Tried by now or long ago, and broken for whatever is locked.
+    let locks = pay.iter().copied().any(|pay| lock(pay).is_some());
+    match !locks || home.wallet.trusts_locks_at(mint) {
         true => Ok(Verdict::Fit),
         false => Ok(Verdict::Unfit(MintFault::Locks)),
     }

@@ -2,7 +2,7 @@
 //! change while a streamer serves: they are looked at again before a new session rests on them, once in
 //! a while, and only when somebody comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,15 +44,11 @@ pub(super) struct Offered {
     report: Report,
     /// The terms as they are while all mints are fit.
     whole: Terms,
-    /// Held while the mints are looked at.
-    looked: Arc<Mutex<Looked>>,
+    /// Each mint, and what was found of it. Held while they are looked at.
+    found: Arc<Mutex<Vec<(AcceptedMint, Verdict)>>>,
+    /// When that was.
+    looked_at: std::sync::Mutex<Instant>,
     sale: watch::Sender<Arc<Sale>>,
-}
-
-/// Each mint, and what was found of it; when that was.
-struct Looked {
-    at: Instant,
-    mints: Vec<(AcceptedMint, Verdict)>,
 }
 
 impl Offered {
@@ -69,10 +65,7 @@ impl Offered {
         report: Report,
     ) -> Result<Arc<Self>, AppError> {
         let fit = |mint: &AcceptedMint| (mint.clone(), Verdict::Fit);
-        let looked = Looked {
-            at: Instant::now(),
-            mints: mints.iter().map(fit).collect(),
-        };
+        let found = mints.iter().map(fit).collect();
         let nothing = Sale {
             terms: None,
             html: Bytes::new(),
@@ -84,7 +77,8 @@ impl Offered {
             price,
             report,
             whole,
-            looked: Arc::new(Mutex::new(looked)),
+            found: Arc::new(Mutex::new(found)),
+            looked_at: std::sync::Mutex::new(Instant::now()),
             sale: watch::channel(Arc::new(nothing)).0,
         };
         offered.offer(mints)?;
@@ -93,45 +87,55 @@ impl Offered {
 
     /// What is offered now, after a look at the mints where the last one was too long ago.
     pub(super) async fn now(self: &Arc<Self>) -> Arc<Sale> {
+        // Before all else, so that the end of a look that runs is not missed.
         let mut sale = self.sale.subscribe();
-        let looks = match self.looked.clone().try_lock_owned() {
-            Ok(looked) if looked.at.elapsed() < self.home.wallet.limits().looked_at_for => false,
-            Ok(looked) => {
-                // By itself: it is finished though nobody waits any more.
-                tokio::spawn(self.clone().look_again(looked));
-                true
-            }
-            Err(_) => true,
-        };
-        if looks {
-            let _ = tokio::time::timeout(PATIENCE, sale.changed()).await;
+        if self.is_fresh() {
+            return sale.borrow().clone();
         }
+        match self.found.clone().try_lock_owned() {
+            Ok(_) if self.is_fresh() => return sale.borrow().clone(),
+            // By itself: it is finished though nobody waits any more.
+            Ok(found) => drop(tokio::spawn(self.clone().look_again(found))),
+            Err(_) => {}
+        }
+        let _ = tokio::time::timeout(PATIENCE, sale.changed()).await;
         sale.borrow().clone()
     }
 
-    async fn look_again(self: Arc<Self>, mut looked: OwnedMutexGuard<Looked>) {
+    fn looked_at(&self) -> MutexGuard<'_, Instant> {
+        let at = self.looked_at.lock();
+        at.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.looked_at().elapsed() < self.home.wallet.limits().looked_at_for
+    }
+
+    async fn look_again(self: Arc<Self>, mut found: OwnedMutexGuard<Vec<(AcceptedMint, Verdict)>>) {
         let mut looks = JoinSet::new();
-        for (place, (mint, before)) in looked.mints.iter().enumerate() {
+        for (place, (mint, before)) in found.iter().enumerate() {
             let (this, url, before) = (self.clone(), mint.url().to_owned(), *before);
             looks.spawn(async move { (place, this.look(&url, before).await) });
         }
-        while let Some(found) = looks.join_next().await {
-            if let Ok((place, found)) = found
-                && let Some((_, verdict)) = looked.mints.get_mut(place)
+        while let Some(look) = looks.join_next().await {
+            if let Ok((place, now)) = look
+                && let Some((_, verdict)) = found.get_mut(place)
             {
-                *verdict = found;
+                *verdict = now;
             }
         }
         let fit = |(mint, verdict): &(AcceptedMint, Verdict)| {
             (!matches!(verdict, Verdict::Unfit(_))).then(|| mint.clone())
         };
-        let fit: Vec<AcceptedMint> = looked.mints.iter().filter_map(fit).collect();
+        let fit: Vec<AcceptedMint> = found.iter().filter_map(fit).collect();
+        // The offer goes last: who found the lock held waits for it.
+        *self.looked_at() = Instant::now();
+        drop(found);
         if let Err(error) = self.offer(&fit) {
             self.report
                 .tell(&format!("the offer stays as it was: {error}"));
             self.sale.send_modify(|_| ());
         }
-        looked.at = Instant::now();
     }
 
     /// What is found of a mint, of which `before` was; it is told where that is something else. Who
@@ -150,7 +154,7 @@ impl Offered {
             }
             Err(_) => before,
         };
-        if found != before {
+        if found.is_news_after(before) {
             found.tell(mint, self.report);
         }
         found
