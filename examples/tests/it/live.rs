@@ -19,7 +19,7 @@ use streampay_examples::pay::Pay;
 use streampay_examples::report::Report;
 use streampay_examples::wallet::MintLimits;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::cashu_node::sat;
@@ -55,6 +55,9 @@ pub(crate) fn quick() -> MintLimits {
     }
 }
 
+/// Held while a mint is paid: one after the other.
+static DEPOSITS: Mutex<()> = Mutex::const_new(());
+
 /// One side: its folder, which outlives its process.
 pub(crate) struct Party {
     folder: TempDir,
@@ -71,10 +74,24 @@ impl Party {
         }
     }
 
+    /// With money, for which it waits: a mint in Python takes its time to sign, most of all for many
+    /// at once.
     pub(crate) async fn with(mint: &str, funds: u64) -> Self {
-        let party = Self::new().await;
-        let deposited = party.home().wallet.deposit(mint, sat(funds)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let patient = MintLimits {
+            request: Duration::from_secs(30),
+            ..quick()
+        };
+        let home = Home::open_with(folder.path(), patient).await.unwrap();
+        let alone = DEPOSITS.lock().await;
+        let deposited = home.wallet.deposit(mint, sat(funds)).await;
         assert_eq!(deposited.unwrap(), sat(funds));
+        drop(alone);
+        let mut party = Self {
+            folder,
+            home: Some(home),
+        };
+        party.restart().await;
         party
     }
 
