@@ -56,7 +56,8 @@ pub async fn audit(home: &Home) -> Result<Audit, AppError> {
         Some(channels) => channels.book(home).await?,
         None => Vec::new(),
     };
-    let mints = Cash::of(home).await?;
+    let named = sessions.iter().flat_map(purse::mints_to_redeem_at);
+    let mints = Cash::of(home, named.collect()).await?;
     Ok(check(&sessions, &channels, mints))
 }
 
@@ -90,10 +91,11 @@ pub fn check(
                 let name = purse_name(key);
                 known.insert(name);
                 let (at, figures) = figures(&mints, name);
+                let anywhere = mints.iter().map(|(mint, cash)| (mint, cash.ppk));
                 if !row.home {
                     audit.in_purses += given(&figures).max(0);
                 }
-                purse::ecash(&purse, &figures, at)
+                purse::ecash(&purse, &figures, at, anywhere)
             };
             let at = format!("session {} purse {}", session.session, row.purse.0);
             audit.findings.extend(wrong.into_iter().map(|(what, msat)| {
@@ -138,7 +140,9 @@ impl Audit {
         let purses = mints
             .iter()
             .flat_map(|(mint, cash)| cash.purses.iter().map(move |of| (mint, of)));
-        let unknown = purses.filter(|(_, (name, _))| !known.contains(name));
+        // Nothing is missing of what was only tried at a mint, for its fees.
+        let is_home = |of: &PurseFigures| given(of) == 0 && of.received.is_zero();
+        let unknown = purses.filter(|(_, (name, of))| !known.contains(name) && !is_home(of));
         self.findings.extend(unknown.map(|(mint, (name, figures))| {
             let moved = figures.left.saturating_plus(figures.received);
             Finding {
@@ -154,7 +158,7 @@ impl Audit {
     /// # Errors
     /// [`AppError::Unbalanced`] where something does not fit.
     pub fn tell(&self, report: Report) -> Result<(), AppError> {
-        for (mint, cash) in &self.mints {
+        for (mint, cash) in self.mints.iter().filter(|(_, cash)| !cash.is_empty()) {
             tell_mint(report, mint, cash);
         }
         for finding in &self.findings {

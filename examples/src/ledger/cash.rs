@@ -53,13 +53,26 @@ impl Cash {
         came - went - self.spendable - self.pending
     }
 
-    /// Every mint that the home's wallet ever had to do with.
+    /// True where nothing ever came or went.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let empty = Self {
+            ppk: self.ppk,
+            ..Self::default()
+        };
+        *self == empty
+    }
+
+    /// Every mint that the home's wallet ever had to do with, and those that are `named`.
     ///
     /// # Errors
     /// [`AppError`] where the wallet cannot be read.
-    pub async fn of(home: &Home) -> Result<BTreeMap<MintUrl, Self>, AppError> {
+    pub async fn of(home: &Home, named: Vec<MintUrl>) -> Result<BTreeMap<MintUrl, Self>, AppError> {
         let (lines, proofs) = home.wallet.book().await?;
         let mut mints = Self::count(&lines, &proofs)?;
+        for mint in named {
+            mints.entry(mint).or_default();
+        }
         for (mint, cash) in &mut mints {
             let wallet = home.wallet.wallet_at(&mint.to_string()).await?;
             let sets = wallet.localstore.get_mint_keysets(mint.clone()).await;

@@ -2,7 +2,7 @@
 
 use cdk::mint_url::MintUrl;
 use streampay_btc::machine::{ChannelReport, Role as ChannelRole};
-use streampay_cashu::{AcceptedMint, LockedParams, PurseFigures, SwapParams};
+use streampay_cashu::{AcceptedMint, LockedParams, PurseFigures, SwapParams, check_mint_url};
 use streampay_core::session::{PurseLedger, Role, SessionLedger};
 use streampay_core::units::Msat;
 
@@ -19,16 +19,46 @@ pub(super) struct Purse<'a> {
 /// What is wrong, and by how much.
 pub(super) type Wrong = (&'static str, i128);
 
-/// A purse of ecash, beside what the wallet's book has of it at a mint with such an input fee.
-pub(super) fn ecash(
+/// The mints of a payee's purses that were redeemed, as far as that was worth it.
+pub(super) fn mints_to_redeem_at(session: &SessionLedger) -> Vec<MintUrl> {
+    let rows = session.purses.iter();
+    let rows = rows.filter(|row| session.role == Role::Payee && row.home);
+    rows.flat_map(|row| mints_of(&Purse { session, row }))
+        .filter_map(|mint| check_mint_url(mint.url()).ok())
+        .collect()
+}
+
+/// The mints that the terms name for the purse's method.
+fn mints_of(purse: &Purse<'_>) -> Vec<AcceptedMint> {
+    let mut methods = purse.session.terms.methods.iter();
+    let method = methods.find(|method| method.name == purse.row.method);
+    let mints = method.and_then(|method| match method.name == Pay::Swap.method() {
+        true => Some(SwapParams::decode(&method.params).ok()?.mints().to_vec()),
+        false => Some(LockedParams::decode(&method.params).ok()?.mints().to_vec()),
+    });
+    mints.unwrap_or_default()
+}
+
+/// A purse of ecash, beside what the wallet's book has of it at a mint with such an input fee. Where it
+/// has nothing, the purse was of one of the mints `anywhere`.
+pub(super) fn ecash<'a>(
     purse: &Purse<'_>,
     figures: &PurseFigures,
     mint: Option<(&MintUrl, u64)>,
+    anywhere: impl Iterator<Item = (&'a MintUrl, u64)>,
 ) -> Vec<Wrong> {
-    let price = mint.and_then(|(mint, ppk)| Price::at(purse, mint, ppk));
-    match purse.session.role {
-        Role::Payer => paid(purse.row, figures, price),
-        Role::Payee => received(purse.row, figures, price),
+    let price = |(mint, ppk): (&MintUrl, u64)| Price::at(purse, mint, ppk);
+    match (purse.session.role, mint) {
+        (Role::Payer, mint) => paid(purse.row, figures, mint.and_then(price)),
+        (Role::Payee, Some(mint)) => received(purse.row, figures, price(mint)),
+        (Role::Payee, None) => {
+            let dust = anywhere.filter_map(price).any(|price| {
+                let due = price.of(purse.row, purse.row.acknowledged);
+                price.is_dust(due)
+            });
+            let wrong = received(purse.row, figures, None);
+            wrong.into_iter().filter(|_| !dust).collect()
+        }
     }
 }
 
@@ -136,20 +166,13 @@ struct Price {
 
 impl Price {
     fn at(purse: &Purse<'_>, mint: &MintUrl, ppk: u64) -> Option<Self> {
-        let mut methods = purse.session.terms.methods.iter();
-        let method = methods.find(|method| method.name == purse.row.method)?;
-        let swap = method.name == Pay::Swap.method();
-        let mints: Vec<AcceptedMint> = if swap {
-            SwapParams::decode(&method.params).ok()?.mints().to_vec()
-        } else {
-            LockedParams::decode(&method.params).ok()?.mints().to_vec()
-        };
+        let mints = mints_of(purse);
         let url = mint.to_string();
         let same = |of: &&AcceptedMint| of.url().trim_end_matches('/') == url.trim_end_matches('/');
         let mint = mints.iter().find(same)?;
         Some(Self {
             step: mint.price_of(purse.row.step.sat_ceil()),
-            is_exact: !swap,
+            is_exact: purse.row.method != Pay::Swap.method(),
             ppk,
         })
     }

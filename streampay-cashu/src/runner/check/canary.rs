@@ -14,6 +14,7 @@ use super::MintFault;
 use crate::chain::{LockKind, LockTerms, Preimage, signature_hex};
 use crate::coin::{Seed, to_hex};
 use crate::fee::{fee_of, split};
+use crate::figures::{self, LEFT};
 use crate::job::Place;
 use crate::runner::fault::{self, Fault};
 use crate::runner::fund::denominations;
@@ -238,7 +239,10 @@ impl<'a> Canary<'a> {
             .ok_or(BackendError::Unknown)?;
         let outputs = Outputs::of(premints, self.set.clone());
         match swap(self.wallet, vec![self.input.clone()], &outputs, true, limit).await? {
-            Swapped::Ours { proofs, .. } => Ok(proofs),
+            Swapped::Ours { proofs, .. } => {
+                self.note_left(fee).await?;
+                Ok(proofs)
+            }
             Swapped::SpentElsewhere => {
                 // As in a wallet that was restored from an old copy.
                 self.drop_input().await?;
@@ -253,6 +257,15 @@ impl<'a> Canary<'a> {
                 Err(BackendError::Transient)
             }
         }
+    }
+
+    /// The wallet's book tells of it as of a purse: this left, and [`Self::home`] returned it. Written
+    /// again it is the same line.
+    async fn note_left(&self, fee: u64) -> Result<(), BackendError> {
+        let y = self.input.y().map_err(|_| OWN_STORE)?;
+        let (operation, amount) = (self.place.operation(), self.input.amount.to_u64());
+        let noted = figures::note(self.wallet, operation, LEFT, amount, fee, vec![y]);
+        noted.await.map_err(|_| OWN_STORE)
     }
 
     fn right(&self) -> Try<'_> {
