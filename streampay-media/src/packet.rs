@@ -172,4 +172,13 @@ impl PacketCount {
             Kind::Audio => self.audio = self.audio.saturating_add(1),
         }
     }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self {
+            video: self.video.saturating_add(more.video),
+            audio: self.audio.saturating_add(more.audio),
+        }
+    }
 }

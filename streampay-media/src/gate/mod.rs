@@ -34,6 +34,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Gate {
     grants: watch::Receiver<Grant>,
+    /// The newest, unless `grants` has a newer one.
+    grant: Grant,
     meter: Meter,
     need_key: bool,
     /// Of a sealed stream: the keys that leave with what passes.
@@ -58,9 +60,11 @@ impl Gate {
     /// A gate that goes on from the session's reading. It is shut until a grant opens it, and
     /// the picture begins with a key frame.
     #[must_use]
-    pub const fn new(grants: watch::Receiver<Grant>, initial: Reading) -> Self {
+    pub fn new(mut grants: watch::Receiver<Grant>, initial: Reading) -> Self {
+        let grant = *grants.borrow_and_update();
         Self {
             grants,
+            grant,
             meter: Meter::new(initial),
             need_key: true,
             #[cfg(feature = "e2ee")]
@@ -84,10 +88,12 @@ impl Gate {
     /// Decides about one packet and, where it passes, counts it.
     pub fn offer(&mut self, packet: &MediaPacket) -> Verdict {
         // `borrow` would still show the last grant of a session that is gone.
-        if self.grants.has_changed().is_err() {
-            return Verdict::Dead;
+        match self.grants.has_changed() {
+            Ok(false) => {}
+            Ok(true) => self.grant = *self.grants.borrow_and_update(),
+            Err(_) => return Verdict::Dead,
         }
-        let grant = *self.grants.borrow_and_update();
+        let grant = &self.grant;
         if !matches!(grant, Grant::Open { .. }) {
             return Verdict::Hold;
         }
@@ -96,7 +102,7 @@ impl Gate {
             return Verdict::Skip;
         }
         #[cfg(feature = "e2ee")]
-        if self.release.is_some() && !Release::prices(&grant) {
+        if self.release.is_some() && !Release::prices(grant) {
             return Verdict::Hold;
         }
         let span = self.covers_us(packet);

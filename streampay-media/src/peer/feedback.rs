@@ -106,3 +106,26 @@ impl Interceptor for FeedbackTap {
     fn bind_remote_stream(&mut self, _info: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_packet_that_is_asked_for_again_counts() {
+        let pair = |lost_packets| NackPair {
+            packet_id: 7,
+            lost_packets,
+        };
+        let nack = |nacks| TransportLayerNack {
+            nacks,
+            ..Default::default()
+        };
+        assert_eq!(asked_again(&nack(vec![])), 0);
+        assert_eq!(asked_again(&nack(vec![pair(0), pair(0b1001)])), 4);
+        assert_eq!(asked_again(&PictureLossIndication::default()), 0);
+        assert!(asks_for_key_frame(&PictureLossIndication::default()));
+        assert!(asks_for_key_frame(&FullIntraRequest::default()));
+        assert!(!asks_for_key_frame(&nack(vec![pair(0)])));
+    }
+}

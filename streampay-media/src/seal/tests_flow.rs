@@ -21,14 +21,11 @@ use crate::{
     meter::ReceiveMeter,
     packet::{Codec, Kind, MediaPacket},
     peer::ReceivedPacket,
-    source::{Pulled, Source},
+    source::Source,
 };
 
 pub(super) fn packets(source: &Source, from: u64) -> Vec<Arc<MediaPacket>> {
-    match source.ring().pull(from, usize::MAX) {
-        Pulled::Packets(packets) => packets,
-        Pulled::Lagged => panic!("lagged"),
-    }
+    source.ring().pulled(from, usize::MAX).expect("no lag")
 }
 
 /// Two seconds of picture at 25 frames a second and of sound.

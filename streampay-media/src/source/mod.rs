@@ -47,7 +47,7 @@ use tokio::{task::AbortHandle, time::Instant};
 pub use error::SourceError;
 pub(crate) use ingest::Ingest;
 pub use reader::SourceReader;
-pub(crate) use ring::{Entry, Pulled, Ring};
+pub(crate) use ring::{Entry, Lagged, Ring};
 pub use rtp::RtpError;
 
 #[cfg(feature = "e2ee")]
@@ -301,8 +301,10 @@ impl SourceWriter {
         };
         let payloads = packetizer.payloads(frame, key);
         let last = payloads.len().saturating_sub(1);
-        for (at, payload) in payloads.into_iter().enumerate() {
-            self.ring.push(MediaPacket {
+        let packets = payloads
+            .into_iter()
+            .enumerate()
+            .map(|(at, payload)| MediaPacket {
                 index: 0,
                 kind,
                 ticks,
@@ -311,7 +313,7 @@ impl SourceWriter {
                 key_start: key && at == 0,
                 payload,
             });
-        }
+        self.ring.push(packets);
     }
 }
 

@@ -28,14 +28,9 @@ struct State {
     now_us: u64,
 }
 
-/// What a viewer finds at its place.
-#[derive(Debug)]
-pub(crate) enum Pulled {
-    /// The next packets; none where it has them all.
-    Packets(Vec<Arc<MediaPacket>>),
-    /// They are gone.
-    Lagged,
-}
+/// The packets at a viewer's place are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lagged;
 
 /// Where a viewer that begins, or lagged, goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,28 +57,18 @@ impl Ring {
         }
     }
 
-    pub(crate) fn push(&self, mut packet: MediaPacket) {
+    /// The packets of one frame: viewers wake once for all of them.
+    pub(crate) fn push(&self, packets: impl IntoIterator<Item = MediaPacket>) {
         let mut state = self.lock();
-        packet.index = state.next;
-        state.next += 1;
-        state.bytes += packet.payload.len();
-        state.now_us = state.now_us.max(packet.covers_us().1);
-        if packet.key_start && packet.kind == Kind::Video {
-            state.key = Some(packet.index);
-        }
-        state.packets.push_back(Arc::new(packet));
-        let oldest = state.now_us.saturating_sub(Self::KEEP_US);
-        while let Some(front) = state.packets.front()
-            && (state.bytes > Self::KEEP_BYTES || front.covers_us().1 < oldest)
-        {
-            let (index, length) = (front.index, front.payload.len());
-            state.bytes -= length;
-            state.key = state.key.filter(|key| *key != index);
-            state.packets.pop_front();
+        let before = state.next;
+        for packet in packets {
+            state.push(packet);
         }
         let next = state.next;
         drop(state);
-        self.head.send_replace(next);
+        if next != before {
+            self.head.send_replace(next);
+        }
     }
 
     /// Changes whenever there are more packets.
@@ -105,26 +90,33 @@ impl Ring {
         }
     }
 
-    /// At most `most` packets from `next`.
-    pub(crate) fn pull(&self, next: u64, most: usize) -> Pulled {
+    /// At most `most` packets from `next`, in place of what is in `into`.
+    pub(crate) fn pull(
+        &self,
+        next: u64,
+        most: usize,
+        into: &mut Vec<Arc<MediaPacket>>,
+    ) -> Result<(), Lagged> {
+        into.clear();
         let state = self.lock();
         let first = state
             .packets
             .front()
             .map_or(state.next, |front| front.index);
-        let Some(skip) = next.checked_sub(first) else {
-            return Pulled::Lagged;
-        };
+        let skip = next.checked_sub(first).ok_or(Lagged)?;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        Pulled::Packets(
-            state
-                .packets
-                .iter()
-                .skip(skip)
-                .take(most)
-                .cloned()
-                .collect(),
-        )
+        // Not `skip`: most viewers are at the end of a long ring.
+        let from = skip.min(state.packets.len());
+        let to = from.saturating_add(most).min(state.packets.len());
+        into.extend(state.packets.range(from..to).cloned());
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pulled(&self, next: u64, most: usize) -> Option<Vec<Arc<MediaPacket>>> {
+        let mut packets = Vec::new();
+        self.pull(next, most, &mut packets).ok()?;
+        Some(packets)
     }
 
     /// Asks for a key frame, on behalf of a viewer who pays. Many requests are one.
@@ -140,5 +132,27 @@ impl Ring {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, mut packet: MediaPacket) {
+        packet.index = self.next;
+        self.next += 1;
+        self.bytes += packet.payload.len();
+        self.now_us = self.now_us.max(packet.covers_us().1);
+        if packet.key_start && packet.kind == Kind::Video {
+            self.key = Some(packet.index);
+        }
+        self.packets.push_back(Arc::new(packet));
+        let oldest = self.now_us.saturating_sub(Ring::KEEP_US);
+        while let Some(front) = self.packets.front()
+            && (self.bytes > Ring::KEEP_BYTES || front.covers_us().1 < oldest)
+        {
+            let (index, length) = (front.index, front.payload.len());
+            self.bytes -= length;
+            self.key = self.key.filter(|key| *key != index);
+            self.packets.pop_front();
+        }
     }
 }

@@ -278,7 +278,6 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Pulled;
     use rtc::shared::marshal::Marshal;
 
     const SDP: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
@@ -405,7 +404,7 @@ mod tests {
             .await
             .unwrap();
         head.wait_for(|packets| *packets == 2).await.unwrap();
-        let Pulled::Packets(packets) = source.ring().pull(0, 10) else {
+        let Some(packets) = source.ring().pulled(0, 10) else {
             panic!("the ring holds both");
         };
         let kinds: Vec<Kind> = packets.iter().map(|packet| packet.kind).collect();

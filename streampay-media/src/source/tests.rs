@@ -163,16 +163,13 @@ fn packet(kind: Kind, ms: u64, key: bool, length: usize) -> MediaPacket {
 }
 
 fn count(ring: &Ring, next: u64) -> Option<usize> {
-    match ring.pull(next, usize::MAX) {
-        Pulled::Packets(packets) => Some(packets.len()),
-        Pulled::Lagged => None,
-    }
+    Some(ring.pulled(next, usize::MAX)?.len())
 }
 
 #[test]
 fn ring_holds_two_seconds_and_tells_who_lags() {
     let ring = Ring::new();
-    (0..500).for_each(|at| ring.push(packet(Kind::Video, at * 40, at % 25 == 0, 100)));
+    (0..500).for_each(|at| ring.push([packet(Kind::Video, at * 40, at % 25 == 0, 100)]));
     assert_eq!(
         ring.entry(),
         Entry {
@@ -188,7 +185,7 @@ fn ring_holds_two_seconds_and_tells_who_lags() {
 #[test]
 fn ring_is_bounded_in_bytes_and_gives_up_a_group_that_is_too_large() {
     let ring = Ring::new();
-    (0..40).for_each(|at| ring.push(packet(Kind::Video, at, at == 0, 100_000)));
+    (0..40).for_each(|at| ring.push([packet(Kind::Video, at, at == 0, 100_000)]));
     assert_eq!(
         ring.entry(),
         Entry {
@@ -217,7 +214,7 @@ async fn a_file_plays_on_without_a_jump_when_it_begins_again() {
     let (mut video_ticks, mut largest) = (None::<u64>, 0);
     while video_ticks < Some(25_000 * 90) {
         head.changed().await.unwrap();
-        let Pulled::Packets(packets) = source.ring().pull(next, usize::MAX) else {
+        let Some(packets) = source.ring().pulled(next, usize::MAX) else {
             next = source.ring().entry().next;
             video_ticks = None;
             continue;

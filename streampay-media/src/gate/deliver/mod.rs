@@ -10,7 +10,7 @@ use super::{Gate, MeteredTrack, Verdict};
 use crate::{
     packet::{Kind, MediaPacket, PacketCount},
     peer::asks_for_key_frame,
-    source::{Entry, Pulled, Ring},
+    source::{Entry, Lagged, Ring},
 };
 
 /// The tracks of one viewer.
@@ -54,19 +54,20 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
         audio_from: 0,
     };
     let mut placed = false;
+    let mut packets = Vec::with_capacity(BATCH);
     loop {
         if !placed && gate.is_open() {
             place = ring.entry();
             placed = true;
         }
         if placed {
-            match ring.pull(place.next, BATCH) {
-                Pulled::Lagged if gate.is_open() => {
+            match ring.pull(place.next, BATCH, &mut packets) {
+                Err(Lagged) if gate.is_open() => {
                     gate.resync();
                     place = ring.entry();
                     continue;
                 }
-                Pulled::Packets(packets) if !packets.is_empty() => {
+                Ok(()) if !packets.is_empty() => {
                     match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
                         Sent::KeyWanted => {
                             ring.want_key();
@@ -87,7 +88,7 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
                         Sent::Closed => return,
                     }
                 }
-                Pulled::Lagged | Pulled::Packets(_) => {}
+                Ok(()) | Err(Lagged) => {}
             }
         }
         tokio::select! {
@@ -151,6 +152,7 @@ async fn send(
     tracks: &mut Tracks,
     shown: &Shown,
 ) -> Sent {
+    let mut passed = Passed::new(shown);
     for packet in packets {
         let track = match packet.kind {
             Kind::Video => &mut tracks.video,
@@ -166,8 +168,7 @@ async fn send(
                     if !gate.hand_over().await {
                         return Sent::Closed;
                     }
-                    shown.reading.send_replace(gate.reading());
-                    shown.sent.send_modify(|sent| sent.add(packet.kind));
+                    passed.add(gate.reading(), packet.kind);
                     if track.write(packet).await.is_err() {
                         return Sent::Closed;
                     }
@@ -184,6 +185,39 @@ async fn send(
         place.next = packet.index + 1;
     }
     Sent::All
+}
+
+/// What passed and does not show yet: it is told once for all packets that are sent in a row, for
+/// each time wakes a session. Told when dropped, so that delivery that is cut off tells it, too.
+struct Passed<'a> {
+    shown: &'a Shown,
+    reading: Option<Reading>,
+    sent: PacketCount,
+}
+
+impl<'a> Passed<'a> {
+    const fn new(shown: &'a Shown) -> Self {
+        Self {
+            shown,
+            reading: None,
+            sent: PacketCount { video: 0, audio: 0 },
+        }
+    }
+
+    const fn add(&mut self, reading: Reading, kind: Kind) {
+        self.reading = Some(reading);
+        self.sent.add(kind);
+    }
+}
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading {
+            let all = self.shown.sent.borrow().plus(self.sent);
+            self.shown.sent.send_replace(all);
+            self.shown.reading.send_replace(reading);
+        }
+    }
 }
 
 impl Gate {

@@ -112,7 +112,7 @@ impl Media {
                 }
                 self.number += 1;
                 let marker = at + 1 == packets;
-                ring.push(packet(Kind::Video, (from, to), marker, key_start, payload));
+                ring.push([packet(Kind::Video, (from, to), marker, key_start, payload)]);
             }
             for half in [from, from + 20] {
                 let mut payload = BytesMut::new();
@@ -120,7 +120,7 @@ impl Media {
                 for number in [0, half, half + 20] {
                     payload.put_u64(number);
                 }
-                ring.push(packet(Kind::Audio, (half, half + 20), true, true, payload));
+                ring.push([packet(Kind::Audio, (half, half + 20), true, true, payload)]);
             }
             self.ms = to;
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::source::{Pulled, Source, Video};
+use crate::source::{Source, Video};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Rig {
 
     /// Kind, milliseconds and whether it is a key frame, of what came out since.
     fn out(&mut self) -> Vec<(Kind, u64, bool)> {
-        let Pulled::Packets(packets) = self.source.ring().pull(self.place, 1000) else {
+        let Some(packets) = self.source.ring().pulled(self.place, 1000) else {
             panic!("the ring holds all of it");
         };
         self.place += u64::try_from(packets.len()).unwrap();
@@ -170,7 +170,7 @@ async fn every_h264_key_frame_carries_its_parameter_sets() {
     }
     rig.push(Codec::H264, 1, 0, &stap);
     rig.push(Codec::H264, 2, 90_000, &idr);
-    let Pulled::Packets(packets) = rig.source.ring().pull(0, 100) else {
+    let Some(packets) = rig.source.ring().pulled(0, 100) else {
         panic!("the ring holds all of it");
     };
     let payloads: Vec<&[u8]> = packets.iter().map(|packet| &packet.payload[..]).collect();
