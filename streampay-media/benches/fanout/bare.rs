@@ -44,14 +44,19 @@ async fn feed(pieces: broadcast::Sender<Piece>) {
     for number in 0_u32.. {
         pace.tick().await;
         let frame = crate::frame(number.is_multiple_of(25));
-        let count = frame.chunks(1179).count();
-        for (at, piece) in frame.chunks(1179).enumerate() {
-            let payload = [&[if at == 0 { 0x10 } else { 0 }], piece].concat();
-            let last = at + 1 == count;
-            let _ = pieces.send((payload.into(), number.wrapping_mul(3600), last));
+        for (payload, last) in crate::pieces(&frame) {
+            let _ = pieces.send((payload, number.wrapping_mul(3600), last));
         }
     }
 }
+
+/// As this crate's connections have them: what is compared is the gate, not how often a connection
+/// is asked whether it is alive.
+const ICE_TIMEOUTS: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(1),
+];
 
 struct Handler {
     gathered: watch::Sender<bool>,
@@ -80,7 +85,9 @@ async fn answer(
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().unwrap();
     let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
+    let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
     let settings = SettingEngineBuilder::new()
+        .with_ice_timeouts(disconnected, failed, keep_alive)
         .with_include_loopback_candidate(true)
         .build();
     let handler = Handler {

@@ -1,139 +1,182 @@
-//! What one viewer costs the sender: this crate's gate and meter against the stack alone.
+//! What one viewer costs the sender: this crate's gate and meter, with and without sessions and
+//! sealing, against the stack alone and against Janus.
 //!
 //! ```text
-//! cargo bench -p streampay-media --bench fanout -- 1 8 32 128 200
+//! cargo bench -p streampay-media --features e2ee --bench fanout -- 1 8 32 128
+//! cargo bench -p streampay-media --features e2ee --bench fanout -- \
+//!     --senders bare,gate --rounds 5 --seconds 20 --plot streampay-media/docs/fanout.svg 8 128
+//! cargo bench -p streampay-media --bench fanout -- --pauses 100
 //! ```
 //!
-//! Each number of viewers is served 1 Mbit/s for ten seconds, once by each. The viewers are another
-//! process, so that only the sender's processor time is counted. Figures are in RUNS.md.
+//! Each sender serves each number of viewers 1 Mbit/s for some seconds, in turns, `--rounds` times;
+//! what is shown is the median. A sender is a process of its own, and so are the viewers, so that
+//! each figure is that of the sender alone. Janus (Debian's package `janus`) is left out where it is
+//! not installed. Figures are in RUNS.md.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_precision_loss,
     clippy::as_conversions,
     reason = "a bench should say where it failed, and prints"
 )]
 
 mod bare;
+mod janus;
+mod ours;
+mod pauses;
+mod plot;
+mod usage;
+mod view;
 
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
-    sync::Arc,
+    process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
 use bytes::Bytes;
-use streampay_core::{
-    meter::{Grant, Rate, Reading, Schedule, Tariff},
-    units::Msat,
-};
-use streampay_media::{
-    packet::{Codec, Kind},
-    peer::{PeerConfig, ViewerPeer, ViewerStream},
-    source::{Description, Source, SourceWriter, Video},
-    whep::{Client, Server, ServerConfig},
-};
-use tokio::sync::watch;
 
-const MEASURED: Duration = Duration::from_secs(10);
+use crate::janus::Janus;
+
 /// 25 a second of these are 1 Mbit/s.
 const FRAME: usize = 5000;
 const FRAME_MS: u64 = 40;
 
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Bare,
+    Gate,
+    Session,
+    Sealed,
+    Janus,
+}
+
+impl Sender {
+    const ALL: [Self; 5] = [
+        Self::Bare,
+        Self::Gate,
+        Self::Session,
+        Self::Sealed,
+        Self::Janus,
+    ];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Gate => "gate",
+            Self::Session => "session",
+            Self::Sealed => "sealed",
+            Self::Janus => "janus",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Bare => "stack alone",
+            Self::Gate => "gate and meter",
+            Self::Session => "gate, meter, session",
+            Self::Sealed => "gate, meter, sealed",
+            Self::Janus => "Janus",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        let named = Self::ALL.into_iter().find(|it| it.word() == word);
+        named.unwrap_or_else(|| panic!("no sender {word}"))
+    }
+
+    fn is_here(self) -> bool {
+        match self {
+            Self::Sealed => cfg!(feature = "e2ee"),
+            Self::Janus => janus::installed(),
+            Self::Bare | Self::Gate | Self::Session => true,
+        }
+    }
+}
+
+struct Options {
+    senders: Vec<Sender>,
+    rounds: usize,
+    seconds: u64,
+    plot: Option<String>,
+    counts: Vec<usize>,
+}
+
+impl Options {
+    fn read(arguments: &[String]) -> Self {
+        let mut options = Self {
+            senders: Sender::ALL.to_vec(),
+            rounds: 3,
+            seconds: 10,
+            plot: None,
+            counts: Vec::new(),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().unwrap();
+            match argument.as_str() {
+                // Cargo's own.
+                "--bench" => {}
+                "--senders" => options.senders = value().split(',').map(Sender::of).collect(),
+                "--rounds" => options.rounds = value().parse().unwrap(),
+                "--seconds" => options.seconds = value().parse().unwrap(),
+                "--plot" => options.plot = Some(value().clone()),
+                count => options.counts.push(count.parse().unwrap()),
+            }
+        }
+        if options.counts.is_empty() {
+            options.counts = vec![1, 8];
+        }
+        options.senders.retain(|sender| sender.is_here());
+        options
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    if let [mode, url, viewers] = &arguments[..]
-        && mode == "--view"
-    {
-        return runtime.block_on(view(url, viewers.parse().unwrap()));
-    }
-    let counts = arguments.iter().filter_map(|it| it.parse().ok());
-    let mut counts: Vec<usize> = counts.collect();
-    if counts.is_empty() {
-        counts = vec![1, 8];
-    }
-    println!(
-        "| viewers | sender | CPU, % of a core | % per viewer·Mbit/s | MB | packets | missing |"
-    );
-    println!("|---|---|---|---|---|---|---|");
-    for viewers in counts {
-        for gated in [false, true] {
-            runtime.block_on(measure(viewers, gated));
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--send", sender] => return runtime.block_on(send(Sender::of(sender))),
+        ["--view", sender, url, viewers] => {
+            let viewers = viewers.parse().unwrap();
+            return runtime.block_on(view::all(Sender::of(sender), url, viewers));
         }
+        ["--pauses", pauses, ..] => {
+            return runtime.block_on(pauses::measure(pauses.parse().unwrap()));
+        }
+        _ => {}
+    }
+    let options = Options::read(&arguments);
+    let points = runtime.block_on(measure_all(&options));
+    print(&points);
+    if let Some(path) = &options.plot {
+        std::fs::write(path, plot::svg(&points)).unwrap();
     }
 }
 
 /// A frame that has the header of VP8; nobody decodes it.
 pub(crate) fn frame(key: bool) -> Bytes {
     let mut frame = vec![0xa5; FRAME];
-    if let Some(tag) = frame.first_mut() {
-        *tag = u8::from(!key);
-    }
+    frame[0] = u8::from(!key);
     Bytes::from(frame)
 }
 
-async fn feed(mut writer: SourceWriter) {
-    let mut pace = tokio::time::interval(Duration::from_millis(FRAME_MS));
-    for number in 0_u64.. {
-        pace.tick().await;
-        let key = number.is_multiple_of(25);
-        writer.write(Kind::Video, number * 3600, 3600, key, &frame(key));
-    }
-}
-
-/// A streamer of this crate, with all gates open.
-async fn ours() -> String {
-    let description = Description {
-        video: Some(Video {
-            codec: Codec::Vp8,
-            size: None,
-            frames_per_1000_s: None,
-        }),
-        ..Description::NOTHING
-    };
-    let (writer, source): (_, Arc<Source>) = Source::live(description);
-    tokio::spawn(feed(writer));
-    let config = ServerConfig {
-        unbound_per_address: 1000,
-        unbound_in_all: 1000,
-        offers_per_minute: u32::MAX,
-        peer: PeerConfig::loopback(),
-        ..ServerConfig::default()
-    };
-    let (server, mut arrivals) = Server::new(source, config);
-    let url = serve(server.router()).await;
-    tokio::spawn(async move {
-        while let Some(mut viewer) = arrivals.recv().await {
-            tokio::spawn(async move {
-                viewer.place.paid();
-                let (_grants, receiver) = watch::channel(wide_open());
-                let started = viewer.connection.start(receiver, Reading::default());
-                let _reading = started.unwrap();
-                viewer.connection.closer().closed().await;
-                // Until here: a session that is over takes its connection with it.
-                drop(viewer.link);
-            });
-        }
-    });
-    url
-}
-
-fn wide_open() -> Grant {
-    Grant::Open {
-        limit: Msat::new(1_000_000_000_000).unwrap(),
-        schedule: Schedule {
-            tariff: Tariff {
-                time: Rate::new(Msat::new(1).unwrap(), 1).ok(),
-                bytes: Rate::new(Msat::new(1).unwrap(), 1000).ok(),
-            },
-            ..Schedule::default()
-        },
-    }
+/// Its RTP payloads, and whether each is the last.
+pub(crate) fn pieces(frame: &Bytes) -> Vec<(Bytes, bool)> {
+    let count = frame.len().div_ceil(1179);
+    let pieces = frame.chunks(frame.len().div_ceil(count)).enumerate();
+    pieces
+        .map(|(at, piece)| {
+            let payload = [&[if at == 0 { 0x10 } else { 0 }], piece].concat();
+            (payload.into(), at + 1 == count)
+        })
+        .collect()
 }
 
 pub(crate) async fn serve(router: axum::Router) -> String {
@@ -144,47 +187,130 @@ pub(crate) async fn serve(router: axum::Router) -> String {
     format!("http://{address}/whep")
 }
 
-async fn measure(viewers: usize, gated: bool) {
-    let url = if gated {
-        ours().await
-    } else {
-        bare::serve().await
+async fn send(sender: Sender) {
+    let url = match sender {
+        Sender::Bare => bare::serve().await,
+        Sender::Janus => panic!("Janus is a program of its own"),
+        ours => ours::serve(ours).await,
     };
-    let mut child = Viewers::start(&url, viewers);
-    child.line("ready");
+    println!("{url}");
+    // Until the other side has gone.
+    wait_for_line().await;
+}
+
+/// What was measured: the median over the rounds, and the range.
+pub(crate) struct Point {
+    pub(crate) sender: Sender,
+    pub(crate) viewers: usize,
+    /// Percent of a core.
+    pub(crate) cpu: [f64; 3],
+    pub(crate) resident_mb: u64,
+    packets: u64,
+    missing: u64,
+}
+
+async fn measure_all(options: &Options) -> Vec<Point> {
+    let mut points = Vec::new();
+    for viewers in &options.counts {
+        let mut rounds: Vec<Vec<Measured>> = options.senders.iter().map(|_| Vec::new()).collect();
+        for _ in 0..options.rounds {
+            for (sender, rounds) in options.senders.iter().zip(&mut rounds) {
+                let measured = measure(*sender, *viewers, options.seconds).await;
+                eprintln!("{viewers} {}: {measured:?}", sender.word());
+                rounds.push(measured);
+            }
+        }
+        for (sender, rounds) in options.senders.iter().zip(rounds) {
+            let mut cpu: Vec<f64> = rounds.iter().map(|it| it.cpu).collect();
+            cpu.sort_by(f64::total_cmp);
+            points.push(Point {
+                sender: *sender,
+                viewers: *viewers,
+                cpu: [cpu[0], cpu[cpu.len() / 2], cpu[cpu.len() - 1]],
+                resident_mb: rounds.iter().map(|it| it.resident_mb).max().unwrap_or(0),
+                packets: rounds.iter().map(|it| it.packets).sum(),
+                missing: rounds.iter().map(|it| it.missing).sum(),
+            });
+        }
+    }
+    points
+}
+
+#[derive(Debug)]
+struct Measured {
+    cpu: f64,
+    resident_mb: u64,
+    packets: u64,
+    missing: u64,
+}
+
+async fn measure(sender: Sender, viewers: usize, seconds: u64) -> Measured {
+    let (mut own, mut janus) = (None, None);
+    let (url, pid) = if sender == Sender::Janus {
+        let started = janus.insert(Janus::start().await);
+        (started.url.clone(), started.pid())
+    } else {
+        let started = own.insert(Own::start(&["--send", sender.word()]));
+        (started.line(""), started.child.id())
+    };
+    let mut watching = Own::start(&["--view", sender.word(), &url, &viewers.to_string()]);
+    watching.line("ready");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    child.say();
-    child.line("begun");
-    let before = processor_ticks();
-    tokio::time::sleep(MEASURED).await;
-    let used = processor_ticks() - before;
-    child.say();
-    let counted = child.line("packets");
-    let hertz = 100.0;
-    let share = used as f64 / hertz / MEASURED.as_secs_f64() * 100.0;
+    watching.say();
+    watching.line("begun");
+    let (before, began) = (usage::processor_ns(pid), std::time::Instant::now());
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let used = usage::processor_ns(pid) - before;
+    let lasted = began.elapsed();
+    watching.say();
+    let counted = watching.line("packets");
+    let mut counted = counted.split_whitespace().map(|it| it.parse().unwrap());
+    let resident_mb = usage::resident_mb(pid);
+    watching.end();
+    if let Some(own) = own {
+        own.end();
+    }
+    Measured {
+        cpu: used as f64 / lasted.as_nanos() as f64 * 100.0,
+        resident_mb,
+        packets: counted.next().unwrap(),
+        missing: counted.next().unwrap(),
+    }
+}
+
+fn print(points: &[Point]) {
     println!(
-        "| {viewers} | {} | {share:.1} | {:.3} | {} | {counted} |",
-        if gated {
-            "gate and meter"
-        } else {
-            "stack alone"
-        },
-        share / viewers as f64,
-        resident_mb(),
+        "| viewers | sender | CPU, % of a core (least to most) | % per viewer·Mbit/s | against the \
+         stack alone | MB | packets | missing |"
     );
-    child.end();
+    println!("|---|---|---|---|---|---|---|---|");
+    for point in points {
+        let [least, median, most] = point.cpu;
+        let same = |it: &&Point| it.viewers == point.viewers && it.sender == Sender::Bare;
+        let against = points.iter().find(same).map(|bare| median / bare.cpu[1]);
+        println!(
+            "| {} | {} | {median:.2} ({least:.2} to {most:.2}) | {:.3} | {} | {} | {} | {} |",
+            point.viewers,
+            point.sender.title(),
+            median / point.viewers as f64,
+            against.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            point.resident_mb,
+            point.packets,
+            point.missing,
+        );
+    }
 }
 
-/// The process of all viewers.
-struct Viewers {
+/// A process of this program in another part.
+struct Own {
     child: Child,
-    out: BufReader<std::process::ChildStdout>,
+    out: BufReader<ChildStdout>,
 }
 
-impl Viewers {
-    fn start(url: &str, viewers: usize) -> Self {
+impl Own {
+    fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--view", url, &viewers.to_string()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -213,58 +339,7 @@ impl Viewers {
     }
 }
 
-/// Connects all of them, then counts between two lines on stdin.
-async fn view(url: &str, viewers: usize) {
-    let config = PeerConfig {
-        link_deadline: Duration::from_secs(60),
-        ..PeerConfig::loopback()
-    };
-    let mut streams: Vec<ViewerStream> = Vec::new();
-    while streams.len() < viewers {
-        let connect = || ViewerPeer::connect(&Client, url, &config, Reading::default());
-        // Four at a time.
-        let four = tokio::join!(connect(), connect(), connect(), connect());
-        for stream in [four.0, four.1, four.2, four.3] {
-            if streams.len() < viewers {
-                streams.push(stream.unwrap());
-            }
-        }
-    }
-    let count = |streams: &[ViewerStream]| {
-        streams.iter().fold((0, 0), |sum, stream| {
-            let receiving = *stream.receiving.borrow();
-            (
-                sum.0 + receiving.packets.video,
-                sum.1 + receiving.gaps.video,
-            )
-        })
-    };
-    println!("ready");
-    wait_for_line().await;
-    let before = count(&streams);
-    println!("begun");
-    wait_for_line().await;
-    let after = count(&streams);
-    println!("packets {} | {}", after.0 - before.0, after.1 - before.1);
-    wait_for_line().await;
-}
-
-async fn wait_for_line() {
+pub(crate) async fn wait_for_line() {
     let read = || std::io::stdin().read_line(&mut String::new());
     tokio::task::spawn_blocking(read).await.unwrap().unwrap();
-}
-
-/// Hundredths of a second of processor time of this process, in user mode and in the kernel.
-fn processor_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after = stat.rsplit(')').next().unwrap_or("");
-    let fields = after.split_whitespace().skip(11).take(2);
-    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
-}
-
-fn resident_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
