@@ -17,5 +17,7 @@ mod recording;
 mod rig;
 #[cfg(feature = "e2ee")]
 mod sealed;
+mod sequences;
+mod slow;
 mod whep;
 mod whip;
