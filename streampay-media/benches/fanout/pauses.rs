@@ -8,7 +8,7 @@ use std::{
 
 use streampay_core::{
     driver::{Connected, Ports, SessionTask},
-    meter::{PauseReason, Reading},
+    meter::Reading,
     session::Command,
 };
 use streampay_media::{
@@ -54,7 +54,7 @@ pub(crate) async fn measure(pauses: usize) {
         tokio::time::sleep(run).await;
         taken();
         let paused = Instant::now();
-        let pause = Command::Pause(PauseReason::ByPayer);
+        let pause = Command::Pause;
         user.commands.send(pause).await.unwrap();
         tokio::time::sleep(Duration::from_millis(250)).await;
         let last = taken().last().map_or(Duration::ZERO, |last| *last - paused);
