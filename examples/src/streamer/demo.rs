@@ -142,7 +142,7 @@ pub async fn demo(folder: &Path, demo: Demo) -> Result<(), AppError> {
         "pay": demo.pay.method(), "mint_calls": calls,
     }));
     report.tell(&format!(
-        "{} left the wallet = {settled} to the streamer + {fees} of the mint's fees + {} back\n\
+        "{} left the wallet = {settled} that reached the streamer + {fees} of the mint's fees + {} back\n\
          watch it again: {}",
         watched.account.paid,
         watched.account.refunded,

@@ -1,6 +1,8 @@
 //! Where a session's money went, by the wallet's own ledger.
 
-use streampay_cashu::purse_figures;
+use std::collections::BTreeMap;
+
+use streampay_cashu::{add_line, purse_name};
 use streampay_core::session::PayerSession;
 use streampay_core::units::{Msat, PurseKey};
 
@@ -31,18 +33,23 @@ impl Account {
         if let Some(channels) = &home.channels {
             (account.paid, account.refunded) = channels.sums(home, session.session()).await?;
         }
-        for balance in home.wallet.balance().await? {
-            let wallet = home.wallet.wallet_at(&balance.mint.to_string()).await?;
-            for (purse, _) in session.purses() {
-                let key = PurseKey {
-                    session: session.session(),
-                    purse,
-                };
-                let figures = purse_figures(&wallet, key).await;
-                let figures = figures.map_err(|_| AppError::Failed("the wallet cannot be read"))?;
-                account.paid = account.paid.saturating_plus(figures.left);
-                account.refunded = account.refunded.saturating_plus(figures.returned);
-            }
+        // Also of a mint where nothing is left.
+        let (lines, _) = home.wallet.book().await?;
+        let mut figures = BTreeMap::new();
+        for line in &lines {
+            let added = add_line(&mut figures, line);
+            added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
+        }
+        for (purse, _) in session.purses() {
+            let key = PurseKey {
+                session: session.session(),
+                purse,
+            };
+            let Some(figures) = figures.get(&purse_name(key)) else {
+                continue;
+            };
+            account.paid = account.paid.saturating_plus(figures.left);
+            account.refunded = account.refunded.saturating_plus(figures.returned);
         }
         Ok(account)
     }

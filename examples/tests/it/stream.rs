@@ -187,6 +187,16 @@ async fn the_budget_with_all_fees_is_never_exceeded_and_buys_what_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn account_is_whole_where_nothing_is_left_in_the_wallet() {
+    let stage = stage(7).await;
+    let watched = stage.watch(50, "2sat/1s").await;
+    assert_eq!(watched.code, Some(CloseCode::InsufficientFunds));
+    assert_eq!(stage.balances().await, (Msat::ZERO, sat(4)));
+    assert_eq!(watched.account.paid, sat(7), "two tokens and the split");
+    assert_eq!((watched.account.acknowledged, watched.ticks), (sat(4), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_with_another_key_gets_no_money() {
     let stage = stage(50).await;
     let record = stage.folder.path().join("recording.webm");
