@@ -6,6 +6,7 @@ mod error;
 mod locks;
 mod recover;
 mod request;
+mod sent;
 mod till;
 mod tokens;
 mod transport;

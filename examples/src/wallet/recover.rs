@@ -112,6 +112,7 @@ impl WalletFolder {
     async fn recover_at(&self, wallet: &Wallet) -> Result<Recovered, WalletError> {
         let mint = wallet.mint_url.clone();
         let failed = |error| WalletError::of_mint(&mint, error);
+        Self::name_sent(wallet).await?;
         let sagas = wallet.recover_incomplete_sagas().await.map_err(failed)?;
         let deposits = self.collect_deposits(wallet).await?;
         self.forget_spent_receipts(wallet).await?;

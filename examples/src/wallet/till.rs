@@ -71,6 +71,7 @@ impl WalletFolder {
         let mut unanswered = self.unanswered.lock().await;
         if unanswered.contains(&name) {
             let failed = |error| WalletError::of_mint(&mint, error);
+            Self::name_sent(&wallet).await?;
             let report = wallet.recover_incomplete_sagas().await.map_err(failed)?;
             if let Some(arrived) = arrived(&wallet, &ys).await? {
                 unanswered.remove(&name);

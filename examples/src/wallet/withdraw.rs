@@ -103,6 +103,7 @@ impl WalletFolder {
         let wallet = self.wallet_at(&self.source(mint).await?).await?;
         let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
         // What was cut short is finished first, or its ecash would be missing now.
+        Self::name_sent(&wallet).await?;
         wallet.recover_incomplete_sagas().await.map_err(failed)?;
         let quote = self.quote_for(&wallet, to, amount).await?;
         let spendable = self.spendable_at(&wallet.mint_url).await?;

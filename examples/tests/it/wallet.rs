@@ -80,6 +80,33 @@ async fn a_token_goes_from_wallet_to_wallet_or_comes_back() {
     assert_eq!(sum, mint.ledger().await.unwrap().outstanding());
 }
 
+/// Also where a swap made all of it, which cdk does not name.
+#[tokio::test]
+async fn sent_token_is_known_and_comes_back_whatever_it_is_made_of() {
+    let mint = mint(100).await;
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    wallet.deposit(&mint.url(), sat(200)).await.unwrap();
+    for amount in [1, 7, 13, 64, 5, 20] {
+        wallet.send(sat(amount), None).await.unwrap();
+        for _ in 0..2 {
+            let account = wallet.recover().await.unwrap();
+            let pending = account[0].balance.pending;
+            assert!(pending >= sat(amount), "{amount}");
+            assert_eq!(
+                (account[0].sent, account[0].waiting),
+                (pending, 0),
+                "{amount}"
+            );
+        }
+        assert!(wallet.take_back().await.unwrap() >= sat(amount).minus(sat(1)).unwrap());
+        let pending = wallet.balance().await.unwrap()[0].pending;
+        assert_eq!(pending, Msat::ZERO, "{amount}");
+    }
+    let left = wallet.balance().await.unwrap()[0].spendable;
+    assert_eq!(left, mint.ledger().await.unwrap().outstanding());
+}
+
 #[tokio::test]
 async fn too_much_and_wrong_urls_are_refused_with_advice() {
     let folder = tempfile::tempdir().unwrap();
