@@ -7,6 +7,8 @@
 
 mod clock;
 mod link;
+#[cfg(feature = "sim")]
+mod link_suite;
 mod machine;
 mod node;
 mod ports;
@@ -19,6 +21,8 @@ mod writer;
 
 pub use clock::{Clock, entropy};
 pub use link::{ChannelIdentity, Link, LinkEnd};
+#[cfg(feature = "sim")]
+pub use link_suite::check_link;
 pub use machine::SessionMachine;
 pub use node::{Node, NodeBuilder};
 pub use ports::{Ports, UserPorts};

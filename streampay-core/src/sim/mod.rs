@@ -4,6 +4,7 @@
 //!
 //! Everything follows from a seed and a list of [`Fault`]s: a run replays exactly.
 
+mod backend_suite;
 mod config;
 mod fake;
 mod house;
@@ -16,6 +17,7 @@ mod store_suite;
 mod strategy;
 mod world;
 
+pub use backend_suite::{BackendWorld, check_backend};
 pub use config::{Fault, PairConfig, Reply};
 pub use fake::FakeBackend;
 pub use house::House;
@@ -25,6 +27,9 @@ pub use mint::FakeMint;
 pub use pair::Pair;
 pub use store_suite::{check_failing_store, check_store};
 pub use strategy::{fault, faults};
+
+#[cfg(feature = "driver")]
+pub use crate::driver::check_link;
 
 /// A small seeded generator: the simulator must not depend on the host's randomness.
 #[derive(Clone, Debug)]

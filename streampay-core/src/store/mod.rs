@@ -22,7 +22,7 @@ mod memory;
 mod redb;
 
 pub use change::{Change, ChangeSet};
-#[cfg(feature = "driver")]
+#[cfg(any(feature = "driver", feature = "sim"))]
 pub(crate) use key::node_prefix;
 pub(crate) use key::room_prefix;
 pub use key::{Key, fixed_key, purse_prefix, session_key, session_of, session_prefix};

@@ -26,6 +26,11 @@ async fn a_whole_session_over_tcp_pays_settles_and_returns_the_rest() {
 }
 
 #[tokio::test]
+async fn tcp_passes_the_suite_of_transports() {
+    crate::sim::check_link(links).await;
+}
+
+#[tokio::test]
 async fn both_sides_know_the_connection_by_the_same_and_no_other_does() {
     let (a, b) = links().await;
     assert_eq!(a.identity, b.identity);
