@@ -1,4 +1,6 @@
-//! Bitcoin backend of streampay: one-way payment channels of two keys, without an intermediary.
+#![doc = include_str!("../README.md")]
+//!
+//! # The channel
 //!
 //! The method `btc-cltv`: one purse is one channel, an output that the payer funds,
 //!
@@ -18,7 +20,7 @@
 //!
 //! [`machine::ChannelMachine`] is the sync machine of both roles and the watch over the chain: it
 //! does no I/O. Feature `sim` brings a chain in memory that judges every input with Bitcoin Core's
-//! script code. Review by others is still to come: not for money that would be missed.
+//! script code.
 
 pub mod chain;
 mod codec;

@@ -1,10 +1,12 @@
-//! Cashu backend of streampay: ticks paid in ecash.
+#![doc = include_str!("../README.md")]
 //!
-//! | method | machine | mint calls a tick | a tick is |
-//! |---|---|---|---|
-//! | `cashu-chain` | [`LockedMachine::chain`] | 0 | 32 bytes: the next preimage of a hash chain |
-//! | `cashu-p2pk` | [`LockedMachine::p2pk`] | 0 | 97 bytes a proof: a locked token |
-//! | `cashu-swap` | [`SwapMachine`] | 1 | a plain token |
+//! # Machines
+//!
+//! | method | machine |
+//! |---|---|
+//! | `cashu-chain` | [`LockedMachine::chain`] |
+//! | `cashu-p2pk` | [`LockedMachine::p2pk`] |
+//! | `cashu-swap` | [`SwapMachine`] |
 //!
 //! Each machine is sync and of both roles; one [`Runner`] makes the calls of all, over the
 //! `cdk::Wallet`s that the embedder's [`Wallets`] hands out.

@@ -1,5 +1,4 @@
-//! Metered sessions: a payer pays a payee tick by tick for what streams, and neither can cheat
-//! the other of more than one tick.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(unnameable_types)]
 // Neither clock, randomness, socket nor disk (clippy.toml), and no sum that could overflow. Modules
@@ -32,6 +31,10 @@ mod codes;
     reason = "the driver gives the core its clock, entropy and links"
 )]
 pub mod driver;
+/// The guide, with its code compiled.
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../EMBEDDING.md")]
+pub mod embedding {}
 pub mod meter;
 #[cfg(feature = "planted")]
 pub mod planted;

@@ -1,6 +1,8 @@
-//! Metered WebRTC media for streampay: unpaid packets do not flow.
+#![doc = include_str!("../README.md")]
 //!
-//! This crate knows no payment method. A session of `streampay-core` runs over the
+//! # How it hangs together
+//!
+//! A session of `streampay-core` runs over the
 //! [`Link`](streampay_core::driver::Link) that a connection yields, publishes a
 //! [`Grant`](streampay_core::meter::Grant), and is told a
 //! [`Reading`](streampay_core::meter::Reading); everything between those is here.
