@@ -167,7 +167,12 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             let report = Report { json };
             let home = channel::commands::open(&data, patient, report).await?;
             let settled = recover(&home, report).await?;
-            let settled = channel::commands::settle(&home, report, wait).await? && settled;
+            let home_now = channel::commands::settle(&home, report, wait).await?;
+            // What was waited for is home: its sessions are over too.
+            let settled = match settled {
+                false if wait && home_now => recover(&home, report).await?,
+                settled => settled && home_now,
+            };
             account_for(&home, report, take_back, settled).await
         }
     }

@@ -83,10 +83,11 @@ impl ChannelCommand {
                 let report = Report { json };
                 let home = commands::open(data, MintLimits::default().patient(), report).await?;
                 recover(&home, report).await?;
-                match commands::settle(&home, report, true).await? {
-                    true => Ok(()),
-                    false => Err(AppError::Unsettled),
+                if !commands::settle(&home, report, true).await? {
+                    return Err(AppError::Unsettled);
                 }
+                // What was waited for is home: its sessions are over too.
+                recover(&home, report).await.map(drop)
             }
             Self::FeeWallet { empty, json } => {
                 let report = Report { json };

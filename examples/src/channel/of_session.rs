@@ -43,10 +43,12 @@ impl Channels {
             let Some(own) = book.iter().find(|channel| channel.purse == purse) else {
                 return Ok(None);
             };
-            // An old update would give back more, a stranger's transaction less.
+            // A refund gives back all but its own fee; a close what is not paid, or more.
             let least = own.value.checked_sub(own.paid).unwrap_or(Amount::ZERO);
             match own.coming {
-                Some(coming) if coming >= least && own.settled.is_none() => {
+                Some(coming)
+                    if own.settled.is_none() && (coming >= least || own.left == Some(0)) =>
+                {
                     sum = sum.saturating_plus(sat(coming.to_sat()));
                 }
                 None if own.outpoint.is_none() => {}

@@ -29,13 +29,13 @@ pub const UNPAID: &str = "nobody has paid to the address that was shown, so noth
     somebody pay to it all the same, that comes back by itself after the channel's time, whenever \
     this folder is in use";
 
-/// What is told of channels that the streamer is closing.
+/// What is told of channels that are being closed.
 #[must_use]
 pub fn on_the_way(amount: Msat) -> String {
     format!(
-        "the streamer has closed the channel: {amount} of it come back to you as soon as that is \
-         in a block; nothing is left to do, and `viewer channels` says how it stands. Should it \
-         never be, `viewer recover` takes the channel back after its time"
+        "the channel is being closed: {amount} of it are yours again as soon as that is in a block; \
+         nothing is left to do, and `viewer channels` says how it stands. Should it never be, \
+         `viewer recover` takes the channel back after its time"
     )
 }
 
