@@ -11,6 +11,7 @@
 //! | [`resume()`] | crashes, and lies at each resumption | the same |
 //! | [`store()`] | appends, power cuts and failures of a disk | what was acknowledged is there; the rest in whole or not at all |
 //! | [`records()`] | a session's records on disk | unreadable, or a machine that can be driven |
+//! | [`channel()`] | faults, blocks and fees for two bitcoin channels | the same as for sessions; what is broadcast is valid and standard |
 //!
 //! `corpus/TARGET` holds what each has learnt and every input that once broke it; the vectors of
 //! messages and terms belong to those that read them. `cargo test` replays all of it on stable Rust. To look for more, with changed inputs on stable Rust ([`hunt`]),
@@ -23,6 +24,7 @@
 //! ```
 
 mod actions;
+mod channel;
 pub mod corpus;
 mod disk;
 pub mod hunt;
@@ -36,6 +38,7 @@ mod session;
 pub mod simulate;
 mod store;
 
+pub use channel::channel;
 pub use messages::messages;
 pub use receipts::receipts;
 pub use records::{records, split_records};
@@ -52,7 +55,7 @@ use streampay_core::wire::{self, MESSAGE_MAX, Message, RoomCode, Terms, WireErro
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("scan", scan),
     ("wire", wire),
     ("terms", terms),
@@ -62,6 +65,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("resume", resume),
     ("records", records),
     ("store", store),
+    ("channel", channel),
 ];
 
 /// One message from a peer.

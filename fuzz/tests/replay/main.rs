@@ -48,7 +48,7 @@ fn every_input_with_one_byte_changed_ends_well() {
             println!("{}", path.display());
             // What runs whole sessions, or a store, or signs, takes longer.
             let step = match name {
-                "session" | "resume" => 67,
+                "session" | "resume" | "channel" => 67,
                 "store" => 97,
                 "receipts" => 9,
                 _ => 1,

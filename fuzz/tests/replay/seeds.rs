@@ -43,6 +43,7 @@ pub(crate) fn all() -> Vec<Seed> {
         ("store", 192),
         ("receipts", 80),
         ("messages", 160),
+        ("channel", 160),
     ] {
         for (name, seed) in [("first", 1), ("second", 2), ("third", 3)] {
             all.push((target, name.into(), random(seed, length)));
