@@ -77,7 +77,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Runs until the server fails.
+    /// Runs until the server fails, or its store: started again, it goes on with every session.
     pub async fn wait(&mut self) {
         self.tasks.join_next().await;
     }
@@ -165,6 +165,8 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     tasks.spawn(http::serve(listener, app, limits, never));
     tasks.spawn(sessions.clone().accept(offered, arrivals));
     tasks.spawn(sessions.clone().keep());
+    let failing = sessions.clone();
+    tasks.spawn(async move { failing.store_failed().await });
     Ok(Serving {
         link,
         whip: publish_at,

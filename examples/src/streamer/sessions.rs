@@ -17,7 +17,7 @@ use streampay_core::units::{Msat, SessionId};
 use streampay_core::wire::peek_session;
 use streampay_media::peer::ViewerConnection;
 use streampay_media::whep::{Arrival, Seats, UnboundPlace};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::offered::Offered;
 use super::seated::{Seated, turn_away};
@@ -54,6 +54,8 @@ pub(super) struct Sessions {
     features: u64,
     /// Room for unpaid sessions that wait for their viewer to come back.
     confirming: Semaphore,
+    /// Told when nothing can be kept any more.
+    store_failed: Notify,
 }
 
 /// How to reach a session's task.
@@ -113,6 +115,7 @@ impl Sessions {
             unpaid_ms: if waits { CONFIRMING_MS } else { UNPAID_MS },
             features: if sealed { SEALED_MEDIA } else { 0 },
             confirming: Semaphore::new(if waits { CONFIRMING_MAX } else { 0 }),
+            store_failed: Notify::new(),
         })
     }
 
@@ -141,9 +144,27 @@ impl Sessions {
                 if let Err(error) = sessions.welcome(&offered, arrival).await {
                     let line = format!("a viewer could not be served: {error}");
                     sessions.report.tell(&line);
+                    if let AppError::Store(error) = error {
+                        sessions.note(error);
+                    }
                 }
             });
         }
+    }
+
+    /// A store that failed once refuses everything until it is opened anew: nobody can be served.
+    fn note(&self, error: StoreError) {
+        if matches!(
+            error,
+            StoreError::Failed | StoreError::Poisoned | StoreError::Fenced
+        ) {
+            self.store_failed.notify_one();
+        }
+    }
+
+    /// Ready once the store has failed.
+    pub(super) async fn store_failed(&self) {
+        self.store_failed.notified().await;
     }
 
     /// Leads a viewer to its session: the one that is there, or a new one.
@@ -385,6 +406,7 @@ impl Sessions {
                 };
                 if let Err(error) = gone_on {
                     sessions.report.tell(&format!("session {id}: {error}"));
+                    sessions.note(error);
                 }
             });
         }

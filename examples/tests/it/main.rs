@@ -27,6 +27,7 @@ mod players;
 mod processes;
 mod purses;
 mod sealed;
+mod store;
 mod stream;
 mod wallet;
 mod weather;
