@@ -1,0 +1,244 @@
+//! Both programs as real processes, killed and with failing disks, each way to pay; then restarted and
+//! recovered, and every millisatoshi looked for.
+//!
+//! ```sh
+//! cargo test -p streampay-examples --test torture -- --faults --kills 500
+//! cargo test -p streampay-examples --test torture -- --faults --seconds 240 --kills 20
+//! cargo test -p streampay-examples --test torture -- --case "chain viewer EIO fdatasync 17"
+//! ```
+//!
+//! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of its store's
+//! file in turn, and 200 of its `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit,
+//! every combination first. `--kills N`: so many SIGKILLs at random moments. Linux, with strace.
+//!
+//! A case passes where after restart and `recover` both books balance (`audit`), both programs tell the
+//! same of every session, the streamer has all that the viewer saw acknowledged, what left the viewer is
+//! what was acknowledged, fees and what came back, and no wallet has what its mint did not sign.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a check that fails should say where"
+)]
+
+mod books;
+mod case;
+#[path = "../../../streampay-btc/tests/it/esplora.rs"]
+#[allow(dead_code, reason = "another test asks for more of it")]
+mod esplora;
+mod kills;
+mod process;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use case::{Case, Struck};
+use process::Dice;
+
+/// `pwrite64`s for each fault.
+const WRITES: usize = 200;
+
+struct Args {
+    faults: bool,
+    kills: u64,
+    seconds: Option<u64>,
+    jobs: usize,
+    seed: u64,
+    case: Option<Case>,
+}
+
+fn parse() -> Args {
+    let mut parsed = Args {
+        faults: false,
+        kills: 0,
+        seconds: None,
+        jobs: 4,
+        seed: 1,
+        case: None,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        if name == "--faults" {
+            parsed.faults = true;
+            continue;
+        }
+        let value = args
+            .next()
+            .unwrap_or_else(|| panic!("{name} needs a value"));
+        let number = || value.parse::<u64>().unwrap();
+        match name.as_str() {
+            "--kills" => parsed.kills = number(),
+            "--seconds" => parsed.seconds = Some(number()),
+            "--jobs" => parsed.jobs = usize::try_from(number()).unwrap().max(1),
+            "--seed" => parsed.seed = number(),
+            "--case" => parsed.case = Some(value.parse().unwrap()),
+            _ => panic!(
+                "what is {name}? --faults --kills N --seconds S --jobs J --seed N --case CASE"
+            ),
+        }
+    }
+    parsed
+}
+
+/// What came of all of it.
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    /// Cases whose fault struck, by all but their number.
+    struck: BTreeMap<String, u64>,
+    /// Those whose session ended before.
+    missed: u64,
+}
+
+fn main() -> ExitCode {
+    let args = parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.worker_threads(2).enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let counts = Mutex::new(Counts::default());
+    if let Some(case) = args.case {
+        one(case, &counts);
+    }
+    if args.faults {
+        let start = Instant::now();
+        let until = args
+            .seconds
+            .map(|seconds| start + Duration::from_secs(seconds));
+        let cases = all_cases(&args);
+        println!("{} cases", cases.len());
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..args.jobs {
+                scope.spawn(|| {
+                    let _inside = runtime.enter();
+                    while until.is_none_or(|until| Instant::now() < until) {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = cases.get(number) else {
+                            return;
+                        };
+                        one(*case, &counts);
+                    }
+                });
+            }
+        });
+        println!("faults: {:.0} s", start.elapsed().as_secs_f64());
+    }
+    if args.kills > 0 {
+        let start = Instant::now();
+        let left = AtomicU64::new(args.kills);
+        let round = AtomicU64::new(args.seed * 1_000_000);
+        std::thread::scope(|scope| {
+            for _ in 0..args.jobs {
+                scope.spawn(|| {
+                    let _inside = runtime.enter();
+                    kill_rounds(&left, &round, &counts);
+                });
+            }
+        });
+        println!("kills: {:.0} s", start.elapsed().as_secs_f64());
+    }
+    tell(&counts.into_inner().unwrap())
+}
+
+fn tell(counts: &Counts) -> ExitCode {
+    for (what, count) in &counts.struck {
+        println!("{what:<40} {count:>6}");
+    }
+    if counts.missed > 0 {
+        println!(
+            "{} more had no fault: the session was over before",
+            counts.missed
+        );
+    }
+    println!("{} passed, {} failed", counts.passed, counts.failed);
+    ExitCode::from(u8::from(counts.failed > 0 || counts.passed == 0))
+}
+
+fn one(case: Case, counts: &Mutex<Counts>) {
+    let ended = case.run();
+    let mut counts = counts.lock().unwrap();
+    match ended {
+        Ok(Struck::Yes) => {
+            counts.passed += 1;
+            *counts.struck.entry(case.kind()).or_default() += 1;
+        }
+        Ok(Struck::No) => counts.missed += 1,
+        Err(error) => {
+            counts.failed += 1;
+            println!("FAILED {case}\n{error}");
+        }
+    }
+}
+
+/// Each session without a fault first, to know how often its programs write; every kind of case before
+/// the second of any.
+fn all_cases(args: &Args) -> Vec<Case> {
+    let mut dice = Dice::new(args.seed);
+    let mut kinds: Vec<Vec<Case>> = Vec::new();
+    for (way, side, syncs, writes) in case::counts(args.jobs) {
+        println!(
+            "{} {}: {syncs} fdatasync, {writes} pwrite64",
+            way.name(),
+            side.name()
+        );
+        for fault in case::Fault::ALL {
+            let case = |call, at| Case {
+                way,
+                side,
+                fault,
+                call,
+                at,
+            };
+            kinds.push((1..=syncs).map(|at| case(case::Call::Sync, at)).collect());
+            // Eight combinations of way and side share a fault's writes.
+            let writes = (0..WRITES / 8).map(|_| 1 + dice.below(writes));
+            kinds.push(writes.map(|at| case(case::Call::Write, at)).collect());
+        }
+    }
+    for kind in &mut kinds {
+        dice.shuffle(kind);
+    }
+    let most = kinds.iter().map(Vec::len).max().unwrap_or_default();
+    let rounds = (0..most).map(|at| {
+        let mut round: Vec<Case> = kinds
+            .iter()
+            .filter_map(|kind| kind.get(at).copied())
+            .collect();
+        dice.shuffle(&mut round);
+        round
+    });
+    rounds.flatten().collect()
+}
+
+fn kill_rounds(left: &AtomicU64, round: &AtomicU64, counts: &Mutex<Counts>) {
+    loop {
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left > 0).then(|| left.saturating_sub(kills::A_ROUND))
+        });
+        let Ok(before) = taken else {
+            return;
+        };
+        let seed = round.fetch_add(1, Ordering::Relaxed);
+        let kills = before.min(kills::A_ROUND);
+        let ended = kills::round(seed, kills);
+        let mut counts = counts.lock().unwrap();
+        match ended {
+            Ok(killed) => {
+                counts.passed += 1;
+                for what in killed {
+                    *counts.struck.entry(format!("SIGKILL {what}")).or_default() += 1;
+                }
+            }
+            Err(error) => {
+                counts.failed += 1;
+                println!("FAILED kills of seed {seed}\n{error}");
+            }
+        }
+    }
+}
