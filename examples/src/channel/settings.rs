@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use streampay_btc::bitcoin::Network;
+use streampay_btc::bitcoin::{Network, ScriptBuf};
 use streampay_btc::policy::PayeePolicy;
 use streampay_btc::script::own_script;
 
@@ -189,7 +189,7 @@ impl Settings {
         Ok(self)
     }
 
-    fn script(&self) -> Result<streampay_btc::bitcoin::ScriptBuf, AppError> {
+    fn script(&self) -> Result<ScriptBuf, AppError> {
         own_script(&self.own, self.network).map_err(|_| {
             AppError::Usage(
                 "your bitcoin goes to an address of this chain, or to the first address of a \

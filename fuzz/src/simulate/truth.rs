@@ -103,7 +103,7 @@ impl Truth {
         if !self.has_two_meters() {
             return self.price(self.delivered);
         }
-        let passed = self.passed.unwrap_or(Schedule::new(self.tariff));
+        let passed = self.passed.unwrap_or_else(|| Schedule::new(self.tariff));
         let next = self.changes.get(self.passed_begun).copied();
         let mut schedule = Schedule { next, ..passed };
         let used = schedule.used(self.delivered);

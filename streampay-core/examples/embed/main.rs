@@ -15,13 +15,13 @@
 )]
 
 #[path = "../own_backend/main.rs"]
-#[allow(dead_code, reason = "it is a program of its own")]
+#[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
 mod own_backend;
 #[path = "../own_store.rs"]
-#[allow(dead_code, reason = "it is a program of its own")]
+#[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
 mod own_store;
 #[path = "../own_transport.rs"]
-#[allow(dead_code, reason = "it is a program of its own")]
+#[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
 mod own_transport;
 
 use std::error::Error;

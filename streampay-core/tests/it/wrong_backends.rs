@@ -93,7 +93,7 @@ impl Machine {
         self.said(answer)
     }
 
-    fn said(&mut self, mut answer: Answer) -> Answer {
+    fn said(&self, mut answer: Answer) -> Answer {
         if self.wrong == Wrong::ForgetsItsRecords {
             answer.delta = ChangeSet::new();
         }
@@ -137,7 +137,7 @@ impl BackendMachine for Machine {
         if self.wrong == Wrong::SpeaksTwice && answer.outcome.is_none() {
             answer.outcome = self.last_end.clone();
         }
-        self.last_end = answer.outcome.clone().or(self.last_end.take());
+        self.last_end = answer.outcome.clone().or_else(|| self.last_end.take());
         self.said(answer)
     }
 
