@@ -237,8 +237,8 @@ pub enum ApiMisuse {
     /// A grant longer than 64 bytes.
     #[error("a grant is longer than 64 bytes")]
     GrantTooLong,
-    /// An offer that is agreed to has not begun.
-    #[error("an offer that is agreed to has not begun")]
+    /// An offer that is agreed to has not begun, or nothing is paid at its price yet.
+    #[error("an offer that is agreed to has not begun, or nothing is paid at its price yet")]
     OfferPending,
     /// Terms to follow differ in more than title, tariff and expiry.
     #[error("the terms differ in more than title, tariff and expiry")]

@@ -75,7 +75,8 @@ pub enum Command {
     RequestReceipt,
     /// Payee: offer other terms from at least so many ticks on. The payer's consent makes them
     /// hold; without it the session ends there. Misuse where there is no bound connection, where
-    /// an agreed offer has not begun, or where more differs than title, tariff and expiry.
+    /// an agreed offer has not begun or nothing is paid at its price yet, or where more differs
+    /// than title, tariff and expiry.
     OfferTerms {
         /// What shall hold.
         terms: Box<Terms>,

@@ -160,6 +160,43 @@ fn offer_that_comes_late_takes_no_later_ones_place() {
     pair.settle().unwrap();
 }
 
+/// The payee hears of the consent and, thanks to the preview, goes on to the new price; the payer
+/// does not hear that it is confirmed. The next offer waits for a payment at the new price.
+#[test]
+fn next_offer_does_not_undo_a_consent_of_which_the_confirmation_is_lost() {
+    let mut pair = Pair::new(PairConfig {
+        preview: Msat::from_sat(3).unwrap(),
+        reply: Reply::Agree,
+        ..PairConfig::default()
+    });
+    let lost = Arc::new(Mutex::new(true));
+    let loses = lost.clone();
+    let offers = noted(&mut pair, move |message| {
+        !(*loses.lock().unwrap() && matches!(message, Message::Agreed(_)))
+    });
+    let begins = |event: &Event| matches!(event, Event::TermsBegan { .. });
+    let begun = |pair: &Pair| (count(pair, PAYER, begins), count(pair, PAYEE, begins));
+    let offered = || {
+        let mut froms: Vec<Msat> = offers
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|offer| offer.from)
+            .collect();
+        froms.dedup();
+        froms.len()
+    };
+    let faults = [(2_500, 75), (6_500, 50)];
+    let faults = faults.map(|(at, percent)| (at, Fault::OfferTariff(percent)));
+    pair.run(7_000, &faults).unwrap();
+    assert_eq!((begun(&pair), offered()), ((0, 1), 1));
+    *lost.lock().unwrap() = false;
+    pair.run(30_000, &[(10_000, Fault::OfferTariff(50))])
+        .unwrap();
+    assert_eq!((begun(&pair), offered()), ((2, 2), 2));
+    pair.settle().unwrap();
+}
+
 #[test]
 fn terms_that_expire_now_are_declined() {
     for (left, agrees) in [(0, false), (1, true)] {

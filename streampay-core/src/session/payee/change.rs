@@ -21,7 +21,11 @@ impl PayeeSession {
         if self.live().is_none() {
             return Err(ApiMisuse::NoLink);
         }
-        if self.offer_state() == Some(OfferState::Confirmed) {
+        // A payer that did not hear that the last one is confirmed pays nothing beyond where that one
+        // begins: until it has, another would undo what it agreed to.
+        let schedule = self.schedule();
+        let heard = schedule.base_msat.is_zero() || self.bought() > schedule.base_msat;
+        if !heard || self.offer_state() == Some(OfferState::Confirmed) {
             return Err(ApiMisuse::OfferPending);
         }
         if may_follow(&self.config.terms, terms) {
