@@ -71,19 +71,21 @@ pub enum Codec {
     Vp9,
     /// Source: RFC 6184, packetization mode 1.
     H264,
+    /// Source: the AOM's RTP payload format for AV1; profile 0.
+    Av1,
     /// Source: RFC 6716, RFC 7587.
     Opus,
 }
 
 impl Codec {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Vp8, Self::Vp9, Self::H264, Self::Opus];
+    pub const ALL: [Self; 5] = [Self::Vp8, Self::Vp9, Self::H264, Self::Av1, Self::Opus];
 
     /// Whether it codes picture or sound.
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
-            Self::Vp8 | Self::Vp9 | Self::H264 => Kind::Video,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::Av1 => Kind::Video,
             Self::Opus => Kind::Audio,
         }
     }
@@ -95,6 +97,7 @@ impl Codec {
             Self::Vp8 => "video/VP8",
             Self::Vp9 => "video/VP9",
             Self::H264 => "video/H264",
+            Self::Av1 => "video/AV1",
             Self::Opus => "audio/opus",
         }
     }
@@ -115,6 +118,7 @@ impl fmt::Display for Codec {
             Self::Vp8 => "VP8",
             Self::Vp9 => "VP9",
             Self::H264 => "H.264",
+            Self::Av1 => "AV1",
             Self::Opus => "Opus",
         })
     }

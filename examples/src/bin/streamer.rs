@@ -156,8 +156,8 @@ struct ServeArgs {
     /// The most viewers at once; further ones are told to come again.
     #[arg(long, value_name = "NUMBER")]
     max_viewers: Option<usize>,
-    /// Record what you stream: a file whose name ends in .webm or .mkv, or for one kind of media
-    /// alone .ivf, .h264 or .ogg.
+    /// Record what you stream: a file whose name ends in .webm, .mkv or .mp4, or for one kind of
+    /// media alone .ivf, .h264 or .ogg.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Where to listen, such as 127.0.0.1:8080.

@@ -109,8 +109,8 @@ struct WatchArgs {
     /// nothing is paid.
     #[arg(long, value_name = "PPK", default_value_t = MintLimits::MAX_FEE_PPK)]
     max_fee_ppk: u64,
-    /// The recording's file: WebM or Matroska, or by its ending .ivf, .h264 or .ogg for one kind of
-    /// media alone. Without it, a numbered one in this folder.
+    /// The recording's file: WebM or Matroska, or by its ending .mp4, or .ivf, .h264 or .ogg for one
+    /// kind of media alone. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// `--out -` writes the recording to stdout, for a player.

@@ -95,12 +95,12 @@ fn stdout() -> std::io::Result<File> {
     Ok(owned.into())
 }
 
-/// Empty, or begins as Matroska does (EBML, RFC 8794), IVF, Ogg or H.264 as Annex B.
+/// Empty, or begins as Matroska does (EBML, RFC 8794), IVF, Ogg, H.264 as Annex B or MP4.
 fn is_recording(mut file: File) -> bool {
     const HEADS: [[u8; 4]; 4] = [[0x1a, 0x45, 0xdf, 0xa3], *b"DKIF", *b"OggS", [0, 0, 0, 1]];
-    let mut head = [0; 4];
+    let mut head = [0; 8];
     match file.read_exact(&mut head) {
-        Ok(()) => HEADS.contains(&head),
+        Ok(()) => head.ends_with(b"ftyp") || HEADS.iter().any(|known| head.starts_with(known)),
         Err(_) => file.metadata().is_ok_and(|meta| meta.len() == 0),
     }
 }

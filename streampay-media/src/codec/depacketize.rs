@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::nal;
+use super::{av1, nal};
 use crate::packet::Codec;
 
 /// Joins the payloads of one frame. Any bytes give a frame, nothing, or a dropped frame.
@@ -10,6 +10,8 @@ use crate::packet::Codec;
 pub(crate) struct FrameAssembler {
     codec: Codec,
     frame: BytesMut,
+    /// AV1: a unit that goes on in the next payload.
+    unit: BytesMut,
     /// Set where a piece is missing or wrong: the frame will be dropped.
     broken: bool,
     /// Set while a frame is under way.
@@ -34,6 +36,7 @@ impl FrameAssembler {
         Self {
             codec,
             frame: BytesMut::new(),
+            unit: BytesMut::new(),
             broken: false,
             open: false,
             lost: false,
@@ -51,13 +54,15 @@ impl FrameAssembler {
         let lost = core::mem::take(&mut self.lost);
         if !self.open || ticks != self.ticks {
             self.frame.clear();
+            self.unit.clear();
             self.ticks = ticks;
-            self.broken = !self.starts_frame(payload);
+            self.broken = !self.starts_frame(payload, lost);
         } else if lost {
             self.broken = true;
         }
         self.open = !marker;
-        let too_long = self.frame.len() + payload.len() > Self::FRAME_MAX;
+        let length = self.frame.len() + self.unit.len() + payload.len();
+        let too_long = length > Self::FRAME_MAX;
         if self.broken || too_long || self.append(payload).is_none() {
             self.broken = true;
             return None;
@@ -65,13 +70,15 @@ impl FrameAssembler {
         if !marker {
             return None;
         }
+        // AV1: its last unit ends with it.
+        let whole = self.unit.is_empty();
         let data = self.frame.split().freeze();
-        (!data.is_empty()).then_some(Assembled { ticks, data })
+        (whole && !data.is_empty()).then_some(Assembled { ticks, data })
     }
 
     /// Whether a frame can begin with this payload. H.264 cannot tell a later slice from the
     /// first one here; its decoder will.
-    fn starts_frame(&self, payload: &[u8]) -> bool {
+    fn starts_frame(&self, payload: &[u8], lost: bool) -> bool {
         let first = payload.first().copied().unwrap_or(0);
         match self.codec {
             Codec::Vp8 => first & 0x10 != 0 && first & 0x07 == 0,
@@ -79,6 +86,7 @@ impl FrameAssembler {
             Codec::H264 => {
                 first & 0x1f != nal::FU_A || payload.get(1).is_some_and(|fu| fu & 0x80 != 0)
             }
+            Codec::Av1 => av1::starts(payload, lost),
             Codec::Opus => true,
         }
     }
@@ -89,6 +97,7 @@ impl FrameAssembler {
             Codec::Vp9 => self.frame.put_slice(vp9_body(payload)?),
             Codec::Opus => self.frame.put_slice(payload),
             Codec::H264 => self.append_h264(payload)?,
+            Codec::Av1 => av1::append(&mut self.frame, &mut self.unit, payload)?,
         }
         Some(())
     }

@@ -6,12 +6,14 @@
 //! four bytes, and its VP9 packetizer marks every frame as not predicted. What a peer sends must
 //! not be able to stop this process.
 
+mod av1;
 mod bits;
 mod depacketize;
 mod h264;
 mod packetize;
 mod vpx;
 
+pub(crate) use av1::{av1_configuration, sequence_header as av1_sequence_header};
 pub(crate) use depacketize::FrameAssembler;
 pub(crate) use h264::{Sps, nal_type, nal_units};
 pub(crate) use packetize::Packetizer;
@@ -44,6 +46,7 @@ pub(crate) fn is_key_frame(codec: Codec, frame: &[u8]) -> bool {
         Codec::Vp8 => frame.first().is_some_and(|tag| tag & 1 == 0),
         Codec::Vp9 => vpx::vp9_is_key(frame),
         Codec::H264 => nal_units(frame).any(|unit| nal_type(unit) == nal::IDR),
+        Codec::Av1 => av1::is_key(frame),
         Codec::Opus => true,
     }
 }
@@ -57,6 +60,7 @@ pub(crate) fn frame_size(codec: Codec, frame: &[u8]) -> Option<Size> {
             .find(|unit| nal_type(unit) == nal::SPS)
             .and_then(Sps::parse)
             .map(|sps| sps.size),
+        Codec::Av1 => av1::size(frame),
         Codec::Opus => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{nal, nal_type, nal_units};
+use super::{av1, nal, nal_type, nal_units};
 use crate::packet::Codec;
 
 /// Makes RTP payloads of at most [`Packetizer::PAYLOAD_MAX`] bytes.
@@ -37,6 +37,7 @@ impl Packetizer {
                 .collect(),
             Codec::Vp9 => self.vp9(frame, key),
             Codec::H264 => h264(frame),
+            Codec::Av1 => av1::payloads(frame, key, Self::PAYLOAD_MAX),
             Codec::Opus => vec![frame.clone()],
         }
     }

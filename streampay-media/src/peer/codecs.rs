@@ -15,6 +15,7 @@ const fn variants(codec: Codec) -> &'static [(PayloadType, &'static str)] {
     match codec {
         Codec::Vp8 => &[(96, "")],
         Codec::Vp9 => &[(98, "profile-id=0")],
+        Codec::Av1 => &[(45, "profile=0")],
         Codec::H264 => &[
             (
                 102,

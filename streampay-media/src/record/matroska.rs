@@ -2,28 +2,14 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use super::ebml::{element, endless, float, master, text, unsigned, void};
+use super::{
+    Block, Tracks,
+    ebml::{element, endless, float, master, text, unsigned, void},
+};
 use crate::{
-    codec::{Size, frame_size, is_key_frame, nal, nal_type, nal_units},
+    codec::{Size, av1_configuration, frame_size, is_key_frame, nal, nal_type, nal_units},
     packet::{Codec, Kind},
 };
-
-/// What the file will hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tracks {
-    pub(super) video: Option<Codec>,
-    /// Opus.
-    pub(super) audio: bool,
-}
-
-/// One frame in the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Block<'a> {
-    pub(super) kind: Kind,
-    pub(super) at_ms: u64,
-    pub(super) key: bool,
-    pub(super) data: &'a [u8],
-}
 
 /// Writes each element whole and flushes it.
 #[derive(Debug)]
@@ -65,6 +51,7 @@ impl<W: Write> Muxer<W> {
             };
             let private = match codec {
                 Codec::H264 => avc_configuration(first),
+                Codec::Av1 => av1_configuration(first),
                 _ => Some(Vec::new()),
             };
             let Some(private) = private else {
@@ -191,6 +178,7 @@ fn video_entry(codec: Codec, size: Size, private: &[u8]) -> Vec<u8> {
     let name = match codec {
         Codec::Vp8 => "V_VP8",
         Codec::Vp9 => "V_VP9",
+        Codec::Av1 => "V_AV1",
         Codec::H264 | Codec::Opus => "V_MPEG4/ISO/AVC",
     };
     let mut parts = vec![
@@ -251,7 +239,7 @@ fn avc_configuration(frame: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Annex B to four bytes of length before each NAL unit.
-fn length_prefixed(frame: &[u8], out: &mut Vec<u8>) {
+pub(super) fn length_prefixed(frame: &[u8], out: &mut Vec<u8>) {
     for unit in nal_units(frame).filter(|unit| nal_type(unit) != nal::AUD) {
         out.extend(u32::try_from(unit.len()).unwrap_or(0).to_be_bytes());
         out.extend_from_slice(unit);

@@ -3,35 +3,43 @@
 //! A [`Recorder`] of a [`Container`] of one codec records that alone and leaves the other kind of
 //! media out. By default it is Matroska:
 //!
-//! WebM for VP8 or VP9 with Opus, Matroska for H.264 with Opus. The file is playable at every
+//! WebM for VP8, VP9 or AV1 with Opus, Matroska for H.264 with Opus. The file is playable at every
 //! moment, also after the process was killed: every frame is written when it is whole, and all that
 //! is filled in at the end, where that is possible, is how long it is. It begins with a key frame.
 //! Time in it is the stream's own, so a pause is a pause there, too.
 //!
-//! The muxer is our own because what it needs is little and unusual: elements of unknown size,
-//! written once, to any [`Write`], without having to seek.
+//! That muxer is our own because what it needs is little and unusual: elements of unknown size,
+//! written once, to any [`Write`](std::io::Write), without having to seek. MP4, which plays on
+//! devices that know no Matroska, is made of the boxes of `shiguredo_mp4`, in fragments.
 
 mod ebml;
 mod matroska;
+mod mp4;
 mod plain;
+mod recorder;
 
-use std::{
-    collections::VecDeque,
-    io::{self, Seek, Write},
-    path::Path,
-};
+use std::{io, path::Path};
 
-use bytes::Bytes;
+use crate::packet::{Codec, Kind};
 
-use crate::{
-    codec::{FrameAssembler, is_key_frame},
-    meter::Timeline,
-    packet::{Codec, Kind},
-    peer::ReceivedPacket,
-    reorder::Reorder,
-};
-use matroska::{Block, Muxer, Tracks};
-use plain::Plain;
+pub use recorder::Recorder;
+
+/// What a file will hold.
+#[derive(Clone, Copy, Debug)]
+struct Tracks {
+    video: Option<Codec>,
+    /// Opus.
+    audio: bool,
+}
+
+/// One frame in a file.
+#[derive(Clone, Copy, Debug)]
+struct Block<'a> {
+    kind: Kind,
+    at_ms: u64,
+    key: bool,
+    data: &'a [u8],
+}
 
 /// Why recording ended. What was written so far is playable.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +50,8 @@ pub enum RecordError {
     Write(#[from] io::Error),
     /// There is neither picture nor sound, or none that the container can hold.
     #[error(
-        "the streamer sends nothing that could be recorded in such a file; .webm and .mkv hold all \
-         kinds, .ivf VP8 or VP9, .h264 H.264, .ogg Opus"
+        "the streamer sends nothing that could be recorded in such a file; .webm, .mkv and .mp4 hold \
+         all kinds, .ivf VP8, VP9 or AV1, .h264 H.264, .ogg Opus"
     )]
     NothingToRecord,
 }
@@ -55,7 +63,11 @@ pub enum Container {
     /// Matroska, or WebM where the codecs allow it: picture and sound.
     #[default]
     Matroska,
-    /// IVF: VP8 or VP9. Time stamps in milliseconds.
+    /// MP4 in fragments: picture and sound. A second of it is written at once, or up to the next
+    /// key frame: so much is missing after the process was killed, and the rest is playable.
+    /// Everything plays H.264, VP9 and AV1 in it; VP8 only what is made for it, such as ffmpeg.
+    Mp4,
+    /// IVF: VP8, VP9 or AV1. Time stamps in milliseconds.
     Ivf,
     /// H.264 as Annex B: no time stamps, so that a pause leaves no trace.
     AnnexB,
@@ -70,6 +82,7 @@ impl Container {
     pub fn of(path: &Path) -> Self {
         let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
         match ending.as_ref().and_then(|ending| ending.to_str()) {
+            Some("mp4" | "m4v") => Self::Mp4,
             Some("ivf") => Self::Ivf,
             Some("h264" | "264" | "avc") => Self::AnnexB,
             Some("ogg" | "oga" | "opus") => Self::Ogg,
@@ -81,8 +94,8 @@ impl Container {
     #[must_use]
     pub const fn holds(self, codec: Codec) -> bool {
         match self {
-            Self::Matroska => true,
-            Self::Ivf => matches!(codec, Codec::Vp8 | Codec::Vp9),
+            Self::Matroska | Self::Mp4 => true,
+            Self::Ivf => matches!(codec, Codec::Vp8 | Codec::Vp9 | Codec::Av1),
             Self::AnnexB => matches!(codec, Codec::H264),
             Self::Ogg => matches!(codec, Codec::Opus),
         }
@@ -100,325 +113,6 @@ pub struct Recorded {
     pub duration_ms: u64,
     /// The file's length.
     pub bytes: u64,
-}
-
-/// Writes one recording.
-///
-/// ```
-/// use streampay_media::{packet::Codec, peer::ReceivedPacket, record::Recorder};
-///
-/// let mut file = Vec::new();
-/// let mut recorder = Recorder::new(&mut file, &[Codec::Opus])?;
-/// recorder.push(&ReceivedPacket {
-///     codec: Codec::Opus,
-///     seq: 1,
-///     stamp: 0,
-///     marker: true,
-///     payload: bytes::Bytes::from_static(&[0xfc, 0xff, 0xfe]),
-/// })?;
-/// assert_eq!(recorder.finish()?.audio_frames, 1);
-/// assert_eq!(file[..4], [0x1a, 0x45, 0xdf, 0xa3]);
-/// # Ok::<(), streampay_media::record::RecordError>(())
-/// ```
-#[derive(Debug)]
-pub struct Recorder<W: Write> {
-    file: Output<W>,
-    video: Option<Stream>,
-    audio: Option<Stream>,
-    timeline: Timeline,
-    /// Where this connection's part begins on the time line; none until then.
-    origin_us: Option<u64>,
-    /// Where it begins in the file; none before the file's head.
-    base_ms: Option<u64>,
-    /// Sound that waits for the first picture.
-    early: VecDeque<(u64, Bytes)>,
-    recorded: Recorded,
-}
-
-#[derive(Debug)]
-struct Stream {
-    codec: Codec,
-    reorder: Reorder,
-    assembler: FrameAssembler,
-}
-
-impl Stream {
-    fn of(codecs: &[Codec], kind: Kind) -> Option<Self> {
-        let codec = codecs.iter().copied().find(|codec| codec.kind() == kind)?;
-        Some(Self {
-            codec,
-            reorder: Reorder::new(Reorder::WAIT_MAX),
-            assembler: FrameAssembler::new(codec),
-        })
-    }
-}
-
-impl<W: Write> Recorder<W> {
-    /// Sound packets that wait for the first picture: ten seconds.
-    const EARLY_MAX: usize = 500;
-    /// Between the last frame of a connection and the first of the next: a frame at 25 a second.
-    const JOIN_MS: u64 = 40;
-
-    /// Records `codecs`, as [`ViewerStream::codecs`](crate::peer::ViewerStream) names them, at
-    /// most one of each kind. Nothing is written before the first key frame.
-    ///
-    /// # Errors
-    /// [`RecordError::NothingToRecord`] where there is none.
-    pub fn new(out: W, codecs: &[Codec]) -> Result<Self, RecordError> {
-        Self::with(out, codecs, Container::Matroska)
-    }
-
-    /// The same as a file of another kind, of those codecs that it can hold.
-    ///
-    /// # Errors
-    /// [`RecordError::NothingToRecord`] where there is none.
-    pub fn with(out: W, codecs: &[Codec], container: Container) -> Result<Self, RecordError> {
-        let held = codecs.iter().copied();
-        let codecs: Vec<_> = held.filter(|codec| container.holds(*codec)).collect();
-        let this = Self {
-            file: match container {
-                Container::Matroska => Output::Matroska(Muxer::new(out)),
-                other => Output::Plain(Plain::new(out, other)),
-            },
-            video: Stream::of(&codecs, Kind::Video),
-            audio: Stream::of(&codecs, Kind::Audio),
-            timeline: Timeline::default(),
-            origin_us: None,
-            base_ms: None,
-            early: VecDeque::new(),
-            recorded: Recorded::default(),
-        };
-        if this.video.is_none() && this.audio.is_none() {
-            return Err(RecordError::NothingToRecord);
-        }
-        Ok(this)
-    }
-
-    /// One packet came. Packets of other codecs than announced are left out, and what cannot be
-    /// put together is dropped.
-    ///
-    /// # Errors
-    /// [`RecordError::Write`].
-    pub fn push(&mut self, packet: &ReceivedPacket) -> Result<(), RecordError> {
-        let kind = packet.codec.kind();
-        let stream = match kind {
-            Kind::Video => &mut self.video,
-            Kind::Audio => &mut self.audio,
-        };
-        let Some(stream) = stream
-            .as_mut()
-            .filter(|stream| stream.codec == packet.codec)
-        else {
-            return Ok(());
-        };
-        stream.reorder.push(packet.clone());
-        self.drain(kind)
-    }
-
-    /// What comes now is of another connection to the same stream, with the same codecs: the
-    /// recording goes on where it was, from the next key frame.
-    ///
-    /// # Errors
-    /// [`RecordError::Write`].
-    pub fn reconnected(&mut self) -> Result<(), RecordError> {
-        self.flush()?;
-        for stream in [&mut self.video, &mut self.audio].into_iter().flatten() {
-            stream.reorder = Reorder::new(Reorder::WAIT_MAX);
-            stream.assembler = FrameAssembler::new(stream.codec);
-        }
-        self.timeline = Timeline::default();
-        self.origin_us = None;
-        self.early.clear();
-        let end = self.recorded.duration_ms.saturating_add(Self::JOIN_MS);
-        self.base_ms = self.base_ms.map(|_| end);
-        Ok(())
-    }
-
-    /// Writes what still waits for missing packets, and ends.
-    ///
-    /// # Errors
-    /// [`RecordError::Write`].
-    pub fn finish(mut self) -> Result<Recorded, RecordError> {
-        self.flush()?;
-        self.file.end()?;
-        Ok(self.recorded())
-    }
-
-    /// [`finish`](Self::finish), and says in the head how long the recording is, so that players
-    /// show it and seek. Where the output turns out not to seek (a `File` that is a pipe), it is
-    /// left out, as it is in a recording that was cut off. The output must not be in append mode.
-    ///
-    /// # Errors
-    /// [`RecordError::Write`].
-    pub fn finish_seekable(mut self) -> Result<Recorded, RecordError>
-    where
-        W: Seek,
-    {
-        self.flush()?;
-        self.file.end()?;
-        match &mut self.file {
-            // RFC 9559 has no duration of zero.
-            Output::Matroska(muxer) if self.recorded.duration_ms > 0 => {
-                muxer.set_duration(self.recorded.duration_ms)?;
-            }
-            Output::Matroska(_) => {}
-            Output::Plain(plain) => plain.set_length()?,
-        }
-        Ok(self.recorded())
-    }
-
-    fn flush(&mut self) -> Result<(), RecordError> {
-        for kind in [Kind::Video, Kind::Audio] {
-            if let Some(stream) = self.stream(kind) {
-                stream.reorder.end();
-            }
-            self.drain(kind)?;
-        }
-        Ok(())
-    }
-
-    /// What is written so far.
-    #[must_use]
-    pub fn recorded(&self) -> Recorded {
-        Recorded {
-            bytes: self.file.written(),
-            ..self.recorded
-        }
-    }
-
-    const fn stream(&mut self, kind: Kind) -> Option<&mut Stream> {
-        match kind {
-            Kind::Video => self.video.as_mut(),
-            Kind::Audio => self.audio.as_mut(),
-        }
-    }
-
-    fn drain(&mut self, kind: Kind) -> Result<(), RecordError> {
-        while let Some(stream) = self.stream(kind)
-            && let Some((gap, packet)) = stream.reorder.pop()
-        {
-            if gap {
-                stream.assembler.gap();
-            }
-            let whole = stream
-                .assembler
-                .push(packet.stamp, packet.marker, &packet.payload);
-            // Sound has one frame a packet and sets the marker after silence only.
-            let whole = match kind {
-                Kind::Video => whole.map(|whole| (whole.ticks, whole.data)),
-                Kind::Audio => Some((packet.stamp, packet.payload)),
-            };
-            if let Some((stamp, data)) = whole {
-                let (_, us) = self.timeline.place(kind, stamp);
-                self.frame(kind, us, data)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn frame(&mut self, kind: Kind, us: u64, data: Bytes) -> Result<(), RecordError> {
-        if self.origin_us.is_none() && !self.begin(kind, us, &data)? {
-            if kind == Kind::Audio {
-                self.early.push_back((us, data));
-                if self.early.len() > Self::EARLY_MAX {
-                    self.early.pop_front();
-                }
-            }
-            return Ok(());
-        }
-        for (us, data) in core::mem::take(&mut self.early) {
-            self.write(Kind::Audio, us, &data)?;
-        }
-        self.write(kind, us, &data)
-    }
-
-    /// Begins the file, or this connection's part of it, where it can begin with this frame.
-    fn begin(&mut self, kind: Kind, us: u64, data: &Bytes) -> Result<bool, RecordError> {
-        let tracks = Tracks {
-            video: self.video.as_ref().map(|stream| stream.codec),
-            audio: self.audio.is_some(),
-        };
-        let first = if tracks.video.is_some() {
-            Kind::Video
-        } else {
-            Kind::Audio
-        };
-        let key = tracks.video.is_none_or(|codec| is_key_frame(codec, data));
-        let begins = kind == first
-            && match self.base_ms {
-                Some(_) => key,
-                None => self.file.begin(tracks, data)?,
-            };
-        if begins {
-            self.origin_us = Some(us);
-            self.base_ms = self.base_ms.or(Some(0));
-        }
-        Ok(begins)
-    }
-
-    fn write(&mut self, kind: Kind, us: u64, data: &Bytes) -> Result<(), RecordError> {
-        let since_us = self.origin_us.and_then(|origin| us.checked_sub(origin));
-        let (Some(since_us), Some(base_ms)) = (since_us, self.base_ms) else {
-            return Ok(());
-        };
-        let at_ms = base_ms.saturating_add(since_us / 1000);
-        let codec = self.stream(kind).map(|stream| stream.codec);
-        let key = codec.is_some_and(|codec| is_key_frame(codec, data));
-        let block = Block {
-            kind,
-            at_ms,
-            key,
-            data,
-        };
-        if self.file.block(block)? {
-            match kind {
-                Kind::Video => self.recorded.video_frames += 1,
-                Kind::Audio => self.recorded.audio_frames += 1,
-            }
-            self.recorded.duration_ms = self.recorded.duration_ms.max(at_ms);
-        }
-        Ok(())
-    }
-}
-
-/// Where it is written to.
-#[derive(Debug)]
-enum Output<W> {
-    Matroska(Muxer<W>),
-    Plain(Plain<W>),
-}
-
-impl<W: Write> Output<W> {
-    /// Writes the head where `first` is a frame that a file can begin with.
-    fn begin(&mut self, tracks: Tracks, first: &[u8]) -> io::Result<bool> {
-        match self {
-            Self::Matroska(muxer) => muxer.begin(tracks, first),
-            Self::Plain(plain) => plain.begin(tracks.video.unwrap_or(Codec::Opus), first),
-        }
-    }
-
-    /// Writes one frame; false where it cannot be written.
-    fn block(&mut self, block: Block<'_>) -> io::Result<bool> {
-        match self {
-            Self::Matroska(muxer) => muxer.block(block),
-            Self::Plain(plain) => plain.block(block),
-        }
-    }
-
-    /// Says that nothing follows, where the format has a way to.
-    fn end(&mut self) -> io::Result<()> {
-        match self {
-            Self::Matroska(_) => Ok(()),
-            Self::Plain(plain) => plain.end(),
-        }
-    }
-
-    const fn written(&self) -> u64 {
-        match self {
-            Self::Matroska(muxer) => muxer.written(),
-            Self::Plain(plain) => plain.written(),
-        }
-    }
 }
 
 /// How a recording of `codecs` is called: `webm`, or `mkv` where WebM does not allow them.

@@ -5,7 +5,7 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use super::{Container, matroska::Block};
+use super::{Block, Container};
 use crate::{
     codec::{frame_size, is_key_frame, nal, nal_type, nal_units, opus_ticks},
     packet::Codec,
@@ -17,6 +17,7 @@ pub(super) struct Plain<W> {
     out: W,
     written: u64,
     container: Container,
+    av1: bool,
     frames: u32,
     last_ms: Option<u64>,
     /// Ogg: the number of the next page, and samples so far.
@@ -38,6 +39,7 @@ impl<W: Write> Plain<W> {
             out,
             written: 0,
             container,
+            av1: false,
             frames: 0,
             last_ms: None,
             page: 0,
@@ -60,6 +62,7 @@ impl<W: Write> Plain<W> {
                     return Ok(false);
                 };
                 self.put(&head)?;
+                self.av1 = codec == Codec::Av1;
             }
             Container::AnnexB => {
                 let has = |kind| nal_units(first).any(|unit| nal_type(unit) == kind);
@@ -78,7 +81,7 @@ impl<W: Write> Plain<W> {
                 self.page(&tags, 0)?;
                 self.samples = u64::from(PRE_SKIP);
             }
-            Container::Matroska => return Ok(false),
+            Container::Matroska | Container::Mp4 => return Ok(false),
         }
         Ok(true)
     }
@@ -87,7 +90,10 @@ impl<W: Write> Plain<W> {
     pub(super) fn block(&mut self, block: Block<'_>) -> io::Result<bool> {
         match self.container {
             Container::Ivf => {
-                let Ok(length) = u32::try_from(block.data.len()) else {
+                // Each unit of time begins with its delimiter. Source: AV1 specification 7.5.
+                let delimiter: &[u8] = if self.av1 { &[0x12, 0] } else { &[] };
+                let length = block.data.len().saturating_add(delimiter.len());
+                let Ok(length) = u32::try_from(length) else {
                     return Ok(false);
                 };
                 // Time stamps of a file ascend.
@@ -96,6 +102,7 @@ impl<W: Write> Plain<W> {
                 let mut frame = Vec::with_capacity(block.data.len().saturating_add(12));
                 frame.extend(length.to_le_bytes());
                 frame.extend(at_ms.to_le_bytes());
+                frame.extend_from_slice(delimiter);
                 frame.extend_from_slice(block.data);
                 self.put(&frame)?;
                 self.last_ms = Some(at_ms);
@@ -110,7 +117,7 @@ impl<W: Write> Plain<W> {
                 self.samples = self.samples.saturating_add(u64::from(ticks));
                 self.page(block.data, 0)?;
             }
-            Container::Matroska => return Ok(false),
+            Container::Matroska | Container::Mp4 => return Ok(false),
         }
         Ok(true)
     }
@@ -198,6 +205,7 @@ fn ivf_head(codec: Codec, first: &[u8]) -> Option<Vec<u8>> {
     let mut head = b"DKIF\0\0\x20\0".to_vec();
     head.extend(match codec {
         Codec::Vp9 => b"VP90",
+        Codec::Av1 => b"AV01",
         _ => b"VP80",
     });
     head.extend(u16::try_from(size.width).ok()?.to_le_bytes());

@@ -1,5 +1,9 @@
+use std::io::{Seek, Write};
+
+use bytes::Bytes;
+
 use super::*;
-use crate::codec::Packetizer;
+use crate::{codec::Packetizer, peer::ReceivedPacket};
 
 /// A VP8 frame of 64 x 64.
 fn vp8(key: bool, length: usize) -> Bytes {
@@ -144,8 +148,13 @@ fn any_packets_are_survived() {
             .wrapping_add(1);
         state.to_be_bytes()[0]
     };
-    for codec in Codec::ALL {
-        let mut recorder = Recorder::new(Vec::new(), &[codec, Codec::Opus]).unwrap();
+    let kinds = [Container::Matroska, Container::Mp4];
+    let kinds = kinds
+        .into_iter()
+        .flat_map(|kind| Codec::ALL.map(|codec| (kind, codec)));
+    for (container, codec) in kinds {
+        let codecs = [codec, Codec::Opus];
+        let mut recorder = Recorder::with(Vec::new(), &codecs, container).unwrap();
         for _ in 0..5000 {
             let length = usize::from(byte() % 16);
             let payload: Bytes = (0..length).map(|_| byte()).collect();
@@ -337,4 +346,94 @@ fn an_output_that_only_claims_to_seek_is_a_pipe() {
     }
     let recorded = sound(Pipe(Vec::new())).finish_seekable().unwrap();
     assert_eq!(recorded.audio_frames, 101);
+}
+
+/// What a reader that is not ours finds in an MP4: milliseconds, bytes and whether it is a key
+/// frame, of each sample of both tracks.
+fn mp4_samples(file: &[u8]) -> [Vec<(u64, usize, bool)>; 2] {
+    use shiguredo_mp4::{TrackKind, demux::Fmp4SegmentDemuxer};
+    let length = |at: usize| {
+        let bytes = file[at..at + 4].try_into().unwrap();
+        usize::try_from(u32::from_be_bytes(bytes)).unwrap()
+    };
+    let head = length(0) + length(length(0));
+    let mut demuxer = Fmp4SegmentDemuxer::new();
+    demuxer.handle_init_segment(&file[..head]).unwrap();
+    let mut found = [Vec::new(), Vec::new()];
+    let mut at = head;
+    while at < file.len() {
+        assert_eq!(&file[at + 4..at + 8], b"moof");
+        let end = at + length(at) + length(at + length(at));
+        for sample in demuxer.handle_media_segment(&file[at..end]).unwrap() {
+            let kind = sample.track.kind;
+            let rate = u64::from(sample.track.timescale.get());
+            let data = &file[at..end][usize::try_from(sample.data_offset).unwrap()..];
+            let data = &data[..sample.data_size];
+            let first = if kind == TrackKind::Audio { 0xfc } else { 0x10 };
+            assert_eq!(data[0] & 0xfe, first);
+            let samples = &mut found[usize::from(kind == TrackKind::Audio)];
+            let ms = sample.timestamp * 1000 / rate;
+            samples.push((ms, sample.data_size, sample.keyframe));
+        }
+        at = end;
+    }
+    found
+}
+
+/// Four seconds, with a pause of ten after the first two, and sound only in the last.
+fn with_a_pause<W: Write>(out: W) -> Recorder<W> {
+    let codecs = [Codec::Vp8, Codec::Opus];
+    let mut recorder = Recorder::with(out, &codecs, Container::Mp4).unwrap();
+    let mut ignored = Vec::new();
+    let mut feed = Feed::new(&mut ignored);
+    for at in (0..50).chain(300..350) {
+        feed.video(at * 40, &vp8(at % 50 == 0, 3000));
+        if at >= 325 {
+            feed.audio(at * 40);
+            feed.audio(at * 40 + 20);
+        }
+    }
+    for packet in &feed.packets {
+        recorder.push(packet).unwrap();
+    }
+    recorder
+}
+
+#[test]
+fn mp4_has_every_frame_when_it_was_shown() {
+    let mut file = io::Cursor::new(Vec::new());
+    let recorded = with_a_pause(&mut file).finish_seekable().unwrap();
+    let file = file.into_inner();
+    assert_eq!(recorded.bytes, u64::try_from(file.len()).unwrap());
+    assert_eq!((recorded.video_frames, recorded.audio_frames), (100, 50));
+    assert_eq!(recorded.duration_ms, 349 * 40 + 20);
+    let [video, audio] = mp4_samples(&file);
+    let shown: Vec<u64> = (0..50).chain(300..350).map(|at| at * 40).collect();
+    assert_eq!(video.iter().map(|it| it.0).collect::<Vec<_>>(), shown);
+    assert!(
+        video
+            .iter()
+            .all(|it| it.1 == 3000 && it.2 == (it.0 % 2000 == 0))
+    );
+    let heard: Vec<u64> = (0..50).map(|at| 13_000 + at * 20).collect();
+    assert_eq!(audio.iter().map(|it| it.0).collect::<Vec<_>>(), heard);
+    // Also in the head.
+    let at = file.windows(4).position(|it| it == b"mehd").unwrap() + 8;
+    let duration = u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
+    assert_eq!(u64::from(duration), recorded.duration_ms);
+}
+
+#[test]
+fn mp4_that_is_cut_off_lacks_a_second_at_most() {
+    let mut file = Vec::new();
+    drop(with_a_pause(&mut file));
+    // The last second, in which there is sound.
+    let [video, audio] = mp4_samples(&file);
+    assert_eq!((video.len(), audio.len()), (75, 0));
+    // Without a frame to begin with there is nothing.
+    let mut none = Vec::new();
+    let codecs = [Codec::Vp8];
+    let recorder = Recorder::with(&mut none, &codecs, Container::Mp4).unwrap();
+    assert_eq!(recorder.finish().unwrap(), Recorded::default());
+    assert!(none.is_empty());
 }

@@ -49,7 +49,7 @@ pub(super) const fn codec_number(codec: Codec) -> Option<u8> {
     match codec {
         Codec::Vp8 => Some(1),
         Codec::Opus => Some(2),
-        Codec::Vp9 | Codec::H264 => None,
+        Codec::Vp9 | Codec::H264 | Codec::Av1 => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! IVF files: VP8 and VP9. Source: <https://wiki.multimedia.cx/index.php/IVF>.
+//! IVF files: VP8, VP9 and AV1. Source: <https://wiki.multimedia.cx/index.php/IVF>.
 
 use std::io::Read;
 
@@ -51,6 +51,7 @@ impl<R: Read> IvfReader<R> {
         let codec = match &fourcc {
             b"VP80" => Codec::Vp8,
             b"VP90" => Codec::Vp9,
+            b"AV01" => Codec::Av1,
             _ => return Err(SourceError::UnknownCodec { fourcc }),
         };
         let [_, _, _, _, d0, d1, d2, d3, n0, n1, n2, n3, ..] = rest;

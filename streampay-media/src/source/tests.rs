@@ -109,7 +109,7 @@ fn damaged_files_are_told_apart() {
     let mut huge = whole.clone();
     huge[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
     let mut codec = whole.clone();
-    codec[8..12].copy_from_slice(b"AV01");
+    codec[8..12].copy_from_slice(b"MJPG");
     for (file, expect) in [
         (&whole[..whole.len() - 1], "Truncated"),
         (&whole[..40], "Truncated"),

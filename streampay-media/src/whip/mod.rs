@@ -2,7 +2,7 @@
 //!
 //! Browsers, OBS, ffmpeg and GStreamer publish so. A [`Server`] answers one publisher at a time,
 //! who has the [`StreamKey`], and feeds a [`Source`](crate::source::Source) with what comes:
-//! VP8, VP9 or H.264, and Opus. A second publisher with the key takes the first one's place, so
+//! VP8, VP9, H.264 or AV1, and Opus. A second publisher with the key takes the first one's place, so
 //! that one whose network broke need not wait. The source goes on over that; its codecs stay, and
 //! viewers stay.
 //!

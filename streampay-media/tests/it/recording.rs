@@ -2,6 +2,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use streampay_core::meter::Reading;
 use streampay_media::{
+    packet::Codec,
     record::{Container, Recorder, file_ending},
     source::{FileOptions, Source, SourceReader},
 };
@@ -85,7 +86,7 @@ fn count(file: &[u8]) -> Counted {
 }
 
 /// With a file of one's own, for other codecs and players:
-/// `MEDIA=x.h264 KEEP_RECORDING=x.mkv cargo test -p streampay-media -- --ignored`.
+/// `MEDIA=x.h264 KEEP_RECORDING=x.mp4 cargo test -p streampay-media -- --ignored`.
 #[tokio::test]
 #[ignore = "needs MEDIA=FILE"]
 async fn a_file_of_ones_own_is_recorded() {
@@ -94,8 +95,10 @@ async fn a_file_of_ones_own_is_recorded() {
     let mut pair = rig.connect().await;
     let (_grants, receiver) = watch::channel(open(5000));
     let reading = pair.streamer.start(receiver, Reading::default()).unwrap();
-    let file = std::fs::File::create(std::env::var("KEEP_RECORDING").unwrap()).unwrap();
-    let mut recorder = Recorder::new(file, &pair.viewer.codecs).unwrap();
+    let path = std::path::PathBuf::from(std::env::var("KEEP_RECORDING").unwrap());
+    let file = std::fs::File::create(&path).unwrap();
+    let container = Container::of(&path);
+    let mut recorder = Recorder::with(file, &pair.viewer.codecs, container).unwrap();
     while recorder.recorded().duration_ms < 4800 {
         let packet = pair.viewer.packets.recv().await.unwrap();
         recorder.push(&packet).unwrap();
@@ -159,7 +162,7 @@ async fn what_is_streamed_is_recorded_in_files_that_can_be_streamed_again() {
     let mut reader = SourceReader::new(source);
     let codecs: Vec<_> = reader.description().codecs().collect();
     let folder = tempfile::tempdir().unwrap();
-    let mut recorders: Vec<_> = ["x.ivf", "x.ogg", "x.webm"]
+    let mut recorders: Vec<_> = ["x.ivf", "x.ogg", "x.webm", "x.mp4"]
         .map(|name| folder.path().join(name))
         .map(|path| {
             let file = std::fs::File::create(&path).unwrap();
@@ -192,7 +195,47 @@ async fn what_is_streamed_is_recorded_in_files_that_can_be_streamed_again() {
     let duration = again.duration_ms.unwrap();
     assert!((3_000..3_600).contains(&duration), "{duration}");
     if let Ok(keep) = std::env::var("KEEP_RECORDINGS") {
-        for name in ["x.ivf", "x.ogg", "x.webm"] {
+        for name in ["x.ivf", "x.ogg", "x.webm", "x.mp4"] {
+            std::fs::copy(folder.path().join(name), format!("{keep}/{name}")).unwrap();
+        }
+    }
+}
+
+/// AV1 over a connection, into every kind of file that holds it, and out of one again.
+#[tokio::test]
+async fn av1_is_negotiated_recorded_and_streamed_again() {
+    let clip = crate::rig::asset("clip-av1.ivf");
+    let mut rig = Rig::with(&clip, 1, |_| {}).await;
+    let mut pair = rig.connect().await;
+    assert_eq!(pair.viewer.codecs, [Codec::Av1]);
+    let (_grants, receiver) = watch::channel(open(3000));
+    let mut reading = pair.streamer.start(receiver, Reading::default()).unwrap();
+    until(&mut reading, |reading| reading.media_ms > 2900).await;
+    let received = settled(&mut pair.viewer.receiving, Duration::from_millis(300)).await;
+    assert_eq!(received.gaps.video, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["av1.ivf", "av1.webm", "av1.mp4"];
+    let mut recorders = names.map(|name| {
+        let path = folder.path().join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        Recorder::with(file, &pair.viewer.codecs, Container::of(&path)).unwrap()
+    });
+    while let Ok(packet) = pair.viewer.packets.try_recv() {
+        for recorder in &mut recorders {
+            recorder.push(&packet).unwrap();
+        }
+    }
+    for recorder in recorders {
+        let recorded = recorder.finish_seekable().unwrap();
+        assert!((70..=75).contains(&recorded.video_frames), "{recorded:?}");
+    }
+    let again = Source::open(&folder.path().join(names[0]), FileOptions::default()).await;
+    let video = again.unwrap().description().video.unwrap();
+    let before = rig.source.description().video.unwrap();
+    assert_eq!((video.codec, video.size), (Codec::Av1, before.size));
+    assert!(video.size.is_some());
+    if let Ok(keep) = std::env::var("KEEP_RECORDINGS") {
+        for name in names {
             std::fs::copy(folder.path().join(name), format!("{keep}/{name}")).unwrap();
         }
     }
