@@ -132,15 +132,6 @@ const fn is_reachable_v6(address: Ipv6Addr) -> bool {
         && !address.is_unicast_link_local()
 }
 
-/// Whether it has a media section of that kind.
-pub(super) fn has(sdp: &str, kind: Kind) -> bool {
-    sdp.lines().any(|line| {
-        line.strip_prefix("m=")
-            .and_then(|line| line.strip_prefix(kind_word(kind)))
-            .is_some_and(|rest| rest.starts_with(' '))
-    })
-}
-
 const fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Video => "video",
@@ -361,6 +352,5 @@ mod tests {
         let answer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtpmap:97 rtx/90000\r\n\
             a=rtpmap:96 vp8/90000\r\na=sendonly\r\nm=audio 0 X 111\r\na=rtpmap:111 opus/48000/2\r\n";
         assert_eq!(codecs_sent(answer), [Codec::Vp8]);
-        assert!(has(answer, Kind::Audio));
     }
 }

@@ -75,7 +75,7 @@ impl StreamerPeer {
         let wanted: Vec<Codec> = source
             .description()
             .codecs()
-            .filter(|codec| sdp::has(&offer, codec.kind()))
+            .filter(|codec| sdp::codecs_offered(&offer, codec.kind()).contains(codec))
             .collect();
         if source.description().codecs().next().is_none() {
             return Err(PeerError::NotLive);

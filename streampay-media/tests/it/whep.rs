@@ -60,6 +60,8 @@ async fn requests_that_are_no_offer_get_their_status() {
     let rig = Rig::new(1).await;
     let player = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
     let no_codec = format!("v=0\r\n{DATA}");
+    let another =
+        format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 H265/90000\r\n{DATA}");
     let garbage = format!("v=0\r\nm=video\r\nm=video 9 x\r\n{DATA}\u{1}=\r\n");
     let many = format!(
         "v=0\r\n{DATA}{}",
@@ -76,6 +78,7 @@ async fn requests_that_are_no_offer_get_their_status() {
         ("POST", "/whep", sdp, &many, 400),
         ("POST", "/whep", sdp, player, 402),
         ("POST", "/whep", sdp, &no_codec, 406),
+        ("POST", "/whep", sdp, &another, 406),
         ("GET", "/whep", "", "", 405),
         ("PUT", "/whep", "", "", 405),
         ("GET", "/whep/00", "", "", 405),
