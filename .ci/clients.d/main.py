@@ -284,6 +284,24 @@ def with_ffmpeg(programs, mint, browser, out):
     streamer.stop()
 
 
+def with_gstreamer(programs, mint, out):
+    """GStreamer's webrtcbin, whose candidates come by PATCH."""
+    streamer, link, whip, key = programs.serve("streamer-gstreamer", mint, PRICE)
+    script = os.path.join(os.path.dirname(__file__), "gstreamer.py")
+    publisher = programs.start("gstreamer", "/usr/bin/python3", script, whip, key)
+    assert streamer.event("live")["live"]
+    trickled = until("candidates by PATCH", lambda: [it for it in publisher.lines if "trickled" in it])
+    assert all(it.split()[2] == "204" for it in trickled), trickled
+    frames, kinds = ours_watches(programs, link, out, "gstreamer.webm", FPS)
+    assert kinds == {("Video", "vp8"), ("Audio", "opus")}, kinds
+    publisher.stop()
+    assert publisher.lines[-1].strip() == "deleted 200", publisher.lines
+    until("the stream to end", lambda: [e["live"] for e in streamer.events("live")] == [True, False])
+    streamer.stop()
+    print(f"GStreamer (VP8, candidates by PATCH) to our viewer: {frames} pictures in its recording, "
+          f"{sorted(kinds)}")
+
+
 def with_chromium(programs, mint, browser, out):
     streamer, link, whip, key = programs.serve("streamer-chromium", mint, PRICE)
     camera = browser.open()
@@ -322,6 +340,7 @@ def main():
             with_chromium(programs, mint, browser, out)
             through_turn(programs, mint)
             with_rtp(programs, mint, out)
+            with_gstreamer(programs, mint, out)
         finally:
             programs.stop()
             if browser:

@@ -7,6 +7,7 @@ import pathlib
 
 import bip340
 import meters
+import signalling
 
 CODECS = {"video/VP8": 1, "audio/opus": 2}
 COUNTERS = 1024
@@ -304,3 +305,5 @@ def check(report):
     check_stream(report, load("stream.json"))
     meters.check(report, load("meters.json"))
     meters.check_gate(report, load("gate.json"))
+    signalling.check_http(report, load("http.json"))
+    signalling.check_channel(report, load("channel.json"))

@@ -89,5 +89,6 @@ mod reorder;
 pub mod seal;
 mod signal;
 pub mod source;
+mod trickle;
 pub mod whep;
 pub mod whip;

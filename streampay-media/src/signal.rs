@@ -15,6 +15,7 @@ use rtc::crypto::default_provider;
 
 use crate::{
     peer::{Closer, PeerError, SDP_MAX, SdpError},
+    trickle::{self, Ice},
     whep::Full,
 };
 
@@ -105,18 +106,27 @@ impl From<PeerError> for Refusal {
 
 /// The body of a request that must be an offer.
 pub(crate) async fn read_offer(parts: &request::Parts, body: Body) -> Result<String, Refusal> {
+    read_body(parts, body, SDP_TYPE).await
+}
+
+/// The body of a request that must be of that type.
+pub(crate) async fn read_body(
+    parts: &request::Parts,
+    body: Body,
+    wanted: &str,
+) -> Result<String, Refusal> {
     let kind = parts.headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or("");
-    if !kind.trim().eq_ignore_ascii_case(SDP_TYPE) {
-        let text = "send the offer as application/sdp";
+    if !kind.trim().eq_ignore_ascii_case(wanted) {
+        let text = format!("send it as {wanted}");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     let read = tokio::time::timeout(BODY_MAX, to_bytes(body, SDP_MAX)).await;
-    let overdue = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "the offer took too long");
-    let too_long = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "an offer has at most 64 KiB");
+    let overdue = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "it took too long");
+    let too_long = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "it may have at most 64 KiB");
     let bytes = read.map_err(|_| overdue())?.map_err(|_| too_long())?;
-    let malformed = || Refusal::new(StatusCode::BAD_REQUEST, "the offer is not text");
+    let malformed = || Refusal::new(StatusCode::BAD_REQUEST, "it is not text");
     String::from_utf8(bytes.into()).map_err(|_| malformed())
 }
 
@@ -126,6 +136,7 @@ pub(crate) fn created(
     public_url: Option<&str>,
     path: &str,
     answer: String,
+    ice: &Ice,
 ) -> Result<Response, Refusal> {
     let base = match public_url {
         Some(url) => Some(url.trim_end_matches('/').to_owned()),
@@ -140,26 +151,52 @@ pub(crate) fn created(
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(SDP_TYPE)),
         (header::LOCATION, location.ok_or_else(no_host)?),
+        (accept_patch(), trickle::accepted()),
     ];
-    let response = (StatusCode::CREATED, headers, answer).into_response();
+    let mut response = (StatusCode::CREATED, headers, answer).into_response();
+    if let Ok(etag) = HeaderValue::from_str(ice.etag()) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
     Ok(with_cors(response))
+}
+
+const fn accept_patch() -> HeaderName {
+    HeaderName::from_static("accept-patch")
 }
 
 /// Connections by their secret.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<String, Closer>>);
+pub(crate) struct Sessions(Mutex<HashMap<String, Session>>);
+
+#[derive(Debug)]
+struct Session {
+    closer: Closer,
+    ice: Ice,
+}
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Closer>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, secret: String, closer: Closer) {
-        self.lock().insert(secret, closer);
+    pub(crate) fn insert(&self, secret: String, closer: Closer, ice: Ice) {
+        self.lock().insert(secret, Session { closer, ice });
     }
 
     pub(crate) fn remove(&self, secret: &str) -> Option<Closer> {
-        self.lock().remove(secret)
+        self.lock().remove(secret).map(|session| session.closer)
+    }
+
+    /// Asks something of a connection's ICE session. 404 where there is no such connection.
+    pub(crate) fn with_ice<T>(
+        &self,
+        secret: &str,
+        ask: impl FnOnce(&mut Ice) -> Result<T, Refusal>,
+    ) -> Result<(Closer, T), Refusal> {
+        let mut sessions = self.lock();
+        let ended = || Refusal::new(StatusCode::NOT_FOUND, "this connection has ended");
+        let session = sessions.get_mut(secret).ok_or_else(ended)?;
+        Ok((session.closer.clone(), ask(&mut session.ice)?))
     }
 
     /// Answers `DELETE`.
@@ -185,12 +222,15 @@ pub(crate) fn secret() -> Result<String, Refusal> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What is posted here.
+/// What is taken here.
 pub(crate) async fn preflight() -> Response {
-    let accepts = [(
-        HeaderName::from_static("accept-post"),
-        HeaderValue::from_static(SDP_TYPE),
-    )];
+    let accepts = [
+        (
+            HeaderName::from_static("accept-post"),
+            HeaderValue::from_static(SDP_TYPE),
+        ),
+        (accept_patch(), trickle::accepted()),
+    ];
     with_cors((StatusCode::NO_CONTENT, accepts).into_response())
 }
 
@@ -199,7 +239,7 @@ pub(crate) async fn not_allowed_offer(method: Method) -> Response {
 }
 
 pub(crate) async fn not_allowed_session(method: Method) -> Response {
-    not_allowed(&method, "DELETE, OPTIONS")
+    not_allowed(&method, "PATCH, DELETE, OPTIONS")
 }
 
 pub(crate) fn not_allowed(method: &Method, allowed: &'static str) -> Response {
@@ -216,7 +256,7 @@ pub(crate) fn with_cors(mut response: Response) -> Response {
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (
             header::ACCESS_CONTROL_ALLOW_METHODS,
-            "POST, DELETE, OPTIONS",
+            "POST, PATCH, DELETE, OPTIONS",
         ),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS),
@@ -227,7 +267,7 @@ pub(crate) fn with_cors(mut response: Response) -> Response {
 }
 
 const ALLOWED_HEADERS: &str = "Content-Type, Authorization, If-Match";
-const EXPOSED_HEADERS: &str = "Location, Link, ETag, Retry-After";
+const EXPOSED_HEADERS: &str = "Location, Link, ETag, Accept-Patch, Retry-After";
 
 /// Lets pages of any origin pay with this header, and see what to pay in it.
 pub(crate) async fn allow_header(mut response: Response, name: Option<&'static str>) -> Response {

@@ -145,3 +145,32 @@ impl Paywall for CashuPaywall {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What others are shown as a demand and as tokens reads here as what it says it is.
+    #[test]
+    fn the_specs_demand_and_tokens_are_cashus() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../spec/vectors/media/http.json"
+        );
+        let file = std::fs::read_to_string(path).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+        let text = |at: &str| file.pointer(at).unwrap().as_str().unwrap();
+        let two_sat = Msat::from_sat(2).unwrap();
+        let asked = Request::from_str(text("/demand/header")).unwrap();
+        assert_eq!(asked.amount(), Some(two_sat));
+        for token in ["/tokens/0", "/tokens/1"] {
+            let token = Token::from_str(text(token)).unwrap();
+            assert_eq!(token.unit(), Some(CurrencyUnit::Sat));
+            assert_eq!(token.value().unwrap().to_u64(), 2);
+            assert_eq!(
+                token.mint_url().unwrap().to_string(),
+                text("/demand/mints/0")
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! names its types, except inside [`PeerError::Stack`], and [`embed`](crate::embed) for those who
 //! have connections of that stack themselves.
 //!
-//! Descriptions are exchanged whole, without trickling: an answer waits for its candidates.
+//! An answer waits for its candidates; those of the other side may come after its offer.
 //!
 //! The stack logs whole packets as errors when a queue of it overflows, which takes a stalled
 //! process. Filter its target: `RUST_LOG=info,webrtc::peer_connection::driver=off`.
@@ -34,8 +34,8 @@ pub use network::{BadPortRange, IceServer, PortRange};
 pub use owner::Closer;
 pub(crate) use owner::sha256;
 pub(crate) use publisher::PublisherPeer;
-pub(crate) use sdp::has_data_channel;
 pub use sdp::{CANDIDATES_MAX, SDP_MAX, SdpError};
+pub(crate) use sdp::{Candidate, Fragment, candidates_in, has_data_channel, ice_users};
 pub use streamer::{StreamerPeer, ViewerConnection};
 pub use viewer::{Connection, ReceivedPacket, Receiving, ViewerPeer, ViewerStream};
 

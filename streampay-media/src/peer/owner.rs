@@ -15,7 +15,9 @@ use rtc::{
     dtls::crypto::Certificate,
     interceptor::Slot,
     peer_connection::{
-        certificate::RTCCertificate, configuration::RTCIceTransportPolicy, transport::RTCIceServer,
+        certificate::RTCCertificate,
+        configuration::RTCIceTransportPolicy,
+        transport::{RTCIceCandidateInit, RTCIceServer},
     },
 };
 use tokio::sync::{mpsc, watch};
@@ -33,6 +35,7 @@ use super::{
     PeerConfig, PeerError,
     feedback::{self, FeedbackTap},
     network::{self, PortLease},
+    sdp::Candidate,
 };
 
 /// A connection. The stack goes on answering for one that is merely dropped, so this closes it.
@@ -335,6 +338,16 @@ impl Closer {
     /// Ends when the connection is closed by either side or lost.
     pub async fn closed(&self) {
         self.0.wait_closed().await;
+    }
+
+    /// The other side can be reached there, too.
+    pub(crate) async fn add_candidate(&self, candidate: Candidate) -> Result<(), PeerError> {
+        let init = RTCIceCandidateInit {
+            candidate: candidate.line,
+            sdp_mid: candidate.mid,
+            ..RTCIceCandidateInit::default()
+        };
+        Ok(self.0.connection.add_ice_candidate(init).await?)
     }
 }
 

@@ -83,6 +83,86 @@ pub(super) fn admit_media(sdp: &str, local: bool) -> Result<String, SdpError> {
     Ok(admitted)
 }
 
+/// How many candidates may come after this description.
+pub(crate) fn candidates_in(sdp: &str) -> usize {
+    let lines = sdp.lines().filter(|line| line.starts_with(CANDIDATE));
+    CANDIDATES_MAX.saturating_sub(lines.count())
+}
+
+/// The ICE users that a description names.
+pub(crate) fn ice_users(sdp: &str) -> Vec<String> {
+    let named = sdp.lines().filter_map(|line| line.strip_prefix(ICE_USER));
+    named.map(|user| user.trim_end().to_owned()).collect()
+}
+
+const ICE_USER: &str = "a=ice-ufrag:";
+
+/// A candidate that came later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// `candidate:` and what follows.
+    pub(crate) line: String,
+    /// The media section that it is of.
+    pub(crate) mid: Option<String>,
+}
+
+/// A piece of a description that brings candidates. Source: RFC 8840 9.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// The ICE user, if it says one.
+    pub(crate) user: Option<String>,
+    /// Those of UDP that somebody from elsewhere can be reached at; with `local` all of UDP.
+    pub(crate) candidates: Vec<Candidate>,
+}
+
+impl Fragment {
+    /// Reads one that may bring `most` candidates.
+    ///
+    /// # Errors
+    /// [`SdpError`].
+    pub(crate) fn read(text: &str, local: bool, most: usize) -> Result<Self, SdpError> {
+        if text.len() > SDP_MAX {
+            return Err(SdpError::TooLong);
+        }
+        // The same lines as in a description, which begins in another way.
+        let whole = format!("v=0\r\n{text}");
+        let lines = strict_lines(&whole).ok_or(SdpError::Malformed)?;
+        let count = |prefix| lines.iter().filter(|line| line.starts_with(prefix)).count();
+        if count(CANDIDATE) > most || count("m=") > SECTIONS_MAX {
+            return Err(SdpError::TooManyParts);
+        }
+        let (mut user, mut mid) = (None, None);
+        let mut candidates = Vec::new();
+        for line in lines {
+            if let Some(named) = line.strip_prefix(ICE_USER) {
+                if *user.get_or_insert(named) != named {
+                    return Err(SdpError::Malformed);
+                }
+            } else if line.starts_with("m=") {
+                mid = None;
+            } else if let Some(named) = line.strip_prefix("a=mid:") {
+                mid = Some(named.to_owned());
+            } else if let Some(candidate) = line.strip_prefix(CANDIDATE)
+                && is_udp(candidate)
+                && (local || is_reachable(candidate))
+            {
+                let line = format!("candidate{candidate}");
+                let mid = mid.clone();
+                candidates.push(Candidate { line, mid });
+            }
+        }
+        Ok(Self {
+            user: user.map(str::to_owned),
+            candidates,
+        })
+    }
+}
+
+fn is_udp(candidate: &str) -> bool {
+    let transport = candidate.split_whitespace().nth(2);
+    transport.is_some_and(|transport| transport.eq_ignore_ascii_case("udp"))
+}
+
 /// A candidate as the stack finds it; any that begins so counts, also what it would not take.
 const CANDIDATE: &str = "a=candidate";
 
@@ -330,6 +410,39 @@ mod tests {
             assert_eq!(admit(&offer, false), Ok(bare), "{address}");
             assert_eq!(admit(&offer, true), Ok(offer));
         }
+    }
+
+    #[test]
+    fn pieces_bring_candidates_of_udp_and_no_more_than_may_come() {
+        let piece = "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+            m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:1\r\n\
+            a=candidate:1 1 udp 2130706431 192.0.2.1 61764 typ host\r\n\
+            a=candidate:2 1 UDP 2130706431 127.0.0.1 61765 typ host\r\n\
+            a=candidate:3 1 tcp 2130706431 192.0.2.1 9 typ host tcptype passive\r\n\
+            a=end-of-candidates\r\n";
+        let read = |local, most| Fragment::read(piece, local, most);
+        let public = read(false, 3).unwrap();
+        assert_eq!(public.user.as_deref(), Some("abcd"));
+        let line = "candidate:1 1 udp 2130706431 192.0.2.1 61764 typ host".to_owned();
+        let mid = Some("1".to_owned());
+        assert_eq!(public.candidates, [Candidate { line, mid }]);
+        assert_eq!(read(true, 3).unwrap().candidates.len(), 2);
+        assert_eq!(read(true, 2), Err(SdpError::TooManyParts));
+        for malformed in [
+            "candidate",
+            "a=x\ra=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n",
+            "\r\n",
+        ] {
+            assert_eq!(Fragment::read(malformed, true, 9), Err(SdpError::Malformed));
+        }
+        let two = format!("{piece}a=ice-ufrag:efgh\r\n");
+        assert_eq!(Fragment::read(&two, true, 9), Err(SdpError::Malformed));
+        assert_eq!(Fragment::read("", true, 0).unwrap().candidates, []);
+        let offer = format!("v=0\r\n{DATA}{piece}");
+        assert_eq!(
+            (candidates_in(&offer), ice_users(&offer)),
+            (29, vec!["abcd".to_owned()])
+        );
     }
 
     #[test]

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     peer::{StreamerPeer, ViewerConnection, sha256},
     signal::{self, Refusal},
+    trickle::Ice,
 };
 
 /// Takes payments that come with HTTP requests, outside of a session.
@@ -237,7 +238,8 @@ pub(super) async fn offer(
     let secret = signal::secret()?;
     let path = format!("/whep/{secret}");
     let url = shared.config.public_url.as_deref();
-    let created = signal::created(parts, url, &path, answer)?;
+    let ice = Ice::of(sdp, peer.local)?;
+    let created = signal::created(parts, url, &path, answer, &ice)?;
     let id = sha256(payment.as_bytes())?;
     let has_room = shared.spans.has_room();
     let mut seat = None;
@@ -255,7 +257,7 @@ pub(super) async fn offer(
         // Just given back, where the connection before still was there.
         None => shared.config.seats.take().ok_or(Full::Seats)?,
     };
-    let behind = (connection, seat);
+    let behind = (connection, seat, ice);
     if begin(shared, paywall.tariff(), id, secret, behind) {
         Ok(created)
     } else {
@@ -269,7 +271,7 @@ fn begin(
     tariff: Tariff,
     id: [u8; 32],
     secret: String,
-    (connection, seat): (ViewerConnection, Seat),
+    (connection, seat, ice): (ViewerConnection, Seat, Ice),
 ) -> bool {
     let mut state = shared.spans.lock();
     let Some(span) = state.spans.get_mut(&id).filter(|span| span.user.is_none()) else {
@@ -292,7 +294,8 @@ fn begin(
         _end: end,
         _seat: seat,
     };
-    shared.sessions.insert(secret.clone(), connection.closer());
+    let closer = connection.closer();
+    shared.sessions.insert(secret.clone(), closer, ice);
     tokio::spawn(player.play(connection, span.used, stopped));
     span.user = Some(User {
         stop: Some(stop),

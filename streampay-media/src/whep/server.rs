@@ -25,6 +25,7 @@ use crate::{
     peer::{PeerConfig, StreamerPeer, ViewerConnection, has_data_channel},
     signal::{self, Refusal, Sessions},
     source::Source,
+    trickle::{self, Ice},
 };
 
 /// How a [`Server`] admits viewers.
@@ -153,7 +154,7 @@ impl Server {
         )
     }
 
-    /// `POST /whep`, and `POST` and `DELETE` at `/whep/{secret}`. Serve it with
+    /// `POST /whep`, and `POST`, `PATCH` and `DELETE` at `/whep/{secret}`. Serve it with
     /// `into_make_service_with_connect_info::<SocketAddr>()`: without addresses all viewers
     /// count as one household. `axum::serve` has no deadlines: where strangers come, serve it with
     /// a bound on connections and on how long a request's head may take.
@@ -171,6 +172,7 @@ impl Server {
                 "/whep/{secret}",
                 delete(end)
                     .post(paywall::more)
+                    .patch(candidates)
                     .options(signal::preflight)
                     .fallback(signal::not_allowed_session),
             )
@@ -208,8 +210,11 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     let (answer, connection) = StreamerPeer::answer(&sdp, source, &peer).await?;
     let secret = signal::secret()?;
     let path = format!("/whep/{secret}");
-    let created = signal::created(&parts, shared.config.public_url.as_deref(), &path, answer)?;
-    shared.sessions.insert(secret.clone(), connection.closer());
+    let ice = Ice::of(&sdp, peer.local)?;
+    let url = shared.config.public_url.as_deref();
+    let created = signal::created(&parts, url, &path, answer, &ice)?;
+    let closer = connection.closer();
+    shared.sessions.insert(secret.clone(), closer, ice);
     tokio::spawn(arrive(
         Arc::downgrade(&shared),
         secret,
@@ -264,6 +269,15 @@ async fn arrive(
     if let Some(shared) = shared.upgrade() {
         shared.sessions.remove(&secret);
     }
+}
+
+async fn candidates(
+    State(shared): State<Arc<Shared>>,
+    Path(secret): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    trickle::trickle(&shared.sessions, &secret, &parts, body).await
 }
 
 async fn end(State(shared): State<Arc<Shared>>, Path(secret): Path<String>) -> Response {

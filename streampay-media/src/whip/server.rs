@@ -21,6 +21,7 @@ use crate::{
     peer::{Closer, PeerConfig, PublisherPeer},
     signal::{self, Refusal, Sessions},
     source::{Description, Ingest, SourceWriter},
+    trickle::{self, Ice},
     whep::{Places, Rate, TrustedProxy},
 };
 
@@ -108,7 +109,7 @@ impl Server {
         self.shared.live.subscribe()
     }
 
-    /// `POST /whip` and `DELETE /whip/{secret}`. What is said of the router of
+    /// `POST /whip`, and `PATCH` and `DELETE` at `/whip/{secret}`. What is said of the router of
     /// [`whep::Server`](crate::whep::Server) holds here.
     pub fn router(&self) -> Router {
         Router::new()
@@ -121,6 +122,7 @@ impl Server {
             .route(
                 "/whip/{secret}",
                 delete(end)
+                    .patch(candidates)
                     .options(signal::preflight)
                     .fallback(signal::not_allowed_session),
             )
@@ -139,9 +141,12 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
         PublisherPeer::answer(&sdp, known.as_ref(), &shared.takes, &peer).await?;
     let secret = signal::secret()?;
     let path = format!("/whip/{secret}");
-    let created = signal::created(&parts, shared.config.public_url.as_deref(), &path, answer)?;
+    let ice = Ice::of(&sdp, peer.local)?;
+    let url = shared.config.public_url.as_deref();
+    let created = signal::created(&parts, url, &path, answer, &ice)?;
     lock(&shared.known).get_or_insert(publisher.description);
-    shared.sessions.insert(secret.clone(), publisher.closer());
+    let closer = publisher.closer();
+    shared.sessions.insert(secret.clone(), closer, ice);
     let before = lock(&shared.current).replace(publisher.closer());
     if let Some(before) = before {
         before.close().await;
@@ -155,6 +160,15 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
 
 async fn end(State(shared): State<Arc<Shared>>, Path(secret): Path<String>) -> Response {
     shared.sessions.end(&secret).await
+}
+
+async fn candidates(
+    State(shared): State<Arc<Shared>>,
+    Path(secret): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    trickle::trickle(&shared.sessions, &secret, &parts, body).await
 }
 
 impl Shared {

@@ -19,5 +19,6 @@ mod rig;
 mod sealed;
 mod sequences;
 mod slow;
+mod vectors;
 mod whep;
 mod whip;

@@ -35,7 +35,7 @@ impl PeerConnectionEventHandler for Gathered {
 }
 
 /// Connects and opens one channel.
-async fn connect(
+pub(crate) async fn connect(
     rig: &Rig,
     label: &str,
     init: RTCDataChannelInit,
@@ -95,7 +95,7 @@ fn ours() -> RTCDataChannelInit {
 }
 
 /// Waits until the streamer has closed the channel.
-async fn closed(channel: &dyn DataChannel) {
+pub(crate) async fn closed(channel: &dyn DataChannel) {
     let wait =
         async { while !matches!(channel.poll().await, None | Some(DataChannelEvent::OnClose)) {} };
     tokio::time::timeout(Duration::from_secs(10), wait)

@@ -38,11 +38,26 @@ const SPAN_MS: u64 = 800;
 const QUIET: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
-struct Tokens {
+pub(crate) struct Tokens {
+    demand: &'static str,
+    /// How its tokens begin.
+    prefix: &'static str,
     spent: Mutex<BTreeSet<String>>,
     asked: AtomicUsize,
     /// A payment is taken when there is a permit.
     mint: Semaphore,
+}
+
+impl Tokens {
+    pub(crate) fn demanding(demand: &'static str, prefix: &'static str) -> Self {
+        Self {
+            demand,
+            prefix,
+            spent: Mutex::default(),
+            asked: AtomicUsize::default(),
+            mint: Semaphore::new(1000),
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -52,7 +67,7 @@ impl Paywall for Tokens {
     }
 
     fn demand(&self) -> String {
-        "creqAtest".to_owned()
+        self.demand.to_owned()
     }
 
     fn tariff(&self) -> Tariff {
@@ -69,7 +84,7 @@ impl Paywall for Tokens {
             return Err(PaymentError::Unavailable);
         }
         let fresh = self.spent.lock().unwrap().insert(payment.to_owned());
-        if !payment.starts_with("token") || !fresh {
+        if !payment.starts_with(self.prefix) || !fresh {
             return Err(PaymentError::Refused("not a token, or spent".to_owned()));
         }
         Ok(Msat::new(SPAN_MS).unwrap())
@@ -77,11 +92,7 @@ impl Paywall for Tokens {
 }
 
 async fn rig() -> (Rig, Arc<Tokens>) {
-    let tokens = Arc::new(Tokens {
-        spent: Mutex::default(),
-        asked: AtomicUsize::default(),
-        mint: Semaphore::new(1000),
-    });
+    let tokens = Arc::new(Tokens::demanding("creqAtest", "token"));
     let clip = asset("clip.ivf");
     let rig = Rig::with(&clip, 1, |config| {
         config.paywall = Some(tokens.clone());

@@ -275,3 +275,92 @@ async fn offers_that_hold_nothing_to_publish_get_their_status() {
     }
     assert_eq!(*rig.source.description(), Description::NOTHING);
 }
+
+/// Sends a request to `path` and gets the status.
+async fn patch(rig: &Rig, path: &str, kind: &str, tag: Option<&str>, body: &str) -> u16 {
+    let tag = tag.map(|tag| format!("If-Match: {tag}\r\n"));
+    let request = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\n{}\
+         Content-Length: {}\r\n\r\n{body}",
+        rig.address,
+        tag.unwrap_or_default(),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn without_candidates(sdp: &str) -> String {
+    let lines = sdp
+        .lines()
+        .filter(|line| !line.starts_with("a=candidate") && !line.starts_with("a=end-of-cand"));
+    lines.map(|line| format!("{line}\r\n")).collect()
+}
+
+/// The publisher is not told where the server is, so that they meet only where the server was told
+/// by `PATCH` where the publisher is.
+#[tokio::test]
+async fn candidates_that_come_after_the_offer_are_taken() {
+    const KIND: &str = "application/trickle-ice-sdpfrag";
+    let (rig, publishing) = awaiting().await;
+    let (peer, mut done) = build().await;
+    let track = camera(5);
+    let as_track: Arc<dyn TrackLocal> = track.clone();
+    let sender = peer.add_track(as_track).await.unwrap();
+    let offer = peer.create_offer(None).await.unwrap();
+    peer.set_local_description(offer).await.unwrap();
+    done.wait_for(|done| *done).await.unwrap();
+    let whole = peer.local_description().await.unwrap().sdp;
+    let offer = without_candidates(&whole);
+    assert_ne!(offer, whole);
+    let (status, head, answer) = post(&rig, "/whip", &format!("Bearer {KEY}"), &offer).await;
+    assert_eq!(status, 201, "{head}");
+    let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let location = value("location: ").unwrap();
+    let path = location[location.find("/whip/").unwrap()..].to_owned();
+    let etag = value("etag: ").unwrap().to_owned();
+    assert!(etag.len() >= 18 && etag.starts_with('"'), "{etag}");
+    assert_eq!(value("accept-patch: "), Some(KIND));
+    let answer = RTCSessionDescription::answer(without_candidates(&answer)).unwrap();
+    peer.set_remote_description(answer).await.unwrap();
+    let line = |prefix: &str| whole.lines().find(|line| line.starts_with(prefix)).unwrap();
+    let piece = |user: &str, candidates: usize| {
+        let pwd = line("a=ice-pwd:");
+        let candidate = format!("{}\r\n", line("a=candidate:")).repeat(candidates);
+        format!("{user}\r\n{pwd}\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n{candidate}")
+    };
+    let user = line("a=ice-ufrag:");
+    let tag = &*etag;
+    let good = piece(user, 1);
+    let unknown = format!("{path}0");
+    for (path, kind, tag, body, expect) in [
+        (&unknown, KIND, Some(tag), &good, 404),
+        (&path, KIND, None, &good, 428),
+        (&path, KIND, Some("\"another\""), &good, 412),
+        (&path, "application/sdp", Some(tag), &good, 415),
+        (&path, KIND, Some(tag), &"x".to_owned(), 400),
+        (&path, KIND, Some(tag), &piece(user, 33), 400),
+        (&path, KIND, Some("*"), &piece("a=ice-ufrag:other", 1), 422),
+        (&path, KIND, Some(tag), &"a=x\r\n".repeat(20_000), 413),
+        (&path, KIND, Some(tag), &good, 204),
+        (
+            &path,
+            KIND,
+            Some(tag),
+            &"a=end-of-candidates\r\n".to_owned(),
+            204,
+        ),
+    ] {
+        assert_eq!(patch(&rig, path, kind, tag, body).await, expect, "{body}");
+    }
+    let parameters = sender.get_parameters().await.unwrap().rtp_parameters;
+    let mut codecs = parameters.codecs.iter();
+    let vp8 = codecs.find(|codec| codec.rtp_codec.mime_type == "video/VP8");
+    let sending = tokio::spawn(send(track, 5, vp8.unwrap().payload_type));
+    until(&mut publishing.live(), |live| *live).await;
+    sending.abort();
+    peer.close().await.unwrap();
+}
