@@ -70,8 +70,9 @@ impl Stage {
         for number in 1..=waiting {
             done.spawn(append(number));
         }
-        // Each has asked by then: there is room for all, and one thread.
-        for _ in 0..4 {
+        // Each has asked by then: there is room for all, one thread, and at least one of them is
+        // polled at each turn.
+        for _ in 0..=waiting {
             tokio::task::yield_now().await;
         }
         Self {
