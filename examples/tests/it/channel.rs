@@ -331,7 +331,13 @@ async fn a_viewer_that_comes_back_takes_its_money_home_after_the_expiry() {
     watching.abort();
     let _ = watching.await;
     stage.chain.set_away(true);
-    drop((serving, payee, streamer, payer));
+    let gone = Arc::downgrade(&payee);
+    serving.stop().await;
+    drop((payee, streamer, payer));
+    until("nothing of the streamer runs", async || {
+        gone.upgrade().is_none().then_some(())
+    })
+    .await;
     let viewer = stage.home(VIEWER).await;
     let left = wanted.expiry - stage.chain.tip();
     stage.chain.mine(left - 1);
