@@ -94,6 +94,8 @@ impl World {
         let Some(session) = session else {
             self.fresh(slot, side);
             self.reconnect(slot, 500);
+            // Its peer may be over: nothing else would ever happen to it.
+            self.look_after(slot);
             return true;
         };
         self.count(
