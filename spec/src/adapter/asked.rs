@@ -90,6 +90,7 @@ pub(super) fn outcome_to_json(outcome: &Outcome) -> Value {
         }
         Outcome::Paid { payload } => ("paid", new.hex("payload", payload).done()),
         Outcome::Reclaimed => ("reclaimed", new.done()),
+        Outcome::Outstanding => ("outstanding", new.done()),
         Outcome::Spent => ("spent", new.done()),
         Outcome::Released { refunded } => ("released", new.int("refunded", refunded.msat()).done()),
         Outcome::Accepted { capacity, quantum } => {

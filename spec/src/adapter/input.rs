@@ -231,6 +231,7 @@ fn outcome(fields: Fields<'_>) -> Read<Outcome> {
     }
     let plain = [
         ("reclaimed", Outcome::Reclaimed),
+        ("outstanding", Outcome::Outstanding),
         ("spent", Outcome::Spent),
         ("credited", Outcome::Credited),
     ];

@@ -93,7 +93,7 @@ impl Payer {
             } => self.pay(env, *amount, *cumulative),
             Request::Acked { .. } => Reply::Answer(Answer::default()),
             // A later tick of the same amount gives out nothing that is not out already.
-            Request::Reclaim { .. } => Reply::Answer(Answer::outcome(Outcome::Reclaimed)),
+            Request::Reclaim { .. } => Reply::Answer(Answer::outcome(Outcome::Outstanding)),
             Request::Release => self.release(env),
             _ => failed(OUT_OF_ORDER),
         }

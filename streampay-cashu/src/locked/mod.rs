@@ -18,8 +18,8 @@
 //!
 //! - A preimage that was shown cannot be taken back before the locktime. A tick that was refused is
 //!   shown again with the same preimage: what is paid grows with the newest preimage alone. So
-//!   `Reclaim` is answered at once, and no other purse of the session pays while a refused preimage
-//!   has not been shown again.
+//!   `Reclaim` is answered at once, by `Outstanding`: the session pays from no other purse, of
+//!   whichever method, before that.
 //! - No tick is credited or shown from the margin before the locktime on, by the mint's clock.
 //! - Steps are redeemed in ascending order, the rest is released only above the durable closing
 //!   cumulative, and a refund's witness has no preimage.
@@ -213,24 +213,6 @@ impl LockedMachine {
         }
     }
 
-    /// True where a purse of the same session has a preimage out that was refused, and that has
-    /// not been shown again: its payee may have it all the same.
-    fn owes_elsewhere(&self, key: PurseKey) -> bool {
-        let first = PurseKey {
-            purse: streampay_core::units::PurseId(0),
-            ..key
-        };
-        let last = PurseKey {
-            purse: streampay_core::units::PurseId(u32::MAX),
-            ..key
-        };
-        let mut others = self.purses.range(first..=last);
-        others.any(|(of, purse)| match purse {
-            Purse::Payer(payer) => *of != key && payer.is_disowned(),
-            Purse::Payee(_) => false,
-        })
-    }
-
     fn tidy(&mut self, key: PurseKey) {
         let gone = match self.purses.get(&key) {
             Some(Purse::Payer(payer)) => payer.is_gone(),
@@ -249,9 +231,6 @@ impl BackendMachine for LockedMachine {
     }
 
     fn request(&mut self, now: Now, purse: PurseKey, _: RequestId, request: Request) -> Answer {
-        if matches!(request, Request::Pay { .. }) && self.owes_elsewhere(purse) {
-            return Answer::failed(OUT_OF_ORDER);
-        }
         let accept = matches!(request, Request::Accept { .. });
         let answer = match self.purses.get_mut(&purse) {
             Some(Purse::Payee(payee)) if accept && payee.is_unchecked() => {

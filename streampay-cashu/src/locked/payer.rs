@@ -153,10 +153,6 @@ impl PayerPurse {
         self.gone
     }
 
-    pub(super) const fn is_disowned(&self) -> bool {
-        self.paid.disowned && matches!(self.meta.stage, Stage::Open(_))
-    }
-
     pub(super) fn request(&mut self, now: Now, request: Request) -> Answer {
         match request {
             Request::Open { .. } if self.meta.closing && self.meta.failed.is_none() => {

@@ -86,9 +86,6 @@ pub(crate) struct Paid {
     /// The step that it was for.
     #[n(3)]
     pub(crate) step: u64,
-    /// True where it was refused, and has not been shown again since.
-    #[n(4)]
-    pub(crate) disowned: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

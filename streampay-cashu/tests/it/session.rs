@@ -1,7 +1,10 @@
 //! Two whole sessions over the chain, in virtual time, with a real mint.
 
 use streampay_cashu::{LockedMachine, LockedPolicy, SwapMachine};
-use streampay_core::session::{Event, Input, LinkEvent, PayeeSession, PayerSession, SecretKey};
+use streampay_core::session::{
+    Command, Event, Input, LinkEvent, PayeeSession, PayerSession, SecretKey,
+};
+use streampay_core::units::PurseId;
 
 use crate::mint::{Fault, TestMint};
 use crate::node::sat;
@@ -174,4 +177,42 @@ async fn mint_that_is_away_during_the_stream_stops_nothing() {
     );
     assert_eq!(payer + payee, 500);
     assert!((200..=202).contains(&payee), "{payee}");
+}
+
+/// One machine for each method, and several methods in one node: what is out of one must not be
+/// paid a second time by another.
+#[tokio::test]
+async fn payee_that_keeps_a_tick_and_denies_its_purse_gets_no_other_from_any_method() {
+    // Small purses, so that the budget has another.
+    let mut policy = LockedPolicy::default();
+    policy.steps_max = 10;
+    let mut world = World::new(0, 500, sat(2), sat(200), policy).await;
+    world.until("ticks", |world| world.payer.ticks >= 3).await;
+    // From here on another purse is one of the next method.
+    world.mint.without_htlcs();
+    world.denies = true;
+    for _ in 0..300 {
+        world.step().await;
+    }
+    let kept: Vec<_> = world.kept.iter().map(|tick| tick.purse).collect();
+    assert_eq!(kept, [PurseId(0)], "{:?}", world.payer.session.purses());
+    let payer = &world.payer.session;
+    let at_stake = payer.paid().saturating_minus(payer.acknowledged());
+    assert_eq!(at_stake, sat(2));
+    let lost = |event: &&Event| matches!(event, Event::TickLost { .. });
+    assert_eq!(world.payer.events.iter().filter(lost).count(), 1);
+    // The user says that it is lost: it goes on with another method, and that tick is all.
+    world.denies = false;
+    world
+        .payer
+        .input(world.now, Input::Command(Command::WriteOff));
+    let before = world.payer.ticks;
+    world
+        .until("ticks again", |world| world.payer.ticks >= before + 3)
+        .await;
+    let purses = world.payer.session.purses();
+    assert_eq!(purses.last().unwrap().1, LockedMachine::P2PK);
+    world.close().await;
+    let payer = world.payer_purses.spendable().await;
+    assert_eq!(payer + world.payee_purses.spendable().await, 500);
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use streampay_cashu::{
     AcceptedMint, LockedMachine, LockedPolicy, Runner, SwapMachine, SwapParams, SwapPolicy,
 };
-use streampay_core::backend::{BackendMachine, Effect};
+use streampay_core::backend::{BackendMachine, Consumed, Effect, RefusalCode};
 use streampay_core::driver::{EffectRunner, SessionMachine};
 use streampay_core::meter::{Grant, Rate, Reading, Tariff};
 use streampay_core::session::{
@@ -16,7 +16,7 @@ use streampay_core::session::{
 };
 use streampay_core::store::{MemoryStore, Store, purse_prefix, session_prefix};
 use streampay_core::units::{Mono, Msat, Now, PurseKey, SessionId, Unix};
-use streampay_core::wire::{Message, Method, Terms, decode};
+use streampay_core::wire::{Message, Method, Nack, Terms, Tick, decode, encode};
 
 use crate::mint::{Purseless, TestMint};
 use crate::node::{OneWallet, params, receiver};
@@ -168,6 +168,10 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) now: Now,
     pub(crate) reading: Reading,
+    /// The payee keeps every tick and says that it does not know its purse.
+    pub(crate) denies: bool,
+    /// What it kept, each payload once.
+    pub(crate) kept: Vec<Tick>,
 }
 
 pub(crate) fn terms(payee: &SecretKey, tick: Msat) -> Terms {
@@ -266,6 +270,8 @@ impl World {
             policy: own,
             now,
             reading: Reading::default(),
+            denies: false,
+            kept: Vec::new(),
         };
         world.connect().await;
         world
@@ -297,7 +303,7 @@ impl World {
             let mut moved = self.payer.work(self.now).await;
             moved |= self.payee.work(self.now).await;
             while let Some(bytes) = self.payer.outgoing.pop_front() {
-                self.payee.input(self.now, Input::Received(bytes));
+                self.hear(bytes);
                 moved = true;
             }
             while let Some(bytes) = self.payee.outgoing.pop_front() {
@@ -307,6 +313,24 @@ impl World {
             if !moved {
                 return;
             }
+        }
+    }
+
+    fn hear(&mut self, bytes: Bytes) {
+        match decode(&bytes) {
+            Ok(Some(Message::Tick(tick))) if self.denies => {
+                let nack = Message::Nack(Nack {
+                    purse: tick.purse,
+                    seq: tick.seq,
+                    code: RefusalCode::OutOfOrder,
+                    consumed: Consumed::No,
+                });
+                self.payee.send(encode(&nack));
+                if self.kept.iter().all(|kept| kept.payload != tick.payload) {
+                    self.kept.push(tick);
+                }
+            }
+            _ => self.payee.input(self.now, Input::Received(bytes)),
         }
     }
 

@@ -286,7 +286,7 @@ impl BackendMachine for PayWord {
             Request::Pay { cumulative, .. } => self.pay(now, purse, cumulative),
             // The payee may know the word. The next tick of the same sum is the same word, so that
             // nothing is paid twice; what the payee took after all, the bank says at the end.
-            Request::Reclaim { .. } => Answer::outcome(Outcome::Reclaimed),
+            Request::Reclaim { .. } => Answer::outcome(Outcome::Outstanding),
             Request::Release => self.release(purse),
             Request::Note { .. } => match self.purses.get(&purse) {
                 // A hint: the bank is asked.

@@ -18,6 +18,9 @@ pub enum Outcome {
     },
     /// The tick is back in the payer's hands.
     Reclaimed,
+    /// The tick stays in the payee's hands until the purse comes home. A `Pay` of the same sum shows
+    /// it again and gives out nothing more. Spec: session 5.3.
+    Outstanding,
     /// The tick's money is gone: the payee, or somebody who had it, spent it.
     Spent,
     /// What was not acknowledged is back with its owner.
@@ -120,6 +123,7 @@ impl core::fmt::Debug for Outcome {
             Self::Opened(opened) => opened.fmt(f),
             Self::Paid { payload } => write!(f, "Paid({} bytes)", payload.len()),
             Self::Reclaimed => write!(f, "Reclaimed"),
+            Self::Outstanding => write!(f, "Outstanding"),
             Self::Spent => write!(f, "Spent"),
             Self::Released { refunded } => write!(f, "Released({refunded})"),
             Self::Accepted { capacity, .. } => write!(f, "Accepted({capacity})"),

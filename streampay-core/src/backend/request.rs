@@ -47,6 +47,7 @@ pub enum Request {
     },
     /// Payer: find out what became of the refused or unanswered tick `seq`, and take it back if
     /// it can be. Ends in [`Reclaimed`](crate::backend::Outcome::Reclaimed),
+    /// [`Outstanding`](crate::backend::Outcome::Outstanding),
     /// [`Spent`](crate::backend::Outcome::Spent) or a failure.
     Reclaim {
         /// Which tick.

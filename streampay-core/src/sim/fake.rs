@@ -1,6 +1,6 @@
-//! A backend whose money is numbers. It does what a real one may do: a payment, or an opening, that
+//! Backends whose money is numbers, which do what real ones may do: a payment, or an opening, that
 //! needs the mint first; silence to a request whose call is under way; a release that answers for
-//! a reclaim.
+//! a reclaim; payments that stay out when they were refused.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -35,6 +35,8 @@ pub struct FakeBackend {
     life_s: Option<u64>,
     /// Payments and openings that need the mint first, now and then.
     asks_mint: bool,
+    /// A token is of a sum, not of a number, and what was shown cannot be taken back.
+    stays_out: bool,
     calls: BTreeMap<(PurseKey, RequestId), Pending>,
     /// Purses that come home as soon as their opening has ended.
     called_off: BTreeMap<PurseKey, RequestId>,
@@ -50,6 +52,7 @@ impl Default for FakeBackend {
             ticks_max: TOKENS_MAX,
             life_s: Some(LIFE_S),
             asks_mint: true,
+            stays_out: false,
             calls: BTreeMap::new(),
             called_off: BTreeMap::new(),
         }
@@ -69,7 +72,7 @@ impl FakeBackend {
     /// The other method's name.
     pub const STEPS: &'static str = "fake-steps";
 
-    /// The method [`FakeBackend::STEPS`]: payments in steps of 300 msat that need no mint.
+    /// The method [`FakeBackend::STEPS`]: payments in steps of 300 msat that need no mint and stay out.
     #[must_use]
     pub fn steps() -> Self {
         Self {
@@ -78,6 +81,7 @@ impl FakeBackend {
             ticks_max: STEPS_MAX,
             life_s: None,
             asks_mint: false,
+            stays_out: true,
             calls: BTreeMap::new(),
             called_off: BTreeMap::new(),
         }
@@ -86,6 +90,14 @@ impl FakeBackend {
     /// What one payment of this method is where the terms say `tick`.
     pub(super) fn step(&self, tick: Msat) -> Msat {
         tick.round_up_to(self.quantum).unwrap_or(Msat::MAX)
+    }
+
+    /// Which of the purse's tokens pays this tick.
+    fn token(&self, seq: Seq, amount: Msat, cumulative: Msat) -> Seq {
+        match cumulative.msat().checked_div(amount.msat()) {
+            Some(number) if self.stays_out => Seq(number),
+            _ => seq,
+        }
     }
 
     /// A call that failed for good is forgotten: after a restart it must not run again.
@@ -206,8 +218,13 @@ impl BackendMachine for FakeBackend {
             Request::Pay { seq, amount, .. } if self.asks_mint && seq.0 % 3 == 0 => {
                 self.effect(purse, id, Call::Make { seq, amount })
             }
-            Request::Pay { seq, amount, .. } => Answer::outcome(paid(purse, seq, amount)),
+            Request::Pay {
+                seq,
+                amount,
+                cumulative,
+            } => Answer::outcome(paid(purse, self.token(seq, amount, cumulative), amount)),
             Request::Acked { .. } | Request::Note { .. } => Answer::default(),
+            Request::Reclaim { .. } if self.stays_out => Answer::outcome(Outcome::Outstanding),
             Request::Reclaim { seq } => self.effect(purse, id, Call::Reclaim { seq }),
             Request::Release => self.release(purse, id),
             Request::Accept { opening, .. } => {
@@ -227,9 +244,12 @@ impl BackendMachine for FakeBackend {
             Request::Receive {
                 seq,
                 amount,
+                cumulative,
                 payload,
-                ..
-            } => self.receive(purse, id, seq, amount, &payload),
+            } => {
+                let token = self.token(seq, amount, cumulative);
+                self.receive(purse, id, token, amount, &payload)
+            }
             Request::Settle => Answer::outcome(Outcome::Settled {
                 settled: Msat::ZERO,
             }),

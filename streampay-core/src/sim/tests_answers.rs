@@ -85,6 +85,7 @@ fn payment_under_way_stays_paid_whatever_the_backend_says() {
     let empty = BackendError::Fatal(RefusalCode::PurseEmpty);
     for outcome in [
         Outcome::Reclaimed,
+        Outcome::Outstanding,
         Outcome::Spent,
         Outcome::Credited,
         Outcome::Failed(BackendError::Transient),
@@ -466,4 +467,29 @@ fn copy(store: &MemoryStore) -> MemoryStore {
     }
     copy.append(&[all]).unwrap();
     copy
+}
+
+#[test]
+fn payment_that_cannot_be_shown_again_is_lost_and_nothing_is_paid_in_its_place() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.tamper(|_, bytes| match decode(bytes) {
+        Ok(Some(Message::Tick(mut tick))) if tick.seq == Seq(2) => {
+            tick.payload = Bytes::from_static(b"kept");
+            vec![encode(&Message::Tick(tick))]
+        }
+        _ => vec![bytes.clone()],
+    });
+    let reclaims = |call| matches!(call, Call::Reclaim { .. });
+    let purse = run_until_call(&mut pair, PAYER, reclaims);
+    answer(&mut pair, PAYER, purse, Outcome::Outstanding);
+    let making = |call| matches!(call, Call::Make { seq: Seq(3), .. });
+    assert_eq!(run_until_call(&mut pair, PAYER, making), purse);
+    let empty = BackendError::Fatal(RefusalCode::PurseEmpty);
+    answer(&mut pair, PAYER, purse, Outcome::Failed(empty));
+    let lost = |event: &Event| matches!(event, Event::TickLost { seq: Seq(2), .. });
+    assert_eq!(count(&pair, PAYER, lost), 1);
+    pair.run(8_000, &[]).unwrap();
+    assert_eq!(pair.payer().unwrap().paid(), sat(4));
+    assert_eq!(pair.credited(), sat(2));
+    pair.settle().unwrap();
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::*;
+use crate::backend::RefusalCode;
 use crate::meter::PauseReason;
 use crate::session::{Command, Event, Misbehaviour};
 use crate::units::{PurseId, PurseKey, Seq};
@@ -242,4 +243,83 @@ fn receipt_that_says_too_much_is_misbehaviour() {
     assert!(misbehaved(&pair, PAYER, Misbehaviour::OverAcknowledged));
     pair.tamper = None;
     pair.settle().unwrap();
+}
+
+/// A pair that pays by steps first, which stay out, of which the payee refuses one with this code,
+/// and keeps it.
+fn keeping(seq: u64, code: RefusalCode) -> (Pair, Log) {
+    let log = Log::default();
+    let mut pair = Pair::new(PairConfig {
+        methods: vec![FakeBackend::STEPS, FakeBackend::METHOD],
+        ..PairConfig::default()
+    });
+    let noted = log.clone();
+    pair.tamper(move |_, bytes| {
+        let mut message = decode(bytes).unwrap().unwrap();
+        noted.lock().unwrap().push(message.clone());
+        match &mut message {
+            Message::Tick(tick) if tick.seq == Seq(seq) && tick.purse == PurseId(0) => {
+                tick.payload = Bytes::from_static(b"kept");
+            }
+            Message::Nack(nack) => nack.code = code,
+            _ => {}
+        }
+        vec![encode(&message)]
+    });
+    (pair, log)
+}
+
+/// Also the last one of its purse, when another is open already.
+#[test]
+fn refused_payment_that_stays_out_is_shown_again_before_anything_else_is_paid() {
+    for at in [3, 12] {
+        let (mut pair, log) = keeping(at, RefusalCode::BadProof);
+        pair.run(30_000, &[]).unwrap();
+        let ticks = ticks(&log);
+        let mut after = ticks.iter().skip_while(|tick| tick.seq != Seq(at));
+        let kept = after.next().unwrap();
+        let again = after.find(|tick| tick.seq != Seq(at)).unwrap();
+        assert_eq!((again.purse, again.seq), (PurseId(0), Seq(at + 1)));
+        assert_eq!(again.payload, kept.payload, "nothing more is out");
+        assert_eq!(again.cumulative, kept.cumulative);
+        let moved =
+            |event: &Event| matches!(event, Event::TickLost { .. } | Event::TickReclaimed { .. });
+        assert_eq!(count(&pair, PAYER, moved), 0);
+        assert!(pair.credited().msat() >= 14 * 2_000, "{at}");
+        pair.settle().unwrap();
+    }
+}
+
+#[test]
+fn payment_that_stays_out_of_a_purse_that_the_payee_denies_holds_the_session() {
+    let (mut pair, log) = keeping(3, RefusalCode::OutOfOrder);
+    pair.run(8_000, &[]).unwrap();
+    let crash = Fault::CrashPayer {
+        outputs: 1,
+        away_ms: 300,
+    };
+    pair.run(8_000, &[(0, Fault::LinkDown(500)), (4_000, crash)])
+        .unwrap();
+    let lost = |event: &Event| matches!(event, Event::TickLost { seq: Seq(3), .. });
+    assert_eq!(count(&pair, PAYER, lost), 1);
+    let payer = pair.payer().unwrap();
+    let at_stake = payer.paid().saturating_minus(payer.acknowledged());
+    assert_eq!(at_stake.msat(), 2_100, "one tick, in all");
+    assert_eq!(pair.credited().msat(), 2 * 2_100);
+    assert!(ticks(&log).iter().all(|tick| tick.purse == PurseId(0)));
+    // By the user's consent, from another purse.
+    pair.command(PAYER, Command::WriteOff);
+    pair.run(8_000, &[]).unwrap();
+    assert!(pair.credited().msat() >= 10_000);
+    let newest = ticks(&log).pop().unwrap();
+    assert_ne!(newest.purse, PurseId(0));
+    pair.settle().unwrap();
+}
+
+#[test]
+fn payment_of_a_purse_that_the_payee_denies_comes_home_at_close() {
+    let (mut pair, _) = keeping(3, RefusalCode::OutOfOrder);
+    pair.run(8_000, &[]).unwrap();
+    pair.settle().unwrap();
+    assert_eq!(pair.mint.payee.msat(), 2 * 2_100);
 }

@@ -11,7 +11,7 @@ use crate::locked::{job, record, whole_steps};
 use crate::machine::OUT_OF_ORDER;
 
 /// A refused tick is shown again only while the purse has so much usable life left, in seconds:
-/// with less, another purse might pay for it a second time.
+/// with less, the payee would say that it is too late.
 const REPAY_S: u64 = 60;
 
 const EMPTY: BackendError = BackendError::Fatal(RefusalCode::PurseEmpty);
@@ -60,7 +60,6 @@ impl PayerPurse {
         };
         self.paid.revealed = self.paid.revealed.max(step);
         (self.paid.seq, self.paid.step) = (seq, step);
-        self.paid.disowned = self.paid.disowned && step < self.paid.revealed;
         let mut answer = Answer::outcome(Outcome::Paid {
             payload: payload.into(),
         });
@@ -80,7 +79,6 @@ impl PayerPurse {
         let mut answer = Answer::default();
         if seq.0 == self.paid.seq && self.paid.acked < self.paid.step {
             self.paid.acked = self.paid.step;
-            self.paid.disowned = false;
             record::put_paid(&mut answer.delta, &self.paid);
         }
         answer
@@ -88,7 +86,7 @@ impl PayerPurse {
 
     /// The preimage is out and stays out; showing it again pays the same step. Where that cannot
     /// be any more, the money counts as gone, until the purse comes home.
-    pub(super) fn reclaim(&mut self, now: Now, seq: Seq) -> Answer {
+    pub(super) fn reclaim(&self, now: Now, seq: Seq) -> Answer {
         if seq.0 != self.paid.seq {
             return Answer::failed(OUT_OF_ORDER);
         }
@@ -101,10 +99,7 @@ impl PayerPurse {
         if !usable || time.is_some_and(|time| time >= repay) {
             return Answer::outcome(Outcome::Spent);
         }
-        self.paid.disowned = true;
-        let mut answer = Answer::outcome(Outcome::Reclaimed);
-        record::put_paid(&mut answer.delta, &self.paid);
-        answer
+        Answer::outcome(Outcome::Outstanding)
     }
 
     pub(super) fn ask_time(&mut self) -> Answer {

@@ -110,6 +110,7 @@ impl PayeeSession {
             Outcome::Opened { .. }
             | Outcome::Paid { .. }
             | Outcome::Reclaimed
+            | Outcome::Outstanding
             | Outcome::Spent
             | Outcome::Released { .. } => {}
         }

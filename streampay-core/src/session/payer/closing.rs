@@ -204,7 +204,7 @@ impl PayerSession {
             let making = purse
                 .pending
                 .as_ref()
-                .is_some_and(|pending| pending.payload.is_none());
+                .is_some_and(|pending| !pending.is_made());
             match purse.state {
                 PurseState::Offered | PurseState::Open if !making => {
                     purse.state = PurseState::Closing;
@@ -287,7 +287,7 @@ impl PayerSession {
         for purse in purses {
             if let (PurseState::Offered | PurseState::Open, Some(pending)) =
                 (purse.state, &purse.pending)
-                && pending.payload.is_none()
+                && !pending.is_made()
             {
                 self.ask_to_pay(purse.id);
             }

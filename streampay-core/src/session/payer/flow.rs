@@ -209,7 +209,7 @@ impl PayerSession {
             purse
                 .pending
                 .as_ref()
-                .is_some_and(|pending| pending.fate == Fate::UnderWay && pending.payload.is_some())
+                .is_some_and(|pending| pending.fate == Fate::UnderWay && pending.is_made())
         });
         let Some(id) = sent.map(|purse| purse.id).next() else {
             return false;
@@ -376,7 +376,7 @@ impl PayerSession {
     /// True where the fate of a payment is in the backend's hands.
     fn awaits_payment(purse: &PayerPurse) -> bool {
         let pending = purse.pending.as_ref();
-        pending.is_some_and(|pending| pending.payload.is_none() || pending.is_refused())
+        pending.is_some_and(|pending| !pending.is_made() || pending.is_refused())
     }
 
     /// True where the backend owes an answer.

@@ -1,5 +1,5 @@
 //! Ticks: decided by the own meter, made durable, sent, repeated as the same bytes, acknowledged,
-//! or refused and taken back.
+//! or refused and taken back, or shown again.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::session::{CloseCode, Event};
 use crate::units::{Msat, PurseId};
 use crate::wire::{Message, Nack, Tick};
 
-/// Refusals in a row, each taken back, before the payer gives up. Chosen so that one stale token
+/// Refusals in a row, each taken back or shown again, before the payer gives up. Chosen so that one stale token
 /// or cache does not end a stream.
 const REFUSALS_MAX: u8 = 3;
 
@@ -93,6 +93,7 @@ impl PayerSession {
             Outcome::Opened(opened) => self.on_opened(id, &opened),
             Outcome::Paid { payload } => self.on_made(id, &payload),
             Outcome::Reclaimed => self.on_reclaimed(id),
+            Outcome::Outstanding => self.on_outstanding(id),
             Outcome::Spent => self.on_spent(id),
             Outcome::Released { refunded } => self.on_released(id, refunded),
             Outcome::Failed(error) => self.on_failed(id, error),
@@ -110,16 +111,23 @@ impl PayerSession {
         let Some(pending) = self.purse_mut(id).and_then(|purse| purse.pending.as_mut()) else {
             return;
         };
-        if pending.payload.is_some() {
+        if pending.is_made() {
             return;
         }
         pending.payload = Some(payload.to_vec().into());
+        let again = pending.fate == Fate::Again;
+        if again {
+            pending.fate = Fate::UnderWay;
+        }
         if !self.in_session() {
             return self.release_purses_if_closing();
         }
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
             live.sent(now);
+        }
+        if again {
+            self.clear_pause(PauseReason::PaymentRefused);
         }
         self.send_pending(id);
     }
@@ -167,7 +175,7 @@ impl PayerSession {
             return;
         };
         let old = nack.seq != seq && !planted::after_restart(Planted::OldNackTaken);
-        if old || pending.fate != Fate::UnderWay || pending.payload.is_none() {
+        if old || pending.fate != Fate::UnderWay || !pending.is_made() {
             return;
         }
         pending.fate = match nack.code {
@@ -225,6 +233,45 @@ impl PayerSession {
         self.release_purses_if_closing();
     }
 
+    /// The payee may take it whatever it said, until the purse is home: it goes on counting as paid,
+    /// and no other purse pays. It is the same payment, shown again. Where the payee does not know
+    /// the purse, that cannot be, and it is the user's to say that it is lost.
+    fn on_outstanding(&mut self, id: PurseId) {
+        if !self.is_refused(id) || !self.in_session() {
+            return;
+        }
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let request = record.common.request_id();
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        let (paid, next) = (purse.paid, purse.seq.next());
+        let disowned = |pending: &PendingTick| pending.fate == Fate::Disowned;
+        if purse.pending.as_ref().is_some_and(disowned) {
+            purse.capacity = paid;
+            return self.on_spent(id);
+        }
+        let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
+        if refusals >= REFUSALS_MAX {
+            return self.close(CloseCode::BackendFailed, false);
+        }
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        let Some(pending) = purse.pending.as_mut() else {
+            return;
+        };
+        (pending.fate, pending.request) = (Fate::Again, request);
+        purse.seq = next;
+        let now = self.now.mono;
+        if let Some(live) = self.live_mut() {
+            live.decided(now);
+        }
+        self.ask_to_pay(id);
+    }
+
     fn is_refused(&self, id: PurseId) -> bool {
         let pending = self.purse(id).and_then(|purse| purse.pending.as_ref());
         pending.is_some_and(PendingTick::is_refused)
@@ -280,7 +327,7 @@ impl PayerSession {
         match (purse.state, &purse.pending) {
             (PurseState::Opening, _) => self.open_failed(id, error),
             (PurseState::Closing | PurseState::Done, _) => self.release_failed(id, error),
-            (_, Some(pending)) if pending.payload.is_none() => self.pay_failed(id, error),
+            (_, Some(pending)) if !pending.is_made() => self.pay_failed(id, error),
             (_, Some(_)) => {
                 self.event(Event::BackendTrouble { error });
                 self.try_later();
@@ -294,6 +341,9 @@ impl PayerSession {
         if matches!(error, BackendError::Transient | BackendError::Unknown) {
             return self.try_later();
         }
+        if self.is_shown_again(id) {
+            return self.not_shown_again(id);
+        }
         // No payment was made. The purse gives no more.
         let Some((purse, pending)) = self.take_pending(id) else {
             return;
@@ -306,6 +356,24 @@ impl PayerSession {
             self.close(CloseCode::BackendFailed, false);
         }
         self.release_purses_if_closing();
+    }
+
+    fn is_shown_again(&self, id: PurseId) -> bool {
+        let pending = self.purse(id).and_then(|purse| purse.pending.as_ref());
+        pending.is_some_and(|pending| pending.fate == Fate::Again)
+    }
+
+    /// The payee has it, and will not be shown it again: its number was never used.
+    fn not_shown_again(&mut self, id: PurseId) {
+        let Some(purse) = self.purse_mut(id) else {
+            return;
+        };
+        purse.seq = crate::units::Seq(purse.seq.0.saturating_sub(1));
+        purse.capacity = purse.paid;
+        if let Some(pending) = purse.pending.as_mut() {
+            pending.fate = Fate::Refused;
+        }
+        self.on_spent(id);
     }
 
     fn take_pending(&mut self, id: PurseId) -> Option<(&mut PayerPurse, PendingTick)> {

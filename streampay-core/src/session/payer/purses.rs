@@ -262,7 +262,7 @@ impl PayerSession {
             match (&purse.state, &purse.pending) {
                 (PurseState::Opening, _) => self.ask_to_open(purse.id),
                 (PurseState::Closing, _) => self.ask_to_release(purse.id),
-                (_, Some(pending)) if pending.payload.is_none() => self.ask_to_pay(purse.id),
+                (_, Some(pending)) if !pending.is_made() => self.ask_to_pay(purse.id),
                 (PurseState::Open, Some(pending)) if pending.is_refused() => {
                     self.ask_to_reclaim(purse.id);
                 }
@@ -278,7 +278,7 @@ impl PayerSession {
         for purse in purses {
             match (&purse.state, &purse.pending) {
                 (PurseState::Offered, _) => self.offer_purse(purse.id),
-                (PurseState::Open, Some(pending)) if pending.payload.is_some() => {
+                (PurseState::Open, Some(pending)) if pending.is_made() => {
                     self.send_pending(purse.id);
                 }
                 _ => {}

@@ -228,9 +228,17 @@ pub(super) enum Fate {
     /// The payee does not know the purse any more; being taken back, and no tick comes after it.
     #[n(3)]
     Disowned,
+    /// It was refused and cannot be taken back: being shown again, by the next number.
+    #[n(4)]
+    Again,
 }
 
 impl PendingTick {
+    /// True once the backend has made it, by its present number.
+    pub(super) const fn is_made(&self) -> bool {
+        self.payload.is_some() && !matches!(self.fate, Fate::Again)
+    }
+
     /// True while it is being taken back.
     pub(super) const fn is_refused(&self) -> bool {
         matches!(self.fate, Fate::Refused | Fate::Disowned)
