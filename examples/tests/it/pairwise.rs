@@ -159,11 +159,31 @@ impl Stage {
     }
 }
 
-/// What the mint's fees came to, as the two wallets say it.
-async fn missing(payer: &Party, payee: &Party) -> Msat {
+/// What both wallets hold.
+async fn held(payer: &Party, payee: &Party) -> Msat {
     let (left, earned) = (payer.held().await.0, payee.held().await.0);
-    let held = left.plus(earned).unwrap();
+    left.plus(earned).unwrap()
+}
+
+/// What is in neither wallet: the mint's fees, or money that is lost.
+async fn missing(payer: &Party, payee: &Party) -> Msat {
+    let held = held(payer, payee).await;
     sat(FUNDS).minus(held).expect("money was made")
+}
+
+/// Without a fee nothing is missing, whatever happened. With one, no more than was quoted, what
+/// opening the purse anew costs, a token that is swapped back, and for each side a batch more.
+fn is_no_more_than_fees(row: Row, costs: &Costs, played: &Played, missing: Msat) {
+    let quoted = costs.after(played.credited.sat_floor() / TICK);
+    let more = [costs.opening, costs.fee, sat(2)].into_iter();
+    let most = match row.1 {
+        0 => Msat::ZERO,
+        _ => more.fold(quoted, Msat::saturating_plus),
+    };
+    assert!(
+        missing <= most,
+        "{row:?}: {missing} of {most}, {quoted} quoted"
+    );
 }
 
 fn is_as_quoted(row: Row, costs: &Costs, played: &Played, fees: Msat) {
@@ -196,8 +216,9 @@ async fn brought_home(row: Row, payer: &Party, payee: &Party) {
     assert_eq!(pending, (Msat::ZERO, Msat::ZERO), "{row:?}");
 }
 
-async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphore>>) {
-    let (mode, _, what, end, again) = row;
+/// What both sides hold at the end.
+async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphore>>) -> Msat {
+    let (mode, ppk, what, end, again) = row;
     let mut payee = Party::new().await;
     let plan = plan(row, url);
     let terms = plan.terms(payee.home());
@@ -225,6 +246,7 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
     }
     brought_home(row, &payer, &payee).await;
     let fees = missing(&payer, &payee).await;
+    is_no_more_than_fees(row, &costs[0], &played, fees);
     if what == Calm && end != Vanished {
         is_as_quoted(row, &costs[0], &played, fees);
     }
@@ -248,16 +270,20 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
         );
         brought_home(row, &payer, &payee).await;
         assert!(payee.held().await.0 > earned, "{row:?}");
+        let fees = missing(&payer, &payee).await;
+        assert!(ppk > 0 || fees.is_zero(), "{row:?}: {fees} is lost");
     }
+    held(&payer, &payee).await
 }
 
 async fn against_cdk(row: Row) {
     let stage = Stage::new(row.1, row.2).await;
     let url = stage.url.clone();
     let payer = Party::with(&url, FUNDS).await;
-    runs(row, &url, payer, Some(stage.now.clone())).await;
+    let held = runs(row, &url, payer, Some(stage.now.clone())).await;
     let mint = stage.mint.await.unwrap();
     let ledger = mint.ledger().await.unwrap();
+    assert_eq!(held, ledger.outstanding(), "{row:?}: lost or made");
     assert_eq!(
         ledger.outstanding().plus(ledger.fees),
         Ok(sat(FUNDS)),
