@@ -2,7 +2,7 @@
 
 use cdk::Amount;
 use cdk::mint_url::MintUrl;
-use cdk::nuts::{CheckStateRequest, PublicKey, RestoreRequest, State};
+use cdk::nuts::{CheckStateRequest, ProofState, PublicKey, RestoreRequest, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::TransactionId;
 use cdk_common::database::WalletDatabase;
@@ -160,12 +160,11 @@ impl WalletFolder {
         let mut held = self.proofs(Some(wallet.mint_url.clone())).await?;
         held.retain(|info| info.state == State::Unspent);
         for part in held.chunks(Self::CHECKED_AT_ONCE) {
-            let ys = part.iter().map(|info| info.y).collect();
-            let request = CheckStateRequest { ys };
+            let ys: Vec<PublicKey> = part.iter().map(|info| info.y).collect();
+            let request = CheckStateRequest { ys: ys.clone() };
             let answer = wallet.mint_connector().post_check_state(request).await;
             let answer = answer.map_err(|error| WalletError::of_mint(&wallet.mint_url, error))?;
-            let spent = answer.states.iter().filter(|of| of.state == State::Spent);
-            let spent: Vec<PublicKey> = spent.map(|of| of.y).collect();
+            let spent = spent_of(&ys, &answer.states);
             if !spent.is_empty() {
                 let marked = self.store.update_proofs_state(spent, State::Spent).await;
                 marked.map_err(WalletError::Store)?;
@@ -203,15 +202,17 @@ impl WalletFolder {
         };
         let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
         let ys = self.ys_of(&wallet.mint_url, saga.id).await?;
-        let (asked, mint) = (ys.len(), wallet.mint_connector());
+        let mint = wallet.mint_connector();
         // Spent first, restored second: our own swap signs and spends at once, so what is spent
         // and not signed then was not ours.
-        let states = mint.post_check_state(CheckStateRequest { ys }).await;
+        let states = mint
+            .post_check_state(CheckStateRequest { ys: ys.clone() })
+            .await;
         let states = states.map_err(failed)?.states;
-        let spent = states.iter().any(|state| state.state == State::Spent);
+        let spent = !spent_of(&ys, &states).is_empty();
         let restored = mint.post_restore(RestoreRequest { outputs }).await;
         let nothing = restored.map_err(failed)?.signatures.is_empty();
-        Ok(asked > 0 && states.len() == asked && spent && nothing)
+        Ok(states.len() == ys.len() && spent && nothing)
     }
 
     async fn ys_of(&self, mint: &MintUrl, operation: Uuid) -> Result<Vec<PublicKey>, WalletError> {
@@ -276,4 +277,12 @@ impl WalletFolder {
         sagas.retain(|saga| saga.mint_url == *mint);
         Ok(sagas)
     }
+}
+
+/// What was asked for and is spent, by the mint's word; what it says of other proofs is not looked at.
+/// Source: NUT-07.
+fn spent_of(asked: &[PublicKey], states: &[ProofState]) -> Vec<PublicKey> {
+    let spent = states.iter().filter(|of| of.state == State::Spent);
+    let ours = spent.filter(|of| asked.contains(&of.y));
+    ours.map(|of| of.y).collect()
 }

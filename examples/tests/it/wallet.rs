@@ -80,6 +80,26 @@ async fn a_token_goes_from_wallet_to_wallet_or_comes_back() {
     assert_eq!(sum, mint.ledger().await.unwrap().outstanding());
 }
 
+/// The answer to NUT-07 names a proof that nobody has: it says nothing of those that were asked for.
+#[tokio::test]
+async fn recovery_goes_on_where_a_mint_speaks_of_proofs_that_were_not_asked_for() {
+    let (lying, honest) = (mint(100).await, mint(0).await);
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    for mint in [&lying, &honest] {
+        wallet.deposit(&mint.url(), sat(20)).await.unwrap();
+    }
+    let states = r#"{"states":[{"Y":"0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798","state":"SPENT"}]}"#;
+    let faults = lying.faults_for_testing();
+    faults.set("/v1/checkstate", Fault::Answer(states), u64::MAX);
+    let account = wallet.recover().await.unwrap();
+    assert!(faults.seen("/v1/checkstate") > 0);
+    assert_eq!(account.len(), 2);
+    for at in account {
+        assert_eq!((at.balance.spendable, at.trouble), (sat(20), None));
+    }
+}
+
 /// Also where a swap made all of it, which cdk does not name.
 #[tokio::test]
 async fn sent_token_is_known_and_comes_back_whatever_it_is_made_of() {
