@@ -56,7 +56,7 @@ impl CashuPaywall {
     }
 
     /// What is wrong with a token, as far as that can be told without asking anybody.
-    fn check(&self, token: &str) -> Result<Token, &'static str> {
+    fn check(&self, token: &str) -> Result<(Token, Msat), &'static str> {
         let token = Token::from_str(token).map_err(|_| "not a Cashu token")?;
         if token.unit() != Some(CurrencyUnit::Sat) {
             return Err("the token is not in sat");
@@ -69,7 +69,8 @@ impl CashuPaywall {
         }
         let value = token.value().map_err(|_| "the token has no value")?;
         let value = Msat::from_sat(value.to_u64()).map_err(|_| "the token has no value")?;
-        // What it takes to redeem it is at most a sat for each proof, and may come on top.
+        // What it takes to redeem it may come on top: at most a sat for each proof, and how much, its
+        // keys say.
         let proofs = u64::try_from(token.token_secrets().len()).unwrap_or(u64::MAX);
         let most = Msat::from_sat(proofs).map_err(|_| "too many proofs")?;
         if value < self.price.tick {
@@ -78,11 +79,12 @@ impl CashuPaywall {
         if value > self.price.tick.saturating_plus(most) {
             return Err("the token is worth more than a span costs; nothing was taken");
         }
-        Ok(token)
+        Ok((token, value))
     }
 
-    /// That the mint signed it, by its keys; it is asked for them where it seems to have new ones.
-    async fn prove(&self, token: &Token, mint: &str) -> Result<(), PaymentError> {
+    /// That the mint signed it, by its keys; it is asked for them where it seems to have new ones. It
+    /// gives what redeeming it costs.
+    async fn prove(&self, token: &Token, mint: &str) -> Result<Msat, PaymentError> {
         let proven = match self.wallet.prove(token, false).await {
             Err(Unproven::UnknownKeys) => {
                 let asked = async { Ok(self.wallet.prove(token, true).await) };
@@ -92,7 +94,7 @@ impl CashuPaywall {
             proven => proven,
         };
         let why = match proven {
-            Ok(()) => return Ok(()),
+            Ok(fee) => return Ok(fee),
             Err(Unproven::UnknownKeys) => "the token is of keys that its mint does not have",
             Err(Unproven::Refused(why)) => why,
         };
@@ -117,10 +119,15 @@ impl Paywall for CashuPaywall {
     async fn take(&self, payment: &str) -> Result<Msat, PaymentError> {
         let refused = |why: &str| PaymentError::Refused(why.to_owned());
         let payment = payment.trim();
-        let token = self.check(payment).map_err(refused)?;
+        let (token, value) = self.check(payment).map_err(refused)?;
         let mint = token.mint_url().map_err(|_| refused("not of one mint"))?;
         let mint = mint.to_string();
-        self.prove(&token, &mint).await?;
+        let fee = self.prove(&token, &mint).await?;
+        if value > self.price.tick.saturating_plus(fee) {
+            return Err(refused(
+                "the token is worth more than a span and the mint's fee; nothing was taken",
+            ));
+        }
         // Whoever shows tokens has paid nothing yet.
         let taken = async { Ok(self.wallet.receive_once(payment, &token).await) };
         let taken = self.runner.of_stranger(&mint, taken).await;

@@ -30,8 +30,9 @@ const UNANSWERED_MAX: usize = 1_024;
 
 impl WalletFolder {
     /// Checks that the mint signed each proof of `token`, by the keys that this wallet knows; with
-    /// `ask`, by those that the mint has now. Source: NUT-12.
-    pub(crate) async fn prove(&self, token: &Token, ask: bool) -> Result<(), Unproven> {
+    /// `ask`, by those that the mint has now. It gives what redeeming all of it costs. Source: NUT-02,
+    /// NUT-12.
+    pub(crate) async fn prove(&self, token: &Token, ask: bool) -> Result<Msat, Unproven> {
         let unknown = |_| Unproven::UnknownKeys;
         let mint = token.mint_url();
         let mint = mint.map_err(|_| Unproven::Refused("not a token of one mint"))?;
@@ -104,18 +105,21 @@ fn info(set: &KeySet) -> KeySetInfo {
     }
 }
 
-fn prove_all(proofs: &Proofs, sets: &[KeySet]) -> Result<(), Unproven> {
+fn prove_all(proofs: &Proofs, sets: &[KeySet]) -> Result<Msat, Unproven> {
     let mut seen = BTreeSet::new();
+    let mut ppk = 0_u64;
     for proof in proofs {
-        let y = prove_one(proof, sets)?;
+        let (y, fee_ppk) = prove_one(proof, sets)?;
         if !seen.insert(y.to_bytes()) {
             return Err(Unproven::Refused("the token has a proof twice"));
         }
+        ppk = ppk.saturating_add(fee_ppk);
     }
-    Ok(())
+    Msat::from_sat(ppk.div_ceil(1_000)).map_err(|_| Unproven::Refused("the mint's fee is too high"))
 }
 
-fn prove_one(proof: &Proof, sets: &[KeySet]) -> Result<PublicKey, Unproven> {
+/// Its Y, and what its keyset takes for an input, in thousandths of a satoshi.
+fn prove_one(proof: &Proof, sets: &[KeySet]) -> Result<(PublicKey, u64), Unproven> {
     let locked = cdk::nuts::nut10::Secret::try_from(&proof.secret).is_ok();
     if locked || proof.witness.is_some() {
         return Err(Unproven::Refused("the token is locked"));
@@ -127,7 +131,7 @@ fn prove_one(proof: &Proof, sets: &[KeySet]) -> Result<PublicKey, Unproven> {
     let y = proof.y();
     let y = y.map_err(|_| Unproven::Refused("the token cannot be read"))?;
     match Dleq.verify(proof, y, key) {
-        Ok(()) => Ok(y),
+        Ok(()) => Ok((y, set.input_fee_ppk)),
         Err(VerifyError::NoDleq) => Err(Unproven::Refused(
             "the token is without the mint's DLEQ proofs; send it with them (NUT-12)",
         )),

@@ -92,6 +92,8 @@ async fn a_demanded_token_buys_a_span_and_no_other_is_taken() {
     for wrong in [
         send(2, &own).await,
         send(9, &own).await,
+        // One more than the span and the fee, in more than one proof.
+        send(5, &own).await,
         send(4, &other).await,
         "cashuBnonsense".to_owned(),
         "creqA".to_owned(),
