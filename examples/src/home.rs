@@ -78,13 +78,11 @@ impl Home {
         let runner = Arc::new(Runner::new(wallet.clone()));
         let mut policy = LockedPolicy::default();
         policy.exposure = limits.exposure;
-        let key = || Some(receiver.clone());
+        let chain = LockedMachine::chain(policy, Some(receiver.clone()));
+        let p2pk = LockedMachine::p2pk(policy, Some(receiver.clone())).beside(&chain);
         let node = Node::builder(writer)
-            .method(
-                Box::new(LockedMachine::chain(policy, key())),
-                runner.clone(),
-            )
-            .method(Box::new(LockedMachine::p2pk(policy, key())), runner.clone())
+            .method(Box::new(chain), runner.clone())
+            .method(Box::new(p2pk), runner.clone())
             .method(Box::new(SwapMachine::default()), runner.clone());
         let node = match &channels {
             Some(channels) => channels.method(node),

@@ -1,43 +1,60 @@
 //! What is credited and not redeemed yet, mint by mint.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use streampay_core::backend::Answer;
 
 use super::payee::PayeePurse;
 
-/// Sums over all of this node's purses.
-#[derive(Debug)]
-pub(super) struct Exposure(BTreeMap<String, u64>);
+/// Sums over all of this node's purses, of both methods where their machines share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exposure(Arc<Mutex<Sums>>);
 
-impl Exposure {
-    pub(super) const fn new() -> Self {
-        Self(BTreeMap::new())
-    }
+#[derive(Debug, Default)]
+struct Sums(BTreeMap<String, u64>);
 
-    pub(super) fn add(&mut self, purse: &PayeePurse) {
+impl Sums {
+    fn add(&mut self, purse: &PayeePurse) {
         let sum = self.0.entry(purse.mint().to_owned()).or_default();
         *sum = sum.saturating_add(purse.open());
     }
 
-    pub(super) fn remove(&mut self, purse: &PayeePurse) {
+    fn remove(&mut self, purse: &PayeePurse) {
         if let Some(sum) = self.0.get_mut(purse.mint()) {
             *sum = sum.saturating_sub(purse.open());
         }
     }
+}
+
+impl Exposure {
+    fn with<T>(&self, work: impl FnOnce(&mut Sums) -> T) -> T {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut sums)
+    }
+
+    pub(super) fn add(&self, purse: &PayeePurse) {
+        self.with(|sums| sums.add(purse));
+    }
+
+    pub(super) fn remove(&self, purse: &PayeePurse) {
+        self.with(|sums| sums.remove(purse));
+    }
 
     /// Lets a purse do something, tells it what others have open at its mint, and counts what it
-    /// has then.
+    /// has then. No two purses do so at once.
     pub(super) fn watch(
-        &mut self,
+        &self,
         purse: &mut PayeePurse,
         work: impl FnOnce(&mut PayeePurse) -> Answer,
     ) -> Answer {
-        self.remove(purse);
-        let others = self.0.get(purse.mint()).copied();
-        purse.set_others(others.unwrap_or_default());
-        let answer = work(purse);
-        self.add(purse);
-        answer
+        self.with(|sums| {
+            sums.remove(purse);
+            let others = sums.0.get(purse.mint()).copied();
+            purse.set_others(others.unwrap_or_default());
+            let answer = work(purse);
+            sums.add(purse);
+            answer
+        })
     }
 }

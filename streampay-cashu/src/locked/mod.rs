@@ -75,7 +75,8 @@ pub struct LockedPolicy {
     pub price_max_permille: u64,
     /// Payee: how many credited ticks make it redeem.
     pub redeem_ticks: u64,
-    /// Payee: the most that may be credited and not redeemed at one mint, over all purses. A purse
+    /// Payee: the most that may be credited and not redeemed at one mint, over all purses of this
+    /// machine and those [beside](LockedMachine::beside) it. A purse
     /// that is credited while half of it is open redeems at once; beyond it no tick is credited, save
     /// where nothing is open, until the mint has taken some.
     pub exposure: Msat,
@@ -135,26 +136,34 @@ impl LockedMachine {
 
     /// The machine of [`CHAIN`](Self::CHAIN). `receiver` is the payee's key; a payer needs none.
     #[must_use]
-    pub const fn chain(policy: LockedPolicy, receiver: Option<ReceiverKey>) -> Self {
+    pub fn chain(policy: LockedPolicy, receiver: Option<ReceiverKey>) -> Self {
         Self {
             chain: true,
             policy,
             receiver,
             purses: BTreeMap::new(),
-            exposed: Exposure::new(),
+            exposed: Exposure::default(),
         }
     }
 
     /// The machine of [`P2PK`](Self::P2PK). `receiver` is the payee's key; a payer needs none.
     #[must_use]
-    pub const fn p2pk(policy: LockedPolicy, receiver: Option<ReceiverKey>) -> Self {
+    pub fn p2pk(policy: LockedPolicy, receiver: Option<ReceiverKey>) -> Self {
         Self {
             chain: false,
             policy,
             receiver,
             purses: BTreeMap::new(),
-            exposed: Exposure::new(),
+            exposed: Exposure::default(),
         }
+    }
+
+    /// Counts what is open at a mint together with `other`, so that the limit of
+    /// [`LockedPolicy::exposure`] is one for both methods of a node. Before it has any purse.
+    #[must_use]
+    pub fn beside(mut self, other: &Self) -> Self {
+        self.exposed = other.exposed.clone();
+        self
     }
 
     fn open(&mut self, now: Now, key: PurseKey, request: Request) -> Answer {

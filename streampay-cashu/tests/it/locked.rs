@@ -1,10 +1,11 @@
 //! A purse of locked ecash from its opening to its end.
 
+use streampay_cashu::LockedMachine;
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 
 use crate::mint::Fault;
-use crate::node::{Pair, purse, sat};
+use crate::node::{Pair, purse, receiver, sat};
 
 fn refused(code: RefusalCode) -> Option<Outcome> {
     let error = BackendError::Rejected(code, Consumed::No);
@@ -226,6 +227,29 @@ async fn limit_of_what_may_be_open_is_over_all_purses_at_a_mint() {
     assert_eq!(pair.payee.spendable().await, 15, "20 are open");
     pair.tick(6).await;
     assert_eq!(pair.payee.spendable().await, 30);
+}
+
+/// A node has a machine for each method.
+#[tokio::test]
+async fn what_is_open_at_a_mint_is_counted_over_both_methods() {
+    let [mut chain, mut p2pk] = [
+        Pair::new(true, 0, 500, 5).await,
+        Pair::new(false, 0, 500, 5).await,
+    ];
+    let mut policy = chain.payee.policy;
+    policy.exposure = sat(20);
+    let one = LockedMachine::chain(policy, Some(receiver()));
+    p2pk.payee
+        .set_machine(LockedMachine::p2pk(policy, Some(receiver())).beside(&one));
+    chain.payee.set_machine(one);
+    chain.open(0, 10).await;
+    p2pk.open(0, 10).await;
+    chain.tick(1).await;
+    assert_eq!(chain.payee.spendable().await, 0, "5 are open");
+    p2pk.tick(1).await;
+    assert_eq!(p2pk.payee.spendable().await, 5, "half of it: redeemed");
+    p2pk.tick(2).await;
+    assert_eq!(p2pk.payee.spendable().await, 10);
 }
 
 #[tokio::test]

@@ -182,6 +182,10 @@ impl Node {
         self.machine = self.mode.machine(policy);
     }
 
+    pub(crate) fn set_machine(&mut self, machine: LockedMachine) {
+        self.machine = Box::new(machine);
+    }
+
     pub(crate) const fn after_s(&mut self, seconds: u64) {
         self.now.mono.0 += seconds * 1000;
         self.now.unix.0 += seconds;
