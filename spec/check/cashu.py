@@ -6,6 +6,8 @@ import pathlib
 
 import bip340
 import cashu_params
+import cashu_proofs
+from cashu_proofs import compressed, point
 
 STEP = "streampay/cashu-chain/step/v1"
 
@@ -15,23 +17,8 @@ def load(name):
     return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
-def point(text):
-    data = bytes.fromhex(text)
-    x, y = bip340._lift_x(int.from_bytes(data[1:], "big"))
-    return (x, y) if data[0] == 2 else (x, bip340.P - y)
-
-
-def compressed(found):
-    return bytes([2 + found[1] % 2]).hex() + found[0].to_bytes(32, "big").hex()
-
-
 def hash_to_curve(message):
-    root = hashlib.sha256(b"Secp256k1_HashToCurve_Cashu_" + message).digest()
-    for counter in range(2**16):
-        x = hashlib.sha256(root + counter.to_bytes(4, "little")).digest()
-        lifted = bip340._lift_x(int.from_bytes(x, "big"))
-        if lifted:
-            return compressed(lifted)
+    return compressed(cashu_proofs.hash_to_curve(message))
 
 
 def tweak(case):
@@ -119,4 +106,5 @@ def check(report):
     for case in release["cases"]:
         name = f"cashu release `{case['name']}`"
         report.case(name, case["valid"], lambda: released(release, case))
+    cashu_proofs.check(report, load("proofs.json"))
     cashu_params.check(report, load("params.json"))

@@ -3,6 +3,7 @@
 //! writes them; without, the test fails where they have grown old.
 
 mod params;
+mod proofs;
 
 use std::path::PathBuf;
 
@@ -368,6 +369,7 @@ fn vectors_are_up_to_date() {
         ("steps.json", steps_file()),
         ("release.json", release_file()),
         ("locks.json", locks_file()),
+        ("proofs.json", proofs::file()),
         ("params.json", params::file()),
     ];
     assert_eq!(to_hex(&[0; 32]), hex(&[0; 32]));

@@ -15,7 +15,7 @@ use super::*;
 const LOCKTIME: u64 = 1_800_000_000;
 const LOCK: [u8; 32] = [0xab; 32];
 
-fn key(byte: u8) -> SecretKey {
+pub(crate) fn key(byte: u8) -> SecretKey {
     SecretKey::from_slice(&[byte; 32]).unwrap()
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn terms() -> LockTerms {
     }
 }
 
-fn wanted(keyset: &TrustedKeyset) -> Wanted<'_> {
+pub(crate) fn wanted(keyset: &TrustedKeyset) -> Wanted<'_> {
     Wanted {
         keyset,
         unit: &CurrencyUnit::Sat,
@@ -61,7 +61,7 @@ fn wanted(keyset: &TrustedKeyset) -> Wanted<'_> {
 }
 
 /// A proof with this secret that the mint did sign, with its DLEQ proof.
-fn signed(secret: &str, amount: u64) -> Proof {
+pub(crate) fn signed(secret: &str, amount: u64) -> Proof {
     let set = keyset(CurrencyUnit::Sat, 100, None);
     let secret = Secret::new(secret);
     let (blinded, r) = blind_message(secret.as_bytes(), Some(key(50))).unwrap();
