@@ -192,19 +192,22 @@ async fn keyset_that_ends_too_early_is_not_used() {
 /// Ids of version 1 do not say when a keyset ends.
 #[tokio::test]
 async fn opening_in_keys_that_end_too_early_is_refused_and_comes_home() {
-    let mut pair = Pair::new(true, 0, 500, 5).await;
-    let amounts = (0..20).map(|bit| 1 << bit).collect();
-    let unit = CurrencyUnit::Sat;
-    let rotated = pair.mint.mint.rotate_keyset(unit, amounts, 0, false, None);
-    rotated.await.unwrap();
-    pair.payer.knows_the_keys().await;
-    let opening = pair.offered(0, 10).await;
-    // The payee asks later, and hears of an end.
-    pair.mint.ends(cdk::util::unix_time() + 6 * 3_600);
-    let request = pair.accept_request(opening);
-    let got = pair.payee.ask(purse(0), request).await;
-    assert_eq!(got, refused(RefusalCode::UnknownKeyset));
-    assert_eq!(pair.show_note().await, None);
-    assert_eq!(pair.release().await, 50);
-    assert_eq!(pair.payer.spendable().await, 500);
+    // After the locktime, and before it: then the locktime would be too late for the payer.
+    for hours in [6, 3] {
+        let mut pair = Pair::new(true, 0, 500, 5).await;
+        let amounts = (0..20).map(|bit| 1 << bit).collect();
+        let unit = CurrencyUnit::Sat;
+        let rotated = pair.mint.mint.rotate_keyset(unit, amounts, 0, false, None);
+        rotated.await.unwrap();
+        pair.payer.knows_the_keys().await;
+        let opening = pair.offered(0, 10).await;
+        // The payee asks later, and hears of an end.
+        pair.mint.ends(cdk::util::unix_time() + hours * 3_600);
+        let request = pair.accept_request(opening);
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, refused(RefusalCode::UnknownKeyset), "{hours}");
+        assert_eq!(pair.show_note().await, None);
+        assert_eq!(pair.release().await, 50, "{hours}");
+        assert_eq!(pair.payer.spendable().await, 500);
+    }
 }

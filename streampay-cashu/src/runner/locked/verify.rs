@@ -13,7 +13,7 @@ use crate::job::Place;
 use crate::locked::job::{Agreed, LockedDone};
 use crate::locked::{CLOCK_SLACK_S, REFUND_WINDOW_S};
 use crate::runner::{Runner, keysets, random_seed};
-use crate::verify::{Dleq, TrustedKeyset, VerifyError, Wanted, verify_funding};
+use crate::verify::{Dleq, TrustedKeyset, VerifyError, Wanted, verify_proof};
 
 fn refused(code: RefusalCode) -> BackendError {
     BackendError::Rejected(code, Consumed::No)
@@ -185,7 +185,6 @@ fn check(
     pieces: &[u8],
     max_fee_ppk: u64,
 ) -> Result<Result<(), RefusalCode>, RefusalCode> {
-    let unit_of_keys = set.unit.clone();
     let keyset = TrustedKeyset::new(set).map_err(code_of)?;
     let wanted = Wanted {
         keyset: &keyset,
@@ -193,13 +192,6 @@ fn check(
         terms: funded.terms,
         refund_window_s: REFUND_WINDOW_S,
         max_fee_ppk,
-    };
-    // The proofs by themselves first, whatever their keyset costs and for how long it lives.
-    let lenient = Wanted {
-        unit: &unit_of_keys,
-        refund_window_s: 0,
-        max_fee_ppk: u64::MAX,
-        ..wanted.clone()
     };
     let (bytes, rest) = pieces.as_chunks::<PIECE>();
     if !rest.is_empty() {
@@ -214,9 +206,12 @@ fn check(
         })
         .collect::<Option<Vec<_>>>()
         .ok_or(RefusalCode::BadProof)?;
-    let all = proofs
-        .iter()
-        .map(|(proof, amount, kind)| (proof, *amount, *kind));
-    verify_funding(all, &lenient, &BTreeSet::new(), &Dleq).map_err(code_of)?;
+    // The proofs by themselves first, whatever their keyset costs and for how long it lives: where that
+    // is not up to the locktime, what is refused cannot wait for it.
+    let mut seen = BTreeSet::new();
+    for (proof, amount, kind) in &proofs {
+        let y = verify_proof(proof, *amount, *kind, &wanted, &seen, &Dleq).map_err(code_of)?;
+        seen.insert(y.to_bytes());
+    }
     Ok(wanted.check_keyset().map_err(code_of))
 }
