@@ -18,4 +18,5 @@ mod node;
 mod pair;
 mod refused;
 mod session;
+mod tips;
 mod world;

@@ -227,19 +227,36 @@ impl World {
         policy: LockedPolicy,
         methods: Vec<&'static str>,
     ) -> Self {
+        Self::with_fee(mint, funds, (tick, Msat::ZERO), budget, policy, methods).await
+    }
+
+    /// Joining the payee's room costs something.
+    pub(crate) async fn with_fee(
+        mint: Arc<TestMint>,
+        funds: u64,
+        (tick, join_fee): (Msat, Msat),
+        budget: Msat,
+        policy: LockedPolicy,
+        methods: Vec<&'static str>,
+    ) -> Self {
         let payer_purses = Purseless::new(&mint, 1, funds).await;
         let payee_purses = Purseless::new(&mint, 2, 0).await;
         let identity = SecretKey::from_bytes([4; 32]).unwrap();
         let payee = PayeeSession::new(
             PayeeConfig {
                 identity: identity.clone(),
-                terms: terms(&identity, tick).into(),
+                terms: Terms {
+                    join_fee,
+                    ..terms(&identity, tick)
+                }
+                .into(),
                 preview_left: Msat::ZERO,
                 unpaid_ms: 60_000,
             },
             &Entropy([21; 32]),
         )
-        .unwrap();
+        .unwrap()
+        .with_room();
         let own = Policy {
             budget,
             max_purse: Msat::MAX,
