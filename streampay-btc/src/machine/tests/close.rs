@@ -211,3 +211,29 @@ fn batch_member_that_nears_its_margin_is_taken_out_and_closed_alone() {
             .all(|report| report.settled.is_some())
     );
 }
+
+#[test]
+fn what_a_batch_is_booked_as_is_what_came_however_unequal_its_members() {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYEE);
+    config.payee.batch_wait = 1;
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    for (number, ticks) in [(0, 1), (1, 120)] {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        rig.accept(&opened);
+        (1..=ticks).for_each(|seq| rig.tick(seq));
+    }
+    // Half of the fee is more than the first one's claim.
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(12));
+    for number in 0..2 {
+        rig.payee.request(key(number), Request::Settle);
+    }
+    rig.mine(9);
+    assert_eq!(rig.payee.broadcast[0].input.len(), 2);
+    let reports = rig.payee.machine.report();
+    let settled = reports.iter().map(|report| report.settled.unwrap());
+    let settled: Vec<u64> = settled.map(Amount::to_sat).collect();
+    assert!(settled[0] > 0, "{settled:?}");
+    assert_eq!(settled.iter().sum::<u64>(), rig.balances().1);
+}

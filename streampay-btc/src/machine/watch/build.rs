@@ -9,7 +9,7 @@ use super::groups::Group;
 use super::{WatchEvent, percent};
 use crate::kit::TowerEntry;
 use crate::machine::payee::Payee;
-use crate::machine::{Action, Chain, Inner};
+use crate::machine::{Action, Chain, Inner, Side};
 use crate::tx::{CloseError, ClosePlan, FeeCoin, close_tx, fee_for, virtual_size};
 
 /// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
@@ -173,11 +173,33 @@ impl Inner {
         spent.checked_sub(out)
     }
 
-    /// How many of its inputs are channels of ours.
-    pub(super) fn channels_in(&self, tx: &Transaction) -> u64 {
-        let inputs = tx.input.iter();
-        let own = inputs.filter(|input| self.value_of(input.previous_output).is_some());
-        u64::try_from(own.count()).unwrap_or(u64::MAX)
+    /// The part of its fee that one of its channels bears: as the claim on it is of all claims that
+    /// it collects. The parts come to the fee; beyond all claims it was the fee wallet's. None where
+    /// it spends something that is not ours.
+    pub(super) fn fee_part(&self, tx: &Transaction, of: OutPoint) -> Option<Amount> {
+        let mut claims = Vec::with_capacity(tx.input.len());
+        for input in &tx.input {
+            let outpoint = input.previous_output;
+            let payee = self.channels.values().find_map(|known| match &known.role {
+                Side::Payee(payee) if payee.contract.outpoint() == outpoint => Some(payee),
+                _ => None,
+            });
+            let claim = payee.map_or(0, |payee| payee.paid_by(tx));
+            claims.push((outpoint, u128::from(claim)));
+        }
+        let all: u128 = claims.iter().map(|(_, claim)| claim).sum();
+        let fee = u128::from(self.fee_of(tx)?.to_sat()).min(all);
+        let part = |claims: u128| fee.saturating_mul(claims).checked_div(all).unwrap_or(0);
+        let mut before = 0_u128;
+        for (outpoint, claim) in claims {
+            let with = before.saturating_add(claim);
+            if outpoint == of {
+                let part = part(with).saturating_sub(part(before));
+                return u64::try_from(part).ok().map(Amount::from_sat);
+            }
+            before = with;
+        }
+        None
     }
 
     fn value_of(&self, channel: OutPoint) -> Option<Amount> {

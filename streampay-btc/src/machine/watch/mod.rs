@@ -81,9 +81,8 @@ pub(super) fn close_weight(contract: &Contract) -> Weight {
 /// What a view says of one channel.
 struct Looked<'a> {
     seen: Option<&'a Seen>,
-    /// What the transaction that spends it pays, where that is known, and how many channels of ours
-    /// it closes.
-    cost: Option<(Amount, u64)>,
+    /// Its part of what the transaction that spends it pays, where that is known.
+    cost: Option<Amount>,
 }
 
 impl Inner {
@@ -98,8 +97,7 @@ impl Inner {
         let seen: BTreeMap<OutPoint, Looked<'_>> = (view.outputs.iter())
             .map(|state| {
                 let spend = state.seen.as_ref().and_then(|seen| seen.spend.as_ref());
-                let cost =
-                    spend.and_then(|of| Some((self.fee_of(&of.tx)?, self.channels_in(&of.tx))));
+                let cost = spend.and_then(|of| self.fee_part(&of.tx, state.outpoint));
                 let seen = state.seen.as_ref();
                 (state.outpoint, Looked { seen, cost })
             })

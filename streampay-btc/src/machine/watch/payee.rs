@@ -39,28 +39,22 @@ impl Payee {
     }
 
     /// What a transaction that spends the channel leaves of it for the payee: what its update pays,
-    /// which may be an older one of a watchtower's, less an equal part of the fee for each channel;
-    /// nothing of a refund.
-    pub(super) fn share(&self, tx: &Transaction, cost: Option<(Amount, u64)>) -> u64 {
+    /// which may be an older one of a watchtower's, less `cost`, the channel's part of the fee; nothing
+    /// of a refund.
+    pub(super) fn share(&self, tx: &Transaction, cost: Option<Amount>) -> u64 {
         if self.best.is_none() || is_refund(tx) {
             return 0;
         }
         if self.is_mutual(tx) {
             return tx.output.last().map_or(0, |output| output.value.to_sat());
         }
-        let (fee, channels) = cost.map_or((0, 1), |(fee, channels)| (fee.to_sat(), channels));
-        let part = fee.checked_div(channels).unwrap_or(fee);
-        let rest = fee.checked_rem(channels).unwrap_or_default();
-        let first = tx.input.first().map(|input| input.previous_output);
-        let own = first == Some(self.contract.outpoint());
-        let part = part.saturating_add(if own { rest } else { 0 });
-        // Beyond that it was the fee wallet's.
-        self.paid_by(tx).saturating_sub(part)
+        let cost = cost.map_or(0, Amount::to_sat);
+        self.paid_by(tx).saturating_sub(cost)
     }
 
     /// What the update in a close pays: all but the change at the index of the channel's input, of
     /// which a channel that is fully spent has none.
-    fn paid_by(&self, tx: &Transaction) -> u64 {
+    pub(super) fn paid_by(&self, tx: &Transaction) -> u64 {
         let mut inputs = tx.input.iter().enumerate();
         let own = inputs.find(|(_, input)| input.previous_output == self.contract.outpoint());
         let Some((index, input)) = own else { return 0 };

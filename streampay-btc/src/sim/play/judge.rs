@@ -1,8 +1,10 @@
 //! What must hold in a run, whatever happens.
 
-use bitcoin::Amount;
+use std::collections::BTreeMap;
 
-use super::{Channel, PAYER, STEP, Tally, World};
+use bitcoin::{Amount, OutPoint, Txid};
+
+use super::{Channel, PAYEE, PAYER, STEP, Tally, World};
 use crate::machine::ChannelReport;
 use crate::sim::{Reject, home};
 
@@ -31,7 +33,7 @@ impl World {
         for channel in &self.channels {
             let report = reports.iter().find(|report| report.purse == channel.purse);
             let held = report.map_or(0, |report| report.paid.to_sat());
-            if !self.forgot && channel.acked > 0 && held < channel.acked.saturating_mul(STEP) {
+            if !self.forgot && held < due(channel) {
                 return Err(format!("{held} held, {} ticks acked", channel.acked));
             }
             if channel.acked > channel.signed {
@@ -41,79 +43,167 @@ impl World {
         Ok(())
     }
 
-    /// What holds once everything is settled.
+    /// What holds once everything is settled, of every output that was a channel's.
     pub(super) fn judge_end(&self) -> Result<Tally, String> {
         let mut tally = Tally::default();
-        let reports = self.payer.machine.report();
+        let of_payer = self.payer.machine.report();
+        let of_payee = self.payee.machine.report();
         for channel in &self.channels {
-            let report = reports.iter().find(|report| report.purse == channel.purse);
-            if let Some(report) = report {
-                self.judge_channel(channel, report, &mut tally)?;
+            tally.ticks = tally.ticks.saturating_add(channel.acked);
+            if channel.outpoints.is_empty() {
+                tally.unfunded = tally.unfunded.saturating_add(1);
+            }
+            for outpoint in &channel.outpoints {
+                let at = |reports: &[ChannelReport]| {
+                    let mut reports = reports.iter();
+                    let own = |report: &&ChannelReport| {
+                        report.purse == channel.purse && report.outpoint == Some(*outpoint)
+                    };
+                    reports.find(own).cloned()
+                };
+                let end = End {
+                    channel,
+                    outpoint: *outpoint,
+                    payer: at(&of_payer),
+                    payee: at(&of_payee),
+                };
+                self.judge_output(&end, &mut tally)?;
             }
         }
+        self.judge_book(&of_payee)?;
         Ok(tally)
     }
 
-    fn judge_channel(
-        &self,
-        channel: &Channel,
-        report: &ChannelReport,
-        tally: &mut Tally,
-    ) -> Result<(), String> {
-        tally.ticks = tally.ticks.saturating_add(channel.acked);
-        let Some(outpoint) = report.outpoint else {
-            tally.unfunded = tally.unfunded.saturating_add(1);
-            return Ok(());
-        };
-        let Some((tx, height)) = self.chain.spender(outpoint) else {
-            // A refund that is not worth its fee, or a funding that was never mined.
+    fn judge_output(&self, end: &End<'_>, tally: &mut Tally) -> Result<(), String> {
+        let End {
+            channel,
+            outpoint,
+            payer,
+            payee,
+        } = end;
+        let Some((tx, height)) = self.chain.spender(*outpoint) else {
+            // A funding that was never mined, or one that no disk knows any more: its kit is for that.
             let funded = self.chain.transaction(outpoint.txid);
             let mined = funded.is_some_and(|(_, height)| height.is_some());
-            return if mined {
-                Err(format!("still unspent: {report:?}"))
+            let claimed = payee.is_some() && !self.forgot && channel.acked > 0;
+            return if mined && (payer.is_some() || claimed) {
+                Err(format!("still unspent: {payer:?} {payee:?}"))
             } else {
                 Ok(())
             };
         };
-        if height.is_none() || report.settled.is_none() {
-            return Err(format!("not settled: {report:?}"));
+        let settled =
+            |report: &ChannelReport| report.settled.is_some() || report.paid == Amount::ZERO;
+        let booked = payer.as_ref().is_none_or(|report| report.settled.is_some())
+            && payee.as_ref().is_none_or(settled);
+        if height.is_none() || !booked {
+            return Err(format!("not settled: {payer:?} {payee:?}"));
         }
-        let index = tx.input.iter().position(|i| i.previous_output == outpoint);
-        let came = index
-            .and_then(|index| tx.output.get(index))
+        let (Some(index), Some((funding, _))) = (
+            tx.input.iter().position(|i| i.previous_output == *outpoint),
+            self.chain.transaction(outpoint.txid),
+        ) else {
+            return Err(format!("{outpoint} is not there"));
+        };
+        let value = funding
+            .output
+            .first()
+            .map_or(0, |output| output.value.to_sat());
+        let came = (tx.output.get(index))
             .filter(|output| output.script_pubkey == home(PAYER))
-            .map_or(Amount::ZERO, |output| output.value);
+            .map_or(0, |output| output.value.to_sat());
         let refund = tx.lock_time.to_consensus_u32() > 0;
-        let lost = refund && channel.acked > 0;
+        let mutual = tx.input.get(index);
+        let mutual = mutual.is_some_and(|input| input.witness.len() == 1);
+        let lost = refund && payee.is_some() && channel.acked > 0;
         let count = if refund {
             &mut tally.refunded
         } else {
             &mut tally.closed
         };
         *count = count.saturating_add(1);
-        let own = index.and_then(|index| tx.input.get(index));
-        let mutual = own.is_some_and(|input| input.witness.len() == 1);
         tally.mutual = tally.mutual.saturating_add(u32::from(mutual));
         tally.lost = tally.lost.saturating_add(u32::from(lost));
         let reserve = if channel.signed > 0 { RESERVE } else { 0 };
         let most = channel.signed.saturating_mul(STEP).saturating_add(reserve);
         let fee = if refund { 200 * 320 } else { 0 };
-        let least = report.value.to_sat().saturating_sub(most);
-        if !refund && came.to_sat() < least || refund && came.to_sat().saturating_add(fee) < least {
+        let least = value.saturating_sub(most);
+        if came.saturating_add(fee) < least {
             return Err(format!("payer got {came} of at least {least}"));
         }
-        if report.settled != Some(came) {
-            return Err(format!("{:?} booked, {came} came", report.settled));
+        let own = payer.as_ref().and_then(|report| report.settled);
+        if own.is_some_and(|own| own.to_sat() != came) {
+            return Err(format!("{own:?} booked, {came} came"));
         }
         let excused = self.forgot || self.spike || channel.uneconomic || !channel.watched;
         if lost && !excused {
             return Err(format!("the payee lost {} ticks", channel.acked));
         }
-        let paid = report.value.to_sat().saturating_sub(came.to_sat());
-        let due = channel.acked.saturating_mul(STEP);
-        if !refund && !self.forgot && paid < due {
+        // A mutual close gives the payer what is left of the reserve.
+        let due = if mutual {
+            channel.acked.saturating_mul(STEP)
+        } else {
+            due(channel)
+        };
+        let paid = value.saturating_sub(came);
+        if !refund && payee.is_some() && !self.forgot && paid < due {
             return Err(format!("the payee closed at {paid}, {due} were due"));
         }
         Ok(())
+    }
+
+    /// What the payee booked of each transaction is what it brought: all that came to the payout, less
+    /// the coins of the fee wallet that went into it.
+    fn judge_book(&self, reports: &[ChannelReport]) -> Result<(), String> {
+        let mut book: BTreeMap<Txid, u64> = BTreeMap::new();
+        // Who lost its records may not know what went in.
+        for report in reports.iter().filter(|_| !self.forgot) {
+            let spent = report.outpoint.and_then(|of| self.chain.spender(of));
+            let (Some((tx, _)), Some(settled)) = (spent, report.settled) else {
+                continue;
+            };
+            let booked = book.entry(tx.compute_txid()).or_default();
+            *booked = booked.saturating_add(settled.to_sat());
+        }
+        for (txid, booked) in book {
+            let Some((tx, _)) = self.chain.transaction(txid) else {
+                continue;
+            };
+            let (mut came, mut coins) = (0_u64, 0_u64);
+            for output in &tx.output {
+                if output.script_pubkey == home(PAYEE) {
+                    came = came.saturating_add(output.value.to_sat());
+                }
+            }
+            for input in &tx.input {
+                let outpoint = input.previous_output;
+                let coin = self.chain.transaction(outpoint.txid);
+                let output = coin.as_ref().and_then(|(tx, _)| tx.output.first());
+                let script = self.payee.machine.fee_script();
+                if let Some(output) = output.filter(|output| output.script_pubkey == script) {
+                    coins = coins.saturating_add(output.value.to_sat());
+                }
+            }
+            if booked != came.saturating_sub(coins) {
+                return Err(format!("{booked} booked, {came} came, {coins} in coins"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An output that was a channel's, and what each side knows of it.
+struct End<'a> {
+    channel: &'a Channel,
+    outpoint: OutPoint,
+    payer: Option<ChannelReport>,
+    payee: Option<ChannelReport>,
+}
+
+/// What the payee has a right to: what was acknowledged, and the reserve with the first tick.
+const fn due(channel: &Channel) -> u64 {
+    match channel.acked {
+        0 => 0,
+        ticks => ticks.saturating_mul(STEP).saturating_add(RESERVE),
     }
 }

@@ -10,7 +10,7 @@ use streampay_core::backend::{Opened, Request, RestoredPurse};
 use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 
 use super::{SimChain, SimNode, sim_config};
-use crate::machine::{WalletCoin, WatchEvent};
+use crate::machine::{ChannelReport, Role, WalletCoin, WatchEvent};
 
 const PAYER: u8 = 1;
 const PAYEE: u8 = 2;
@@ -77,7 +77,8 @@ struct Channel {
     /// Payments on their way or lost, by the cumulative in ticks.
     sent: Vec<(u64, Bytes)>,
     seq: u64,
-    outpoint: Option<OutPoint>,
+    /// Where it was funded, as far as the payer or the payee ever said.
+    outpoints: Vec<OutPoint>,
     /// The payee looked in time.
     watched: bool,
     /// Closing was said to cost too much.
@@ -121,7 +122,7 @@ impl World {
             signed: 0,
             sent: Vec::new(),
             seq: 0,
-            outpoint: None,
+            outpoints: Vec::new(),
             watched: false,
             uneconomic: false,
         };
@@ -220,17 +221,29 @@ impl World {
             }
         }
         let tip = self.chain.tip();
-        for report in self.payer.machine.report() {
+        for report in self.reports() {
             let left = report.expiry.saturating_sub(tip);
             let mut channels = self.channels.iter_mut();
             let Some(channel) = channels.find(|channel| channel.purse == report.purse) else {
                 continue;
             };
-            channel.outpoint = channel.outpoint.or(report.outpoint);
-            channel.watched |= looked && (DEADLINE..=MARGIN).contains(&left);
+            if let Some(outpoint) = report.outpoint
+                && !channel.outpoints.contains(&outpoint)
+            {
+                channel.outpoints.push(outpoint);
+            }
+            let own = report.role == Role::Payee;
+            channel.watched |= own && looked && (DEADLINE..=MARGIN).contains(&left);
             // Above this, what may go into fees does not buy a block.
             self.spike |= self.rate > 10 && left <= MARGIN;
         }
+    }
+
+    /// How all channels stand, as each side sees it.
+    fn reports(&self) -> Vec<ChannelReport> {
+        let mut reports = self.payer.machine.report();
+        reports.extend(self.payee.machine.report());
+        reports
     }
 
     fn purses(&self) -> Vec<PurseKey> {
@@ -296,8 +309,7 @@ impl World {
             self.payer.request(purse, Request::Release);
         }
         let tip = self.chain.tip();
-        let reports = self.payer.machine.report();
-        let last = reports.iter().map(|report| report.expiry).max();
+        let last = self.reports().into_iter().map(|report| report.expiry).max();
         let left = last.unwrap_or(tip).saturating_sub(tip);
         self.mine(left.saturating_add(20));
     }
