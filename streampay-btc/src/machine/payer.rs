@@ -19,6 +19,9 @@ use crate::wire::Opening;
 
 /// Seconds a block takes on average.
 const BLOCK_S: u64 = 600;
+/// So many blocks after the expiry a funding that was known once may come back. Source: Bitcoin Core,
+/// `DEFAULT_MEMPOOL_EXPIRY_HOURS`, 336.
+const FORGOTTEN: u32 = 2_016;
 
 pub(super) struct Payer {
     pub(super) meta: PayerMeta,
@@ -32,6 +35,8 @@ pub(super) struct Payer {
     pub(super) tried: Option<u32>,
     /// The payee's proposal to close together.
     pub(super) asked: Option<Asked>,
+    /// The chain does not know the funding, and another one would do as well.
+    pub(super) adrift: bool,
 }
 
 impl Payer {
@@ -53,6 +58,7 @@ impl Payer {
             decided: Decided::default(),
             tried: None,
             asked: None,
+            adrift: false,
         })
     }
 
@@ -76,6 +82,7 @@ impl Payer {
             decided,
             tried: None,
             asked: None,
+            adrift: false,
             meta,
         })
     }
@@ -219,9 +226,10 @@ impl Payer {
         let Some(deed) = &self.meta.deed else {
             return Reply::Answer(super::merge(answer, released(0)));
         };
-        if self.contract.is_none() {
+        if self.contract.is_none() || self.adrift {
             let Some(job) = find(deed).filter(|_| !env.fresh) else {
-                let over = deed.expiry.saturating_add(FINAL_DEPTH);
+                let wait = if self.adrift { FORGOTTEN } else { FINAL_DEPTH };
+                let over = deed.expiry.saturating_add(wait);
                 let over = env.chain.is_some_and(|chain| chain.tip >= over);
                 return Reply::Answer(super::merge(answer, self.unpaid(over)));
             };
@@ -265,7 +273,8 @@ impl Payer {
         true
     }
 
-    /// The wallet has paid, or the chain knew that it had.
+    /// The wallet has paid, or the chain knew that it had: for the first time, or by another
+    /// transaction than the one that was known.
     pub(super) fn funded(
         &mut self,
         network: Network,
@@ -273,12 +282,24 @@ impl Payer {
         fee: u64,
         delta: &mut ChangeSet,
     ) {
-        let Some(deed) = self.meta.deed.as_ref().filter(|_| self.contract.is_none()) else {
+        let moved = self.contract.is_some();
+        let Some(deed) = (self.meta.deed.as_ref())
+            .filter(|_| !moved || self.adrift && self.outpoint() != Some(place.outpoint()))
+        else {
             return;
         };
         let Some(contract) = deed.contract(network, &place) else {
             return;
         };
+        if moved {
+            (self.seen, self.tried, self.asked) = (None, None, None);
+            self.adrift = false;
+            // The payee was shown the other one, and takes ticks of no other: it only comes home.
+            if self.meta.opened && !self.decided.closing {
+                self.decided.closing = true;
+                record::put_decided(delta, self.decided);
+            }
+        }
         self.contract = Some(contract);
         self.meta.place = Some(place);
         self.meta.fee = fee;

@@ -1,5 +1,5 @@
-//! Addresses that were shown for channels that nobody waits for any more: what is paid to them all the
-//! same comes back.
+//! Payments that the watch looks for by itself: to addresses that were shown for channels that nobody
+//! waits for any more, and those that replaced a funding that was known. What is paid comes back.
 
 use bitcoin::{Amount, OutPoint, ScriptBuf};
 use streampay_core::store::ChangeSet;
@@ -10,10 +10,12 @@ use super::{Channel, ChannelMachine, Side};
 
 impl Payer {
     /// What to look for on the chain: the payment to an address that was shown, of a channel that
-    /// only has to come home. While it is to open its session asks for it.
+    /// only has to come home. While it is to open its session asks for it. And where the funding is
+    /// not on the chain any more, the one that replaced it.
     fn unpaid_order(&self, purse: PurseKey) -> Option<Unpaid> {
         let deed = self.meta.deed.as_ref()?;
-        let wanted = self.meta.closing && self.contract.is_none() && !self.is_over();
+        let given_up = self.meta.closing && self.contract.is_none();
+        let wanted = (given_up || self.adrift) && !self.is_over();
         wanted.then_some(Unpaid {
             purse,
             script: deed.output()?.script_pubkey(),
@@ -23,7 +25,7 @@ impl Payer {
     }
 }
 
-/// A channel that was given up, and whose address may be paid to all the same.
+/// A channel whose address may have been paid to.
 #[derive(Clone, Debug)]
 pub(crate) struct Unpaid {
     pub(crate) purse: PurseKey,
@@ -44,8 +46,8 @@ impl ChannelMachine {
         channels.filter_map(unpaid).collect()
     }
 
-    /// One of them was paid after all: from now on it is watched, and refunded after its expiry.
-    /// Make the changes durable. Lost with a crash, it is found again.
+    /// One of them was paid: from now on that output is watched, and refunded after the expiry. Make
+    /// the changes durable, where there are any. Lost with a crash, it is found again.
     pub(crate) fn paid_late(&self, purse: PurseKey, outpoint: OutPoint) -> ChangeSet {
         let mut inner = self.lock();
         let (network, mut delta) = (inner.config.network, ChangeSet::new());

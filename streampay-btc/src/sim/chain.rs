@@ -51,6 +51,23 @@ impl SimChain {
         Ok(outpoint)
     }
 
+    /// Replaces a payment of [`SimChain::pay`] that waits by a dearer one with the same output, as
+    /// wallets do.
+    ///
+    /// # Errors
+    /// [`Reject`]; [`Reject::Missing`] where it does not wait.
+    pub fn bump(&self, payment: OutPoint) -> Result<OutPoint, Reject> {
+        let mut inner = self.lock();
+        let old = inner.mempool.get(&payment.txid).cloned();
+        let old = old.ok_or(Reject::Missing)?;
+        let output = old.output.first().ok_or(Reject::Missing)?;
+        let mut tx = inner.faucet(&output.script_pubkey, output.value);
+        tx.input.extend(old.input);
+        let outpoint = OutPoint::new(tx.compute_txid(), 0);
+        inner.accept(tx)?;
+        Ok(outpoint)
+    }
+
     /// Takes a transaction into the mempool as a node with the usual rules would.
     ///
     /// # Errors

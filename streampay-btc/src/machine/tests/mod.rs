@@ -13,6 +13,7 @@ mod called_off;
 mod close;
 mod mutual;
 mod pay;
+mod replaced;
 mod wallet;
 
 use super::*;

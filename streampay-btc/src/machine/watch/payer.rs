@@ -21,6 +21,9 @@ impl Payer {
     ) {
         tell(key, self.seen.as_ref(), new.seen, actions);
         self.seen = new.seen.cloned();
+        // Signatures commit to the output. Where there are any, the other one only comes home.
+        let expiry = self.meta.deed.as_ref().map_or(u32::MAX, |deed| deed.expiry);
+        self.adrift = new.seen.is_none() && (self.signed == 0 || chain.tip >= expiry);
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
             return;
         };
