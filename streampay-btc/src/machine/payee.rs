@@ -1,6 +1,6 @@
 //! A payee's channel: checked on the own chain source, ticked, closed.
 
-use bitcoin::{Amount, Network};
+use bitcoin::{Amount, FeeRate, Network};
 use streampay_core::backend::{
     Answer, BackendError, Consumed, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -30,6 +30,9 @@ pub(super) struct Payee {
     pub(super) decided: Decided,
     /// The height at which something was broadcast for it last.
     pub(super) tried: Option<u32>,
+    /// The rate of the last close that was broadcast over one that waits: where that still waits, it
+    /// was too low.
+    pub(super) bid: Option<FeeRate>,
     /// The height from which on it waits to be closed with others.
     pub(super) pooled: Option<u32>,
     /// The attempt to close together.
@@ -94,6 +97,7 @@ impl Payee {
             seen: None,
             decided: Decided::default(),
             tried: None,
+            bid: None,
             pooled: None,
             attempt: Attempt::None,
         })
@@ -127,6 +131,7 @@ impl Payee {
             seen: None,
             decided,
             tried: None,
+            bid: None,
             pooled: None,
             attempt: Attempt::None,
             meta,

@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bitcoin::{Amount, FeeRate, OutPoint, Script, Transaction, Txid};
+use bitcoin::absolute::LockTime;
+use bitcoin::{
+    Amount, FeeRate, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
+};
 
-use super::ledger::{FAUCET_FEE, Inner};
+use super::ledger::{FAUCET_FEE, Inner, open_home, opened_by};
 use super::policy::Reject;
 use crate::chain::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Watch};
 use crate::machine::WalletCoin;
@@ -66,6 +69,44 @@ impl SimChain {
         let outpoint = OutPoint::new(tx.compute_txid(), 0);
         inner.accept(tx)?;
         Ok(outpoint)
+    }
+
+    /// Hangs a transaction of so many outputs, which pays `fee`, on an output to
+    /// [`open_home`](super::open_home): what replaces the one with that output pays for it too.
+    ///
+    /// # Errors
+    /// [`Reject`]; [`Reject::Missing`] where it does not wait.
+    pub fn hang(&self, on: OutPoint, fee: Amount, outputs: usize) -> Result<(), Reject> {
+        let mut inner = self.lock();
+        let parent = inner.mempool.get(&on.txid).ok_or(Reject::Missing)?;
+        let version = parent.version;
+        let (output, _) = inner.output(on).ok_or(Reject::Missing)?;
+        let script = open_home();
+        let dust = script.minimal_non_dust();
+        let small = TxOut {
+            value: dust,
+            script_pubkey: script,
+        };
+        let mut output = TxOut {
+            value: output.value.checked_sub(fee).ok_or(Reject::BelowOut)?,
+            ..small.clone()
+        };
+        let mut all = vec![small; outputs.saturating_sub(1)];
+        for _ in &all {
+            output.value = output.value.checked_sub(dust).ok_or(Reject::BelowOut)?;
+        }
+        all.push(output);
+        inner.accept(Transaction {
+            version,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: on,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+                witness: Witness::from_slice(&[opened_by().to_bytes()]),
+            }],
+            output: all,
+        })
     }
 
     /// Takes a transaction into the mempool as a node with the usual rules would.

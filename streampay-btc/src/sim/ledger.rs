@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use bitcoin::opcodes::all::{OP_PUSHNUM_1, OP_PUSHNUM_2};
 use bitcoin::script::Builder;
 use bitcoin::transaction::Version;
 use bitcoin::{
@@ -145,7 +145,9 @@ impl Inner {
                 let ready = (tx.input.iter())
                     .all(|input| self.chain.contains_key(&input.previous_output.txid));
                 let pays = policy::rate(self, tx).is_some_and(|rate| rate >= self.rate);
-                may(**txid) && ready && (pays || self.is_faucet(tx))
+                let carried =
+                    || policy::package_rate(self, **txid).is_some_and(|rate| rate >= self.rate);
+                may(**txid) && ready && (pays || self.is_faucet(tx) || carried())
             };
             let next = self.mempool.iter().find(fits).map(|(txid, _)| *txid);
             let Some(txid) = next else { return };
@@ -241,6 +243,16 @@ impl Inner {
             }],
         }
     }
+}
+
+/// A script that anyone can satisfy, for money to go to whose owner does something with it.
+#[must_use]
+pub fn open_home() -> ScriptBuf {
+    opened_by().to_p2wsh()
+}
+
+pub(super) fn opened_by() -> ScriptBuf {
+    Builder::new().push_opcode(OP_PUSHNUM_2).into_script()
 }
 
 /// A script that anyone can satisfy.

@@ -86,6 +86,17 @@ pub(super) fn rate(inner: &Inner, tx: &Transaction) -> Option<FeeRate> {
     Some(FeeRate::from_sat_per_kwu(rate))
 }
 
+/// The feerate of a transaction in the mempool and the one that hangs on it together; none without.
+pub(super) fn package_rate(inner: &Inner, txid: Txid) -> Option<FeeRate> {
+    let parent = inner.mempool.get(&txid)?;
+    let child = inner.mempool.get(children(inner, txid).first()?)?;
+    let weight = parent.weight().checked_add(child.weight())?;
+    let fee = fee(inner, parent)?.checked_add(fee(inner, child)?)?;
+    let size = virtual_size(weight).checked_mul(4)?;
+    let rate = fee.to_sat().checked_mul(1000)?.checked_div(size)?;
+    Some(FeeRate::from_sat_per_kwu(rate))
+}
+
 /// Transactions in the mempool that spend an output of this one.
 pub(super) fn children(inner: &Inner, txid: Txid) -> Vec<Txid> {
     let mempool = inner.mempool.iter();

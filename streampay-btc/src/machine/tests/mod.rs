@@ -13,6 +13,7 @@ mod called_off;
 mod close;
 mod mutual;
 mod pay;
+mod pinned;
 mod replaced;
 mod wallet;
 

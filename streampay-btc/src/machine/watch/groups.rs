@@ -34,6 +34,8 @@ impl Inner {
             for key in &group.members {
                 if let Some(payee) = self.payee_mut(*key) {
                     payee.tried = Some(chain.tip);
+                    let bid = built.as_ref().map(|(tx, fee)| rate_of(*fee, tx.weight()));
+                    payee.bid = bid.or(payee.bid);
                 }
             }
             let Some((tx, fee)) = built else {
@@ -145,20 +147,25 @@ impl Inner {
             return Vec::new();
         }
         let old = rate_of(fee, tx.weight());
-        let more = percent(old, BUMP_PERCENT);
+        // What hangs on the old one, such as on a change, is to be paid for as well, and not known: what
+        // was refused is raised.
+        let rate = |members: &[PurseKey]| {
+            let bids = members.iter().filter_map(|key| self.payee(*key)?.bid);
+            let last = bids.max().unwrap_or(old).max(old);
+            wanted.max(percent(last, BUMP_PERCENT))
+        };
         let (hurried, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(urgent);
         let split = !hurried.is_empty() && tx.input.len() > 1;
         if !split && hurried.is_empty() && wanted <= old {
             return Vec::new();
         }
-        let rate = wanted.max(more);
         let mut over = Some(fee);
         let replaces = Some(tx.compute_txid());
         let mut groups = Vec::new();
         if !rest.is_empty() {
             groups.push(Group {
+                rate: rate(&rest),
                 members: rest,
-                rate,
                 over: over.take(),
                 split,
                 replaces,
@@ -166,8 +173,8 @@ impl Inner {
         }
         for key in hurried {
             groups.push(Group {
+                rate: rate(&[key]),
                 members: vec![key],
-                rate,
                 over: over.take(),
                 split,
                 replaces,

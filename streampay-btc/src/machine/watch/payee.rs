@@ -22,6 +22,7 @@ impl Payee {
         tell(key, self.seen.as_ref(), new.seen, actions);
         self.seen = new.seen.cloned();
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
+            self.bid = None;
             return;
         };
         let mut decided = self.decided;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::{Amount, OutPoint, Txid};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
 
-use super::{Channel, PAYEE, PAYER, STEP, Tally, World};
+use super::{Channel, PAYEE, STEP, Tally, World};
 use crate::machine::ChannelReport;
-use crate::sim::{Reject, home};
+use crate::sim::{Reject, home, open_home};
 
 /// As in the payee's defaults: for closing at 2 sat/vB.
 const RESERVE: u64 = 927;
@@ -20,6 +20,11 @@ impl World {
         for node in [&self.payer, &self.payee] {
             for (tx, reject) in &node.refused {
                 let benign = matches!(reject, Reject::Missing | Reject::Replacement | Reject::Fee);
+                let again = (node.refused.iter())
+                    .filter(|(other, _)| *reject == Reject::Replacement && other == tx);
+                if again.count() > 2 && !self.is_capped(tx) {
+                    return Err(format!("{} is bid again and again", tx.compute_txid()));
+                }
                 if !benign {
                     let (ins, outs) = (tx.input.len(), tx.output.len());
                     return Err(format!(
@@ -41,6 +46,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A close of which was said that it may cost no more.
+    fn is_capped(&self, tx: &Transaction) -> bool {
+        let mut inputs = tx.input.iter().map(|input| input.previous_output);
+        inputs.any(|input| {
+            let mut channels = self.channels.iter();
+            channels.any(|channel| channel.uneconomic && channel.outpoints.contains(&input))
+        })
     }
 
     /// What holds once everything is settled, of every output that was a channel's.
@@ -110,7 +124,7 @@ impl World {
             .first()
             .map_or(0, |output| output.value.to_sat());
         let came = (tx.output.get(index))
-            .filter(|output| output.script_pubkey == home(PAYER))
+            .filter(|output| output.script_pubkey == open_home())
             .map_or(0, |output| output.value.to_sat());
         let refund = tx.lock_time.to_consensus_u32() > 0;
         let mutual = tx.input.get(index);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use streampay_core::backend::{Opened, Request, RestoredPurse};
 use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 
-use super::{SimChain, SimNode, sim_config};
+use super::{Reject, SimChain, SimNode, open_home, sim_config};
 use crate::machine::{ChannelReport, Role, WalletCoin, WatchEvent};
 
 const PAYER: u8 = 1;
@@ -109,6 +109,9 @@ impl World {
             let mut config = sim_config(number);
             config.payee.mutual_ms = MUTUAL_MS;
             config.payee.wallet_fee_max = Amount::from_sat(WALLET_FEE);
+            if number == PAYER {
+                config.payer.home = open_home();
+            }
             SimNode::new(&chain, config, number)
         };
         let channel = |number: usize| Channel {
@@ -145,7 +148,7 @@ impl World {
     fn step(&mut self, what: u8, how: u8) {
         let at = usize::from(how) % CHANNELS;
         let amount = u64::from(how >> 4);
-        match what % 22 {
+        match what % 24 {
             0 => self.open(at),
             1..=4 => self.tick(at, 1, true),
             5 => self.tick(at, 1, false),
@@ -190,6 +193,8 @@ impl World {
             }
             19 => self.show(PAYEE, how),
             20 => self.show(PAYER, how),
+            21 => self.hang(at, how),
+            22 => self.bump(at),
             _ => {
                 self.payee.store.fail_from_now_on();
                 self.tick(at, 1, true);
@@ -252,12 +257,17 @@ impl World {
 
     fn restart_payer(&mut self) {
         self.remember();
+        // It does not know what it bid before.
+        let bid = |(_, reject): &(_, Reject)| *reject != Reject::Replacement;
+        self.payer.refused.retain(bid);
         let purses = self.purses();
         self.payer.restart(&purses);
     }
 
     fn restart_payee(&mut self) {
         self.remember();
+        let bid = |(_, reject): &(_, Reject)| *reject != Reject::Replacement;
+        self.payee.refused.retain(bid);
         let purses = self.purses();
         self.payee.restart(&purses);
     }
@@ -283,6 +293,8 @@ impl World {
         if let Some(snapshot) = pick.and_then(|pick| all.get(pick)) {
             node.roll_back(snapshot);
         }
+        node.refused
+            .retain(|(_, reject)| *reject != Reject::Replacement);
         node.restart(&purses);
         if payer {
             // A channel that the old disk does not know: its kit is what brings it home.

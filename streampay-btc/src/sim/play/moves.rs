@@ -1,11 +1,15 @@
 //! What the two sides do to each other: fundings, ticks, and messages of a mutual close, which arrive,
 //! are lost, come again or changed.
 
+use bitcoin::{Amount, OutPoint};
 use bytes::Bytes;
 use streampay_core::backend::{Outcome, PurseOffer, Request};
 use streampay_core::units::{Seq, XOnlyKey};
 
 use super::{PAYEE, STEP, World, sat};
+
+/// What the payer's own transactions on waiting outputs pay, in satoshi.
+const CHILD_FEES: [u64; 4] = [400, 1_000, 3_000, 9_000];
 
 impl World {
     fn offer(&self) -> PurseOffer {
@@ -102,6 +106,35 @@ impl World {
         self.deliver(at, total.max(before.saturating_add(1)), bytes.into());
         let after = self.channels.get(at).map(|channel| channel.acked);
         self.deceived |= after != Some(before);
+    }
+
+    /// The payer hangs something on its output of a spend that waits, to keep it from being replaced.
+    pub(super) fn hang(&self, at: usize, how: u8) {
+        let outpoints = self.channels.get(at).map(|channel| &channel.outpoints);
+        for outpoint in outpoints.into_iter().flatten() {
+            let Some((tx, None)) = self.chain.spender(*outpoint) else {
+                continue;
+            };
+            let index = tx.input.iter().position(|i| i.previous_output == *outpoint);
+            let vout = index.and_then(|index| u32::try_from(index).ok());
+            let fee = CHILD_FEES.get(usize::from(how >> 1) % CHILD_FEES.len());
+            if let (Some(vout), Some(fee)) = (vout, fee) {
+                let on = OutPoint::new(tx.compute_txid(), vout);
+                let outputs = usize::from(how >> 4).saturating_add(1);
+                // Refused where it has one, or the output is another's.
+                let _ = self.chain.hang(on, Amount::from_sat(*fee), outputs);
+            }
+        }
+    }
+
+    /// The payer's wallet replaces what funded the channel, where that waits.
+    pub(super) fn bump(&mut self, at: usize) {
+        let channel = self.channels.get(at);
+        if let Some(outpoint) = channel.and_then(|channel| channel.outpoints.last()) {
+            // Refused where it is in a block, or gone.
+            let _ = self.chain.bump(*outpoint);
+        }
+        self.look();
     }
 
     /// One side's backend shows the other's something of a mutual close, old or new, whole or not.

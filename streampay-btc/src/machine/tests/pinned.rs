@@ -1,0 +1,66 @@
+//! Closes that wait, and what their payer or the payee's own settings do to them.
+
+use bitcoin::OutPoint;
+
+use super::*;
+use crate::sim::open_home;
+
+/// A channel with many ticks, whose payer can do something with its change, closed at 2 sat/vB and in
+/// no block as it is now.
+fn waiting() -> (Rig, Transaction) {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYER);
+    config.payer.home = open_home();
+    rig.payer = SimNode::new(&rig.chain, config, PAYER);
+    let opened = rig.opened();
+    rig.accept(&opened);
+    (1..=100).for_each(|seq| rig.tick(seq));
+    rig.payee.request(rig.purse, Request::Settle);
+    let close = rig.payee.broadcast[0].clone();
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(6));
+    (rig, close)
+}
+
+fn is_mined(rig: &Rig) -> bool {
+    let outpoint = rig.payer.machine.report()[0].outpoint.unwrap();
+    let spent = rig.chain.spender(outpoint);
+    spent.is_some_and(|(_, height)| height.is_some())
+}
+
+#[test]
+fn close_that_a_child_on_the_change_pins_is_bid_for_until_it_is_replaced() {
+    let (mut rig, close) = waiting();
+    let change = OutPoint::new(close.compute_txid(), 0);
+    // 900 vB at less than a block asks: a bump at 6 sat/vB does not pay for it.
+    let fee = Amount::from_sat(3_000);
+    rig.chain.hang(change, fee, 19).unwrap();
+    rig.mine(1);
+    assert!(!rig.payee.refused.is_empty(), "the pin holds");
+    rig.mine(8);
+    assert!(is_mined(&rig), "{:?}", rig.payee.refused.len());
+    let mut bids: Vec<_> = rig
+        .payee
+        .refused
+        .iter()
+        .map(|(tx, _)| tx.compute_txid())
+        .collect();
+    let count = bids.len();
+    bids.dedup();
+    assert_eq!(bids.len(), count, "none is sent twice");
+}
+
+#[test]
+fn what_is_bid_over_a_pin_is_no_more_than_a_close_may_cost() {
+    let (mut rig, close) = waiting();
+    let change = OutPoint::new(close.compute_txid(), 0);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(40));
+    rig.chain
+        .hang(change, Amount::from_sat(20_000), 19)
+        .unwrap();
+    rig.mine(30);
+    let most = rig.reserve() + 100 * STEP / 3;
+    for tx in &rig.payee.broadcast {
+        let out: u64 = tx.output.iter().map(|out| out.value.to_sat()).sum();
+        assert!(rig.value() - out <= most);
+    }
+}
