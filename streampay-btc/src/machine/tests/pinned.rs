@@ -64,3 +64,21 @@ fn what_is_bid_over_a_pin_is_no_more_than_a_close_may_cost() {
         assert!(rig.value() - out <= most);
     }
 }
+
+#[test]
+fn close_to_an_earlier_payout_is_bumped_to_the_new_one() {
+    let (mut rig, close) = waiting();
+    let mut config = sim_config(PAYEE);
+    config.payee.payout = home(9);
+    let disk = rig.payee.snapshot();
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    rig.payee.roll_back(&disk);
+    rig.payee.restart(&[rig.purse]);
+    rig.mine(7);
+    let bump = rig.payee.broadcast.first().unwrap();
+    assert_ne!(bump.compute_txid(), close.compute_txid());
+    assert!(is_mined(&rig), "{:?}", rig.payee.refused);
+    let settled = rig.payee.machine.report()[0].settled.unwrap();
+    assert_eq!(rig.chain.balance(&home(9)), settled);
+    assert_eq!(rig.balances().1, 0);
+}

@@ -6,7 +6,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
 use streampay_core::units::PurseKey;
 
 use super::build::rate_of;
-use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, percent, persist};
+use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, is_refund, percent, persist};
 use crate::chain::Spend;
 use crate::machine::payee::Payee;
 use crate::machine::{Action, Chain, Inner, Side};
@@ -53,7 +53,6 @@ impl Inner {
     /// Which channels are closed together now, and at which rate.
     fn groups(&mut self, chain: &Chain, actions: &mut Vec<Action>) -> Vec<Group> {
         let wait = self.config.payee.batch_wait;
-        let payout = self.config.payee.payout.clone();
         let (mut pool, mut groups) = (Vec::new(), Vec::new());
         let mut waiting: BTreeMap<Txid, (Transaction, Vec<PurseKey>)> = BTreeMap::new();
         for (key, channel) in &mut self.channels {
@@ -101,9 +100,8 @@ impl Inner {
                     let since = *payee.pooled.get_or_insert(chain.tip);
                     pool.push((*key, chain.tip.saturating_sub(since), payee.is_due(chain)));
                 }
-                Some(Some(Spend { tx, height: None }))
-                    if tx.output.iter().any(|out| out.script_pubkey == payout) =>
-                {
+                // Whatever spends a channel and is no refund has our signature, to an earlier payout too.
+                Some(Some(Spend { tx, height: None })) if !is_refund(tx) => {
                     let group = waiting.entry(tx.compute_txid());
                     group
                         .or_insert_with(|| (tx.clone(), Vec::new()))
