@@ -1,6 +1,6 @@
 //! A payer's channel: planned, funded, deep enough, paid from, home again.
 
-use bitcoin::{Amount, Network, OutPoint};
+use bitcoin::{Amount, FeeRate, Network, OutPoint};
 use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -33,6 +33,8 @@ pub(super) struct Payer {
     pub(super) decided: Decided,
     /// The height at which something was broadcast for it last.
     pub(super) tried: Option<u32>,
+    /// The rate of the last refund that was broadcast over one that waits.
+    pub(super) bid: Option<FeeRate>,
     /// The payee's proposal to close together.
     pub(super) asked: Option<Asked>,
     /// The chain does not know the funding, and another one would do as well.
@@ -57,6 +59,7 @@ impl Payer {
             seen: None,
             decided: Decided::default(),
             tried: None,
+            bid: None,
             asked: None,
             adrift: false,
         })
@@ -81,6 +84,7 @@ impl Payer {
             seen: None,
             decided,
             tried: None,
+            bid: None,
             asked: None,
             adrift: false,
             meta,

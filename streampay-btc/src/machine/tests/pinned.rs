@@ -82,3 +82,25 @@ fn close_to_an_earlier_payout_is_bumped_to_the_new_one() {
     assert_eq!(rig.chain.balance(&home(9)), settled);
     assert_eq!(rig.balances().1, 0);
 }
+
+#[test]
+fn refund_replaces_a_close_that_waits_after_the_expiry() {
+    for pinned in [false, true] {
+        let (mut rig, close) = waiting();
+        if pinned {
+            let change = OutPoint::new(close.compute_txid(), 0);
+            rig.chain.hang(change, Amount::from_sat(3_000), 19).unwrap();
+        }
+        // The payee is not there any more.
+        let left = rig.expiry() - rig.chain.tip();
+        rig.payer.mine_and_look(left + 5);
+        assert!(rig.payer.broadcast.is_empty(), "it may still come");
+        rig.payer.mine_and_look(14);
+        let refund = rig.payer.broadcast.last().unwrap();
+        assert!(is_mined(&rig), "{:?}", rig.payer.refused);
+        let home = rig.chain.balance(&open_home());
+        assert_eq!(home, refund.output[0].value);
+        assert!(home.to_sat() + 10_000 > rig.value());
+        assert_eq!(rig.payer.machine.report()[0].settled, Some(home));
+    }
+}

@@ -28,6 +28,8 @@ pub(crate) const FINAL_DEPTH: u32 = 6;
 const LAST_BLOCKS: u32 = 6;
 /// Blocks that a refund may take.
 const REFUND_TARGET: u32 = 6;
+/// So many blocks after the expiry a close that waits may still get into one.
+const LATE: u32 = 6;
 /// A bump is at least this much more, in percent of the old rate.
 const BUMP_PERCENT: u64 = 125;
 
@@ -148,6 +150,15 @@ impl Inner {
                 Err(_) => continue,
             };
             payer.tried = Some(chain.tip);
+            let out = tx.output.iter().map(|output| output.value.to_sat()).sum();
+            let value = contract.value();
+            let fee = value.checked_sub(Amount::from_sat(out));
+            if payer.close_returns().is_some_and(|returns| returns > out) {
+                let (claim, fee) = (value, fee.unwrap_or(value));
+                actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
+                continue;
+            }
+            payer.bid = fee.map(|fee| build::rate_of(fee, tx.weight()));
             if !payer.decided.closing {
                 payer.decided.closing = true;
                 actions.push(persist(*key, payer.decided));

@@ -5,7 +5,8 @@ use streampay_core::units::PurseKey;
 
 use super::build::rate_of;
 use super::{
-    BUMP_PERCENT, FINAL_DEPTH, Looked, REFUND_TARGET, WatchEvent, is_refund, percent, persist, tell,
+    BUMP_PERCENT, FINAL_DEPTH, LATE, Looked, REFUND_TARGET, WatchEvent, is_refund, percent,
+    persist, tell,
 };
 use crate::chain::Spend;
 use crate::machine::payer::Payer;
@@ -25,6 +26,7 @@ impl Payer {
         let expiry = self.meta.deed.as_ref().map_or(u32::MAX, |deed| deed.expiry);
         self.adrift = new.seen.is_none() && (self.signed == 0 || chain.tip >= expiry);
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
+            self.bid = None;
             return;
         };
         let mut decided = self.decided;
@@ -66,17 +68,35 @@ impl Payer {
             return None;
         }
         let wanted = chain.fees.rate(REFUND_TARGET);
-        match &seen.spend {
-            None => Some(wanted),
-            // Our own, waiting: bumped where fees have risen.
-            Some(Spend { tx, height: None }) if is_refund(tx) => {
-                let contract = self.contract.as_ref()?;
-                let out = tx.output.first().map(|out| out.value)?;
-                let fee = contract.value().checked_sub(out)?;
-                let old = rate_of(fee, tx.weight());
-                (wanted > old).then(|| wanted.max(percent(old, BUMP_PERCENT)))
-            }
-            Some(_) => None,
-        }
+        let Some(Spend { tx, height }) = &seen.spend else {
+            return Some(wanted);
+        };
+        let fee = self.fee_of(tx);
+        let old = fee.map_or(FeeRate::ZERO, |fee| rate_of(fee, tx.weight()));
+        // Our own is bumped where fees have risen. The payee's had its time; what a close of several
+        // channels pays, or what hangs on it, is not known: what was refused is raised.
+        let bump = if is_refund(tx) {
+            wanted > old
+        } else {
+            chain.tip >= deed.expiry.saturating_add(LATE)
+        };
+        let last = self.bid.unwrap_or(old).max(old);
+        let more = || wanted.max(percent(last, BUMP_PERCENT));
+        (height.is_none() && bump).then(more)
+    }
+
+    /// What a close that waits gives back: a refund that replaces it is worth more.
+    pub(super) fn close_returns(&self) -> Option<u64> {
+        let spend = self.seen.as_ref()?.spend.as_ref()?;
+        (!is_refund(&spend.tx)).then(|| self.returned(&spend.tx))
+    }
+
+    /// What a transaction that spends the channel alone pays.
+    fn fee_of(&self, tx: &Transaction) -> Option<Amount> {
+        let alone = tx.input.len() == 1;
+        let contract = self.contract.as_ref().filter(|_| alone)?;
+        let mut out = tx.output.iter().map(|output| output.value);
+        let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
+        contract.value().checked_sub(out)
     }
 }
