@@ -141,7 +141,12 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
             return Err(SyncError::Store(StoreError::Poisoned));
         }
         for of in self.machine.unpaid() {
-            let found = self.chain.find(&of.script, of.value, of.since).await?;
+            let found = self.chain.find(&of.script, of.value, of.since).await;
+            let found = found.unwrap_or_else(|error| {
+                // Looked for again at the next look; channels are closed and refunded all the same.
+                tracing::warn!(%error, "a payment to an address is not looked for");
+                Vec::new()
+            });
             if let Some(outpoint) = found.first() {
                 let changes = self.machine.paid_late(of.purse, *outpoint);
                 if let Err(error) = self.store.append(changes).await {

@@ -1,12 +1,18 @@
 //! A session that closes before its channel is funded: nobody is asked for money any more, and what
 //! is paid to an address that was shown comes home.
 
+use async_trait::async_trait;
+use bitcoin::{Amount, OutPoint, Script, Transaction};
 use streampay_core::backend::{Answer, BackendError, EffectResult, Outcome, RefusalCode, Request};
+use streampay_core::driver::{Clock, StoreWriter};
+use streampay_core::store::MemoryStore;
 use streampay_core::units::{Msat, RequestId};
 
 use super::{PAYER, Rig};
+use crate::chain::{ChainError, ChainSource};
 use crate::machine::*;
-use crate::sim::home;
+use crate::runner::{Funded, FundingOrder, FundingWallet, Runner};
+use crate::sim::{SimChain, home};
 
 const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
 const NOTHING: Option<Outcome> = Some(Outcome::Released {
@@ -150,4 +156,52 @@ fn release_while_the_wallet_is_asked_waits_for_what_it_does() {
         result: Err(BackendError::Fatal(RefusalCode::InsufficientFunds)),
     };
     assert_eq!(ends(&mut rig, declined), TRANSIENT, "no failure for good");
+}
+
+/// A source that shows everything but cannot search.
+struct NoSearch(SimChain);
+
+#[async_trait]
+impl ChainSource for NoSearch {
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+        self.0.view(watches).await
+    }
+
+    async fn find(&self, _: &Script, _: Amount, _: u32) -> Result<Vec<OutPoint>, ChainError> {
+        Err(ChainError::Nonsense("no search here".into()))
+    }
+
+    async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        self.0.coins(script, since).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        self.0.broadcast(tx).await
+    }
+}
+
+struct Nobody;
+
+#[async_trait]
+impl FundingWallet for Nobody {
+    async fn fund(&self, _: &FundingOrder) -> Funded {
+        Funded::Declined
+    }
+}
+
+#[tokio::test]
+async fn search_that_fails_for_a_closed_session_stops_no_other_channel() {
+    let mut rig = shown_and_closed();
+    rig.purse = super::key(1);
+    rig.payer.pays = true;
+    rig.opened();
+    let source = NoSearch(rig.chain.clone());
+    let store = StoreWriter::start(Box::new(MemoryStore::new())).unwrap();
+    let machine = rig.payer.machine.clone();
+    let runner = Runner::new(machine.clone(), source, Nobody, store, Clock::start());
+    let expiry = machine.report().last().unwrap().expiry;
+    rig.chain.mine(expiry - rig.chain.tip());
+    runner.sync().await.unwrap();
+    let funding = machine.report().last().unwrap().outpoint.unwrap();
+    assert!(rig.chain.spender(funding).is_some(), "it is refunded");
 }
