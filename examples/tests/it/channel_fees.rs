@@ -40,6 +40,8 @@ async fn a_fee_wallet_closes_in_a_spike_and_can_be_emptied() {
     })
     .await;
     assert_eq!(close.input.len(), 2, "{close:?}");
+    // No more than what it collects: it waits for the spike to end.
+    stage.chain.set_rate(FeeRate::from_sat_per_vb_u32(2));
     let _ = wishes.send(Wish::Leave).await;
     stage
         .mine_until("the session ends", async || watching.is_finished())

@@ -225,7 +225,7 @@ fn what_a_batch_is_booked_as_is_what_came_however_unequal_its_members() {
         (1..=ticks).for_each(|seq| rig.tick(seq));
     }
     // Half of the fee is more than the first one's claim.
-    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(12));
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(10));
     for number in 0..2 {
         rig.payee.request(key(number), Request::Settle);
     }
@@ -236,4 +236,32 @@ fn what_a_batch_is_booked_as_is_what_came_however_unequal_its_members() {
     let settled: Vec<u64> = settled.map(Amount::to_sat).collect();
     assert!(settled[0] > 0, "{settled:?}");
     assert_eq!(settled.iter().sum::<u64>(), rig.balances().1);
+}
+
+#[test]
+fn member_that_costs_a_batch_more_than_it_brings_is_closed_alone() {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYEE);
+    config.payee.batch_wait = 1;
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    for (number, ticks) in [(0, 1), (1, 120), (2, 120)] {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        rig.accept(&opened);
+        (1..=ticks).for_each(|seq| rig.tick(seq));
+    }
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(14));
+    for number in 0..3 {
+        rig.payee.request(key(number), Request::Settle);
+    }
+    rig.mine(9);
+    assert_eq!(rig.payee.broadcast[0].input.len(), 2);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(2));
+    rig.mine(9);
+    let reports = rig.payee.machine.report();
+    assert!(
+        reports
+            .iter()
+            .all(|report| report.settled > Some(Amount::ZERO))
+    );
 }

@@ -15,6 +15,8 @@ use crate::tx::{CloseError, ClosePlan, FeeCoin, close_tx, fee_for, virtual_size}
 /// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
 /// relay fee of older nodes. Source: BIP 125, rule 4.
 const INCREMENTAL: u64 = 1;
+/// What a member adds to a batch beside the script of its change, in vB. Spec: bitcoin 5.3.
+const MEMBER: u64 = 112;
 /// The most coins of the fee wallet in one close.
 const COINS_MAX: usize = 4;
 
@@ -50,7 +52,10 @@ impl Inner {
             .map(|payee| payee.fee_max(chain))
             .fold(0, u64::saturating_add);
         let mut best = self.attempt(group, chain, &[], most);
-        let cap = self.config.payee.wallet_fee_max.to_sat();
+        // A close never costs more than it collects: the coins in it come back whole.
+        let claim = self.claim(&group.members);
+        let room = claim.to_sat().saturating_sub(most);
+        let cap = self.config.payee.wallet_fee_max.to_sat().min(room);
         if best.short.is_some() && cap > 0 {
             let coins = self.wallet.usable(chain, group.replaces, used);
             for count in 1..=coins.len().min(COINS_MAX) {
@@ -68,7 +73,6 @@ impl Inner {
             }
         }
         if let Some(fee) = best.short {
-            let claim = self.claim(&group.members);
             for key in &group.members {
                 let event = WatchEvent::Uneconomic { claim, fee };
                 actions.push(Action::Event(*key, event));
@@ -171,6 +175,17 @@ impl Inner {
         let mut out = tx.output.iter().map(|output| output.value);
         let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
         spent.checked_sub(out)
+    }
+
+    /// True where what a member of a batch brings is more than what its input and change cost there.
+    pub(super) fn pays_its_part(&self, key: PurseKey, rate: FeeRate) -> bool {
+        let Some(payee) = self.payee(key) else {
+            return false;
+        };
+        let script = payee.contract.change_script().len();
+        let size = u64::try_from(script).map_or(u64::MAX, |script| script.saturating_add(MEMBER));
+        let cost = rate.fee_vb(size).unwrap_or(Amount::MAX_MONEY);
+        self.claim(&[key]) > cost
     }
 
     /// The part of its fee that one of its channels bears: as the claim on it is of all claims that

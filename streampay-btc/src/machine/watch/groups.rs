@@ -117,13 +117,22 @@ impl Inner {
             for chunk in pool.chunks(CLOSE_INPUTS_MAX) {
                 let members: Vec<_> = chunk.iter().map(|(key, ..)| *key).collect();
                 let rate = chain.fees.rate(self.target(&members, chain));
-                groups.push(Group {
-                    members,
-                    rate,
-                    over: None,
-                    split: false,
-                    replaces: None,
-                });
+                // Whoever would cost the others more than it brings is closed alone, as dear as it may.
+                let worth = |key: &PurseKey| self.pays_its_part(*key, rate);
+                let (together, alone): (Vec<_>, Vec<_>) = members.into_iter().partition(worth);
+                let together = Some(together).filter(|members| !members.is_empty());
+                for members in together
+                    .into_iter()
+                    .chain(alone.into_iter().map(|key| vec![key]))
+                {
+                    groups.push(Group {
+                        members,
+                        rate,
+                        over: None,
+                        split: false,
+                        replaces: None,
+                    });
+                }
             }
         }
         for (tx, members) in waiting.into_values() {

@@ -32,7 +32,7 @@ async fn the_fee_wallet_pays_for_a_spike_and_its_bumps_on_bitcoind() {
     let mut two = Two { node, payer, payee };
     let purse = key(0);
     two.open(purse).await;
-    for seq in 1..=10 {
+    for seq in 1..=170 {
         two.tick(purse, seq).await;
     }
     let script = two.payee.machine.fee_script();
@@ -46,7 +46,7 @@ async fn the_fee_wallet_pays_for_a_spike_and_its_bumps_on_bitcoind() {
     two.payee.shared.1.store(200, Ordering::SeqCst);
     two.payee.ask(purse, Request::Settle).await;
     let (mut tx, mut fee) = two.close_that_waits(purse).await;
-    for rate in [200, 500, 900] {
+    for rate in [200, 260, 330] {
         if rate > 200 {
             two.payee.shared.1.store(rate, Ordering::SeqCst);
             // An empty block: it waits on.
