@@ -21,8 +21,9 @@ pub struct Shown {
     machine: ChannelMachine,
     folder: PathBuf,
     report: Report,
-    /// The channels that were shown, and whether their kit has its refunds.
-    kept: Mutex<BTreeMap<PurseKey, bool>>,
+    /// The channels that were shown, and the output that the refunds in their kit spend, once there is
+    /// one.
+    kept: Mutex<BTreeMap<PurseKey, Option<String>>>,
 }
 
 impl Shown {
@@ -39,7 +40,9 @@ impl Shown {
     pub(super) fn keep_kits(&self) {
         for channel in self.machine.report() {
             let funded = channel.role == Role::Payer && channel.outpoint.is_some();
-            if !funded || channel.settled.is_some() || self.has(channel.purse, true) {
+            let outpoint = channel.outpoint.map(|outpoint| outpoint.to_string());
+            if !funded || channel.settled.is_some() || self.has(channel.purse, outpoint.as_deref())
+            {
                 continue;
             }
             let Some(kit) = self.machine.rescue_kit(channel.purse) else {
@@ -47,12 +50,12 @@ impl Shown {
             };
             // Told when it was written, in this process or another.
             if self.is_written(channel.purse, &kit) {
-                self.note(channel.purse, true);
+                self.note(channel.purse, outpoint);
                 continue;
             }
             match self.write(channel.purse, &kit) {
                 Ok(path) => {
-                    self.note(channel.purse, true);
+                    self.note(channel.purse, outpoint);
                     self.tell_funded(channel.purse, &kit, &path);
                 }
                 Err(error) => {
@@ -63,14 +66,16 @@ impl Shown {
         }
     }
 
-    fn has(&self, purse: PurseKey, funded: bool) -> bool {
+    /// True where its kit was written with this output, or with any or none where none is asked for.
+    fn has(&self, purse: PurseKey, outpoint: Option<&str>) -> bool {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&purse).is_some_and(|has| *has || !funded)
+        let kept = kept.get(&purse);
+        kept.is_some_and(|has| outpoint.is_none() || has.as_deref() == outpoint)
     }
 
-    fn note(&self, purse: PurseKey, funded: bool) {
+    fn note(&self, purse: PurseKey, outpoint: Option<String>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(purse, funded);
+        kept.insert(purse, outpoint);
     }
 
     fn write(&self, purse: PurseKey, kit: &RescueKit) -> std::io::Result<PathBuf> {
@@ -148,7 +153,7 @@ fn file_name(purse: PurseKey) -> String {
 #[async_trait]
 impl FundingWallet for Shown {
     async fn fund(&self, order: &FundingOrder) -> Funded {
-        if self.has(order.purse, false) {
+        if self.has(order.purse, None) {
             return Funded::Asked;
         }
         let kit = self.machine.rescue_kit(order.purse);
@@ -158,7 +163,7 @@ impl FundingWallet for Shown {
         // Nobody is asked for money that only this process could bring back.
         match self.write(order.purse, &kit) {
             Ok(path) => {
-                self.note(order.purse, false);
+                self.note(order.purse, None);
                 self.tell_wanted(order.purse, &kit, &uri, &path);
                 Funded::Asked
             }
