@@ -4,6 +4,7 @@ use streampay_core::session::CloseCode;
 use streampay_core::store::StoreError;
 use streampay_core::units::Msat;
 
+use crate::exit::Exit;
 use crate::wallet::WalletError;
 
 /// Why a command stopped. The message says what to do next.
@@ -27,11 +28,22 @@ pub enum AppError {
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}; choose another with --listen")]
     Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// Metrics cannot be served at the address.
+    #[error("cannot serve metrics at {0}: {1}; choose another with --metrics")]
+    Metrics(std::net::SocketAddr, #[source] std::io::Error),
     /// A file that the user named.
     #[error("{}: {why}", path.display())]
     File {
         /// The file.
         path: std::path::PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// A setting, where it was said.
+    #[error("{origin}: {why}")]
+    Setting {
+        /// Where: a line of the settings file, a variable, a place of a secret.
+        origin: String,
         /// What is wrong with it, and what to do.
         why: String,
     },
@@ -154,33 +166,45 @@ pub enum AppError {
     /// The sums of a demo, or of the books, do not fit together.
     #[error("the sums do not balance")]
     Unbalanced,
+    /// `doctor` found something that will not work.
+    #[error("something has to be mended: see above")]
+    Unwell,
     /// A receipt that nobody signed so.
     #[error("not every receipt holds: see above")]
     Forged,
 }
 
 impl AppError {
-    /// The process's exit code. Documented in the README and in `--help`.
+    /// The process's exit code.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
+        self.exit().code()
+    }
+
+    /// What the process says by its end.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
         match self {
-            Self::Closed(CloseCode::BudgetSpent) => 3,
+            Self::Closed(CloseCode::BudgetSpent) => Exit::BudgetSpent,
             Self::Connect(_) | Self::Signalling(_) | Self::Wallet(WalletError::Unreachable(..)) => {
-                4
+                Exit::Unreachable
             }
             Self::Unsettled
-            | Self::Wallet(WalletError::Unsettled | WalletError::DepositPending(_)) => 5,
+            | Self::Wallet(WalletError::Unsettled | WalletError::DepositPending(_)) => {
+                Exit::Unsettled
+            }
             Self::Closed(CloseCode::OverPolicy)
             | Self::Declined
             | Self::Wallet(WalletError::Declined)
             | Self::DearFee { .. }
             | Self::DearPayments { .. }
             | Self::TooDear { .. }
-            | Self::LongTick { .. } => 6,
-            Self::Unbalanced => 7,
-            Self::Forged => 8,
+            | Self::LongTick { .. } => Exit::Refused,
+            Self::Unbalanced => Exit::Unbalanced,
+            Self::Forged => Exit::Forged,
             Self::Usage(_)
             | Self::File { .. }
+            | Self::Setting { .. }
             | Self::SmallBudget { .. }
             | Self::Params(_)
             | Self::Wallet(
@@ -195,8 +219,8 @@ impl AppError {
                 | WalletError::RequestUnit
                 | WalletError::RequestTransport
                 | WalletError::RequestTarget,
-            ) => 2,
-            _ => 1,
+            ) => Exit::Unusable,
+            _ => Exit::Failed,
         }
     }
 
@@ -238,6 +262,3 @@ fn allowance(fault: streampay_cashu::MintFault) -> &'static str {
         _ => "",
     }
 }
-
-/// The table of exit codes, for `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0  done, and all money is where it belongs\n  1  something failed; the message says what to do\n  2  the command, or something named in it, cannot be used\n  3  the budget is used up (settled, the rest is back)\n  4  the streamer or the mint cannot be reached\n  5  some money is not home yet: run `recover`\n  6  the price or the fee was refused; nothing was paid\n  7  the sums of the demo or the books do not balance\n  8  a receipt is forged";

@@ -147,16 +147,49 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
 /// The folder to use: what `--data` says, or `name` in the user's data folder.
 #[must_use]
 pub fn folder(data: Option<PathBuf>, name: &str) -> PathBuf {
-    let base = || {
-        // The XDG base directory specification: empty or relative is unset.
-        let share = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-        let share = share.filter(|share| share.is_absolute());
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-        share
-            .or_else(home)
-            .unwrap_or_else(|| PathBuf::from("."))
-            .join("streampay")
-            .join(name)
+    data.unwrap_or_else(|| platform(Keeps::Data).join("streampay").join(name))
+}
+
+/// Where the settings are.
+#[must_use]
+pub fn config_folder() -> PathBuf {
+    platform(Keeps::Settings).join("streampay")
+}
+
+/// What a folder of the platform is for.
+#[derive(Clone, Copy)]
+enum Keeps {
+    Data,
+    Settings,
+}
+
+/// The XDG base directory specification: empty or relative is unset.
+#[cfg(not(any(windows, target_os = "macos")))]
+fn platform(keeps: Keeps) -> PathBuf {
+    let (variable, usual) = match keeps {
+        Keeps::Data => ("XDG_DATA_HOME", ".local/share"),
+        Keeps::Settings => ("XDG_CONFIG_HOME", ".config"),
     };
-    data.unwrap_or_else(base)
+    absolute(variable).unwrap_or_else(|| absolute("HOME").unwrap_or_default().join(usual))
+}
+
+#[cfg(target_os = "macos")]
+fn platform(_: Keeps) -> PathBuf {
+    let home = absolute("HOME").unwrap_or_default();
+    home.join("Library/Application Support")
+}
+
+#[cfg(windows)]
+fn platform(keeps: Keeps) -> PathBuf {
+    // What is owned stays on this machine, settings go with the user.
+    absolute(match keeps {
+        Keeps::Data => "LOCALAPPDATA",
+        Keeps::Settings => "APPDATA",
+    })
+    .unwrap_or_default()
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    path.filter(|path| path.is_absolute())
 }

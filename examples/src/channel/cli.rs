@@ -59,7 +59,7 @@ pub enum Tower {
         files: Vec<PathBuf>,
         /// Where blocks come from, and where transactions go: as `serve --btc`. The chain is that of
         /// the files.
-        #[arg(long, value_name = "URL")]
+        #[arg(long, value_name = "URL", value_parser = crate::secret::address)]
         btc: String,
         /// One event a line on stdout.
         #[arg(long)]

@@ -1,7 +1,6 @@
 //! The fee wallet: coins of the streamer's own that help to close channels where these may not pay
 //! what a block asks. Said once, kept with the rest.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -16,11 +15,10 @@ use super::{Channels, sat};
 use crate::error::AppError;
 use crate::price::amount;
 use crate::report::{Report, show_code};
+use crate::secret::SecretPlace;
 
 /// The most for one close where the user says nothing, in satoshi.
 const MAX_SAT: u64 = 20_000;
-/// A seed in hexadecimal, with a line's end and some space.
-const SEED_TEXT_MAX: u64 = 80;
 /// Blocks in which emptying it should be in one.
 pub(super) const SWEEP_TARGET: u32 = 6;
 
@@ -76,21 +74,11 @@ impl SeedFrom {
     /// The seed; none where it is the folder's own.
     fn read(&self) -> Result<Option<Seed>, AppError> {
         const BAD: AppError = AppError::Usage("a fee wallet's seed is 64 hexadecimal digits");
-        let mut text = Zeroizing::new(String::new());
-        match self {
+        let text = match self {
             Self::Off | Self::Own => return Ok(None),
-            Self::File(path) => {
-                let read = std::fs::File::open(path)
-                    .and_then(|file| file.take(SEED_TEXT_MAX).read_to_string(&mut text));
-                read.map_err(|error| AppError::file(path, &format!("cannot be read: {error}")))?;
-            }
-            Self::Env(name) => {
-                let value = std::env::var(name);
-                *text = value.map_err(|_| {
-                    AppError::Usage("the variable with the fee wallet's seed is not set")
-                })?;
-            }
-        }
+            Self::File(path) => SecretPlace::File(path.clone()).read()?,
+            Self::Env(name) => SecretPlace::Environment(name.clone()).read()?,
+        };
         let text = text.trim();
         if text.len() != 64 {
             return Err(BAD);
@@ -321,6 +309,17 @@ mod tests {
             );
         }
         std::fs::write(&path, format!("{}\n", "0a".repeat(32))).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |mode| {
+                std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            };
+            mode(0o644);
+            let open = FeeWallet::from(&args(Some(&text), None), None);
+            assert!(open.is_err(), "others can read it");
+            mode(0o600);
+        }
         let other = FeeWallet::from(&args(Some(&text), None), Some(own))
             .unwrap()
             .unwrap();

@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use super::source;
 use crate::error::AppError;
+use crate::secret::whole_address;
 
 /// What a funding costs on a node, in satoshi.
 const FUNDING_FEE: Amount = Amount::from_sat(1_000);
@@ -48,10 +49,11 @@ impl Lab {
     /// # Errors
     /// [`AppError`]: it cannot be reached, is not in regtest, or gives no coins any more.
     pub(super) async fn node(url: &str) -> Result<Self, AppError> {
-        let core = source::node(url, Network::Regtest)?;
+        let url = whole_address(url)?;
+        let core = source::node(&url, Network::Regtest)?;
         let core = core.ok_or(AppError::Usage(
-            "say how to get in: http://user:password@127.0.0.1:18443, or \
-             http://127.0.0.1:18443/?cookie=FILE",
+            "say how to get in: http://127.0.0.1:18443/?cookie=FILE, or env:NAME or file:PATH where \
+             http://user:password@127.0.0.1:18443 is",
         ))?;
         Ok(Self::Node(Arc::new(Regtest::open(core).await?)))
     }

@@ -3,10 +3,12 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
 use streampay_btc::bitcoin::{Network, ScriptBuf};
+use streampay_btc::chain::ChainSource;
 use streampay_btc::policy::PayeePolicy;
 use streampay_btc::script::own_script;
 
@@ -26,9 +28,10 @@ const CLOSE_TARGET: u32 = 6;
 #[derive(Args, Clone, Debug, Default)]
 pub struct BitcoinArgs {
     /// Where blocks come from, and where transactions go: your node,
-    /// http://user:password@127.0.0.1:8332 or http://127.0.0.1:8332/?cookie=FILE, or an Esplora that
-    /// you trust, `https://example.com/api`. Kept for next time.
-    #[arg(long, value_name = "URL")]
+    /// http://127.0.0.1:8332/?cookie=FILE, or an Esplora that you trust, `https://example.com/api`. A
+    /// node with a password, http://user:password@127.0.0.1:8332, is said as env:NAME or file:PATH:
+    /// that is where its address is. Kept for next time.
+    #[arg(long, value_name = "URL", value_parser = crate::secret::address)]
     btc: Option<String>,
     /// The chain: regtest, signet, testnet or mainnet. Mainnet is real money, and nobody outside has
     /// reviewed this software.
@@ -54,13 +57,36 @@ pub(super) fn network(text: &str) -> Result<Network, String> {
     }
 }
 
-pub(super) fn name_of(network: Network) -> &'static str {
+pub(crate) fn name_of(network: Network) -> &'static str {
     match network {
         Network::Bitcoin => "mainnet",
         Network::Testnet => "testnet",
         Network::Signet => "signet",
         _ => "regtest",
     }
+}
+
+/// Who is asked about a chain, and which.
+pub type SeenChain = (Arc<dyn ChainSource>, Network);
+
+/// The chain source that the user says now, else the one that was said before; none where nothing
+/// was. Nothing is kept.
+///
+/// # Errors
+/// [`AppError`]: it cannot be used, or what was said before cannot be read.
+pub fn source_of(folder: &Path, args: &BitcoinArgs) -> Result<Option<SeenChain>, AppError> {
+    let said = args.btc.clone();
+    let said = said.map(|source| (source, args.network.unwrap_or(Network::Regtest)));
+    let known = || {
+        let known = Settings::load(folder)?;
+        Ok::<_, AppError>(known.map(|known| (known.source, known.network)))
+    };
+    let found = match said {
+        Some(said) => Some(said),
+        None => known()?,
+    };
+    let made = found.map(|(source, network)| Ok((chain_source(&source, network)?, network)));
+    made.transpose()
 }
 
 /// Chain, source and destination of one home.

@@ -7,26 +7,28 @@ use streampay_btc::chain::{BitcoinCore, ChainSource, Esplora, RpcAuth};
 use url::Url;
 
 use crate::error::AppError;
+use crate::secret::whole_address;
 
 /// The feerate where a source has no estimate, in sat/vB; on a chain for tests nothing competes.
 const FALLBACK: u32 = 5;
 const FALLBACK_REGTEST: u32 = 2;
 
 const BAD: AppError = AppError::Usage(
-    "a chain source is a node, http://user:password@127.0.0.1:8332 or \
-     http://127.0.0.1:8332/?cookie=FILE, or the address of an Esplora, https://example.com/api",
+    "a chain source is a node, http://127.0.0.1:8332/?cookie=FILE, or env:NAME or file:PATH where \
+     http://user:password@127.0.0.1:8332 is, or the address of an Esplora, https://example.com/api",
 );
 
-/// The source at `text`: a node of Bitcoin Core where it names a user or a cookie file, else an
+/// The source at `text`, or at what is where `text` says (`env:NAME`, `file:PATH`): a node of Bitcoin Core where it names a user or a cookie file, else an
 /// Esplora.
 ///
 /// # Errors
-/// [`AppError::Usage`] where it is neither.
+/// [`AppError::Usage`] where it is neither, [`AppError::Setting`] where there is none.
 pub fn chain_source(text: &str, network: Network) -> Result<Arc<dyn ChainSource>, AppError> {
-    if let Some(node) = node(text, network)? {
+    let whole = whole_address(text)?;
+    if let Some(node) = node(&whole, network)? {
         return Ok(Arc::new(node));
     }
-    let url = text.trim_end_matches('/');
+    let url = whole.trim_end_matches('/');
     let (fallback, floor) = (fallback(network), FeeRate::BROADCAST_MIN);
     Ok(Arc::new(Esplora::new(url, network, fallback, floor)))
 }

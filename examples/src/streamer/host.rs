@@ -13,6 +13,7 @@ use streampay_core::units::XOnlyKey;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::board::Board;
 use crate::home::Home;
 use crate::report::Report;
 
@@ -40,7 +41,10 @@ pub(super) async fn open(
     let (room, events) = RoomHandle::open(&home.node, RoomConfig::new(id)).await?;
     let names = Names::default();
     tasks.spawn(tell(events, names.clone(), report));
-    if typing && may_read_stdin() {
+    let of_dashboard = Board::of_this_process().and_then(Board::typed);
+    if let Some(lines) = of_dashboard.filter(|_| typing) {
+        tasks.spawn(listen(room.clone(), lines, names, report));
+    } else if typing && may_read_stdin() {
         let (typed, lines) = mpsc::channel(8);
         // A thread of its own: nothing waits for it when the process ends.
         std::thread::spawn(move || {

@@ -7,6 +7,7 @@ use streampay_media::peer::{IceServer, PeerConfig, PortRange};
 use zeroize::Zeroizing;
 
 use crate::error::AppError;
+use crate::secret::SecretPlace;
 
 /// Options for media over UDP. Without any, all IPv4 interfaces and any ports are used.
 #[derive(Args, Clone, Debug, Default)]
@@ -24,10 +25,15 @@ pub struct Network {
     /// A STUN server, such as stun:stun.example.com:3478, to learn one's address behind a NAT.
     #[arg(long, value_name = "URL")]
     stun: Vec<String>,
-    /// A TURN server, such as turn:turn.example.com:3478, to be reached through. Its user and
-    /// password are in `STREAMPAY_TURN_USER` and `STREAMPAY_TURN_PASSWORD`.
+    /// A TURN server, such as turn:turn.example.com:3478, to be reached through.
     #[arg(long, value_name = "URL")]
     turn: Option<String>,
+    /// Who one is at the TURN server.
+    #[arg(long, value_name = "NAME")]
+    turn_user: Option<String>,
+    /// The password there: env:NAME or file:PATH says where it is.
+    #[arg(long, value_name = "PLACE")]
+    turn_password: Option<SecretPlace>,
     /// Media goes through the TURN server alone: viewers learn no address of this machine.
     #[arg(long, requires = "turn")]
     relay_only: bool,
@@ -39,14 +45,6 @@ impl Network {
     /// # Errors
     /// [`AppError::Usage`]: a URL of another kind, or a TURN server without its user.
     pub fn config(self) -> Result<PeerConfig, AppError> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        self.config_with(variable)
-    }
-
-    fn config_with(
-        self,
-        variable: impl Fn(&'static str) -> Option<String>,
-    ) -> Result<PeerConfig, AppError> {
         let mut config = PeerConfig {
             ports: self.media_ports,
             announce: self.announce,
@@ -71,17 +69,16 @@ impl Network {
             if !url.starts_with("turn:") {
                 return Err(AppError::Usage("a TURN server is given as turn:HOST:PORT"));
             }
-            let user = variable("STREAMPAY_TURN_USER");
-            let (Some(username), Some(credential)) = (user, variable("STREAMPAY_TURN_PASSWORD"))
-            else {
+            let (Some(username), Some(password)) = (self.turn_user, self.turn_password) else {
                 return Err(AppError::Usage(
-                    "a TURN server needs STREAMPAY_TURN_USER and STREAMPAY_TURN_PASSWORD set",
+                    "a TURN server needs --turn-user NAME, and --turn-password env:NAME or file:PATH",
                 ));
             };
+            let credential = password.read()?;
             config.ice_servers.push(IceServer {
                 url,
                 username,
-                credential: Zeroizing::new(credential),
+                credential,
             });
         }
         Ok(config)
@@ -92,27 +89,36 @@ impl Network {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn servers_need_their_kind_and_turn_its_user() {
-        let with = |stun: &str, turn: Option<&str>| Network {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "hunter2\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        let with = |stun: &str, turn: Option<&str>, user: Option<&str>| Network {
             stun: vec![stun.to_owned()],
             turn: turn.map(str::to_owned),
+            turn_user: user.map(str::to_owned),
+            turn_password: Some(SecretPlace::File(file.clone())),
             ..Network::default()
         };
-        let none = |_| None;
-        let set = |name: &'static str| Some(format!("{name} value"));
-        assert!(with("turn:a:1", None).config_with(none).is_err());
-        assert!(with("stun:a:1", Some("stun:a:1")).config_with(set).is_err());
-        assert!(
-            with("stun:a:1", Some("turn:a:1"))
-                .config_with(none)
-                .is_err()
-        );
-        let config = with("stun:a:1", Some("turn:a:1")).config_with(set).unwrap();
+        for (stun, turn, user) in [
+            ("turn:a:1", None, None),
+            ("stun:a:1", Some("stun:a:1"), Some("ann")),
+            ("stun:a:1", Some("turn:a:1"), None),
+        ] {
+            assert!(with(stun, turn, user).config().is_err());
+        }
+        let config = with("stun:a:1", Some("turn:a:1"), Some("ann")).config();
+        let config = config.unwrap();
         let turn = &config.ice_servers[1];
         assert_eq!(config.ice_servers.len(), 2);
-        assert_eq!(turn.username, "STREAMPAY_TURN_USER value");
-        assert_eq!(*turn.credential, "STREAMPAY_TURN_PASSWORD value");
+        assert_eq!(
+            (turn.username.as_str(), turn.credential.as_str()),
+            ("ann", "hunter2")
+        );
     }
 
     #[test]
@@ -122,7 +128,7 @@ mod tests {
             media_ports: "40000-40010".parse().ok(),
             ..Network::default()
         };
-        let config = network.config_with(|_| None).unwrap();
+        let config = network.config().unwrap();
         let expect: SocketAddr = "[2001:db8::1]:0".parse().unwrap();
         assert_eq!(config.bind, [expect]);
         assert!(config.ports.is_some());

@@ -11,6 +11,7 @@ use streampay_media::seal::Keyring;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::status::Status;
 use crate::price::amount;
 use crate::report::Report;
 
@@ -65,6 +66,8 @@ pub(crate) struct Standing {
 pub(crate) struct Attendant {
     pub(crate) report: Report,
     pub(crate) id: SessionId,
+    /// What the terminal shows of it.
+    pub(crate) status: Status,
     /// Somebody can be asked.
     pub(crate) interactive: bool,
     /// The session ends by itself, so long after the first payment.
@@ -125,7 +128,7 @@ impl Attendant {
         }
     }
 
-    async fn happened(&self, event: &Event, waits: &mut Waits) {
+    async fn happened(&mut self, event: &Event, waits: &mut Waits) {
         if let Err(error) = self.keys.note(event) {
             self.report
                 .tell(&format!("sealed media cannot be opened: {error}"));
@@ -135,7 +138,8 @@ impl Attendant {
             return;
         }
         if !waits.is_known_trouble(event) {
-            self.report.of_the_session("viewer", self.id, event);
+            let live = self.status.note(event);
+            self.report.of_the_session("viewer", self.id, event, live);
         }
         waits.note(event);
         match event {

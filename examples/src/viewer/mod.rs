@@ -7,4 +7,5 @@ pub mod keys;
 pub mod locked;
 pub(crate) mod recording;
 pub mod recover;
+mod status;
 pub mod watch;

@@ -26,6 +26,7 @@ use super::locked::locked_until;
 use super::recording::Recording;
 pub use super::recording::Target;
 use super::recover::only_unpaid;
+use super::status::Status;
 use crate::channel::Channels;
 use crate::error::AppError;
 use crate::home::Home;
@@ -136,6 +137,7 @@ pub async fn watch(
     let attendant = Attendant {
         report: watch.report,
         id: session.session(),
+        status: Status::new(watch.budget),
         interactive: watch.interactive,
         stop_after: watch.stop_after_ms.map(Duration::from_millis),
         join: watch.join.clone(),

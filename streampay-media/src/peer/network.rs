@@ -44,6 +44,12 @@ impl PortRange {
         Ok(Self { ports, state })
     }
 
+    /// Which ports these are.
+    #[must_use]
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.ports.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,46 +1,51 @@
 //! The viewer: watches, pays tick by tick, records, and gets the rest back.
 
-// The futures of a whole session, from the connection down to the mint, are deep.
-#![recursion_limit = "256"]
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use crate::accounting::account_for;
+use crate::channel;
+use crate::channel::settings::{BitcoinArgs, Settings};
+use crate::cli::shell::Shell;
+use crate::config::{self, Config, Program};
+use crate::doctor::Doctor;
+use crate::error::AppError;
+use crate::exit;
+use crate::home::{Home, folder};
+use crate::ledger::commands::Books;
+use crate::link::StreamLink;
+use crate::money::Money;
+use crate::pay::Pay;
+use crate::price::{Price, amount};
+use crate::quote::{self, a_minute};
+use crate::report::{Report, ask};
+use crate::trust::before_paying;
+use crate::viewer::browser::Browser;
+use crate::viewer::keys::{interactive, listen};
+use crate::viewer::locked::words;
+use crate::viewer::recover::{UNPAID, on_the_way, recover};
+use crate::viewer::watch::{Join, Target, Watch, watch};
+use crate::wallet::MintLimits;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use streampay_core::meter::Tariff;
 use streampay_core::session::{CloseCode, Name};
 use streampay_core::units::Msat;
-use streampay_examples::accounting::account_for;
-use streampay_examples::channel;
-use streampay_examples::channel::settings::{BitcoinArgs, Settings};
-use streampay_examples::error::{AppError, EXIT_CODES};
-use streampay_examples::home::{Home, folder};
-use streampay_examples::ledger::commands::Books;
-use streampay_examples::link::StreamLink;
-use streampay_examples::money::Money;
-use streampay_examples::pay::Pay;
-use streampay_examples::price::{Price, amount};
-use streampay_examples::quote::{self, a_minute};
-use streampay_examples::report::{Report, ask};
-use streampay_examples::trust::before_paying;
-use streampay_examples::viewer::browser::Browser;
-use streampay_examples::viewer::keys::{interactive, listen};
-use streampay_examples::viewer::locked::words;
-use streampay_examples::viewer::recover::{UNPAID, on_the_way, recover};
-use streampay_examples::viewer::watch::{Join, Target, Watch, watch};
-use streampay_examples::wallet::MintLimits;
 use streampay_media::peer::PeerConfig;
 use tokio::sync::mpsc;
 
 /// Watch a stream and pay only for what reaches you.
 #[derive(Parser)]
-#[command(name = "viewer", version, after_help = EXIT_CODES)]
+#[command(name = "viewer", version, after_help = exit::table())]
 struct Cli {
     /// The folder with everything you own: ecash, identity, sessions. One process at a time.
-    /// Without it ~/.local/share/streampay/viewer.
+    /// Without it the user's data folder, such as ~/.local/share/streampay/viewer.
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The settings file. Without it config.toml in the user's folder for settings, such as
+    /// ~/.config/streampay, if it is there. `config show` tells what can be set.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,12 +53,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Watch a stream. Ctrl-C settles; on a terminal, `p` pauses and goes on.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit::table())]
     Watch(WatchArgs),
     #[command(flatten)]
     Money(Money),
     #[command(flatten)]
     Books(Books),
+    /// What is set, and where.
+    #[command(subcommand)]
+    Config(Config),
+    #[command(flatten)]
+    Shell(Shell),
+    /// Look at all that a session rests on: folder, disk, mints, clock, chain, network.
+    Doctor(Box<Doctor>),
     /// After a crash: close every session, bring its money home, and account for it.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -135,10 +147,14 @@ struct WatchArgs {
     yes: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    streampay_examples::report::log_to_stderr();
-    match run(Cli::parse()).await {
+/// The program: reads the command line, does it, and says with which code to exit.
+pub async fn main() -> ExitCode {
+    crate::report::log_to_stderr();
+    let cli = match config::parse_this::<Cli>(Program::Viewer) {
+        Ok(cli) => cli,
+        Err(stop) => return ExitCode::from(stop.told(Program::Viewer)),
+    };
+    match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("viewer: {error}");
@@ -147,7 +163,14 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 async fn run(cli: Cli) -> Result<(), AppError> {
+    let given = cli.data.clone();
     let data = folder(cli.data, "viewer");
     let patient = MintLimits::default().patient();
     match cli.command {
@@ -157,6 +180,9 @@ async fn run(cli: Cli) -> Result<(), AppError> {
             let home = channel::commands::open(&data, MintLimits::default(), report).await?;
             channel::commands::list(&home, report).await
         }
+        Command::Doctor(doctor) => doctor.run(&data).await,
+        Command::Shell(shell) => shell.run(Program::Viewer),
+        Command::Config(asked) => config::config(Program::Viewer, cli.config, given, asked),
         Command::Books(books) => books.run(&data).await,
         Command::Money(money) => money.run(&Home::open_with(&data, patient).await?).await,
         Command::Recover {

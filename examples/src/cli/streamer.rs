@@ -1,46 +1,56 @@
 //! The streamer: offers media for money, tick by tick.
 
-// The futures of a whole session, from the connection down to the mint, are deep.
-#![recursion_limit = "256"]
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use crate::accounting::account_for;
+use crate::board::Board;
+use crate::channel;
+use crate::channel::cli::ChannelCommand;
+use crate::channel::fees::{self, FeeWalletArgs};
+use crate::channel::settings::{BitcoinArgs, Settings};
+use crate::cli::shell::Shell;
+use crate::config::{self, Config, Program};
+use crate::doctor::Doctor;
+use crate::error::AppError;
+use crate::exit;
+use crate::home::{Home, folder};
+use crate::ledger::commands::Books;
+use crate::metrics::{self, MetricsAt};
+use crate::mint::{EmbeddedMint, Storage};
+use crate::money::Money;
+use crate::pay::{self, Pay};
+use crate::price::{Price, amount};
+use crate::report::{Report, show_balance_of, show_link};
+use crate::secret;
+use crate::signals::asked_to_end;
+use crate::streamer::demo::{Demo, demo};
+use crate::streamer::host::HELP;
+use crate::streamer::media::{Media, stream_key};
+use crate::streamer::network::Network;
+use crate::streamer::serve::{Offer, recover, serve};
+use crate::trust::before_serving;
+use crate::tui::{self, Dashboard};
+use crate::wallet::MintLimits;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
-use streampay_examples::accounting::account_for;
-use streampay_examples::channel;
-use streampay_examples::channel::cli::ChannelCommand;
-use streampay_examples::channel::fees::{self, FeeWalletArgs};
-use streampay_examples::channel::settings::{BitcoinArgs, Settings};
-use streampay_examples::error::{AppError, EXIT_CODES};
-use streampay_examples::home::{Home, folder};
-use streampay_examples::ledger::commands::Books;
-use streampay_examples::mint::{EmbeddedMint, Storage};
-use streampay_examples::money::Money;
-use streampay_examples::pay::{self, Pay};
-use streampay_examples::price::{Price, amount};
-use streampay_examples::report::{Report, show_balance_of, show_link};
-use streampay_examples::signals::asked_to_end;
-use streampay_examples::streamer::demo::{Demo, demo};
-use streampay_examples::streamer::host::HELP;
-use streampay_examples::streamer::media::{Media, stream_key};
-use streampay_examples::streamer::network::Network;
-use streampay_examples::streamer::serve::{Offer, recover, serve};
-use streampay_examples::trust::before_serving;
-use streampay_examples::wallet::MintLimits;
 use streampay_media::whep::TrustedProxy;
 
 /// Offer a stream and be paid while it flows.
 #[derive(Parser)]
-#[command(name = "streamer", version, after_help = EXIT_CODES)]
+#[command(name = "streamer", version, after_help = exit::table())]
 struct Cli {
     /// The folder with everything you own: ecash, identity, sessions. One process at a time.
-    /// Without it ~/.local/share/streampay/streamer (`mint`: .../mint; `demo` keeps nothing).
+    /// Without it the user's data folder, such as ~/.local/share/streampay/streamer (`mint`: .../mint;
+    /// `demo` keeps nothing).
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The settings file. Without it config.toml in the user's folder for settings, such as
+    /// ~/.config/streampay, if it is there. `config show` tells what can be set.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,9 +71,9 @@ enum Command {
         /// The recording's file. Without it, a numbered one in this folder.
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
-        /// With `--pay btc`: a node in regtest, http://user:password@127.0.0.1:18443 or
-        /// http://127.0.0.1:18443/?cookie=FILE. Without it the chain is simulated.
-        #[arg(long, value_name = "URL")]
+        /// With `--pay btc`: a node in regtest, http://127.0.0.1:18443/?cookie=FILE, or env:NAME or
+        /// file:PATH where http://user:password@127.0.0.1:18443 is. Without it the chain is simulated.
+        #[arg(long, value_name = "URL", value_parser = secret::address)]
         bitcoind: Option<String>,
     },
     /// Stream to everybody who pays: a file, looped, or what comes by WHIP or RTP. Ctrl-C closes
@@ -71,12 +81,19 @@ enum Command {
     ///
     /// What you type goes to all viewers who joined the room; /kick NAME, /ban NAME, /unban NAME,
     /// /mute NAME and /unmute NAME act on one.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit::table())]
     Serve(Box<ServeArgs>),
     #[command(flatten)]
     Money(Box<Money>),
     #[command(flatten)]
     Books(Books),
+    /// What is set, and where.
+    #[command(subcommand)]
+    Config(Config),
+    #[command(flatten)]
+    Shell(Shell),
+    /// Look at all that a session rests on: folder, disk, mints, clock, chain, network.
+    Doctor(Box<Doctor>),
     /// While `serve` does not run: close every session, settle it, and account for the money.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -172,21 +189,38 @@ struct ServeArgs {
     trusted_proxy: Option<String>,
     #[command(flatten)]
     network: Network,
+    /// Serve /metrics for Prometheus, and /healthz, at this port of this machine, or at an address
+    /// and a port: for those whom you let see what you earn.
+    #[arg(long, value_name = "PORT|ADDRESS:PORT")]
+    metrics: Option<MetricsAt>,
+    /// A dashboard over the whole terminal: all sessions, what they pay, what is said.
+    #[arg(long, conflicts_with = "json")]
+    tui: bool,
     /// One event a line on stdout.
     #[arg(long)]
     json: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    streampay_examples::report::log_to_stderr();
-    match run(Cli::parse()).await {
+/// The program: reads the command line, does it, and says with which code to exit.
+pub async fn main() -> ExitCode {
+    crate::report::log_to_stderr();
+    let cli = match config::parse_this::<Cli>(Program::Streamer) {
+        Ok(cli) => cli,
+        Err(stop) => return ExitCode::from(stop.told(Program::Streamer)),
+    };
+    match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("streamer: {error}");
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 async fn run(cli: Cli) -> Result<(), AppError> {
@@ -210,6 +244,9 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         }
         Command::Serve(args) => run_serve(&data(), *args).await,
         Command::Channels(command) => command.run(&data()).await,
+        Command::Doctor(doctor) => doctor.run(&data()).await,
+        Command::Shell(shell) => shell.run(Program::Streamer),
+        Command::Config(asked) => config::config(Program::Streamer, cli.config, cli.data, asked),
         Command::Books(books) => books.run(&data()).await,
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
@@ -270,6 +307,9 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     if let (Some(setup), Some(most)) = (&mut setup, args.zero_conf_max) {
         setup.take_unconfirmed(most)?;
     }
+    if args.tui {
+        tui::check_terminal()?;
+    }
     let home = &Home::open_for(data, limits, setup).await?;
     let mints = before_serving(home, args.mint, &pay, report).await?;
     let shown = |path: &Path| path.display().to_string();
@@ -317,6 +357,15 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         }),
     ));
     fees::tell_of(home.channels.as_deref(), report).await;
+    let board = (args.tui || args.metrics.is_some()).then(|| Board::put_up(args.tui));
+    if let (Some(at), Some(board)) = (args.metrics, board) {
+        let address = metrics::serve(at, home.node.clone(), board).await?;
+        report.tell(&format!("metrics at http://{address}/metrics"));
+        report.say(
+            "metrics",
+            serde_json::json!({"address": address.to_string()}),
+        );
+    }
     let mut serving = serve(home, offer).await?;
     let link = serving.link.to_string();
     show_link(report, &link);
@@ -327,10 +376,22 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     report.tell(HELP);
     let whip = serving.whip.clone();
     report.say("serving", serde_json::json!({"link": link, "whip": whip}));
+    let mut dashboard = match board.filter(|_| args.tui) {
+        Some(board) => Some(Dashboard::start(board, link)?),
+        None => None,
+    };
+    let dismissed = async {
+        match &mut dashboard {
+            Some(dashboard) => dashboard.ended().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = serving.wait() => return Err(AppError::Failed("the server stopped; start it again")),
         () = asked_to_end() => {}
+        () = dismissed => {}
     }
+    drop(dashboard);
     report.tell("closing the sessions");
     serving.stop().await;
     let balance = home.wallet.balance().await?;

@@ -1,0 +1,391 @@
+//! The table itself.
+
+use super::Event;
+
+const fn event(
+    name: &'static str,
+    by: &'static str,
+    says: &'static str,
+    fields: &'static str,
+) -> Event {
+    Event {
+        name,
+        by,
+        says,
+        fields,
+        of_session: false,
+    }
+}
+
+const fn session(
+    name: &'static str,
+    by: &'static str,
+    says: &'static str,
+    fields: &'static str,
+) -> Event {
+    Event {
+        of_session: true,
+        ..event(name, by, says, fields)
+    }
+}
+
+/// Every event, by name.
+pub const EVENTS: &[Event] = &[
+    event(
+        "audit",
+        "audit",
+        "the result; the last one",
+        "balances sessions unsettled in_purses_msat findings",
+    ),
+    session(
+        "bound",
+        "watch, serve",
+        "both sides are bound to this connection",
+        "resumed",
+    ),
+    event(
+        "channel",
+        "watch, serve, recover, settle",
+        "what happened to a channel",
+        "what session purse txid height fee_sat claim_sat amount_sat",
+    ),
+    event(
+        "channel_funded",
+        "watch",
+        "a channel's funding is seen",
+        "session purse outpoint expiry refund_sat_per_vb kit",
+    ),
+    event(
+        "channel_state",
+        "channels",
+        "how a channel stands",
+        "session purse side state value_sat paid_sat coming_sat settled_sat outpoint expiry blocks_left descriptor",
+    ),
+    event(
+        "channel_wanted",
+        "watch",
+        "somebody is to pay to this address",
+        "session purse address value_sat uri descriptor expiry kit",
+    ),
+    event(
+        "chat",
+        "serve",
+        "somebody in the room says it; a null name is the streamer",
+        "name text",
+    ),
+    session(
+        "chat",
+        "watch",
+        "somebody in the room says it; a null name is the streamer",
+        "name text",
+    ),
+    event(
+        "check",
+        "doctor",
+        "something was looked at",
+        "what state found advice",
+    ),
+    event(
+        "checked",
+        "doctor",
+        "how many were so; the last one",
+        "ok warn fail",
+    ),
+    session(
+        "closed",
+        "watch, serve",
+        "the session ends; money may still be on its way home",
+        "why by_peer",
+    ),
+    session(
+        "command_refused",
+        "watch, serve",
+        "what the user wanted cannot be done now",
+        "why",
+    ),
+    event(
+        "deposited",
+        "deposit",
+        "the money is there",
+        "mint amount_msat",
+    ),
+    session(
+        "dropped",
+        "watch, serve",
+        "bytes of the other side were no message",
+        "why",
+    ),
+    event(
+        "fee_wallet",
+        "fee-wallet",
+        "what it holds, and where to pay to it",
+        "address balance_msat max_msat",
+    ),
+    event(
+        "fee_wallet_emptied",
+        "fee-wallet --empty",
+        "all of it is on the way to the payout",
+        "txid sent_msat",
+    ),
+    event("finding", "audit", "something does not fit", "at what msat"),
+    event(
+        "history",
+        "history",
+        "a session; see [ledger](ledger.md)",
+        "session side peer title began_unix_s ended_unix_s why state media_ms bytes paid_msat acknowledged_msat returned_msat fees_msat out_msat tips_msat written_off_msat receipt_msat purses",
+    ),
+    event(
+        "invoice",
+        "deposit",
+        "a Lightning invoice to be paid",
+        "request amount_msat expires_in_s resumed",
+    ),
+    event("join_refused", "serve", "somebody may not join", "why"),
+    session("join_refused", "watch", "one is not in the room", "why"),
+    event("joined", "serve", "somebody joined the room", "name"),
+    session(
+        "joined",
+        "watch",
+        "one is in the room, under this name",
+        "name",
+    ),
+    event("left", "serve", "somebody left the room", "name"),
+    session(
+        "link_down",
+        "watch, serve",
+        "the connection is gone; the session can go on",
+        "",
+    ),
+    event(
+        "list_full",
+        "serve",
+        "a list of the room is full: not kept",
+        "",
+    ),
+    event(
+        "live",
+        "serve",
+        "somebody begins or stops to publish",
+        "live",
+    ),
+    event(
+        "locks_tried",
+        "watch, serve",
+        "whether a mint keeps what is locked with it",
+        "mint hold cost_msat",
+    ),
+    session(
+        "lost",
+        "watch",
+        "a payment is spent and not acknowledged",
+        "amount_msat",
+    ),
+    event("metrics", "serve", "where they are served", "address"),
+    event(
+        "mint",
+        "audit",
+        "the sums at a mint; see [ledger](ledger.md)",
+        "mint deposited_msat received_msat earned_msat given_msat withdrawn_msat sent_msat tokens_msat fees_msat spendable_msat pending_msat difference_msat",
+    ),
+    event(
+        "mint",
+        "mint-check",
+        "what a mint says of itself",
+        "mint name software notice nuts units deposit_sat withdraw_sat array_max clock_ahead_s keysets modes canary usable",
+    ),
+    event(
+        "mint_fit",
+        "serve",
+        "a mint that was left out is offered again",
+        "mint",
+    ),
+    event(
+        "mint_left_out",
+        "serve",
+        "a mint is not offered",
+        "mint why",
+    ),
+    session(
+        "misbehaved",
+        "watch, serve",
+        "the other side broke the protocol",
+        "how",
+    ),
+    event(
+        "other",
+        "serve",
+        "something that this version has no name for",
+        "",
+    ),
+    session(
+        "other",
+        "watch, serve",
+        "something that this version has no name for",
+        "",
+    ),
+    event("page", "watch --browser", "open this in a browser", "url"),
+    session("paused", "watch, serve", "nothing flows", "by_peer why"),
+    session(
+        "purse_open",
+        "watch, serve",
+        "a purse can be paid from",
+        "capacity_msat",
+    ),
+    session(
+        "purse_refused",
+        "watch, serve",
+        "a purse was refused",
+        "why",
+    ),
+    event(
+        "receipt",
+        "receipts verify",
+        "a line of the file; see [ledger](ledger.md)",
+        "line good why form session payee payer title purse seq cumulative_msat total_msat tips_msat media_ms bytes",
+    ),
+    session("reclaimed", "watch", "a refused payment is back", ""),
+    event(
+        "recovered",
+        "recover",
+        "what became of a session",
+        "session settled paid_msat acknowledged_msat fees_msat refunded_msat locked_until_unix_s",
+    ),
+    session("refused", "watch, serve", "a payment was refused", "why"),
+    session("resumed", "watch, serve", "it flows again", ""),
+    event("serving", "serve", "viewers can come", "link whip"),
+    event("setting", "config show", "a setting", "name value from at"),
+    session(
+        "settled",
+        "watch, serve, recover, settle",
+        "all money of the session is where it belongs",
+        "total_msat returned_msat",
+    ),
+    event(
+        "span_sold",
+        "serve",
+        "a player without a session paid",
+        "amount_msat",
+    ),
+    session(
+        "stalled",
+        "watch",
+        "paid media has not come for a while",
+        "ms",
+    ),
+    event(
+        "summary",
+        "demo",
+        "the sums; the last one",
+        "paid_msat settled_msat fees_msat refunded_msat ticks media_ms recording packets pay mint_calls close_vbytes txids",
+    ),
+    event(
+        "summary",
+        "watch",
+        "the sums; the last one",
+        "paid_msat acknowledged_msat fees_msat refunded_msat ticks media_ms recording packets locked_until_unix_s on_the_way_msat",
+    ),
+    session(
+        "terms_agreed",
+        "watch, serve",
+        "both agreed to another price",
+        "minute_msat from_msat",
+    ),
+    session(
+        "terms_began",
+        "watch, serve",
+        "the other price holds",
+        "minute_msat",
+    ),
+    session(
+        "terms_declined",
+        "watch, serve",
+        "the other price was refused: the session ends there",
+        "from_msat",
+    ),
+    session(
+        "terms_offered",
+        "watch",
+        "the streamer offers another price",
+        "minute_msat from_msat",
+    ),
+    session(
+        "tick_paid",
+        "watch",
+        "a payment was acknowledged",
+        "seq total_msat media_ms",
+    ),
+    session(
+        "tick_received",
+        "serve",
+        "a payment was accepted and is on the disk",
+        "seq total_msat",
+    ),
+    event(
+        "tip",
+        "serve",
+        "somebody gave; a null name is not in the room",
+        "name amount_msat",
+    ),
+    session(
+        "tip",
+        "watch",
+        "somebody in the room gave",
+        "name amount_msat",
+    ),
+    session(
+        "tip_paid",
+        "watch",
+        "what was given was acknowledged",
+        "tips_msat",
+    ),
+    session(
+        "tip_received",
+        "serve",
+        "something was given beside the media",
+        "amount_msat tips_msat",
+    ),
+    session(
+        "tip_refused",
+        "watch",
+        "it was not given, and nothing was paid",
+        "amount_msat least_msat most_msat",
+    ),
+    session(
+        "trouble",
+        "watch, serve",
+        "the mint or the chain could not do something",
+        "why",
+    ),
+    session(
+        "unsettled",
+        "watch, serve, recover, settle",
+        "some money could not be brought home yet",
+        "why",
+    ),
+    session(
+        "viewer_gone",
+        "serve",
+        "a connection has ended",
+        "media_ms video_packets audio_packets",
+    ),
+    event("viewers", "serve", "how many are there", "viewers"),
+    session("viewers", "watch", "how many are there", "viewers"),
+    event(
+        "wallet",
+        "recover",
+        "what there is at a mint",
+        "mint spendable_msat pending_msat sent_msat deposited_msat awaited_msat in_purses_msat waiting trouble",
+    ),
+    event(
+        "watchtower",
+        "watchtower run",
+        "a channel's close was broadcast",
+        "txid height",
+    ),
+    event(
+        "withdrawn",
+        "withdraw",
+        "it was paid",
+        "amount_msat fees_msat preimage",
+    ),
+];
