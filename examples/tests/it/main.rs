@@ -6,6 +6,8 @@
     reason = "a test that fails should say where"
 )]
 
+mod apps;
+mod canary;
 mod cashu;
 mod cashu_faults;
 mod cashu_node;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub(crate) const STREAMER: &str = env!("CARGO_BIN_EXE_streamer");
 pub(crate) const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
-const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
+pub(crate) const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -22,9 +22,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(program: &str, data: &Path, args: &[&str], from_stderr: bool) -> Self {
+    pub(crate) fn start(program: &str, data: &Path, args: &[&str], from_stderr: bool) -> Self {
         let mut command = Command::new(program);
         command.arg("--data").arg(data).args(args);
+        Self::spawn(command, from_stderr)
+    }
+
+    /// Any command, its stdout or its stderr read line by line.
+    pub(crate) fn spawn(mut command: Command, from_stderr: bool) -> Self {
         command.stdin(Stdio::piped());
         let (out, err) = if from_stderr {
             (Stdio::null(), Stdio::piped())
@@ -57,7 +62,7 @@ impl Process {
         writeln!(self.typed, "{line}").unwrap();
     }
 
-    fn line(&self, mut wanted: impl FnMut(&str) -> bool) -> String {
+    pub(crate) fn line(&self, mut wanted: impl FnMut(&str) -> bool) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -68,7 +73,7 @@ impl Process {
         }
     }
 
-    fn event(&self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) fn event(&self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let is_wanted = |line: &str| wanted(&serde_json::from_str(line).unwrap());
         serde_json::from_str(&self.line(is_wanted)).unwrap()
     }
@@ -80,6 +85,10 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
@@ -100,7 +109,7 @@ pub(crate) fn run(program: &str, data: &Path, args: &[&str]) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -140,7 +149,7 @@ impl Stage {
         self.serve_with(listen, &[])
     }
 
-    fn serve_with(&self, listen: &str, more: &[&str]) -> (Process, String) {
+    pub(crate) fn serve_with(&self, listen: &str, more: &[&str]) -> (Process, String) {
         let args = [
             "serve",
             "--json",
@@ -166,7 +175,13 @@ impl Stage {
         self.viewer_with(name, link, budget, &[])
     }
 
-    fn viewer_with(&self, name: &str, link: &str, budget: &str, more: &[&str]) -> Process {
+    pub(crate) fn viewer_with(
+        &self,
+        name: &str,
+        link: &str,
+        budget: &str,
+        more: &[&str],
+    ) -> Process {
         let data = self.folder.path().join(name);
         let deposit = ["deposit", "100sat", "--mint", &self.mint_url];
         assert!(run(VIEWER, &data, &deposit).status.success());
@@ -321,7 +336,7 @@ fn a_streamer_that_is_killed_and_restarted_goes_on_with_its_viewer() {
     );
 }
 
-fn signal(process: &Process, signal: &str) {
+pub(crate) fn signal(process: &Process, signal: &str) {
     let pid = process.child.id().to_string();
     let sent = Command::new("kill").args([signal, &pid]).status();
     assert!(sent.unwrap().success());

@@ -1,0 +1,387 @@
+//! Secrets that can be recognised, wherever secrets live, and sessions logged at the finest level:
+//! none of them is in any log or output. What is said on purpose (a token for its receiver) is read
+//! from where it is said, and looked for everywhere else.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use streampay_btc::bitcoin::hashes::{Hash, sha256};
+
+use crate::apps::told_into;
+use crate::processes::{CLIP, Process, STREAMER, Stage, VIEWER, signal, stdout, ticks};
+
+/// 64 bytes each, as long as seeds are.
+const WALLET_SEED: &[u8; 64] = b"CANARY-of-the-wallet-seed-that-must-never-be-seen-anywhere-at-al";
+const IDENTITY: &[u8; 64] = b"CANARY-of-the-identity-that-must-never-be-seen-anywhere-at-all-o";
+const STREAM_KEY: &str = "CANARY-of-the-stream-key";
+const RPC_PASSWORD: &str = "CANARY-of-the-rpc-password";
+const TURN_PASSWORD: &str = "CANARY-of-the-turn-password";
+
+/// The forms in which bytes get into a log: as they are, in hex, in base64, as numbers.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let hex = |upper: bool| -> String {
+        let each = secret.iter();
+        each.map(|byte| {
+            if upper {
+                format!("{byte:02X}")
+            } else {
+                format!("{byte:02x}")
+            }
+        })
+        .collect()
+    };
+    let numbers: Vec<_> = secret.iter().map(u8::to_string).collect();
+    // Enough of it to be known, at each of the three places where base64 can begin.
+    let base64 = |text: &[u8]| {
+        const LETTERS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let triples = text.chunks_exact(3).flat_map(|of| {
+            let number = (u32::from(of[0]) << 16) | (u32::from(of[1]) << 8) | u32::from(of[2]);
+            [18, 12, 6, 0].map(|shift| LETTERS[usize::try_from((number >> shift) & 63).unwrap()])
+        });
+        triples.collect::<Vec<u8>>()
+    };
+    let mut forms = vec![
+        secret.to_vec(),
+        hex(false).into_bytes(),
+        hex(true).into_bytes(),
+        numbers.join(", ").into_bytes(),
+        numbers.join(",").into_bytes(),
+    ];
+    forms.extend((0..3).map(|from| base64(&secret[from..])));
+    forms
+}
+
+fn holds(text: &[u8], wanted: &[u8]) -> bool {
+    // Searched as text, whose search is quick; what is looked for is all text.
+    let (text, wanted) = (
+        String::from_utf8_lossy(text),
+        String::from_utf8_lossy(wanted),
+    );
+    text.contains(&*wanted)
+}
+
+#[test]
+fn a_secret_is_found_in_every_form() {
+    use std::fmt::Write as _;
+    let mut log = String::new();
+    let _ = write!(log, "{:?} {IDENTITY:02x?}", &IDENTITY[..]);
+    assert!(
+        forms(IDENTITY)
+            .iter()
+            .any(|form| holds(log.as_bytes(), form))
+    );
+    assert!(
+        !forms(WALLET_SEED)
+            .iter()
+            .any(|form| holds(log.as_bytes(), form))
+    );
+    let coded = b"x Q0FOQVJZ y";
+    assert!(forms(b"CANARY").iter().any(|form| holds(coded, form)));
+}
+
+/// Everything that was written, by whom.
+#[derive(Default)]
+struct Logs(Vec<(String, Vec<u8>)>);
+
+impl Logs {
+    fn add(&mut self, name: &str, bytes: Vec<u8>) {
+        self.0.push((name.to_owned(), bytes));
+    }
+
+    fn add_files(&mut self, files: &[PathBuf]) {
+        for file in files {
+            let bytes = std::fs::read(file).unwrap();
+            self.add(&file.file_name().unwrap().to_string_lossy(), bytes);
+        }
+    }
+
+    /// None of them has `secret` in any form.
+    fn are_clean_of(&self, what: &str, secret: &[u8]) {
+        for (name, bytes) in &self.0 {
+            for form in forms(secret) {
+                if holds(bytes, &form) {
+                    let form = String::from_utf8_lossy(&form).into_owned();
+                    let lines = String::from_utf8_lossy(bytes);
+                    let line = lines.lines().find(|line| line.contains(&form));
+                    let line: String = line.unwrap_or_default().chars().take(400).collect();
+                    panic!("{what} is in {name}: {line}");
+                }
+            }
+        }
+    }
+}
+
+/// Everybody's own: it begins with their name's first letter.
+fn of(name: &str, secret: &[u8; 64]) -> Vec<u8> {
+    let mut own = secret.to_vec();
+    own[0] = name.as_bytes()[0];
+    own
+}
+
+struct Folders {
+    stage: Stage,
+    files: Vec<PathBuf>,
+}
+
+impl Folders {
+    fn new() -> Self {
+        let folders = Self {
+            stage: Stage::new(),
+            files: Vec::new(),
+        };
+        for name in ["streamer", "viewer"] {
+            let data = folders.data(name);
+            std::fs::create_dir_all(&data).unwrap();
+            for (file, bytes) in [
+                ("wallet.seed", of(name, WALLET_SEED)),
+                ("identity", of(name, IDENTITY)),
+                ("stream-key", STREAM_KEY.as_bytes().to_vec()),
+            ] {
+                let path = data.join(file);
+                std::fs::write(&path, &bytes).unwrap();
+                let mut chmod = Command::new("chmod");
+                assert!(chmod.arg("600").arg(path).status().unwrap().success());
+            }
+        }
+        folders
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.stage.folder.path().join(name)
+    }
+
+    /// A program that logs all it can into a file of its own.
+    fn traced(&mut self, program: &str, name: &str, args: &[&str]) -> Command {
+        let file = self
+            .stage
+            .folder
+            .path()
+            .join(format!("log-{}", self.files.len()));
+        let mut command = told_into(program, &self.data(name), &file, args);
+        command
+            .env("RUST_LOG", "trace")
+            .env("RUST_BACKTRACE", "full");
+        command.env("NODE", format!("http://ann:{RPC_PASSWORD}@127.0.0.1:9"));
+        command.env("STREAMPAY_TURN_PASSWORD", TURN_PASSWORD);
+        self.files.push(file);
+        command
+    }
+
+    fn run(&mut self, program: &str, name: &str, args: &[&str]) -> String {
+        let mut command = self.traced(program, name, args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        stdout(&output)
+    }
+}
+
+#[test]
+fn no_secret_is_in_any_log_at_the_finest_level() {
+    let mut folders = Folders::new();
+    let mut logs = Logs::default();
+    let mint = folders.stage.mint_url.clone();
+    let said = folders.run(
+        VIEWER,
+        "viewer",
+        &["deposit", "200sat", "--mint", &mint, "--json"],
+    );
+    logs.add("deposit", said.into_bytes());
+    // What others hand over: a token, by stdin.
+    let token = folders.run(VIEWER, "viewer", &["send", "9sat"]);
+    let token = token.trim().to_owned();
+    assert!(token.starts_with("cashu"), "{token}");
+    let mut receive = folders.traced(STREAMER, "streamer", &["receive", "-"]);
+    let mut receive = receive
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    receive
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(token.as_bytes())
+        .unwrap();
+    let received = receive.wait_with_output().unwrap();
+    assert!(received.status.success());
+    logs.add("receive", received.stdout);
+    // Sessions by every way to pay, each killed or ended.
+    for pay in ["chain", "p2pk", "swap"] {
+        sessions(&mut folders, &mint, pay);
+    }
+    // A publisher, with the right key and with a wrong one.
+    publish(&mut folders, &mint);
+    // A node and a relay that are away.
+    for program in [STREAMER, VIEWER] {
+        let name = if program == STREAMER {
+            "streamer"
+        } else {
+            "viewer"
+        };
+        let turn = ["--turn", "turn:127.0.0.1:9", "--turn-user", "ann"];
+        let args = [&["doctor", "--btc", "env:NODE", "--mint", &mint], &turn[..]].concat();
+        let said = folders.run(program, name, &args);
+        assert!(
+            said.contains("fail  chain") || said.contains("fail chain"),
+            "{said}"
+        );
+        logs.add("doctor", said.into_bytes());
+        let said = folders.run(program, name, &["config", "show"]);
+        logs.add("config show", said.into_bytes());
+        let said = folders.run(program, name, &["recover", "--json"]);
+        logs.add("recover", said.into_bytes());
+    }
+    logs.add_files(&folders.files);
+    let all: usize = logs.0.iter().map(|(_, bytes)| bytes.len()).sum();
+    let traces = logs
+        .0
+        .iter()
+        .filter(|(_, bytes)| holds(bytes, b"TRACE"))
+        .count();
+    assert!(
+        all > 100_000 && traces > 5,
+        "{all} bytes, {traces} with traces"
+    );
+    for (what, secret) in [
+        // Without the first letter they are the same.
+        ("a wallet's seed", &WALLET_SEED[1..]),
+        ("an identity", &IDENTITY[1..]),
+        ("the stream key", STREAM_KEY.as_bytes()),
+        ("the node's password", RPC_PASSWORD.as_bytes()),
+        ("the relay's password", TURN_PASSWORD.as_bytes()),
+        ("a token", token.as_bytes()),
+    ] {
+        logs.are_clean_of(what, secret);
+    }
+    preimages(&folders, &logs);
+}
+
+fn sessions(folders: &mut Folders, mint: &str, pay: &str) {
+    let args = [
+        "serve", "--json", "--media", CLIP, "--price", "1sat/1s", "--pay", pay,
+    ];
+    let more = ["--mint", mint, "--listen", "127.0.0.1:0"];
+    let command = folders.traced(STREAMER, "streamer", &[&args[..], &more].concat());
+    let mut streamer = Process::spawn(command, false);
+    let link = streamer.named("serving")["link"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let record = folders.stage.folder.path().join(format!("{pay}.webm"));
+    let watch = [
+        "watch", &link, "--budget", "40sat", "--yes", "--json", "--pay", pay,
+    ];
+    let more = [
+        "--max-fee-share",
+        "100",
+        "--record",
+        record.to_str().unwrap(),
+    ];
+    let command = folders.traced(VIEWER, "viewer", &[&watch[..], &more].concat());
+    let mut viewer = Process::spawn(command, false);
+    ticks(&viewer, 3);
+    signal(&viewer, "-TERM");
+    viewer.named("summary");
+    viewer.exit_code();
+    signal(&streamer, "-TERM");
+    streamer.exit_code();
+}
+
+fn publish(folders: &mut Folders, mint: &str) {
+    let args = ["serve", "--json", "--whip", "--price", "1sat/1s"];
+    let more = ["--mint", mint, "--listen", "127.0.0.1:0"];
+    let command = folders.traced(STREAMER, "streamer", &[&args[..], &more].concat());
+    let mut streamer = Process::spawn(command, false);
+    let whip = streamer.named("serving")["whip"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let address = whip
+        .trim_start_matches("http://")
+        .split('/')
+        .next()
+        .unwrap();
+    for key in [STREAM_KEY, "CANARY-of-the-stream-key-nearly"] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let body = "v=0\r\n";
+        write!(
+            stream,
+            "POST /whip HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nContent-Type: \
+             application/sdp\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        let refused = answer.starts_with("HTTP/1.1 401");
+        assert_eq!(refused, key != STREAM_KEY, "{answer}");
+    }
+    signal(&streamer, "-TERM");
+    streamer.exit_code();
+}
+
+/// A value in a log whose SHA-256 is a lock of this session's is a preimage: money, while its step
+/// is not redeemed. Locks are in the stores, as bytes and in the ecash's own hex.
+fn preimages(folders: &Folders, logs: &Logs) {
+    let logged = logs.0.iter().flat_map(|(name, bytes)| {
+        let found = hex_of_32(bytes).into_iter();
+        found.map(move |found| (sha256::Hash::hash(&found).to_byte_array(), name))
+    });
+    let logged: HashMap<[u8; 32], &String> = logged.collect();
+    assert!(
+        !logged.is_empty(),
+        "the logs have keys and names in hex, at least"
+    );
+    // By its first two bytes, almost everything is passed over.
+    let at = |bytes: &[u8]| usize::from(bytes[0]) * 256 + usize::from(bytes[1]);
+    let mut begins = vec![false; 65_536];
+    logged.keys().for_each(|hash| begins[at(hash)] = true);
+    let mut stores = Vec::new();
+    for name in ["streamer", "viewer"] {
+        collect(&folders.data(name), &mut stores);
+    }
+    let mut locks = 0;
+    for store in &stores {
+        let in_hex = hex_of_32(store);
+        locks += in_hex.len();
+        let raw = store.windows(32).filter(|window| begins[at(window)]);
+        let raw = raw.map(|window| <[u8; 32]>::try_from(window).unwrap());
+        for lock in raw.chain(in_hex) {
+            let found = logged.get(&lock);
+            assert!(found.is_none(), "{found:?} has the preimage of a lock");
+        }
+    }
+    assert!(
+        locks > 50,
+        "the stores have the locks of the sessions: {locks}"
+    );
+}
+
+fn collect(folder: &Path, stores: &mut Vec<Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, stores);
+        } else {
+            stores.push(std::fs::read(path).unwrap());
+        }
+    }
+}
+
+/// All runs of exactly 64 digits of hex.
+fn hex_of_32(text: &[u8]) -> Vec<[u8; 32]> {
+    let runs = text.split(|byte| !byte.is_ascii_hexdigit());
+    let runs = runs.filter(|run| run.len() == 64);
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap();
+    runs.map(|run| {
+        let mut bytes = [0; 32];
+        for (to, pair) in bytes.iter_mut().zip(run.chunks_exact(2)) {
+            *to = u8::try_from(digit(pair[0]) * 16 + digit(pair[1])).unwrap();
+        }
+        bytes
+    })
+    .collect()
+}
