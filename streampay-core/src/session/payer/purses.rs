@@ -241,6 +241,8 @@ impl PayerSession {
             self.phase = Phase::Ended;
             return;
         }
+        self.tell_acked_again();
+        let Some(record) = &self.record else { return };
         if record.common.closing.is_some() {
             return self.release(true);
         }
@@ -252,6 +254,25 @@ impl PayerSession {
         }
         self.go_offline();
         self.ask_again();
+    }
+
+    /// Tells the backend again what was acknowledged last: what it made of that is a write of its own,
+    /// after the session's, and the process may have died between the two. Who is not told takes what is
+    /// the payee's for its own, and waits for the end of its lock.
+    fn tell_acked_again(&mut self) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let Some(receipt) = record.common.evidence().map(|of| of.receipt) else {
+            return;
+        };
+        let out = |purse: &PayerPurse| purse.id == receipt.purse && purse.state != PurseState::Done;
+        if !record.purses.iter().any(out) {
+            return;
+        }
+        let request = record.common.request_id();
+        self.persist();
+        self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
     }
 
     /// Asks again for everything that the backend has not answered.
