@@ -277,7 +277,9 @@ impl World {
             };
             self.after(30_000, close);
         }
-        let settled = |end: &End| end.session.as_ref().is_some_and(Session::is_settled);
+        // What a store did not take may never be true: the process is about to die.
+        let settled =
+            |end: &End| !end.failed && end.session.as_ref().is_some_and(Session::is_settled);
         let settled = self.slots[slot].ends.iter().all(settled);
         if ended == [true, true] && settled {
             self.finish(slot);

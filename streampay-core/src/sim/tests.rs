@@ -108,6 +108,25 @@ fn crash_of_either_side_loses_no_payment() {
     }
 }
 
+/// A payee that nobody has met ends with its connection: what stands in for it comes at once, though
+/// nothing else is to happen.
+#[test]
+fn payer_that_is_back_before_its_connection_is_gone_meets_a_payee() {
+    for away_ms in [0, 30, 60, 61, 500] {
+        let outputs = 0;
+        let fault = Fault::CrashPayer { outputs, away_ms };
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(0, &[(0, fault)]).unwrap();
+        pair.settle().unwrap();
+        let bound = |event: &Event| matches!(event, Event::Bound { .. });
+        assert!(
+            pair.events(Direction::ToPayer).iter().any(bound),
+            "{away_ms}"
+        );
+        assert!(pair.delivered().media_ms > 50_000, "{away_ms}");
+    }
+}
+
 #[test]
 fn reconnect_goes_on_with_the_same_money() {
     let mut pair = Pair::new(PairConfig::default());

@@ -37,9 +37,12 @@ impl Pair {
         ];
         let flows = self.link_up && self.payee.grant.admits(self.after_step());
         let media = flows.then(|| self.media_at.after_ms(STEP_MS));
+        // What ended on the way is looked after at once: nothing else may ever happen to it.
+        let ended = self.needs_recovery().then_some(self.now.mono);
         backs
             .into_iter()
             .flatten()
+            .chain(ended)
             .chain(media)
             .chain(self.media.keys().next().copied())
             .chain(self.link.next_at())
@@ -143,12 +146,20 @@ impl Pair {
             self.payer_back = Some(at);
             self.take_link_down(2_000);
         }
-        let met = self.payer.is_ended();
-        if self.payee.needs_recovery() || (self.payee.is_ended() && !met) {
+        if self.payee_needs_recovery() {
             self.payee.die();
             self.payee_back = Some(at);
             self.take_link_down(2_000);
         }
+    }
+
+    fn payee_needs_recovery(&self) -> bool {
+        let met = self.payer.is_ended();
+        self.payee.needs_recovery() || (self.payee.is_ended() && !met)
+    }
+
+    fn needs_recovery(&self) -> bool {
+        self.payer.needs_recovery() || self.payee_needs_recovery()
     }
 
     fn can_connect(&self) -> bool {
