@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -26,15 +26,22 @@ use streampay_btc::machine::{
 use streampay_btc::policy::PayeePolicy;
 use streampay_btc::runner::{Funded, FundingOrder, FundingWallet, Runner};
 use streampay_btc::sim::{ChainLab, conforms, home, sim_config};
-use streampay_core::backend::{Answer, BackendMachine as _, Outcome, PurseOffer, Request};
+use streampay_core::backend::{
+    Answer, BackendError, BackendMachine as _, Outcome, PurseOffer, Request,
+};
 use streampay_core::driver::{Clock, EffectRunner as _, StoreWriter};
 use streampay_core::store::{MemoryStore, purse_prefix};
 use streampay_core::units::{Msat, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
 use tokio::sync::Mutex;
 
+use self::two::{STEP, Two, key, sat};
+
 mod channels;
 mod mutual;
+mod restarts;
+mod sizes;
 mod trouble;
+mod two;
 mod wallet;
 
 struct Node {
@@ -190,9 +197,10 @@ async fn bitcoind_conforms() {
 }
 
 /// The node as a chain source and as a wallet. Where it is not 0, the second number is what
-/// everything costs, in sat/vB, whatever the node estimates.
+/// everything costs, in sat/vB, whatever the node estimates. While the third is true the wallet is a
+/// user who was shown an address.
 #[derive(Clone)]
-struct Shared(Arc<Node>, Arc<AtomicU32>);
+struct Shared(Arc<Node>, Arc<AtomicU32>, Arc<AtomicBool>);
 
 #[async_trait]
 impl ChainSource for Shared {
@@ -233,6 +241,9 @@ impl ChainSource for Shared {
 #[async_trait]
 impl FundingWallet for Shared {
     async fn fund(&self, order: &FundingOrder) -> Funded {
+        if self.2.load(Ordering::SeqCst) {
+            return Funded::Asked;
+        }
         Funded::Paid {
             outpoint: self.0.fund(&order.script, order.value).await,
             fee: Amount::from_sat(1_000),
@@ -263,7 +274,7 @@ impl Party {
 
     fn with(node: &Arc<Node>, number: u8, config: ChannelConfig) -> Self {
         let store = StoreWriter::start(Box::new(MemoryStore::new())).unwrap();
-        let shared = Shared(Arc::clone(node), Arc::default());
+        let shared = Shared(Arc::clone(node), Arc::default(), Arc::default());
         Self::over(config, shared, store, number)
     }
 
@@ -313,6 +324,17 @@ impl Party {
         self.follow(purse, answer).await
     }
 
+    /// The process dies when what it was asked is durable, before anything else is done, and comes
+    /// back.
+    async fn dies_at(&mut self, purse: PurseKey, request: Request) {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let answer = self.machine.request(self.clock.now(), purse, id, request);
+        let delta = answer.delta.within_purse(purse);
+        self.store.append(delta).await.unwrap();
+        self.restart(&[purse]).await;
+    }
+
     async fn follow(&mut self, purse: PurseKey, mut answer: Answer) -> Option<Outcome> {
         let (mut effects, mut outcome) = (VecDeque::new(), None);
         loop {
@@ -332,83 +354,5 @@ impl Party {
     fn report(&self, purse: PurseKey) -> ChannelReport {
         let mut report = self.machine.report().into_iter();
         report.find(|report| report.purse == purse).unwrap()
-    }
-}
-
-fn sat(sat: u64) -> Msat {
-    Msat::from_sat(sat).unwrap()
-}
-
-fn key(number: u32) -> PurseKey {
-    PurseKey {
-        session: SessionId([5; 32]),
-        purse: PurseId(number),
-    }
-}
-
-const STEP: u64 = 500;
-
-struct Two {
-    node: Arc<Node>,
-    payer: Party,
-    payee: Party,
-}
-
-impl Two {
-    async fn open(&mut self, purse: PurseKey) {
-        let offer = PurseOffer {
-            params: self.payee.machine.params().unwrap().encode(),
-            tick: sat(STEP),
-            payer_key: XOnlyKey([1; 32]),
-            payee_key: XOnlyKey([2; 32]),
-        };
-        let open = Request::Open {
-            offer: offer.clone(),
-            capacity: sat(100_000),
-            budget: sat(100_000),
-        };
-        self.payer.ask(purse, open.clone()).await;
-        self.node.mine_new(1).await;
-        let Some(Outcome::Opened(opened)) = self.payer.ask(purse, open).await else {
-            panic!("not opened");
-        };
-        let opening = opened.opening;
-        let accept = Request::Accept { offer, opening };
-        let accepted = self.payee.ask(purse, accept).await;
-        assert!(
-            matches!(accepted, Some(Outcome::Accepted { .. })),
-            "{accepted:?}"
-        );
-    }
-
-    async fn tick(&mut self, purse: PurseKey, seq: u64) {
-        let (amount, cumulative) = (sat(STEP), sat(seq * STEP));
-        let seq = Seq(seq);
-        let pay = Request::Pay {
-            seq,
-            amount,
-            cumulative,
-        };
-        let Some(Outcome::Paid { payload }) = self.payer.ask(purse, pay).await else {
-            panic!("not paid");
-        };
-        let receive = Request::Receive {
-            seq,
-            amount,
-            cumulative,
-            payload,
-        };
-        assert_eq!(
-            self.payee.ask(purse, receive).await,
-            Some(Outcome::Credited)
-        );
-    }
-
-    async fn mine(&self, blocks: u32) {
-        for _ in 0..blocks {
-            self.node.mine_new(1).await;
-            self.payee.runner.sync().await.unwrap();
-            self.payer.runner.sync().await.unwrap();
-        }
     }
 }

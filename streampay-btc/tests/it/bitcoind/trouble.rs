@@ -1,35 +1,6 @@
-//! Restarts, reorganisations and fees on a real bitcoind.
+//! Reorganisations, fees and sides that never come back on a real bitcoind.
 
 use super::*;
-
-#[tokio::test]
-async fn both_sides_restart_at_each_step_on_bitcoind() {
-    let Some(node) = node().await else { return };
-    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
-    let mut two = Two { node, payer, payee };
-    let (purse, all) = (key(0), [key(0)]);
-    two.open(purse).await;
-    two.payer.restart(&all).await;
-    two.payee.restart(&all).await;
-    for seq in 1..=20 {
-        two.tick(purse, seq).await;
-        match seq % 3 {
-            0 => two.payer.restart(&all).await,
-            1 => two.payee.restart(&all).await,
-            _ => {}
-        }
-    }
-    two.payee.ask(purse, Request::Settle).await;
-    for _ in 0..8 {
-        two.payer.restart(&all).await;
-        two.payee.restart(&all).await;
-        two.mine(1).await;
-    }
-    let (payer, payee) = (two.payer.report(purse), two.payee.report(purse));
-    assert_eq!(payee.paid, payer.paid);
-    assert_eq!(payer.settled, Some(payer.value - payer.paid));
-    assert_eq!(payee.state, ChannelState::Settled);
-}
 
 #[tokio::test]
 async fn a_funding_that_a_reorganisation_takes_back_stops_ticks_on_bitcoind() {
@@ -107,7 +78,7 @@ async fn a_spike_to_500_is_followed_as_far_as_it_may_on_bitcoind() {
 
 impl Two {
     /// Fee and virtual size of what spends a channel and waits for a block.
-    async fn waits(&self, purse: PurseKey) -> (u64, u64) {
+    pub(super) async fn waits(&self, purse: PurseKey) -> (u64, u64) {
         let outpoint = self.payee.report(purse).outpoint.unwrap();
         let of = json!([[{"txid": outpoint.txid.to_string(), "vout": outpoint.vout}]]);
         let found = self.node.rpc("gettxspendingprevout", of).await;
