@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use streampay_btc::bitcoin::hashes::Hash as _;
 use streampay_btc::bitcoin::{Network, ScriptBuf, WPubkeyHash};
+use streampay_btc::chain::ChainSource;
 use streampay_btc::keys::Seed;
 use streampay_btc::machine::{ChannelReport, ChannelState};
 use streampay_btc::sim::SimChain;
@@ -29,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::cashu_node::{mint, sat};
+use crate::line::Line;
 
 pub(crate) const QUIET: Report = Report { json: false };
 pub(crate) const STREAMER: u8 = 2;
@@ -44,6 +47,8 @@ pub(crate) struct Stage {
     pub(crate) zero_conf_max: Option<Msat>,
     /// The most that the streamer's fee wallet pays for a close, where it has one.
     pub(crate) fee_wallet_max: Option<Msat>,
+    /// True once no streamer reaches the chain any more.
+    cut_off: Arc<AtomicBool>,
 }
 
 pub(crate) fn script(number: u8) -> ScriptBuf {
@@ -68,6 +73,7 @@ impl Stage {
             mint: None,
             zero_conf_max: None,
             fee_wallet_max: None,
+            cut_off: Arc::default(),
         }
     }
 
@@ -83,7 +89,13 @@ impl Stage {
     /// A home that sees the chain, once whoever had it before has let go of it.
     pub(crate) async fn home(&self, number: u8) -> Home {
         until("the folder is free", async || {
-            let source = Arc::new(self.chain.clone());
+            let source: Arc<dyn ChainSource> = match number {
+                STREAMER => Arc::new(Line {
+                    chain: self.chain.clone(),
+                    cut_off: self.cut_off.clone(),
+                }),
+                _ => Arc::new(self.chain.clone()),
+            };
             let mut setup = Setup::new(Network::Regtest, &script(number), source, QUIET);
             setup.every = Duration::from_millis(50);
             setup.config.payee.batch_wait = 0;
@@ -327,7 +339,9 @@ async fn a_viewer_that_comes_back_takes_its_money_home_after_the_expiry() {
     let wanted = stage.pay_what_is_shown(&payer).await;
     stage.chain.mine(1);
     until("ticks", async || (paid(&payee) > 2 * TICK).then_some(())).await;
-    // The streamer is gone for good, and this process ends too.
+    // The streamer is gone for good, and this process ends too. What is still at work of it within
+    // this test reaches no chain: a close that is tried until it succeeds would be mined.
+    stage.cut_off.store(true, Ordering::SeqCst);
     watching.abort();
     let _ = watching.await;
     stage.chain.set_away(true);

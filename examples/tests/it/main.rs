@@ -18,6 +18,7 @@ mod edges;
 mod foreign;
 mod http;
 mod ledger;
+mod line;
 mod live;
 mod locked;
 mod matrix;
