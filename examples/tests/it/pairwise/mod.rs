@@ -2,6 +2,8 @@
 //! mint's fee, what befalls the mint, how the session ends, who starts again. All sessions at once, with
 //! ticks of a second. Against nutshell (`.ci/nutshell run`) what can be done to it from here.
 
+mod rows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,63 +18,14 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cashu_node::sat;
 use crate::foreign::foreign_mints;
-use crate::live::{Mode, Party, Plan, Played, play, recover_both};
+use crate::live::{Party, Plan, Played, play, recover_both};
 use crate::nutshell::{self, Front, Nutshell};
-
-/// What befalls the mint after two ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mint {
-    Calm,
-    Restarts,
-    ChangesKeys,
-    Limits,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The viewer leaves with most of its purse unused.
-    Early,
-    /// All that may be spent is spent.
-    Spent,
-    /// The streamer vanishes: what is locked comes home after the locktime.
-    Vanished,
-}
-
-/// Who starts again, before a second session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    Nobody,
-    Payer,
-    Payee,
-}
 
 use Again::{Nobody, Payee, Payer};
 use End::{Early, Spent, Vanished};
 use Mint::{Calm, ChangesKeys, Limits, Restarts};
-use streampay_examples::pay::Pay::{Chain, P2pk, Swap};
-
-type Row = (Mode, u64, Mint, End, Again);
-
-const MODES: [Mode; 3] = [Chain, P2pk, Swap];
-const FEES: [u64; 2] = [0, 100];
-const MINTS: [Mint; 4] = [Calm, Restarts, ChangesKeys, Limits];
-const ENDS: [End; 3] = [Early, Spent, Vanished];
-const AGAIN: [Again; 3] = [Nobody, Payer, Payee];
-
-const ROWS: [Row; 12] = [
-    (P2pk, 0, Restarts, Spent, Payer),
-    (Swap, 100, Calm, Early, Payer),
-    (Chain, 0, Calm, Vanished, Nobody),
-    (P2pk, 100, ChangesKeys, Vanished, Payee),
-    (Swap, 0, Limits, Spent, Payee),
-    (Chain, 100, ChangesKeys, Spent, Nobody),
-    (P2pk, 100, Limits, Early, Nobody),
-    (Chain, 0, Restarts, Early, Payee),
-    (Swap, 100, Restarts, Vanished, Nobody),
-    (Chain, 0, Limits, Vanished, Payer),
-    (Swap, 0, ChangesKeys, Early, Payer),
-    (P2pk, 100, Calm, Spent, Payee),
-];
+use rows::{Again, End, FEES, Mint, ROWS, Row, calm_rows, struck_at_nutshell, struck_rows};
+use streampay_examples::pay::Pay::Swap;
 
 const FUNDS: u64 = 100;
 const TICK: u64 = 2;
@@ -292,70 +245,6 @@ async fn against_cdk(row: Row) {
     mint.stop().await;
 }
 
-#[test]
-fn every_two_meet() {
-    let met = |is: &dyn Fn(&Row) -> bool| ROWS.iter().any(is);
-    for mode in MODES {
-        for ppk in FEES {
-            assert!(met(&|row| row.0 == mode && row.1 == ppk), "{mode:?} {ppk}");
-        }
-        for mint in MINTS {
-            assert!(
-                met(&|row| row.0 == mode && row.2 == mint),
-                "{mode:?} {mint:?}"
-            );
-        }
-        for end in ENDS {
-            assert!(
-                met(&|row| row.0 == mode && row.3 == end),
-                "{mode:?} {end:?}"
-            );
-        }
-        for again in AGAIN {
-            assert!(
-                met(&|row| row.0 == mode && row.4 == again),
-                "{mode:?} {again:?}"
-            );
-        }
-    }
-    for ppk in FEES {
-        for mint in MINTS {
-            assert!(met(&|row| row.1 == ppk && row.2 == mint), "{ppk} {mint:?}");
-        }
-        for end in ENDS {
-            assert!(met(&|row| row.1 == ppk && row.3 == end), "{ppk} {end:?}");
-        }
-        for again in AGAIN {
-            assert!(
-                met(&|row| row.1 == ppk && row.4 == again),
-                "{ppk} {again:?}"
-            );
-        }
-    }
-    for mint in MINTS {
-        for end in ENDS {
-            assert!(
-                met(&|row| row.2 == mint && row.3 == end),
-                "{mint:?} {end:?}"
-            );
-        }
-        for again in AGAIN {
-            assert!(
-                met(&|row| row.2 == mint && row.4 == again),
-                "{mint:?} {again:?}"
-            );
-        }
-    }
-    for end in ENDS {
-        for again in AGAIN {
-            assert!(
-                met(&|row| row.3 == end && row.4 == again),
-                "{end:?} {again:?}"
-            );
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_of_every_kind_at_once_conserve_money_and_cost_what_was_quoted() {
     let mut all = JoinSet::new();
@@ -375,8 +264,8 @@ async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
     // Without a fee, and with one of 100 ppk.
     for (url, ppk) in mints.into_iter().zip(FEES) {
         let mut all = JoinSet::new();
-        for (mode, _, _, end, again) in ROWS {
-            let (row, url) = ((mode, ppk, Calm, end, again), url.clone());
+        for row in calm_rows(ppk) {
+            let url = url.clone();
             // One deposit after the other: it takes its time to sign.
             let payer = Party::with(&url, FUNDS).await;
             all.spawn(async move { runs(row, &url, payer, None).await });
@@ -385,7 +274,7 @@ async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
     }
 }
 
-/// Three sessions, one of each way to pay, when it befalls the mint.
+/// The sessions of a mint with this fee, when it befalls the mint.
 async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
     let mut mint = Nutshell::start(programs, ppk).await;
     let front = Front::of(&mint).await;
@@ -396,16 +285,16 @@ async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
     let now = Arc::new(Semaphore::new(0));
     // All have their money first, so that they begin together.
     let mut payers = Vec::new();
-    for row in ROWS.into_iter().filter(|row| row.2 == what) {
+    for row in struck_rows(what, ppk) {
         payers.push((row, Party::with(&url, FUNDS).await));
     }
     let (mut all, mut count) = (JoinSet::new(), 0);
     for (row, payer) in payers {
-        let (row, url) = ((row.0, ppk, what, row.3, row.4), url.clone());
-        let strike = Some(now.clone());
+        let (url, strike) = (url.clone(), Some(now.clone()));
         all.spawn(async move { runs(row, &url, payer, strike).await });
         count += 1;
     }
+    assert_ne!(count, 0, "{what:?} at {ppk} ppk befalls nobody");
     // Once each has paid two ticks.
     let struck = tokio::time::timeout(PATIENCE, now.acquire_many(count)).await;
     let struck = struck.expect("each pays two ticks").unwrap();
@@ -440,7 +329,7 @@ async fn mints_that_are_not_ours_restart_change_keys_and_limit_in_the_middle_of_
     };
     let _alone = AT_NUTSHELL.lock().await;
     let mut all = JoinSet::new();
-    for (what, ppk) in [(Restarts, 0), (ChangesKeys, 100), (Limits, 0)] {
+    for (what, ppk) in struck_at_nutshell() {
         all.spawn(at_nutshell(what, ppk, programs.clone()));
     }
     all.join_all().await;
