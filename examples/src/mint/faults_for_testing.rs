@@ -1,6 +1,7 @@
 //! Faults on the way to and from the mint, for tests.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -33,6 +34,8 @@ pub enum Fault {
     Say(&'static str, &'static str),
     /// The mint does it, and says that it is so many seconds earlier than it is.
     Ago(u64),
+    /// A cache has kept what the mint answered so many seconds ago.
+    Old(u64),
     /// The mint does it, and says of a quote that nobody has paid it.
     Unpaid,
     /// The mint never sees it; this is answered with 200.
@@ -140,6 +143,13 @@ pub(super) async fn inject(
         Some(Fault::WrongSignature) => rewritten(next.run(request).await, with_other_points).await,
         Some(Fault::Ago(seconds)) => {
             rewritten(next.run(request).await, |body| ago(body, seconds)).await
+        }
+        Some(Fault::Old(seconds)) => {
+            let kept = rewritten(next.run(request).await, |body| ago(body, seconds)).await;
+            let then = SystemTime::now().checked_sub(Duration::from_secs(seconds));
+            let date = httpdate::fmt_http_date(then.unwrap_or(SystemTime::UNIX_EPOCH));
+            let of_a_cache = [(header::AGE, seconds.to_string()), (header::DATE, date)];
+            (of_a_cache, kept).into_response()
         }
         Some(Fault::Unpaid) => rewritten(next.run(request).await, unpaid).await,
         Some(Fault::Say(instead, this)) => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::purses;
-use streampay_cashu::{AcceptedMint, MintFault, SwapMachine, Wallets, check_mint_url};
+use streampay_cashu::{AcceptedMint, MintFault, MintPolicy, SwapMachine, Wallets, check_mint_url};
 use streampay_core::backend::Outcome;
 use streampay_core::units::Msat;
 use streampay_examples::error::AppError;
@@ -217,6 +217,30 @@ async fn a_mint_that_does_not_tell_its_time_is_timed_by_its_answers() {
     assert!(date.abs_diff(ours) <= 2, "{date} {ours}");
     mint.stop().await;
     assert_eq!(wallet.mint_time(&url).await, None, "not what it once said");
+}
+
+/// What a cache on the way has kept says an old time, and how old it is.
+#[tokio::test]
+async fn a_mint_behind_a_cache_is_timed_as_it_is_now() {
+    const AGO: u64 = 2 * 3_600;
+    let mint = mint(0).await;
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = WalletFolder::open(folder.path()).unwrap();
+    let (at, url) = (mint.url(), check_mint_url(&mint.url()).unwrap());
+    let faults = mint.faults_for_testing();
+    let faults_of = || wallet.faults_of(&at, MintPolicy::CHAIN);
+    faults.set("/v1/info", Fault::Ago(AGO), 1);
+    assert!(matches!(
+        faults_of().await.unwrap()[..],
+        [MintFault::Skew { .. }]
+    ));
+    faults.set("/v1/info", Fault::Old(AGO), u64::MAX);
+    assert_eq!(faults_of().await.unwrap(), []);
+    // By the date of its answers alone.
+    let date = wallet.mint_time(&url).await.unwrap();
+    let ours = cdk::util::unix_time();
+    assert!(date.abs_diff(ours) <= 2, "{date} {ours}");
+    mint.stop().await;
 }
 
 #[tokio::test]
