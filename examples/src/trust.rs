@@ -115,7 +115,30 @@ fn needed(pay: &[Pay]) -> Option<&'static [u8]> {
     ecash.map(nuts).min_by_key(|nuts| nuts.len())
 }
 
-/// Payee: those of `mints` that may be offered for `pay`. It is told which are left out, and why.
+/// A mint that a streamer lists, and what was found of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which, and its price.
+    pub mint: AcceptedMint,
+    /// Why nobody can pay there now, if so. It is looked at again while serving.
+    pub fault: Option<MintFault>,
+}
+
+impl From<AcceptedMint> for Listed {
+    /// One of which nothing bad is known.
+    fn from(mint: AcceptedMint) -> Self {
+        Self { mint, fault: None }
+    }
+}
+
+/// Those that may be offered.
+#[must_use]
+pub fn fit(listed: &[Listed]) -> Vec<AcceptedMint> {
+    let fit = listed.iter().filter(|listed| listed.fault.is_none());
+    fit.map(|listed| listed.mint.clone()).collect()
+}
+
+/// Payee: which of `mints` may be offered for `pay`. It is told which are left out, and why.
 ///
 /// # Errors
 /// [`AppError::UnfitMint`] where none is left; those of the wallet.
@@ -124,21 +147,25 @@ pub async fn before_serving(
     mints: Vec<AcceptedMint>,
     pay: &[Pay],
     report: Report,
-) -> Result<Vec<AcceptedMint>, AppError> {
-    let (mut fit, mut last) = (Vec::new(), None);
+) -> Result<Vec<Listed>, AppError> {
+    let (mut listed, mut last) = (Vec::new(), None);
     for mint in mints {
         let verdict = judge(home, mint.url(), pay, Look::First, report).await?;
         if verdict != Verdict::Fit {
             verdict.tell(mint.url(), report);
         }
-        match verdict {
-            Verdict::Fit | Verdict::Away => fit.push(mint),
-            Verdict::Unfit(fault) => last = Some(unfit(mint.url(), fault)),
-        }
+        let fault = match verdict {
+            Verdict::Fit | Verdict::Away => None,
+            Verdict::Unfit(fault) => {
+                last = Some(unfit(mint.url(), fault));
+                Some(fault)
+            }
+        };
+        listed.push(Listed { mint, fault });
     }
     match last {
-        Some(unfit) if fit.is_empty() => Err(unfit),
-        _ => Ok(fit),
+        Some(unfit) if fit(&listed).is_empty() => Err(unfit),
+        _ => Ok(listed),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::streamer::host::HELP;
 use crate::streamer::media::{Media, stream_key};
 use crate::streamer::network::Network;
 use crate::streamer::serve::{Offer, recover, serve};
-use crate::trust::before_serving;
+use crate::trust::{before_serving, fit};
 use crate::tui::{self, Dashboard};
 use crate::wallet::MintLimits;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -349,7 +349,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         if offer.mints.is_empty() {
             String::new()
         } else {
-            format!(", in ecash of {}", pay::words(&offer.mints))
+            format!(", in ecash of {}", pay::words(&fit(&offer.mints)))
         },
         if earns { ", in bitcoin" } else { "" },
         args.zero_conf_max.map_or(String::new(), |most| {

@@ -60,7 +60,7 @@ impl Demo {
             title: None,
             peer: PeerConfig::default(),
             price,
-            mints,
+            mints: mints.into_iter().map(Into::into).collect(),
             pay: vec![self.pay],
             listen: ([127, 0, 0, 1], 0).into(),
             join_fee: Msat::ZERO,

@@ -14,12 +14,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::page::Page;
+use super::serve::Offer;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::pay::{self, Pay};
+use crate::price::Price;
 use crate::quote;
 use crate::report::Report;
-use crate::trust::{Look, Verdict, judge};
+use crate::trust::{Listed, Look, Verdict, fit, judge};
+use crate::wallet::Request;
 
 /// How long somebody who comes waits for the mints to be looked at. Who waits longer takes the offer
 /// as it was. Well within what a viewer waits for an answer.
@@ -34,13 +37,29 @@ pub(super) struct Sale {
     pub(super) html: Bytes,
     /// See [`quote::seal`].
     pub(super) quote: Option<Bytes>,
+    /// For plain players; none while no mint is fit whose ecash is taken at its face value.
+    pub(super) spans: Option<Spans>,
+}
+
+/// What plain players are told: a request names one amount for all of its mints.
+#[derive(Debug)]
+pub(super) struct Spans {
+    /// The mints that are taken at their face value.
+    pub(super) mints: Vec<String>,
+    /// The request for one span. Source: NUT-18.
+    pub(super) demand: String,
+}
+
+/// Whether plain players can pay with a mint's ecash.
+pub(super) fn takes_spans(mint: &AcceptedMint) -> bool {
+    mint.price_permille() == 1_000
 }
 
 /// What is offered, as it changes.
 pub(super) struct Offered {
     home: Home,
     pay: Vec<Pay>,
-    price: String,
+    price: Price,
     report: Report,
     /// The terms as they are while all mints are fit.
     whole: Terms,
@@ -52,36 +71,34 @@ pub(super) struct Offered {
 }
 
 impl Offered {
-    /// What the terms `whole` say, of `mints`, which are taken for fit at first.
+    /// What the terms `whole` say, of all mints that are listed: at first of those that are not known
+    /// to be unfit.
     ///
     /// # Errors
     /// [`AppError`] where the terms cannot be.
-    pub(super) fn new(
-        home: &Home,
-        whole: Terms,
-        mints: &[AcceptedMint],
-        pay: &[Pay],
-        price: String,
-        report: Report,
-    ) -> Result<Arc<Self>, AppError> {
-        let fit = |mint: &AcceptedMint| (mint.clone(), Verdict::Fit);
-        let found = mints.iter().map(fit).collect();
+    pub(super) fn new(home: &Home, whole: Terms, offer: &Offer) -> Result<Arc<Self>, AppError> {
+        let verdict = |listed: &Listed| {
+            let verdict = listed.fault.map_or(Verdict::Fit, Verdict::Unfit);
+            (listed.mint.clone(), verdict)
+        };
+        let found = offer.mints.iter().map(verdict).collect();
         let nothing = Sale {
             terms: None,
             html: Bytes::new(),
             quote: None,
+            spans: None,
         };
         let offered = Self {
             home: home.clone(),
-            pay: pay.to_vec(),
-            price,
-            report,
+            pay: offer.pay.clone(),
+            price: offer.price,
+            report: offer.report,
             whole,
             found: Arc::new(Mutex::new(found)),
             looked_at: std::sync::Mutex::new(Instant::now()),
             sale: watch::channel(Arc::new(nothing)).0,
         };
-        offered.offer(mints)?;
+        offered.offer(&fit(&offer.mints))?;
         Ok(Arc::new(offered))
     }
 
@@ -165,16 +182,27 @@ impl Offered {
         let terms = self.terms_of(mints)?;
         let page = Page {
             title: self.whole.title.clone(),
-            price: self.price.clone(),
+            price: self.price.to_string(),
             mints: mints.to_vec(),
         };
         let seal = |terms: &Terms| quote::seal(terms, &self.home.identity).into();
         self.sale.send_replace(Arc::new(Sale {
             html: page.html().into(),
             quote: terms.as_ref().map(seal),
+            spans: self.spans_of(mints)?,
             terms,
         }));
         Ok(())
+    }
+
+    fn spans_of(&self, mints: &[AcceptedMint]) -> Result<Option<Spans>, AppError> {
+        let at_face = mints.iter().filter(|mint| takes_spans(mint));
+        let mints: Vec<_> = at_face.map(|mint| mint.url().to_owned()).collect();
+        if mints.is_empty() {
+            return Ok(None);
+        }
+        let demand = Request::new(self.price.tick, &mints, None)?.to_string();
+        Ok(Some(Spans { mints, demand }))
     }
 
     fn terms_of(&self, mints: &[AcceptedMint]) -> Result<Option<Terms>, AppError> {

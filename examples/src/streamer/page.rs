@@ -132,6 +132,7 @@ mod tests {
         let sale = Sale {
             terms: None,
             html: "page".into(),
+            spans: None,
             quote: Some("quote".into()),
         };
         for (answer, kind) in [

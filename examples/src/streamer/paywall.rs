@@ -5,58 +5,45 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cdk::nuts::{CurrencyUnit, Token};
-use streampay_cashu::{AcceptedMint, Runner};
+use streampay_cashu::Runner;
 use streampay_core::meter::Tariff;
 use streampay_core::units::Msat;
 use streampay_media::whep::{PaymentError, Paywall};
 
-use crate::error::AppError;
+use super::offered::{Offered, takes_spans};
+use super::serve::Offer;
 use crate::home::Home;
 use crate::price::Price;
 use crate::report::Report;
-use crate::wallet::{Request, Unproven, WalletError, WalletFolder};
+use crate::wallet::{Unproven, WalletError, WalletFolder};
 
-/// Sells spans of one tick for tokens of the mints that are taken at their face value: a request names
-/// one amount for all of its mints.
-#[derive(Debug)]
+/// Sells spans of one tick for tokens of the mints that are fit and taken at their face value.
 pub(super) struct CashuPaywall {
     wallet: Arc<WalletFolder>,
     runner: Arc<Runner>,
-    mints: Vec<String>,
+    offered: Arc<Offered>,
     price: Price,
-    demand: String,
     report: Report,
 }
 
 impl CashuPaywall {
-    /// None where no mint is taken at its face value.
-    ///
-    /// # Errors
-    /// [`AppError`]: the mints' addresses or the price cannot be asked for.
-    pub(super) fn new(
-        home: &Home,
-        mints: &[AcceptedMint],
-        price: Price,
-        report: Report,
-    ) -> Result<Option<Self>, AppError> {
-        let at_face = mints.iter().filter(|mint| mint.price_permille() == 1_000);
-        let mints: Vec<_> = at_face.map(|mint| mint.url().to_owned()).collect();
-        if mints.is_empty() {
-            return Ok(None);
-        }
-        let request = Request::new(price.tick, &mints, None)?;
-        Ok(Some(Self {
-            wallet: home.wallet.clone(),
-            runner: home.runner.clone(),
-            mints,
-            price,
-            demand: request.to_string(),
-            report,
-        }))
+    /// None where no mint of the offer is ever taken at its face value.
+    pub(super) fn new(home: &Home, offered: &Arc<Offered>, offer: &Offer) -> Option<Self> {
+        let mut listed = offer.mints.iter();
+        listed
+            .any(|listed| takes_spans(&listed.mint))
+            .then(|| Self {
+                wallet: home.wallet.clone(),
+                runner: home.runner.clone(),
+                offered: offered.clone(),
+                price: offer.price,
+                report: offer.report,
+            })
     }
 
-    /// What is wrong with a token, as far as that can be told without asking anybody.
-    fn check(&self, token: &str) -> Result<(Token, Msat), &'static str> {
+    /// What is wrong with a token, as far as that can be told without asking anybody, where those of
+    /// `mints` are taken.
+    fn check(&self, token: &str, mints: &[String]) -> Result<(Token, Msat), &'static str> {
         let token = Token::from_str(token).map_err(|_| "not a Cashu token")?;
         if token.unit() != Some(CurrencyUnit::Sat) {
             return Err("the token is not in sat");
@@ -64,8 +51,8 @@ impl CashuPaywall {
         let mint = token.mint_url().map_err(|_| "not a token of one mint")?;
         let mint = mint.to_string();
         let is_it = |taken: &String| taken.trim_end_matches('/') == mint.trim_end_matches('/');
-        if !self.mints.iter().any(is_it) {
-            return Err("the token is of another mint");
+        if !mints.iter().any(is_it) {
+            return Err("the token is of a mint that is not taken now; nothing was taken");
         }
         let value = token.value().map_err(|_| "the token has no value")?;
         let value = Msat::from_sat(value.to_u64()).map_err(|_| "the token has no value")?;
@@ -102,14 +89,21 @@ impl CashuPaywall {
     }
 }
 
+impl core::fmt::Debug for CashuPaywall {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("CashuPaywall").finish_non_exhaustive()
+    }
+}
+
 #[async_trait]
 impl Paywall for CashuPaywall {
     fn header(&self) -> &'static str {
         "x-cashu"
     }
 
-    fn demand(&self) -> String {
-        self.demand.clone()
+    async fn demand(&self) -> Option<String> {
+        let sale = self.offered.now().await;
+        sale.spans.as_ref().map(|spans| spans.demand.clone())
     }
 
     fn tariff(&self) -> Tariff {
@@ -119,7 +113,10 @@ impl Paywall for CashuPaywall {
     async fn take(&self, payment: &str) -> Result<Msat, PaymentError> {
         let refused = |why: &str| PaymentError::Refused(why.to_owned());
         let payment = payment.trim();
-        let (token, value) = self.check(payment).map_err(refused)?;
+        let sale = self.offered.now().await;
+        let mints = sale.spans.as_ref().map(|spans| spans.mints.as_slice());
+        let checked = self.check(payment, mints.unwrap_or_default());
+        let (token, value) = checked.map_err(refused)?;
         let mint = token.mint_url().map_err(|_| refused("not of one mint"))?;
         let mint = mint.to_string();
         let fee = self.prove(&token, &mint).await?;
@@ -156,6 +153,7 @@ impl Paywall for CashuPaywall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wallet::Request;
 
     /// What others are shown as a demand and as tokens reads here as what it says it is.
     #[test]

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use streampay_cashu::AcceptedMint;
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
 use streampay_media::peer::PeerConfig;
@@ -29,6 +28,7 @@ use crate::link::StreamLink;
 use crate::pay::{self, Pay};
 use crate::price::Price;
 use crate::report::{Report, plain};
+use crate::trust::Listed;
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -43,8 +43,9 @@ pub struct Offer {
     pub peer: PeerConfig,
     /// The price.
     pub price: Price,
-    /// The mints whose ecash is taken, best first, each for its price; none where bitcoin alone is.
-    pub mints: Vec<AcceptedMint>,
+    /// The mints whose ecash is taken while they are fit, best first, each for its price; none where
+    /// bitcoin alone is taken.
+    pub mints: Vec<Listed>,
     /// The ways to pay, best first; at least one.
     pub pay: Vec<Pay>,
     /// What joining the room costs; watching does not need it.
@@ -109,18 +110,14 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         Some(path) => Some(StreamRecording::start(path, source.clone(), offer.report)?),
         None => None,
     };
-    let (price, pay) = (offer.price.to_string(), &offer.pay);
     let terms = terms(home, &offer)?;
-    let offered = Offered::new(home, terms, &offer.mints, pay, price, offer.report)?;
+    let offered = Offered::new(home, terms, &offer)?;
     let listener = TcpListener::bind(offer.listen).await;
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
-    let paywall: Option<Arc<dyn Paywall>> =
-        match CashuPaywall::new(home, &offer.mints, offer.price, offer.report)? {
-            Some(paywall) => Some(Arc::new(paywall)),
-            None => None,
-        };
+    let paywall = CashuPaywall::new(home, &offered, &offer);
+    let paywall = paywall.map(|paywall| -> Arc<dyn Paywall> { Arc::new(paywall) });
     let seats = offer.max_viewers.map_or_else(Seats::default, Seats::new);
     let config = ServerConfig {
         seats: seats.clone(),
@@ -262,6 +259,11 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
     while title.len() > streampay_core::wire::TITLE_MAX {
         title.pop();
     }
+    let mints: Vec<_> = offer
+        .mints
+        .iter()
+        .map(|listed| listed.mint.clone())
+        .collect();
     Ok(Terms {
         title,
         tariff: offer.price.tariff(),
@@ -271,7 +273,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         tolerance_permille: 20,
         tolerance_ms: 1_000,
         live_ms: 2_000,
-        methods: pay::methods(home, &offer.pay, &offer.mints)?,
+        methods: pay::methods(home, &offer.pay, &mints)?,
         join_fee: offer.join_fee,
         resumable_s: 86_400,
         expires: Unix(home.node.clock().now().unix.0.saturating_add(86_400 * 365)),

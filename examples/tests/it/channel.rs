@@ -125,7 +125,7 @@ impl Stage {
             peer: PeerConfig::loopback(),
             price: price(),
             mints: (self.mint.iter())
-                .map(|mint| AcceptedMint::sat(&mint.url()).unwrap())
+                .map(|mint| AcceptedMint::sat(&mint.url()).unwrap().into())
                 .collect(),
             pay: pay.to_vec(),
             listen: ([127, 0, 0, 1], 0).into(),

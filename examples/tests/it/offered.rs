@@ -15,6 +15,7 @@ use streampay_examples::pay::{self, Pay};
 use streampay_examples::quote;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
+use streampay_examples::trust::{Listed, before_serving};
 use streampay_examples::wallet::{LockKind, MintLimits};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::TrustedProxy;
@@ -30,15 +31,24 @@ async fn home(folder: &tempfile::TempDir, looked_at_for: Duration) -> Home {
     Home::open_with(folder.path(), limits).await.unwrap()
 }
 
-async fn serving(home: &Home, mints: &[&EmbeddedMint]) -> Serving {
+fn listed(mints: &[&EmbeddedMint]) -> Vec<AcceptedMint> {
     let listed = mints.iter().map(|mint| AcceptedMint::sat(&mint.url()));
+    listed.collect::<Result<_, _>>().unwrap()
+}
+
+async fn serving(home: &Home, mints: &[&EmbeddedMint]) -> Serving {
+    let mints = listed(mints).into_iter().map(Into::into);
+    serving_of(home, mints.collect()).await
+}
+
+async fn serving_of(home: &Home, mints: Vec<Listed>) -> Serving {
     let offer = Offer {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
         seal: false,
         title: None,
         peer: PeerConfig::loopback(),
         price: "4sat/1s".parse().unwrap(),
-        mints: listed.collect::<Result<_, _>>().unwrap(),
+        mints,
         pay: Pay::ALL.to_vec(),
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
@@ -102,6 +112,28 @@ async fn mints_that_change_while_serving_are_left_out_and_taken_back() {
     assert_eq!(page.status_code, 200);
     other_keys(&two, 100).await;
     assert_eq!(offered(link).await.unwrap(), [two.url()]);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mint_that_is_unfit_when_serving_begins_comes_in_when_it_is_fit() {
+    let (folder, one, two) = (tempfile::tempdir().unwrap(), mint(0).await, mint(0).await);
+    let streamer = home(&folder, Duration::ZERO).await;
+    let faults = one.faults_for_testing();
+    faults.set("/v1/info", forgetful(), u64::MAX);
+    let (all, quiet) = (listed(&[&one, &two]), Report { json: false });
+    let found = before_serving(&streamer, all, Pay::ALL, quiet)
+        .await
+        .unwrap();
+    let serving = serving_of(&streamer, found).await;
+    let link = &serving.link;
+    assert_eq!(offered(link).await.unwrap(), [two.url()]);
+    // One that does not answer is what it was before.
+    faults.set("/", Fault::Refuse, u64::MAX);
+    assert_eq!(offered(link).await.unwrap(), [two.url()]);
+    // In its place: the best first.
+    faults.clear();
+    assert_eq!(offered(link).await.unwrap(), [one.url(), two.url()]);
     serving.stop().await;
 }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use cdk::nuts::{KeySetInfo, Token};
+use cdk::nuts::{KeySetInfo, PaymentRequest, Token};
+use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
@@ -34,13 +35,18 @@ async fn spendable(home: &Home) -> Msat {
 }
 
 async fn serving(streamer: &Home, mint: &EmbeddedMint) -> Serving {
+    serving_for(streamer, &[mint]).await
+}
+
+async fn serving_for(streamer: &Home, mints: &[&EmbeddedMint]) -> Serving {
+    let listed = mints.iter().map(|mint| AcceptedMint::sat(&mint.url()));
     let offer = Offer {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
         seal: false,
         title: None,
         peer: PeerConfig::loopback(),
         price: "4sat/1s".parse().unwrap(),
-        mints: vec![streampay_cashu::AcceptedMint::sat(&mint.url()).unwrap()],
+        mints: listed.map(|mint| mint.unwrap().into()).collect(),
         pay: vec![Pay::ALL[0]],
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
@@ -182,5 +188,50 @@ async fn a_token_that_the_mint_did_not_sign_costs_it_no_question() {
     }
     assert_eq!(asked(), before);
     assert_eq!(spendable(&streamer).await, sat(1));
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_demanded_follows_the_mints_while_serving() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (mint(0).await, mint(0).await);
+    let limits = MintLimits {
+        looked_at_for: Duration::ZERO,
+        ..MintLimits::default()
+    };
+    let path = folder.path().join("streamer");
+    let streamer = Home::open_with(&path, limits).await.unwrap();
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    viewer.wallet.deposit(&one.url(), sat(40)).await.unwrap();
+    let serving = serving_for(&streamer, &[&one, &two]).await;
+    let url = serving.link.url.clone();
+    let demanded = || async {
+        let (status, demand, _) = post(&url, None).await;
+        let mints = demand.map(|demand| PaymentRequest::from_str(&demand).unwrap().mints);
+        let mints = mints.unwrap_or_default().into_iter();
+        (
+            status,
+            mints.map(|mint| mint.to_string()).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(demanded().await, (402, vec![one.url(), two.url()]));
+
+    // One forgets NUT-07: nobody is asked for its ecash, and who brings it keeps it.
+    let forgetful = || Fault::Say("\"7\":{\"supported\":true}", "\"7\":{\"supported\":false}");
+    let (of_one, of_two) = (one.faults_for_testing(), two.faults_for_testing());
+    of_one.set("/v1/info", forgetful(), u64::MAX);
+    assert_eq!(demanded().await, (402, vec![two.url()]));
+    let token = viewer.wallet.send(sat(4), Some(&one.url())).await.unwrap();
+    assert_eq!(post(&url, Some(&token)).await.0, 400);
+    assert_eq!(spendable(&streamer).await, Msat::ZERO);
+
+    // With none left, nothing is demanded.
+    of_two.set("/v1/info", forgetful(), u64::MAX);
+    assert_eq!(demanded().await, (503, vec![]));
+
+    of_one.clear();
+    assert_eq!(demanded().await, (402, vec![one.url()]));
+    assert_eq!(post(&url, Some(&token)).await.0, 201);
+    assert_eq!(spendable(&streamer).await, sat(4));
     serving.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use streampay_cashu::AcceptedMint;
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_examples::error::AppError;
@@ -65,7 +66,7 @@ pub(crate) async fn stage_with(
         title: None,
         peer: PeerConfig::default(),
         price: "2sat/1s".parse().unwrap(),
-        mints: vec![streampay_cashu::AcceptedMint::sat(&mint.url()).unwrap()],
+        mints: vec![AcceptedMint::sat(&mint.url()).unwrap().into()],
         pay: vec![pay],
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,

@@ -45,8 +45,9 @@ pub trait Paywall: fmt::Debug + Send + Sync + 'static {
     /// `x-cashu`. A page of another origin can only send that one.
     fn header(&self) -> &'static str;
 
-    /// What to pay for one span, for the header of a 402. Source: NUT-24.
-    fn demand(&self) -> String;
+    /// What to pay for one span, for the header of a 402; none while nothing can be taken, which is
+    /// answered with 503. Source: NUT-24.
+    async fn demand(&self) -> Option<String>;
 
     /// By which tariff what is paid is used up.
     fn tariff(&self) -> Tariff;
@@ -176,10 +177,14 @@ fn payment(parts: &request::Parts, paywall: &dyn Paywall) -> Result<Option<Strin
 }
 
 /// 402 with what to pay.
-fn demand(paywall: &dyn Paywall) -> Refusal {
+async fn demand(paywall: &dyn Paywall) -> Refusal {
+    let Some(demand) = paywall.demand().await else {
+        let text = "no payment can be taken now; come again in a moment";
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text);
+    };
     let text = "pay for a span of the stream, as the header says, or watch with `viewer watch`";
     let refusal = Refusal::new(StatusCode::PAYMENT_REQUIRED, text);
-    match HeaderValue::from_str(&paywall.demand()) {
+    match HeaderValue::from_str(&demand) {
         Ok(value) => refusal.with(HeaderName::from_static(paywall.header()), value),
         Err(error) => {
             tracing::error!(%error, "a demand that no header can carry");
@@ -227,7 +232,7 @@ pub(super) async fn offer(
     place: impl FnOnce() -> Result<(Place, bool), Refusal>,
 ) -> Result<Response, Refusal> {
     let Some(payment) = payment(parts, paywall.as_ref())? else {
-        return Err(demand(paywall.as_ref()));
+        return Err(demand(paywall.as_ref()).await);
     };
     let (place, local) = place()?;
     let mut peer = shared.config.peer.clone();
@@ -261,7 +266,7 @@ pub(super) async fn offer(
     if begin(shared, paywall.tariff(), id, secret, behind) {
         Ok(created)
     } else {
-        Err(demand(paywall.as_ref()))
+        Err(demand(paywall.as_ref()).await)
     }
 }
 
@@ -412,7 +417,7 @@ pub(super) async fn more(
     let unknown = || Refusal::new(StatusCode::NOT_FOUND, "this connection has ended");
     let id = shared.spans.span_of(&secret).ok_or_else(unknown)?;
     let Some(payment) = payment(&parts, paywall.as_ref())? else {
-        return Err(demand(paywall.as_ref()));
+        return Err(demand(paywall.as_ref()).await);
     };
     take(&shared, paywall, payment, id, None).await?;
     Ok(signal::with_cors(StatusCode::NO_CONTENT.into_response()))

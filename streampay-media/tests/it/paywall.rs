@@ -66,8 +66,8 @@ impl Paywall for Tokens {
         "x-cashu"
     }
 
-    fn demand(&self) -> String {
-        self.demand.to_owned()
+    async fn demand(&self) -> Option<String> {
+        (!self.demand.is_empty()).then(|| self.demand.to_owned())
     }
 
     fn tariff(&self) -> Tariff {
