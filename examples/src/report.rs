@@ -1,6 +1,7 @@
 //! What a session says, for a person on stderr and for a program on stdout.
 
 mod describe;
+mod next;
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use crate::error::AppError;
 use crate::events;
 use crate::wallet::MintBalance;
 use describe::describe;
+
+pub use next::Next;
 
 /// The terminal's last line is a live one, not ended yet.
 static LIVE: AtomicBool = AtomicBool::new(false);
@@ -96,6 +99,9 @@ impl Report {
     fn event(self, side: &str, session: &str, who: &str, event: &Event, live: Option<String>) {
         let (name, mut fields, line) = describe(event);
         if let Some(object) = fields.as_object_mut() {
+            if let Some(next) = Next::after(event) {
+                object.insert("next".into(), next.name().into());
+            }
             object.insert("side".into(), side.into());
             object.insert("session".into(), session.into());
         }

@@ -112,6 +112,11 @@ pub const FIELDS: &[(&str, &str)] = &[
         "name",
         "of who joined, with a mark of the identity; of the mint; of the setting",
     ),
+    (
+        "next",
+        "what happens then: `tries_again`; `other_purse`, or the session ends; `takes_back`, the payment; `pays_anew`; \
+         `waits` for the other side; `decide`, the user; `settles`; `recover`, which the user runs",
+    ),
     ("notice", "what the mint has to say"),
     ("nuts", "those that it supports beside the mandatory ones"),
     ("ok", "how many are well"),

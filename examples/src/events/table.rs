@@ -95,7 +95,7 @@ pub const EVENTS: &[Event] = &[
         "closed",
         "watch, serve",
         "the session ends; money may still be on its way home",
-        "why by_peer",
+        "why by_peer next",
     ),
     session(
         "command_refused",
@@ -154,7 +154,7 @@ pub const EVENTS: &[Event] = &[
         "link_down",
         "watch, serve",
         "the connection is gone; the session can go on",
-        "",
+        "next",
     ),
     event(
         "list_full",
@@ -178,7 +178,7 @@ pub const EVENTS: &[Event] = &[
         "lost",
         "watch",
         "a payment is spent and not acknowledged",
-        "amount_msat",
+        "amount_msat next",
     ),
     event("metrics", "serve", "where they are served", "address"),
     event(
@@ -224,7 +224,12 @@ pub const EVENTS: &[Event] = &[
         "",
     ),
     event("page", "watch --browser", "open this in a browser", "url"),
-    session("paused", "watch, serve", "nothing flows", "by_peer why"),
+    session(
+        "paused",
+        "watch, serve",
+        "nothing flows",
+        "by_peer why next",
+    ),
     session(
         "purse_open",
         "watch, serve",
@@ -235,7 +240,7 @@ pub const EVENTS: &[Event] = &[
         "purse_refused",
         "watch, serve",
         "a purse was refused",
-        "why",
+        "why next",
     ),
     event(
         "receipt",
@@ -243,14 +248,19 @@ pub const EVENTS: &[Event] = &[
         "a line of the file; see [ledger](ledger.md)",
         "line good why form session payee payer title purse seq cumulative_msat total_msat tips_msat media_ms bytes",
     ),
-    session("reclaimed", "watch", "a refused payment is back", ""),
+    session("reclaimed", "watch", "a refused payment is back", "next"),
     event(
         "recovered",
         "recover",
         "what became of a session",
         "session settled paid_msat acknowledged_msat fees_msat refunded_msat locked_until_unix_s",
     ),
-    session("refused", "watch, serve", "a payment was refused", "why"),
+    session(
+        "refused",
+        "watch, serve",
+        "a payment was refused",
+        "why next",
+    ),
     session("resumed", "watch, serve", "it flows again", ""),
     event("serving", "serve", "viewers can come", "link whip"),
     event("setting", "config show", "a setting", "name value from at"),
@@ -270,7 +280,7 @@ pub const EVENTS: &[Event] = &[
         "stalled",
         "watch",
         "paid media has not come for a while",
-        "ms",
+        "ms next",
     ),
     event(
         "summary",
@@ -354,13 +364,13 @@ pub const EVENTS: &[Event] = &[
         "trouble",
         "watch, serve",
         "the mint or the chain could not do something",
-        "why",
+        "why next",
     ),
     session(
         "unsettled",
         "watch, serve, recover, settle",
         "some money could not be brought home yet",
-        "why",
+        "why next",
     ),
     session(
         "viewer_gone",

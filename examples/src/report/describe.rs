@@ -24,7 +24,7 @@ pub(super) fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::PurseRefused { code, .. } => (
             "purse_refused",
             json!({"why": code.to_string()}),
-            text(format!("purse refused: {code}")),
+            text(format!("purse refused: {code}; another one is tried")),
         ),
         Event::TickPaid {
             seq,
@@ -46,7 +46,9 @@ pub(super) fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::TickRefused { code, .. } => (
             "refused",
             json!({"why": code.to_string()}),
-            text(format!("payment refused: {code}")),
+            text(format!(
+                "payment refused: {code}; it is taken back or shown again"
+            )),
         ),
         Event::TickReclaimed { .. } => ("reclaimed", json!({}), text("payment taken back".into())),
         Event::TickLost { amount, .. } => {

@@ -75,7 +75,7 @@ pub enum WalletError {
     )]
     Unsettled,
     /// The mint did not pay, and the ecash is free again.
-    #[error("the mint at {0} did not pay ({why}); nothing has left the wallet", why = plain(&.1.to_string()))]
+    #[error("the mint at {0} did not pay ({why}); nothing has left the wallet: try again, or elsewhere", why = plain(&.1.to_string()))]
     NotPaid(MintUrl, #[source] cdk::Error),
     /// Not a payment request.
     #[error("not a Cashu payment request: paste it whole, it begins with creqA or creqB")]
@@ -107,7 +107,10 @@ pub enum WalletError {
     )]
     Untried(MintUrl),
     /// The mint cannot be reached.
-    #[error("the mint at {0} cannot be reached: is it running, and is the address right?")]
+    #[error(
+        "the mint at {0} cannot be reached: is it running, and is the address right? What was begun \
+         is kept: try again, or run recover"
+    )]
     Unreachable(MintUrl, #[source] cdk::Error),
     /// The mint did not do it.
     #[error(

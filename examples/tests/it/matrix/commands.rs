@@ -20,7 +20,12 @@ struct Bench {
     fault: Fault,
     /// What the user is told, command by command.
     told: Vec<String>,
+    /// What it was told without what to do next.
+    mute: Vec<String>,
 }
+
+/// What a user who meets a fault can do, in one of these words.
+const ADVICE: [&str; 3] = ["run recover", "Run recover", "try again"];
 
 struct Owner {
     folder: TempDir,
@@ -86,8 +91,12 @@ impl Bench {
         match done {
             Ok(value) => Some(value),
             Err(error) => {
-                let first: String = error.to_string().chars().take(60).collect();
+                let text = error.to_string();
+                let first: String = text.chars().take(60).collect();
                 self.told.push(format!("{name}: {first}"));
+                if !ADVICE.iter().any(|advice| text.contains(advice)) {
+                    self.mute.push(format!("{name}: {text}"));
+                }
                 None
             }
         }
@@ -102,6 +111,7 @@ pub(super) async fn run(endpoint: &str, fault: Fault) -> Result<String, String> 
         endpoint: endpoint.to_owned(),
         fault,
         told: Vec::new(),
+        mute: Vec::new(),
     };
     let (mut a, mut b) = (Owner::new(), Owner::new());
     deposits(&mut bench, &mut a).await?;
@@ -130,6 +140,9 @@ pub(super) async fn run(endpoint: &str, fault: Fault) -> Result<String, String> 
     }
     if bench.faults.met() == 0 {
         return Err("no request met the fault".to_owned());
+    }
+    if !bench.mute.is_empty() {
+        return Err(format!("what to do next is not said: {:?}", bench.mute));
     }
     if held != ledger.outstanding() {
         let owed = ledger.outstanding();

@@ -6,6 +6,7 @@
 //! ```
 
 mod commands;
+mod outcomes;
 mod sessions;
 
 use std::collections::BTreeMap;

@@ -3,9 +3,9 @@
 //! It asks what became of a swap only where that is in doubt: so those endpoints come with a swap
 //! whose answer is lost, or that was never done.
 
-use streampay_core::session::Event;
 use streampay_examples::mint::faults_for_testing::{Fault, FaultSwitch};
 
+use super::outcomes;
 use crate::cashu_node::mint;
 use crate::live::{Mode, Party, Plan, all_is_fair, play, recover_both};
 
@@ -43,23 +43,8 @@ pub(super) async fn run(mode: Mode, endpoint: &str, fault: Fault) -> Result<Stri
     if met == 0 {
         return Err("no request met the fault".to_owned());
     }
-    if !played.said(|event| matches!(event, Event::Closed { .. })) {
-        return Err("nobody was told that it ended".to_owned());
-    }
-    // What could not be settled was said, and is settled afterwards.
-    for (settled, events) in [
-        (played.settled.0, &played.payer),
-        (played.settled.1, &played.payee),
-    ] {
-        let said = events.iter().any(|event| match event {
-            Event::Settled { .. } => settled,
-            Event::Unsettled { .. } => !settled,
-            _ => false,
-        });
-        if !said {
-            return Err(format!("settled: {settled}, and nobody was told"));
-        }
-    }
+    outcomes::say_what_happens_next(&plan, &played)
+        .map_err(|why| format!("{why}: {:?}", played.troubles()))?;
     payee.restart().await;
     if !recover_both(&payer, &payee).await {
         return Err(format!("something is left to do: {:?}", played.troubles()));

@@ -1,0 +1,95 @@
+//! What happens after something went wrong in a session.
+
+use streampay_core::backend::BackendError;
+use streampay_core::meter::PauseReason;
+use streampay_core::session::Event;
+
+/// What happens next by itself, or what the user must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The same is tried again, until it works or the session ends.
+    TriesAgain,
+    /// Another purse, another mint or another way to pay is tried; without one the session ends.
+    OtherPurse,
+    /// The payment comes back or is shown again; else it is lost.
+    TakesBack,
+    /// What came back is paid anew.
+    PaysAnew,
+    /// It goes on when the other side does; else the session ends.
+    Waits,
+    /// The user says whether it goes on; else the session ends.
+    Decide,
+    /// The money comes home: the session is settled, or what is not says why.
+    Settles,
+    /// What is still out is kept: `recover` brings it home.
+    Recover,
+}
+
+impl Next {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::TriesAgain,
+        Self::OtherPurse,
+        Self::TakesBack,
+        Self::PaysAnew,
+        Self::Waits,
+        Self::Decide,
+        Self::Settles,
+        Self::Recover,
+    ];
+
+    /// What happens after `event`; none after one that is no trouble and no end.
+    #[must_use]
+    pub const fn after(event: &Event) -> Option<Self> {
+        Some(match event {
+            Event::BackendTrouble { error } => match error {
+                BackendError::Transient | BackendError::Unknown => Self::TriesAgain,
+                _ => Self::OtherPurse,
+            },
+            Event::PurseRefused { .. } => Self::OtherPurse,
+            Event::TickRefused { .. } => Self::TakesBack,
+            Event::TickReclaimed { .. } => Self::PaysAnew,
+            Event::TickLost { .. } => Self::Decide,
+            Event::Paused { reason, .. } => match reason {
+                PauseReason::BackendAway | PauseReason::AckOverdue => Self::TriesAgain,
+                PauseReason::PurseEmpty => Self::OtherPurse,
+                PauseReason::PaymentRefused => Self::TakesBack,
+                PauseReason::Drift => Self::Decide,
+                _ => Self::Waits,
+            },
+            Event::Stalled { .. } | Event::LinkDown => Self::Waits,
+            Event::Closed { .. } => Self::Settles,
+            Event::Unsettled { .. } => Self::Recover,
+            _ => return None,
+        })
+    }
+
+    /// Its name in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TriesAgain => "tries_again",
+            Self::OtherPurse => "other_purse",
+            Self::TakesBack => "takes_back",
+            Self::PaysAnew => "pays_anew",
+            Self::Waits => "waits",
+            Self::Decide => "decide",
+            Self::Settles => "settles",
+            Self::Recover => "recover",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documents_name_each() {
+        let field = crate::events::FIELDS.iter().find(|field| field.0 == "next");
+        let (_, says) = field.unwrap();
+        for next in Next::ALL {
+            assert!(says.contains(&format!("`{}`", next.name())), "{next:?}");
+        }
+    }
+}
