@@ -5,17 +5,18 @@
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use streampay_core::session::TaggedHash;
 
 use crate::fee::fee_of;
 
 /// The most proofs in one swap. Chosen for mints that refuse long requests.
-const BATCH_MAX: u64 = 200;
+pub(crate) const BATCH_MAX: u64 = 200;
 
 /// One swap, durable before it is asked for: the same inputs into the same outputs until its fate
 /// is known.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Batch {
-    /// Names its outputs: no two batches of a purse share one.
+    /// No two batches of a purse share one.
     #[n(0)]
     pub(crate) no: u64,
     #[n(1)]
@@ -26,6 +27,16 @@ pub(crate) struct Batch {
     /// What the outputs come to.
     #[n(3)]
     pub(crate) net: u64,
+}
+
+impl Batch {
+    /// Names its outputs: by all that is in it, for a self that was restored from a backup makes
+    /// other batches under the same numbers as the self that was lost.
+    pub(crate) fn name(&self) -> [u8; 32] {
+        let head = TaggedHash::new("streampay/cashu/batch/v1").u64(self.net);
+        let named = (self.numbers.iter()).fold(head, |hash, number| hash.u64(*number));
+        named.finish().0
+    }
 }
 
 /// How far the proofs of one purse are home.

@@ -51,6 +51,8 @@ pub(super) struct PayeePurse {
     clock: Option<MintClock>,
     /// True where the mint was asked, since the start, that nothing from the next step on is spent.
     checked: bool,
+    /// True from a restart until a tick is credited.
+    restored: bool,
     /// A tick that waits for the mint or for its check.
     waiting: Option<Waiting>,
     /// Everything credited is to be redeemed, whatever it wastes.
@@ -66,6 +68,8 @@ pub(super) struct PayeePurse {
 #[derive(Clone)]
 struct Waiting {
     seq: u64,
+    /// Steps that were credited before.
+    before: u64,
     step: u64,
     payload: Vec<u8>,
 }
@@ -175,6 +179,7 @@ impl PayeePurse {
             running: Running::default(),
             clock: None,
             checked: false,
+            restored: false,
             waiting: None,
             redeem_all: false,
             proven: false,
@@ -197,6 +202,7 @@ impl PayeePurse {
         purse.credited = records.credited;
         purse.drain = records.drain;
         purse.release = records.release;
+        purse.restored = true;
         if purse.meta.refused_until.is_some() {
             purse.stage = Stage::Refused;
             let effects = purse.sign(1);

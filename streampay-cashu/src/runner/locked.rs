@@ -1,6 +1,7 @@
 //! Calls for locked ecash: funding, checking, redeeming.
 
 mod fund;
+mod lost;
 mod redeem;
 mod verify;
 

@@ -1,11 +1,12 @@
 //! What each side could try against the other, at a real mint: nothing beyond one tick.
 
+use streampay_cashu::LockedPolicy;
 use streampay_cashu::chain::{Preimage, walk_back};
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 
-use crate::mint::Fault;
-use crate::node::{Pair, offer, purse, sat};
+use crate::mint::{Fault, Purseless};
+use crate::node::{Mode, Pair, offer, purse, sat};
 
 fn refused(code: RefusalCode) -> Option<Outcome> {
     let error = BackendError::Rejected(code, Consumed::No);
@@ -85,6 +86,108 @@ async fn old_chain_is_not_credited_again_by_a_restored_payee() {
     let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     assert_eq!(replayed, Some(Outcome::Failed(spent)));
     assert_eq!(pair.payee.spendable().await, 20);
+}
+
+/// A receipt brought the session forward: its purse knows two steps of six.
+#[tokio::test]
+async fn payee_restored_from_a_backup_takes_the_next_step_and_all_below_it() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
+    pair.ticks(1..=2).await;
+    let backup = pair.payee.records(purse(0));
+    pair.ticks(3..=6).await;
+    pair.payee.put_back(purse(0), &backup);
+    pair.payee.restart(&[purse(0)]).await;
+    let seventh = pair.paid(7, 7).await;
+    let eighth = pair.paid(8, 8).await;
+    // Not the step's own, and one that is beyond the chain.
+    for (step, payload, code) in [
+        (7, eighth.clone(), RefusalCode::BadProof),
+        (7, vec![7; 32].into(), RefusalCode::BadProof),
+        (11, seventh.clone(), RefusalCode::PurseEmpty),
+    ] {
+        let request = pair.receive_request(7, step, payload);
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, refused(code));
+    }
+    let request = pair.receive_request(7, 7, seventh);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, Some(Outcome::Credited));
+    // From then on each tick adds to the last.
+    let ninth = pair.paid(9, 9).await;
+    let request = pair.receive_request(9, 9, ninth);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, refused(RefusalCode::WrongAmount));
+    let request = pair.receive_request(8, 8, eighth);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, Some(Outcome::Credited));
+    assert_eq!(pair.settle().await, 40);
+    assert_eq!(pair.payee.spendable().await, 40);
+}
+
+/// The self that a backup does not know redeemed what was paid: that is not credited again, but
+/// what is new is.
+#[tokio::test]
+async fn old_steps_further_up_the_chain_are_not_credited_by_a_restored_payee() {
+    let mut pair = Pair::new(true, 0, 500, 5).await;
+    let mut policy = LockedPolicy::default();
+    policy.redeem_ticks = 2;
+    pair.payee.set_policy(policy);
+    pair.open(0, 10).await;
+    pair.tick(1).await;
+    let backup = pair.payee.records(purse(0));
+    pair.ticks(2..=4).await;
+    let fifth = pair.paid(5, 5).await;
+    let request = pair.receive_request(5, 5, fifth.clone());
+    pair.payee.ask(purse(0), request.clone()).await;
+    let sixth = pair.paid(6, 6).await;
+    let last = pair.receive_request(6, 6, sixth);
+    assert_eq!(
+        pair.payee.ask(purse(0), last.clone()).await,
+        Some(Outcome::Credited)
+    );
+    assert_eq!(pair.payee.spendable().await, 30, "all of it is redeemed");
+    let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+    pair.payee.put_back(purse(0), &backup);
+    pair.payee.restart(&[purse(0)]).await;
+    for old in [request, last] {
+        let got = pair.payee.ask(purse(0), old).await;
+        assert_eq!(got, Some(Outcome::Failed(spent)));
+    }
+    let seventh = pair.paid(7, 7).await;
+    let request = pair.receive_request(7, 7, seventh);
+    let got = pair.payee.ask(purse(0), request).await;
+    assert_eq!(got, Some(Outcome::Credited));
+    pair.settle().await;
+    assert_eq!(pair.payee.spendable().await, 35);
+}
+
+/// The disk is lost, with the wallet: of what was redeemed since the backup the mint knows.
+#[tokio::test]
+async fn what_was_redeemed_after_a_backup_is_found_without_the_payer() {
+    for (ppk, mode) in [(0, Mode::Chain), (100, Mode::Chain), (0, Mode::P2pk)] {
+        let mut pair = Pair::new(mode, ppk, 1_000, 5).await;
+        let mut policy = LockedPolicy::default();
+        policy.redeem_ticks = 2;
+        pair.payee.set_policy(policy);
+        pair.open(0, 20).await;
+        pair.tick(1).await;
+        let backup = pair.payee.records(purse(0));
+        pair.ticks(2..=7).await;
+        let redeemed = pair.payee.spendable().await;
+        assert!(redeemed > 0);
+        pair.payee.purses = Purseless::new(&pair.mint, 2, 0).await;
+        pair.payee.put_back(purse(0), &backup);
+        pair.payee.restart(&[purse(0)]).await;
+        let runner = pair.payee.runner();
+        let records = pair.payee.records(purse(0));
+        let found = runner.find_redeemed(&records).await.unwrap();
+        assert_eq!(found, sat(redeemed), "{mode:?} {ppk}");
+        assert_eq!(runner.find_redeemed(&records).await, Ok(sat(0)));
+        assert_eq!(pair.payee.spendable().await, redeemed);
+        // Its viewer does not come back: it settles all the same, for what there is.
+        assert_eq!(pair.settle().await, redeemed);
+        assert_eq!(pair.payee.spendable().await, redeemed);
+    }
 }
 
 #[tokio::test]

@@ -32,17 +32,14 @@ impl PayeePurse {
         if self.meta.closed || seq.0 <= self.credited.seq {
             return Answer::failed(refused(RefusalCode::OutOfOrder));
         }
-        let steps = self.funded.funding.steps;
-        let before = self.meta.step.saturating_mul(self.credited.step);
-        let before = Msat::from_sat(before).unwrap_or(Msat::MAX);
         let step = whole_steps(cumulative, self.meta.step);
-        let (Some(step), true) = (step, before.plus(amount) == Ok(cumulative)) else {
+        let (Some(step), Some(before)) = (step, self.credited_before(amount, cumulative)) else {
             return Answer::failed(refused(RefusalCode::WrongAmount));
         };
-        if step > steps {
+        if step > self.funded.funding.steps {
             return Answer::failed(refused(RefusalCode::PurseEmpty));
         }
-        if step <= self.credited.step {
+        if step <= before {
             return Answer::failed(refused(RefusalCode::WrongAmount));
         }
         if self.is_over_exposed(step.saturating_sub(self.credited.step)) {
@@ -54,10 +51,25 @@ impl PayeePurse {
         }
         self.waiting = Some(Waiting {
             seq: seq.0,
+            before,
             step,
             payload: payload.to_vec(),
         });
         self.decide(now)
+    }
+
+    /// The steps that were credited before a tick, as its session has it. None where that is not
+    /// what this purse knows. Of a chain it may be more, right after a restart: a receipt has
+    /// brought a session forward that was restored from a backup, and the next preimage proves all
+    /// steps below it.
+    fn credited_before(&self, amount: Msat, cumulative: Msat) -> Option<u64> {
+        let before = cumulative.minus(amount).ok()?;
+        let before = match before.is_zero() {
+            true => 0,
+            false => whole_steps(before, self.meta.step)?,
+        };
+        let forward = self.restored && self.meta.agreed.chain && before > self.credited.step;
+        (before == self.credited.step || forward).then_some(before)
     }
 
     /// Credits the tick that waits, or asks for what is missing to decide.
@@ -132,6 +144,7 @@ impl PayeePurse {
     }
 
     fn credit(&mut self, now: Now, waiting: &Waiting, preimage: Option<Preimage>) -> Answer {
+        self.restored = false;
         self.credited = Credited {
             step: waiting.step,
             preimage: preimage.map(|preimage| Secret32::new(*preimage.dangerous_bytes())),
@@ -164,12 +177,19 @@ impl PayeePurse {
         }
     }
 
+    /// The first proof that nobody may have spent, where the purse is to credit more: those below were
+    /// credited, here or by a newer self that a backup does not know, which may have redeemed them.
+    fn first_open(&self) -> u64 {
+        let before = self.waiting.as_ref().map(|waiting| waiting.before);
+        self.proofs_until(before.unwrap_or(self.credited.step))
+    }
+
     /// Learns the mint's time, and after a start that nothing from the next step on is spent: our
     /// records may be an old backup, of which a newer self has redeemed more.
     pub(super) fn check_mint(&mut self) -> Answer {
         let from = match self.checked {
             true => u64::MAX,
-            false => self.proofs_until(self.credited.step),
+            false => self.first_open(),
         };
         let check = LockedJob::Check {
             place: self.meta.place.clone(),
@@ -190,7 +210,8 @@ impl PayeePurse {
         match done {
             Ok(LockedDone::Checked { time_s, spent }) => {
                 self.clock = Some(MintClock::new(time_s, now));
-                if !spent.is_empty() {
+                let open = self.first_open();
+                if spent.iter().any(|number| *number >= open) {
                     // Not ours to credit: they are spent, whoever it was.
                     let waiting = self.waiting.take();
                     let error = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);

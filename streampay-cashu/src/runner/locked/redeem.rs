@@ -42,7 +42,7 @@ pub(super) async fn redeem(
     let inputs = blocking(sign).await?.ok_or(BackendError::Unknown)?;
     let sum = inputs.iter().map(|input| input.amount.to_u64());
     let sum = sum.fold(0, u64::saturating_add);
-    let seed = job.seed.child(job.batch.no, b"drain");
+    let seed = job.seed.child(job.batch.no, &job.batch.name());
     let into = Into {
         place: &job.place,
         seed: &seed,
