@@ -3,6 +3,7 @@
 use serde_json::json;
 use streampay_core::units::Msat;
 
+use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
@@ -31,7 +32,9 @@ pub async fn account_for(
         tell(report, at);
     }
     let waits = |at: &Recovered| at.waiting > 0 || !at.in_purses.is_zero() || at.trouble.is_some();
-    if found.iter().any(waits) || !sessions_settled {
+    let all = !found.iter().any(waits) && sessions_settled;
+    restored::end(home, report, all).await?;
+    if !all {
         return Err(AppError::Unsettled);
     }
     Ok(())

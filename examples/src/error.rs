@@ -74,6 +74,9 @@ pub enum AppError {
     /// The terms cannot be offered.
     #[error(transparent)]
     Terms(#[from] streampay_core::session::BadConfig),
+    /// A payout's shares.
+    #[error(transparent)]
+    Share(#[from] crate::split::BadShare),
     /// The user's own input.
     #[error("{0}")]
     Usage(&'static str),
@@ -203,6 +206,7 @@ impl AppError {
             Self::Unbalanced => Exit::Unbalanced,
             Self::Forged => Exit::Forged,
             Self::Usage(_)
+            | Self::Share(_)
             | Self::File { .. }
             | Self::Setting { .. }
             | Self::SmallBudget { .. }

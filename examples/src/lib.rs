@@ -5,6 +5,7 @@
 #![recursion_limit = "256"]
 
 pub mod accounting;
+pub mod backup;
 pub mod board;
 pub mod channel;
 pub mod cli;
@@ -30,6 +31,7 @@ pub mod report;
 pub mod secret;
 mod seed_file;
 pub mod signals;
+pub mod split;
 pub mod streamer;
 pub mod trust;
 pub mod tui;

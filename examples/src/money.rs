@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 use streampay_core::units::Msat;
 
+use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::mint_check::mint_check;
@@ -144,6 +145,9 @@ impl Money {
     /// # Errors
     /// [`AppError`] with what to do next.
     pub async fn run(self, home: &Home) -> Result<(), AppError> {
+        if !matches!(self, Self::Balance | Self::MintCheck { .. }) {
+            restored::ready(home, Report { json: false }, false).await?;
+        }
         match self {
             Self::Deposit {
                 amount,
@@ -254,13 +258,13 @@ fn show_invoice(report: Report, invoice: &Invoice) {
 
 /// What the user has said beforehand.
 #[derive(Clone, Copy)]
-struct Consent {
-    max_fee: Option<Msat>,
-    yes: bool,
+pub(crate) struct Consent {
+    pub(crate) max_fee: Option<Msat>,
+    pub(crate) yes: bool,
 }
 
 impl Consent {
-    fn to(self, quote: &WithdrawQuote) -> Result<(), AppError> {
+    pub(crate) fn to(self, quote: &WithdrawQuote) -> Result<(), AppError> {
         let fees = quote.fee_reserve.saturating_plus(quote.mint_fee);
         let small = Msat::from_sat(SMALL_FEE_SAT).unwrap_or(Msat::ZERO);
         let usual = Msat::from_sat(quote.amount.sat_floor() / 20).unwrap_or(Msat::ZERO);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::accounting::account_for;
+use crate::backup::commands::Vault;
 use crate::board::Board;
 use crate::channel;
 use crate::channel::cli::ChannelCommand;
@@ -25,6 +26,7 @@ use crate::price::{Price, amount};
 use crate::report::{Report, show_balance_of, show_link};
 use crate::secret;
 use crate::signals::asked_to_end;
+use crate::split::commands::Split;
 use crate::streamer::demo::{Demo, demo};
 use crate::streamer::host::HELP;
 use crate::streamer::media::{Media, stream_key};
@@ -85,6 +87,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     #[command(flatten)]
     Money(Box<Money>),
+    /// Pay out what you earned to several Lightning addresses, by shares.
+    Split(Split),
     #[command(flatten)]
     Books(Books),
     /// What is set, and where.
@@ -94,6 +98,8 @@ enum Command {
     Shell(Shell),
     /// Look at all that a session rests on: folder, disk, mints, clock, chain, network.
     Doctor(Box<Doctor>),
+    #[command(flatten)]
+    Vault(Vault),
     /// While `serve` does not run: close every session, settle it, and account for the money.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -247,7 +253,9 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         Command::Doctor(doctor) => doctor.run(&data()).await,
         Command::Shell(shell) => shell.run(Program::Streamer),
         Command::Config(asked) => config::config(Program::Streamer, cli.config, cli.data, asked),
+        Command::Split(split) => split.run(&Home::open_with(&data(), patient).await?).await,
         Command::Books(books) => books.run(&data()).await,
+        Command::Vault(vault) => vault.run(&data()).await,
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
         Command::Recover { take_back, json } => {
             let report = Report { json };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::accounting::account_for;
+use crate::backup::commands::Vault;
 use crate::channel;
 use crate::channel::settings::{BitcoinArgs, Settings};
 use crate::cli::shell::Shell;
@@ -66,6 +67,8 @@ enum Command {
     Shell(Shell),
     /// Look at all that a session rests on: folder, disk, mints, clock, chain, network.
     Doctor(Box<Doctor>),
+    #[command(flatten)]
+    Vault(Vault),
     /// After a crash: close every session, bring its money home, and account for it.
     Recover {
         /// Also take back sent tokens that nobody has redeemed: they become worthless.
@@ -184,6 +187,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         Command::Shell(shell) => shell.run(Program::Viewer),
         Command::Config(asked) => config::config(Program::Viewer, cli.config, given, asked),
         Command::Books(books) => books.run(&data).await,
+        Command::Vault(vault) => vault.run(&data).await,
         Command::Money(money) => money.run(&Home::open_with(&data, patient).await?).await,
         Command::Recover {
             take_back,

@@ -48,6 +48,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("descriptor", "of the channel's output (BIP 380)"),
     ("difference_msat", "0 where the sums fit"),
     (
+        "earning_sessions",
+        "sessions of viewers that were open in the backup",
+    ),
+    (
         "earned_msat",
         "redeemed from viewers' purses, fees included",
     ),
@@ -94,9 +98,14 @@ pub const FIELDS: &[(&str, &str)] = &[
         "until when the rest is locked, null where it is not",
     ),
     ("max_msat", "the most that it pays for one close"),
+    ("made_unix_s", "when the backup was made"),
     ("media_ms", "media delivered, or received, in all"),
     ("mint", "its address"),
     ("mint_calls", "requests at the mint that ticks caused"),
+    (
+        "mints",
+        "what the wallet holds, with `mint`, `spendable_msat`, `pending_msat`",
+    ),
     ("minute_msat", "the price of a minute"),
     (
         "modes",
@@ -124,15 +133,24 @@ pub const FIELDS: &[(&str, &str)] = &[
         "on_the_way_msat",
         "coming home in a transaction that waits for blocks, null where nothing is",
     ),
+    (
+        "open",
+        "sessions that are not settled, with `session`, `earns`, `capacity_msat`, `acknowledged_msat`, `out_msat`",
+    ),
     ("out_msat", "not home yet"),
     ("outpoint", "of the funding"),
     ("packets", "RTP packets received"),
     ("paid_msat", "all that left the wallet"),
     ("paid_sat", "paid over the channel so far"),
+    (
+        "paid_since_msat",
+        "the most that viewers can have paid since the backup",
+    ),
     ("pay", "the method"),
     ("payee", "the streamer's identity"),
     ("payer", "the viewer's identity"),
     ("peer", "the other side's identity"),
+    ("payout", "its number, from 1"),
     ("pending_msat", "held by what is not finished"),
     (
         "preimage",
@@ -153,6 +171,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("refunded_msat", "came back"),
     ("request", "the invoice (BOLT 11)"),
     ("resumed", "true where an earlier one goes on"),
+    ("rescue_kits", "how many of bitcoin channels"),
     (
         "returned_msat",
         "viewer: came back; streamer: arrived in the wallet",
@@ -168,6 +187,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "side",
         "`viewer` or `streamer`; of a channel `payer` or `payee`",
     ),
+    (
+        "since_backup_msat",
+        "what a restored book does not know: there is so much more; negative: less",
+    ),
     ("software", "of the mint"),
     ("spendable_msat", "can be spent now"),
     (
@@ -178,6 +201,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("ticks", "payments acknowledged"),
     ("tips_msat", "given beside the media in all"),
     ("title", "of the stream"),
+    ("to", "a Lightning address"),
     ("tokens_msat", "in tokens sent that nobody has redeemed"),
     ("total_msat", "in all"),
     (
@@ -199,7 +223,9 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("viewers", "how many watch"),
     ("waiting", "operations that wait for the mint"),
+    ("wallet_msat", "in the wallet, when the backup was made"),
     ("warn", "how many should be looked at"),
+    ("weight", "its share of the sum of all weights"),
     ("what", "what it is about: a word"),
     ("whip", "where media is published, null where it is not"),
     ("why", "in words"),

@@ -37,6 +37,18 @@ pub const EVENTS: &[Event] = &[
         "the result; the last one",
         "balances sessions unsettled in_purses_msat findings",
     ),
+    event(
+        "backup",
+        "backup, restore --list",
+        "what is in a backup; see [ledger](ledger.md)",
+        "made_unix_s sessions open mints rescue_kits",
+    ),
+    event(
+        "bound",
+        "restore",
+        "what may be missing at most; see [ledger](ledger.md)",
+        "made_unix_s wallet_msat earning_sessions paid_since_msat",
+    ),
     session(
         "bound",
         "watch, serve",
@@ -129,6 +141,12 @@ pub const EVENTS: &[Event] = &[
     ),
     event("finding", "audit", "something does not fit", "at what msat"),
     event(
+        "found_again",
+        "recover, and what uses money first, after restore",
+        "ecash that is newer than the backup: of the wallet at a mint, or of a viewer's purse",
+        "mint session purse amount_msat",
+    ),
+    event(
         "history",
         "history",
         "a session; see [ledger](ledger.md)",
@@ -185,7 +203,7 @@ pub const EVENTS: &[Event] = &[
         "mint",
         "audit",
         "the sums at a mint; see [ledger](ledger.md)",
-        "mint deposited_msat received_msat earned_msat given_msat withdrawn_msat sent_msat tokens_msat fees_msat spendable_msat pending_msat difference_msat",
+        "mint deposited_msat received_msat earned_msat since_backup_msat given_msat withdrawn_msat sent_msat tokens_msat fees_msat spendable_msat pending_msat difference_msat",
     ),
     event(
         "mint",
@@ -230,6 +248,12 @@ pub const EVENTS: &[Event] = &[
         "nothing flows",
         "by_peer why next",
     ),
+    event(
+        "payout",
+        "split",
+        "a receiver; see [ledger](ledger.md)",
+        "payout began_unix_s mint to weight amount_msat state fees_msat preimage",
+    ),
     session(
         "purse_open",
         "watch, serve",
@@ -260,6 +284,12 @@ pub const EVENTS: &[Event] = &[
         "watch, serve",
         "a payment was refused",
         "why next",
+    ),
+    event(
+        "restored",
+        "restore",
+        "what is in the folder now; see [ledger](ledger.md)",
+        "made_unix_s sessions open mints rescue_kits",
     ),
     session("resumed", "watch, serve", "it flows again", ""),
     event("serving", "serve", "viewers can come", "link whip"),
@@ -365,6 +395,12 @@ pub const EVENTS: &[Event] = &[
         "watch, serve",
         "the mint or the chain could not do something",
         "why next",
+    ),
+    event(
+        "unsettled",
+        "watch, serve",
+        "at the start: a session whose money is not home",
+        "session out_msat locked_until_unix_s",
     ),
     session(
         "unsettled",

@@ -207,7 +207,8 @@ fn tell_mint(report: Report, mint: &MintUrl, cash: &Cash) {
         json!({
             "mint": mint.to_string(),
             "deposited_msat": json_msat(cash.deposited), "received_msat": json_msat(cash.received),
-            "earned_msat": json_msat(cash.earned), "given_msat": json_msat(cash.given),
+            "earned_msat": json_msat(cash.earned),
+            "since_backup_msat": json_msat(cash.since_backup), "given_msat": json_msat(cash.given),
             "withdrawn_msat": json_msat(cash.withdrawn), "sent_msat": json_msat(cash.sent),
             "tokens_msat": json_msat(cash.tokens), "fees_msat": json_msat(cash.fees),
             "spendable_msat": json_msat(cash.spendable), "pending_msat": json_msat(cash.pending),
@@ -228,6 +229,7 @@ fn tell_mint(report: Report, mint: &MintUrl, cash: &Cash) {
         (cash.deposited, "deposited"),
         (cash.received, "received"),
         (cash.earned, "earned"),
+        (cash.since_backup.max(0), "more than the backup knew"),
     ]);
     let went = parts(&[
         (cash.spendable, "spendable"),
@@ -237,6 +239,7 @@ fn tell_mint(report: Report, mint: &MintUrl, cash: &Cash) {
         (cash.withdrawn, "withdrawn"),
         (cash.sent, "sent"),
         (cash.fees, "of fees"),
+        (-cash.since_backup.min(0), "gone since the backup"),
     ]);
     let sign = if cash.difference() == 0 {
         "="

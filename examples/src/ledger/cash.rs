@@ -23,6 +23,8 @@ pub struct Cash {
     pub received: i128,
     /// Redeemed from purses of viewers, with what the mint took for it.
     pub earned: i128,
+    /// There is so much more than a book that was restored from a backup knows of; negative: less.
+    pub since_backup: i128,
     /// Gone into purses and neither back nor a fee: with streamers, or still in the purse.
     pub given: i128,
     /// Paid out by Lightning.
@@ -48,7 +50,7 @@ impl Cash {
     /// What came less what went and what is there: zero, or the book is wrong.
     #[must_use]
     pub const fn difference(&self) -> i128 {
-        let came = self.deposited + self.received + self.earned;
+        let came = self.deposited + self.received + self.earned + self.since_backup;
         let went = self.given + self.withdrawn + self.sent + self.tokens + self.fees;
         came - went - self.spendable - self.pending
     }
@@ -98,6 +100,7 @@ impl Cash {
             let at = mints.entry(line.mint_url.clone()).or_default();
             let of_purse = add_line(&mut at.purses, line)
                 .map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
+            at.since_backup += Note::since_backup(line).unwrap_or_default();
             if of_purse || Note::is_one(line) {
                 continue;
             }

@@ -211,7 +211,7 @@ const fn state(session: &SessionLedger) -> &'static str {
 }
 
 /// A time in UTC, such as `2026-11-21 18:05`, by the Gregorian calendar.
-fn date(at: Unix) -> String {
+pub(crate) fn date(at: Unix) -> String {
     let (days, minutes) = (at.0 / 86_400, at.0 % 86_400 / 60);
     // Eras of 400 years from the first of March of the year 0: a leap day is then a year's last.
     let day = days.saturating_add(719_468);

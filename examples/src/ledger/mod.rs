@@ -11,6 +11,7 @@ pub mod history;
 pub(crate) mod notes;
 mod purse;
 pub mod receipts;
+pub mod unsettled;
 
 use streampay_core::session::SessionLedger;
 

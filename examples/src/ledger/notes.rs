@@ -18,6 +18,9 @@ pub(crate) enum Note {
     TakenBack,
     /// What the mint takes for the exact amount of a withdrawal, before it is paid.
     SwapFee,
+    /// What a book that was restored from a backup does not know of: there is so much more at its
+    /// mint (incoming), or less (outgoing).
+    SinceBackup,
 }
 
 const KIND: &str = "streampay-note";
@@ -28,6 +31,7 @@ impl Note {
         match self {
             Self::TakenBack => "taken-back",
             Self::SwapFee => "swap-fee",
+            Self::SinceBackup => "since-backup",
         }
     }
 
@@ -46,9 +50,55 @@ impl Note {
         operation: Uuid,
         amount: Amount,
     ) -> Result<(), cdk_common::database::Error> {
+        let direction = TransactionDirection::Incoming;
+        self.write_line(wallet, operation, direction, amount).await
+    }
+
+    /// Writes what a restored book does not know of, in whole satoshi.
+    ///
+    /// # Errors
+    /// Where the wallet cannot be written.
+    pub(crate) async fn write_since(
+        wallet: &Wallet,
+        operation: Uuid,
+        msat: i128,
+    ) -> Result<(), cdk_common::database::Error> {
+        let direction = match msat < 0 {
+            true => TransactionDirection::Outgoing,
+            false => TransactionDirection::Incoming,
+        };
+        let sat = u64::try_from(msat.unsigned_abs() / 1_000).unwrap_or(u64::MAX);
+        let since = Self::SinceBackup;
+        since
+            .write_line(wallet, operation, direction, sat.into())
+            .await
+    }
+
+    /// True for this line of `operation`.
+    pub(crate) fn is_of(self, line: &Transaction, operation: Uuid) -> bool {
+        line.saga_id == Some(self.line_id(operation))
+    }
+
+    /// What a restored book does not know of, where `line` says so, in millisatoshi.
+    pub(crate) fn since_backup(line: &Transaction) -> Option<i128> {
+        let is_it = line.metadata.get(KIND).map(String::as_str) == Some(Self::SinceBackup.name());
+        let amount = i128::from(line.amount.to_u64()) * 1_000;
+        is_it.then_some(match line.direction {
+            TransactionDirection::Incoming => amount,
+            TransactionDirection::Outgoing => -amount,
+        })
+    }
+
+    async fn write_line(
+        self,
+        wallet: &Wallet,
+        operation: Uuid,
+        direction: TransactionDirection,
+        amount: Amount,
+    ) -> Result<(), cdk_common::database::Error> {
         let line = Transaction {
             mint_url: wallet.mint_url.clone(),
-            direction: TransactionDirection::Incoming,
+            direction,
             amount,
             fee: Amount::ZERO,
             unit: wallet.unit.clone(),

@@ -21,9 +21,11 @@ use super::page;
 use super::paywall::CashuPaywall;
 use super::record::StreamRecording;
 use super::sessions::Sessions;
+use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::http::{self, Limits};
+use crate::ledger::unsettled;
 use crate::link::StreamLink;
 use crate::pay::{self, Pay};
 use crate::price::Price;
@@ -105,6 +107,8 @@ impl core::fmt::Debug for Serving {
 /// # Errors
 /// [`AppError`]: the media, the address or the mint cannot be used.
 pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
+    restored::ready(home, offer.report, false).await?;
+    unsettled::tell(home, offer.report).await?;
     let (source, publishing) = open(&offer.media, offer.seal).await?;
     let recording = match &offer.record {
         Some(path) => Some(StreamRecording::start(path, source.clone(), offer.report)?),
@@ -242,6 +246,19 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
+    let first = restored::ready(home, report, true).await?;
+    let awaited = if first {
+        restored::awaited(home).await?
+    } else {
+        0
+    };
+    if awaited > 0 {
+        report.tell(&format!(
+            "{awaited} sessions of viewers were open when the backup was made. `serve` now: as each \
+             comes back it shows what it paid since. `recover` again closes them, and gives that up"
+        ));
+        return Ok(false);
+    }
     let waits = home.channels.is_some();
     let sessions = Sessions::new(home, report, None, Seats::default(), waits, false);
     Ok(sessions.close_all().await?)

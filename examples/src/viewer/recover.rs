@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::account::Account;
 use super::locked::{locked_until, words};
+use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
@@ -53,6 +54,7 @@ pub(crate) async fn only_unpaid(home: &Home, session: &PayerSession) -> Result<b
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
+    restored::ready(home, report, true).await?;
     let (mut all_settled, mut found) = (true, false);
     for id in home.node.sessions().await? {
         let records = home.node.records_of(id).await?;

@@ -27,9 +27,11 @@ use super::recording::Recording;
 pub use super::recording::Target;
 use super::recover::only_unpaid;
 use super::status::Status;
+use crate::backup::restored;
 use crate::channel::Channels;
 use crate::error::AppError;
 use crate::home::Home;
+use crate::ledger::unsettled;
 use crate::link::StreamLink;
 use crate::pay::{self, Pay};
 use crate::report::Report;
@@ -118,6 +120,8 @@ pub async fn watch(
     watch: &Watch,
     wishes: mpsc::Receiver<Wish>,
 ) -> Result<Watched, AppError> {
+    restored::ready(home, watch.report, false).await?;
+    unsettled::tell(home, watch.report).await?;
     watch.record.check()?;
     let entropy = entropy().map_err(AppError::io("no randomness"))?;
     let session = PayerSession::new(config(home, watch), &entropy);

@@ -3,6 +3,7 @@
 mod check;
 mod deposit;
 mod error;
+mod find_again;
 mod locks;
 mod recover;
 mod request;
@@ -20,6 +21,7 @@ pub use self::recover::Recovered;
 pub use self::request::{Handover, PayQuote, Request};
 pub(crate) use self::till::Unproven;
 pub use self::transport::MintLimits;
+pub(crate) use self::withdraw::Payment;
 pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 
 use self::locks::Known;
@@ -156,6 +158,16 @@ impl WalletFolder {
         let wallet = Arc::new(wallet.map_err(|error| WalletError::Mint(mint.clone(), error))?);
         wallets.insert(mint, wallet.clone());
         Ok(wallet)
+    }
+
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Closes it, and keeps others away while the file lives.
+    pub(crate) fn into_lock(self) -> File {
+        self._lock
     }
 
     /// What its mints may take.

@@ -250,7 +250,7 @@ impl WalletFolder {
         Ok((sum(unspent)?, sum(spent)?))
     }
 
-    async fn mints(&self) -> Result<Vec<MintUrl>, WalletError> {
+    pub(super) async fn mints(&self) -> Result<Vec<MintUrl>, WalletError> {
         let proofs = self.proofs(None).await?.into_iter();
         let mut mints: Vec<MintUrl> = proofs.map(|info| info.mint_url).collect();
         let sagas = self.sagas().await?.into_iter();

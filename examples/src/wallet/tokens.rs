@@ -81,7 +81,7 @@ impl WalletFolder {
         Ok(token.map_err(failed)?.to_string())
     }
 
-    pub(super) async fn source(&self, mint: Option<&str>) -> Result<String, WalletError> {
+    pub(crate) async fn source(&self, mint: Option<&str>) -> Result<String, WalletError> {
         if let Some(mint) = mint {
             return Ok(mint.to_owned());
         }

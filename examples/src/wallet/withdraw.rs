@@ -55,6 +55,8 @@ impl FromStr for To {
 /// What a withdrawal costs, before it is agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WithdrawQuote {
+    /// The mint's name for it.
+    pub id: String,
     /// Whose ecash pays.
     pub mint: String,
     /// What arrives.
@@ -86,7 +88,53 @@ pub struct Withdrawn {
     pub preimage: Option<String>,
 }
 
+/// What became of a payment that was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Payment {
+    /// It has arrived.
+    Paid {
+        /// Everything else that has left the wallet.
+        fees: Msat,
+        /// As in [`Withdrawn`].
+        preimage: Option<String>,
+    },
+    /// Nothing has left the wallet.
+    NotPaid,
+    /// It may be under way.
+    Unclear,
+}
+
 impl WalletFolder {
+    /// What became of the payment of a quote, once what was cut short is finished.
+    ///
+    /// # Errors
+    /// [`WalletError`] where the mint does not answer.
+    pub(crate) async fn payment_of(&self, mint: &str, quote: &str) -> Result<Payment, WalletError> {
+        let wallet = self.wallet_at(mint).await?;
+        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
+        wallet.recover_incomplete_sagas().await.map_err(failed)?;
+        let found = self.store.get_melt_quote(quote).await;
+        let Some(found) = found.map_err(WalletError::Store)? else {
+            return Ok(Payment::Unclear);
+        };
+        match found.state {
+            MeltQuoteState::Paid => {}
+            MeltQuoteState::Unpaid | MeltQuoteState::Failed
+                if found.used_by_operation.is_none() =>
+            {
+                return Ok(Payment::NotPaid);
+            }
+            _ => return Ok(Payment::Unclear),
+        }
+        let (lines, _) = self.book().await?;
+        let mut lines = lines.iter();
+        let line = lines.find(|line| line.quote_id.as_deref() == Some(quote));
+        Ok(Payment::Paid {
+            fees: sum(line.map(|line| line.fee))?,
+            preimage: found.payment_proof.filter(|proof| !proof.is_empty()),
+        })
+    }
+
     /// Pays `to` from `mint`, or from where there is most, if `agree` says so to what it costs.
     /// `amount` is for what names none itself: an address, or an invoice without one.
     ///
@@ -246,6 +294,7 @@ fn shown(
 ) -> Result<WithdrawQuote, WalletError> {
     let msat = |amount: Amount| sum([amount]);
     Ok(WithdrawQuote {
+        id: prepared.quote().id.clone(),
         mint: wallet.mint_url.to_string(),
         amount: msat(prepared.amount())?,
         fee_reserve: msat(prepared.quote().fee_reserve)?,

@@ -287,12 +287,13 @@ async fn what_cannot_be_paid_is_refused_with_advice_before_money_moves() {
 }
 
 /// A Lightning address's server: LNURL-pay as LUD-06 and LUD-16 have it.
-async fn lightning_address(least: u64, invoice_sat: u64) -> String {
+/// Its host is `host`.example.com.
+pub(crate) async fn lightning_address(host: &str, least: u64, invoice_sat: u64) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = format!("http://{}", listener.local_addr().unwrap());
     let offer = serde_json::json!({
         "tag": "payRequest", "metadata": "[[\"text/plain\",\"tips\"]]",
-        "callback": "https://pay.example.com/callback",
+        "callback": format!("https://{host}.example.com/callback"),
         "minSendable": least * 1000, "maxSendable": 1_000_000,
     });
     let answer = move || async move {
@@ -315,14 +316,14 @@ async fn a_lightning_address_is_paid_what_was_said_within_its_limits() {
     let wallet = edge.wallet();
     let to: To = "name@pay.example.com".parse().unwrap();
     let route = |real: &str| wallet.route_for_testing("https://pay.example.com", real);
-    route(&lightning_address(1, 20).await);
+    route(&lightning_address("pay", 1, 20).await);
     let paid = wallet.withdraw(&to, Some(sat(20)), None, |_| true).await;
     assert_eq!(paid.unwrap().amount, sat(20));
     // An invoice for more than was asked for; an amount below its least.
-    route(&lightning_address(1, 21).await);
+    route(&lightning_address("pay", 1, 21).await);
     let more = wallet.withdraw(&to, Some(sat(20)), None, |_| true).await;
     assert!(matches!(more, Err(WalletError::Address(_))), "{more:?}");
-    route(&lightning_address(30, 20).await);
+    route(&lightning_address("pay", 30, 20).await);
     let less = wallet.withdraw(&to, Some(sat(20)), None, |_| true).await;
     assert!(matches!(less, Err(WalletError::Address(_))), "{less:?}");
     let left = edge.mint.ledger().await.unwrap().outstanding();

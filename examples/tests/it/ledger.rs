@@ -29,7 +29,7 @@ fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(wanted).collect()
 }
 
-fn assert_balances(program: &str, data: &Path, unsettled: u64) {
+pub(crate) fn assert_balances(program: &str, data: &Path, unsettled: u64) {
     let (code, events) = audit(program, data);
     assert_eq!(code, Some(0), "{program} {events:#?}");
     let result = events.last().unwrap();

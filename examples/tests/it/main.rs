@@ -7,6 +7,7 @@
 )]
 
 mod apps;
+mod backup;
 mod canary;
 mod cashu;
 mod cashu_faults;
@@ -30,6 +31,7 @@ mod players;
 mod processes;
 mod purses;
 mod sealed;
+mod split;
 mod store;
 mod stream;
 mod wallet;

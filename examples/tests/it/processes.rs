@@ -82,6 +82,10 @@ impl Process {
         self.event(|event| event["event"] == name)
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self, name);
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

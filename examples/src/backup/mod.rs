@@ -1,0 +1,191 @@
+//! One file with everything a user owns, sealed with a passphrase; and a folder made from it again.
+//!
+//! Without this program: `age --decrypt FILE | tar x`. What a folder that was restored may lack, and
+//! how it finds the rest again, is in `spec/ledger.md`.
+
+mod archive;
+pub mod commands;
+mod contents;
+mod passphrase;
+pub(crate) mod restored;
+mod seal;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read as _};
+use std::path::{Path, PathBuf};
+
+use streampay_core::units::Unix;
+
+use self::archive::{List, Unfit};
+pub use self::contents::{AtMint, Contents, OpenSession};
+pub use self::passphrase::Passphrase;
+use self::restored::Restored;
+use self::seal::{Opener, Sealer};
+use crate::error::AppError;
+
+/// What a backup is of, and when it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// When, by the clock of the machine that made it.
+    pub made: Unix,
+    /// What the folder held then.
+    pub contents: Contents,
+}
+
+/// Saves `folder` in `file`, which is there whole and was read again, or not at all. Another
+/// backup that was there is replaced.
+///
+/// # Errors
+/// [`AppError`]: the folder is in use, or one of both cannot be read or written.
+pub async fn backup(
+    folder: &Path,
+    file: &Path,
+    passphrase: &Passphrase,
+) -> Result<Backup, AppError> {
+    let phrase = passphrase.read_new()?;
+    if !folder.join("identity").exists() {
+        return Err(AppError::file(folder, "there is nothing here to save"));
+    }
+    let failed = |error: &dyn core::fmt::Display| AppError::file(file, &error.to_string());
+    let parent = parent_of(file);
+    check_target(folder, file, parent)?;
+    let (contents, lock) = Contents::of(folder).await?;
+    let list = List::of(folder, contents, cdk::util::unix_time());
+    let list = list.map_err(|error| AppError::file(folder, &error.to_string()))?;
+    let draft = tempfile::Builder::new()
+        .prefix(".backup-")
+        .tempfile_in(parent);
+    let draft = draft.map_err(|error| failed(&error))?;
+    let sealed = || -> Result<(), Unfit> {
+        let to = BufWriter::new(draft.as_file());
+        let mut sealer = Sealer::begin(to, &phrase, seal::WORK)?;
+        list.write(folder, &mut sealer)?;
+        sealer.finish()?;
+        draft.as_file().sync_all()?;
+        // A backup is one once it has been read.
+        match open(draft.path(), &phrase, None)? == list {
+            true => Ok(()),
+            false => Err(Unfit::Damaged("what was written is not what was read")),
+        }
+    };
+    sealed().map_err(|error| failed(&error))?;
+    draft.persist(file).map_err(|error| failed(&error.error))?;
+    #[cfg(unix)]
+    File::open(parent)
+        .and_then(|parent| parent.sync_all())
+        .map_err(|error| failed(&error))?;
+    drop(lock);
+    Ok(Backup::from(list))
+}
+
+/// What is in a backup; all of it is read.
+///
+/// # Errors
+/// [`AppError`] where it does not open, or something is wrong with it.
+pub fn look(file: &Path, passphrase: &Passphrase) -> Result<Backup, AppError> {
+    let list = open(file, &passphrase.read()?, None);
+    let list = list.map_err(|error| AppError::file(file, &error.to_string()))?;
+    Ok(list.into())
+}
+
+/// Makes `folder` from a backup: there is nothing under this name, or an empty folder. It is there
+/// whole then, or not at all. `mints` are those that were used since, as far as they are known.
+///
+/// # Errors
+/// [`AppError`]: there is something in the folder; the backup does not open, or is damaged.
+pub async fn restore(
+    folder: &Path,
+    file: &Path,
+    passphrase: &Passphrase,
+    mints: Vec<String>,
+) -> Result<Backup, AppError> {
+    let phrase = passphrase.read()?;
+    let is_empty = match fs::read_dir(folder) {
+        Ok(mut within) => within.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_empty {
+        return Err(AppError::file(
+            folder,
+            "there is something here, and restoring would overwrite it: name an empty folder with \
+             --data",
+        ));
+    }
+    let failed = |error: io::Error| AppError::file(folder, &error.to_string());
+    let parent = parent_of(folder);
+    fs::create_dir_all(parent).map_err(failed)?;
+    let staging = tempfile::Builder::new()
+        .prefix(".restoring-")
+        .tempdir_in(parent);
+    let staging = staging.map_err(failed)?;
+    let list = open(file, &phrase, Some(staging.path()));
+    let list = list.map_err(|error| AppError::file(file, &error.to_string()))?;
+    // Both stores open, or this is no folder to go on with.
+    let (contents, lock) = Contents::of(staging.path()).await?;
+    if contents != list.contents {
+        return Err(AppError::file(
+            file,
+            "what it says of itself is not what is in it",
+        ));
+    }
+    drop(lock);
+    Restored::new(list.made_unix_s, mints).write(staging.path())?;
+    if folder.exists() {
+        fs::remove_dir(folder).map_err(failed)?;
+    }
+    fs::rename(staging.path(), folder).map_err(failed)?;
+    // There is nothing left under its old name.
+    let _ = staging.keep();
+    #[cfg(unix)]
+    File::open(parent)
+        .and_then(|parent| parent.sync_all())
+        .map_err(failed)?;
+    Ok(list.into())
+}
+
+impl From<List> for Backup {
+    fn from(list: List) -> Self {
+        Self {
+            made: Unix(list.made_unix_s),
+            contents: list.contents,
+        }
+    }
+}
+
+fn open(file: &Path, phrase: &str, into: Option<&Path>) -> Result<List, Unfit> {
+    let opener = Opener::begin(BufReader::new(File::open(file)?), phrase)?;
+    List::read(opener, into)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Not within the folder, where it would be lost with it; and over nothing but a backup.
+fn check_target(folder: &Path, file: &Path, parent: &Path) -> Result<(), AppError> {
+    let real = |path: &Path| -> Result<PathBuf, AppError> {
+        let real = path.canonicalize();
+        real.map_err(|error| AppError::file(path, &error.to_string()))
+    };
+    if real(parent)?.starts_with(real(folder)?) {
+        return Err(AppError::file(
+            file,
+            "this is within the folder that it saves, and would be lost with it",
+        ));
+    }
+    let mut start = [0; seal::START];
+    match File::open(file).and_then(|mut there| there.read_exact(&mut start)) {
+        Ok(()) if seal::is_sealed(&start) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => Err(AppError::file(
+            file,
+            "this is there, and no backup: name another file",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

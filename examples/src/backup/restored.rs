@@ -1,0 +1,282 @@
+//! What a folder keeps in mind that was made from a backup, until all of it is known again.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cdk::mint_url::MintUrl;
+use cdk_common::wallet::Transaction;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use streampay_cashu::LockedMachine;
+use streampay_core::session::{PurseLedger, Role, TaggedHash};
+use streampay_core::store::purse_prefix;
+use streampay_core::units::PurseKey;
+use uuid::Uuid;
+
+use crate::durable;
+use crate::error::AppError;
+use crate::home::Home;
+use crate::ledger::cash::Cash;
+use crate::ledger::notes::Note;
+use crate::report::Report;
+use crate::wallet::WalletError;
+
+pub(super) const FILE: &str = "restored.json";
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    /// Not every mint was asked yet.
+    New,
+    /// Some session is not settled yet.
+    Open,
+    /// All is known.
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Restored {
+    made_unix_s: u64,
+    restored_unix_s: u64,
+    stage: Stage,
+    /// A recovery has told of it.
+    #[serde(default)]
+    told: bool,
+    mints: Vec<String>,
+}
+
+impl Restored {
+    pub(super) fn new(made_unix_s: u64, mints: Vec<String>) -> Self {
+        Self {
+            made_unix_s,
+            restored_unix_s: cdk::util::unix_time(),
+            stage: Stage::New,
+            told: false,
+            mints,
+        }
+    }
+
+    pub(super) fn write(&self, folder: &Path) -> Result<(), AppError> {
+        let failed = AppError::io("what was restored cannot be noted");
+        let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        durable::write(folder, FILE, &bytes).map_err(failed)?;
+        Ok(())
+    }
+
+    /// None where the folder is its own, or all is known.
+    fn of(folder: &Path) -> Result<Option<Self>, AppError> {
+        let bytes = match std::fs::read(folder.join(FILE)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(AppError::io("restored.json cannot be read")(error)),
+        };
+        let restored: Self = serde_json::from_slice(&bytes)
+            .map_err(|_| AppError::Failed("restored.json is damaged: restore the backup again"))?;
+        Ok(Some(restored).filter(|of| of.stage != Stage::Done))
+    }
+
+    /// The name of its line in the book of `mint`.
+    fn operation(&self, mint: &MintUrl) -> Uuid {
+        let hash = TaggedHash::new("streampay/wallet/restored/v1")
+            .u64(self.made_unix_s)
+            .u64(self.restored_unix_s)
+            .blob(mint.to_string().as_bytes());
+        let mut bytes = [0; 16];
+        bytes
+            .iter_mut()
+            .zip(hash.finish().0)
+            .for_each(|(to, from)| *to = from);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+/// Before anything is paid or earned: a home that was restored asks its mints what is still there.
+/// Ecash that the wallet made after the backup is found, and nothing is made under a number that was
+/// used (NUT-13, NUT-09). True where it was restored and no recovery was told of it before.
+///
+/// # Errors
+/// [`AppError`] where the folder cannot be read or written.
+pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result<bool, AppError> {
+    let folder = home.wallet.folder();
+    let Some(mut restored) = Restored::of(folder)? else {
+        return Ok(false);
+    };
+    let first = !restored.told;
+    restored.told |= recovers;
+    if restored.stage == Stage::New {
+        let (wallet, purses) = (
+            ask(home, report, &restored).await?,
+            ask_purses(home, report).await?,
+        );
+        if wallet && purses {
+            restored.stage = Stage::Open;
+        }
+    }
+    write_book(home, &restored).await?;
+    restored.write(folder)?;
+    Ok(first)
+}
+
+/// True where every mint has answered.
+async fn ask(home: &Home, report: Report, restored: &Restored) -> Result<bool, AppError> {
+    let mut all = true;
+    for (mint, found) in home.wallet.find_again(&restored.mints).await? {
+        match found {
+            Ok(amount) if amount.is_zero() => {}
+            Ok(amount) => {
+                let fields = json!({"mint": mint, "amount_msat": amount.msat()});
+                report.say("found_again", fields);
+                report.tell(&format!(
+                    "{mint}: {amount} found that is newer than the backup"
+                ));
+            }
+            Err(error) => {
+                all = false;
+                report.tell(&format!(
+                    "what is newer than the backup is not known yet: {error}"
+                ));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What was redeemed from purses of viewers after the backup, whether or not they come back. True where
+/// every mint has answered.
+async fn ask_purses(home: &Home, report: Report) -> Result<bool, AppError> {
+    let mut all = true;
+    for session in crate::ledger::sessions(home).await? {
+        if session.role != Role::Payee || session.settled {
+            continue;
+        }
+        let records = home.node.records_of(session.session).await?;
+        let locked = |row: &&PurseLedger| {
+            let locked = [LockedMachine::CHAIN, LockedMachine::P2PK].contains(&row.method.as_str());
+            locked && row.opened && !row.home
+        };
+        for row in session.purses.iter().filter(locked) {
+            let prefix = purse_prefix(PurseKey {
+                session: session.session,
+                purse: row.purse,
+            });
+            let own = records.iter().filter_map(|(key, value)| {
+                let sub = key.strip_prefix(prefix.as_slice())?;
+                Some((sub.to_vec(), value.clone()))
+            });
+            let own: Vec<_> = own.collect();
+            match home.runner.find_redeemed(&own).await {
+                Ok(amount) if amount.is_zero() => {}
+                Ok(amount) => {
+                    let id = session.session.to_string();
+                    let fields = json!({
+                        "session": id, "purse": row.purse.0, "amount_msat": amount.msat(),
+                    });
+                    report.say("found_again", fields);
+                    report.tell(&format!(
+                        "session [{}]: {amount} found that was redeemed after the backup",
+                        id.get(..8).unwrap_or_default()
+                    ));
+                }
+                Err(error) => {
+                    all = false;
+                    report.tell(&format!(
+                        "what was redeemed after the backup is not known yet: {error}"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Sessions of viewers who can still come back and show what they paid since the backup.
+///
+/// # Errors
+/// [`AppError`] where the records cannot be read.
+pub(crate) async fn awaited(home: &Home) -> Result<usize, AppError> {
+    let sessions = crate::ledger::sessions(home).await?;
+    let awaited = sessions.iter().filter(|session| {
+        let open = session.role == Role::Payee && session.code.is_none() && !session.settled;
+        open && session.purses.iter().any(|row| row.opened && !row.home)
+    });
+    Ok(awaited.count())
+}
+
+/// After a recovery. `all` where every session and every mint has had its say: then what a restored
+/// book does not know stays as it is.
+///
+/// # Errors
+/// [`AppError`] where the folder cannot be read or written.
+pub(crate) async fn end(home: &Home, report: Report, all: bool) -> Result<(), AppError> {
+    let folder = home.wallet.folder();
+    let Some(mut restored) = Restored::of(folder)? else {
+        return Ok(());
+    };
+    write_book(home, &restored).await?;
+    if all && restored.stage == Stage::Open {
+        restored.stage = Stage::Done;
+        restored.write(folder)?;
+    } else {
+        report.tell(
+            "this folder was restored from a backup, and not everybody has answered: run \
+             `recover` again",
+        );
+    }
+    Ok(())
+}
+
+/// What the book of a restored wallet cannot know is one line in it a mint: what is there, less what
+/// the other lines come to. The same again replaces it.
+async fn write_book(home: &Home, restored: &Restored) -> Result<(), AppError> {
+    let (lines, proofs) = home.wallet.book().await?;
+    let mints: BTreeSet<MintUrl> = lines
+        .iter()
+        .map(|line| line.mint_url.clone())
+        .chain(proofs.iter().map(|info| info.mint_url.clone()))
+        .collect();
+    for mint in mints {
+        let operation = restored.operation(&mint);
+        let is_ours = |line: &Transaction| Note::SinceBackup.is_of(line, operation);
+        let others = lines.iter().filter(|line| !is_ours(line));
+        let others: Vec<Transaction> = others.cloned().collect();
+        let cash = Cash::count(&others, &proofs)?;
+        let msat = cash.get(&mint).map_or(0, |cash| -cash.difference());
+        if msat != 0 || lines.iter().any(is_ours) {
+            let wallet = home.wallet.wallet_at(&mint.to_string()).await?;
+            let noted = Note::write_since(&wallet, operation, msat).await;
+            noted.map_err(WalletError::Store)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_is_restored_until_all_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Restored::of(folder.path()).unwrap(), None);
+        let mut restored = Restored::new(5, vec!["https://mint.example".to_owned()]);
+        for stage in [Stage::New, Stage::Open] {
+            restored.stage = stage;
+            restored.write(folder.path()).unwrap();
+            assert_eq!(
+                Restored::of(folder.path()).unwrap().as_ref(),
+                Some(&restored)
+            );
+        }
+        let mint = |host: &str| format!("https://{host}").parse().unwrap();
+        assert_ne!(
+            restored.operation(&mint("a")),
+            restored.operation(&mint("b"))
+        );
+        restored.stage = Stage::Done;
+        restored.write(folder.path()).unwrap();
+        assert_eq!(Restored::of(folder.path()).unwrap(), None);
+        std::fs::write(folder.path().join(FILE), b"{").unwrap();
+        assert!(Restored::of(folder.path()).is_err());
+    }
+}

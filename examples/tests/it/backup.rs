@@ -1,0 +1,218 @@
+//! Folders that are lost and made again from a backup: what comes back, and what is lost at most.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::ledger::assert_balances;
+use crate::processes::{Process, STREAMER, Stage, VIEWER, msat, recovered, run, ticks};
+
+/// A backup of one folder of a stage.
+struct Saved<'a> {
+    stage: &'a Stage,
+    program: &'a str,
+    name: &'a str,
+}
+
+impl Saved<'_> {
+    fn vault(&self, command: &str) -> Output {
+        let at = |name: &str| self.stage.folder.path().join(name);
+        let phrase = at("phrase");
+        fs::write(&phrase, "correct horse battery staple\n").unwrap();
+        let (file, phrase) = (at("saved.age"), format!("file:{}", phrase.display()));
+        let args = [
+            command,
+            file.to_str().unwrap(),
+            "--passphrase",
+            &phrase,
+            "--json",
+        ];
+        run(self.program, &at(self.name), &args)
+    }
+
+    fn save(&self) {
+        let saved = self.vault("backup");
+        assert_eq!(saved.status.code(), Some(0), "{saved:?}");
+    }
+
+    /// The folder is lost, and made again: what is told of what may be missing.
+    fn lose_and_restore(&self) -> Value {
+        fs::remove_dir_all(self.stage.folder.path().join(self.name)).unwrap();
+        let restored = self.vault("restore");
+        assert_eq!(restored.status.code(), Some(0), "{restored:?}");
+        recovered(&restored, "bound")
+    }
+}
+
+fn again(stage: &Stage, link: &str) -> Process {
+    let listen = link["http://".len()..].split('/').next().unwrap();
+    let (streamer, same) = stage.serve(listen);
+    assert_eq!(same, link);
+    streamer
+}
+
+fn end(viewer: &mut Process) -> Value {
+    viewer.signal("-TERM");
+    let summary = viewer.named("summary");
+    assert_eq!(viewer.exit_code(), Some(0), "{summary}");
+    summary
+}
+
+/// What the streamer's wallet has once its own fees are paid for `acknowledged`.
+fn assert_earned(stage: &Stage, acknowledged: u64) {
+    let account = stage.recover(STREAMER, "streamer");
+    assert_eq!(account.status.code(), Some(0), "{account:?}");
+    let earned = msat(&recovered(&account, "wallet"), "spendable_msat");
+    let fees = acknowledged.div_ceil(10_000) * 1_000;
+    assert!(
+        (acknowledged - fees..=acknowledged).contains(&earned),
+        "{earned} of {acknowledged}"
+    );
+    assert_balances(STREAMER, &stage.folder.path().join("streamer"), 0);
+}
+
+#[test]
+fn streamer_made_again_from_an_old_backup_is_paid_all_by_an_honest_viewer() {
+    let stage = Stage::new();
+    let saved = Saved {
+        stage: &stage,
+        program: STREAMER,
+        name: "streamer",
+    };
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "60sat");
+    ticks(&viewer, 3);
+    let busy = saved.vault("backup");
+    assert_eq!(busy.status.code(), Some(1), "in use: {busy:?}");
+    streamer.kill();
+    saved.save();
+    let mut streamer = again(&stage, &link);
+    ticks(&viewer, 8);
+    streamer.kill();
+    let bound = saved.lose_and_restore();
+    assert_eq!(bound["earning_sessions"], 1, "{bound}");
+    assert!(msat(&bound, "paid_since_msat") >= 5_000, "{bound}");
+    // Closing now would give up what the viewer can show.
+    let early = stage.recover(STREAMER, "streamer");
+    assert_eq!(early.status.code(), Some(5), "{early:?}");
+    let words = String::from_utf8(early.stderr).unwrap();
+    assert!(words.contains("shows what it paid since"), "{words}");
+
+    let mut streamer = again(&stage, &link);
+    ticks(&viewer, 11);
+    let summary = end(&mut viewer);
+    streamer.named("viewer_gone");
+    streamer.kill();
+    let acknowledged = msat(&summary, "acknowledged_msat");
+    assert!(acknowledged >= 11_000, "{summary}");
+    assert_eq!(summary["locked_until_unix_s"], Value::Null);
+    assert_earned(&stage, acknowledged);
+    assert_balances(VIEWER, &stage.folder.path().join("viewer"), 0);
+}
+
+#[test]
+fn streamer_that_forgot_a_session_loses_it_and_takes_no_old_payment_for_a_new_one() {
+    let stage = Stage::new();
+    let saved = Saved {
+        stage: &stage,
+        program: STREAMER,
+        name: "streamer",
+    };
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    streamer.kill();
+    saved.save();
+    let mut streamer = again(&stage, &link);
+    let mut viewer = stage.viewer("viewer", &link, "60sat");
+    ticks(&viewer, 3);
+    viewer.kill();
+    streamer.kill();
+    let bound = saved.lose_and_restore();
+    assert_eq!(bound["paid_since_msat"], 0, "{bound}");
+    let mut streamer = again(&stage, &link);
+    // Its viewer is turned away, and has to wait for what is locked; nothing was earned.
+    let account = stage.recover(VIEWER, "viewer");
+    assert_eq!(account.status.code(), Some(5), "{account:?}");
+    let locked = &recovered(&account, "recovered")["locked_until_unix_s"];
+    assert!(locked.is_u64(), "{account:?}");
+    assert_balances(VIEWER, &stage.folder.path().join("viewer"), 1);
+    // Somebody else is served and pays as ever.
+    let other = stage.viewer("other", &link, "12sat");
+    let summary = other.named("summary");
+    streamer.named("viewer_gone");
+    streamer.kill();
+    assert_earned(&stage, msat(&summary, "acknowledged_msat"));
+}
+
+#[test]
+fn viewer_made_again_from_an_old_backup_finds_what_is_left_and_pays_nothing_twice() {
+    let stage = Stage::new();
+    let at = stage.folder.path().join("viewer");
+    let saved = Saved {
+        stage: &stage,
+        program: VIEWER,
+        name: "viewer",
+    };
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "40sat");
+    ticks(&viewer, 3);
+    viewer.kill();
+    saved.save();
+    // After the backup: the session goes on and ends, money comes in, a token goes out.
+    let mut viewer = stage.viewer("viewer", &link, "40sat");
+    ticks(&viewer, 6);
+    end(&mut viewer);
+    let recovery = stage.recover(VIEWER, "viewer");
+    assert_eq!(recovery.status.code(), Some(0), "{recovery:?}");
+    let sent = run(VIEWER, &at, &["send", "7sat"]);
+    assert!(sent.status.success());
+    let token = String::from_utf8(sent.stdout).unwrap();
+    let taken = run(
+        STREAMER,
+        &stage.folder.path().join("friend"),
+        &["receive", token.trim()],
+    );
+    assert!(taken.status.success(), "{taken:?}");
+    assert_balances(VIEWER, &at, 0);
+    let there = wallet(&at);
+
+    let bound = saved.lose_and_restore();
+    assert!(msat(&bound, "wallet_msat") > 0, "{bound}");
+    let recovery = stage.recover(VIEWER, "viewer");
+    assert_eq!(recovery.status.code(), Some(0), "{recovery:?}");
+    assert!(
+        recovered(&recovery, "found_again")["amount_msat"].is_u64(),
+        "{recovery:?}"
+    );
+    let found = msat(&recovered(&recovery, "wallet"), "spendable_msat");
+    assert_eq!(msat(&recovered(&recovery, "wallet"), "pending_msat"), 0);
+    assert!(found <= there, "{found} of {there}");
+    assert_balances(VIEWER, &at, 0);
+    // What was found can be spent, and what is gone is not asked for again.
+    let all = format!("{}sat", found / 1_000 - 15);
+    let sent = run(VIEWER, &at, &["send", &all]);
+    assert!(sent.status.success(), "{found} of {there}: {sent:?}");
+    let token = String::from_utf8(sent.stdout).unwrap();
+    let taken = run(
+        STREAMER,
+        &stage.folder.path().join("friend"),
+        &["receive", token.trim()],
+    );
+    assert!(taken.status.success(), "{taken:?}");
+    let recovery = stage.recover(VIEWER, "viewer");
+    assert_eq!(recovery.status.code(), Some(0), "{recovery:?}");
+    assert_balances(VIEWER, &at, 0);
+    // The streamer has what was paid, once.
+    streamer.kill();
+    let account = stage.recover(STREAMER, "streamer");
+    assert_eq!(account.status.code(), Some(0), "{account:?}");
+    assert_balances(STREAMER, &stage.folder.path().join("streamer"), 0);
+    // All that the backup did not know of came back but for purse money that was spent on since.
+    println!("{found} of {there} msat came back");
+}
+
+fn wallet(at: &Path) -> u64 {
+    let account = run(VIEWER, at, &["recover", "--json"]);
+    msat(&recovered(&account, "wallet"), "spendable_msat")
+}
