@@ -181,7 +181,10 @@ impl PayerPurse {
         id: u64,
         done: Result<Done, BackendError>,
     ) -> Answer {
-        self.running.ended(id);
+        if !self.running.ended(id) {
+            // Told before: what came of it is said.
+            return Answer::default();
+        }
         if id == ABANDON {
             return match done {
                 Ok(_) => self.abandoned(),

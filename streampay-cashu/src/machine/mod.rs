@@ -229,8 +229,9 @@ impl Running {
         }]
     }
 
-    pub(crate) fn ended(&mut self, id: u64) {
-        self.0.remove(&id);
+    /// False where it does not run: its end was told before.
+    pub(crate) fn ended(&mut self, id: u64) -> bool {
+        self.0.remove(&id)
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -227,7 +227,10 @@ impl PayeePurse {
     }
 
     pub(crate) fn effect_done(&mut self, id: u64, done: Result<Done, BackendError>) -> Answer {
-        self.running.ended(id);
+        if !self.running.ended(id) {
+            // Told before: what came of it is said.
+            return Answer::default();
+        }
         match (id, done) {
             (KEYSETS, Ok(Done::Keysets(keysets, seed))) => {
                 let mut answer = self.accepted();

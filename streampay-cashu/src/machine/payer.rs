@@ -150,7 +150,10 @@ impl PayerPurse {
     }
 
     pub(crate) fn effect_done(&mut self, id: u64, done: Result<Done, BackendError>) -> Answer {
-        self.running.ended(id);
+        if !self.running.ended(id) {
+            // Told before: what came of it is said.
+            return Answer::default();
+        }
         match (id, done) {
             (PLAN, Ok(Done::Planned(plan))) => {
                 if !matches!(self.meta.stage, PayerStage::Planning) {

@@ -18,5 +18,6 @@ mod node;
 mod pair;
 mod refused;
 mod session;
+mod suite;
 mod tips;
 mod world;

@@ -67,7 +67,7 @@ pub(crate) enum Mode {
 impl Mode {
     pub(crate) const ALL: [Self; 3] = [Self::Chain, Self::P2pk, Self::Swap];
 
-    fn machine(self, policy: LockedPolicy) -> Box<dyn BackendMachine> {
+    pub(crate) fn machine(self, policy: LockedPolicy) -> Box<dyn BackendMachine> {
         match self {
             Self::Chain => Box::new(LockedMachine::chain(policy, Some(receiver()))),
             Self::P2pk => Box::new(LockedMachine::p2pk(policy, Some(receiver()))),

@@ -117,7 +117,10 @@ impl Runner {
         all.extend(premints(&change_seed, funded.keyset, &plan.change)?);
         let outputs = Outputs::of(all, set);
 
-        // The inputs may be gone from the wallet already: look at the mint before at them.
+        // Where the inputs are gone from the wallet an earlier run has swapped them: look at the mint
+        // before at them.
+        let inputs = planned_inputs(wallet, plan).await;
+        let again = again || inputs.is_err();
         let before = match again {
             true => outputs.restore(wallet).await?,
             false => None,
@@ -128,8 +131,7 @@ impl Runner {
                 if again && self.time_at(wallet).await? > latest {
                     return Ok(LockedDone::PlanAgain);
                 }
-                let inputs = planned_inputs(wallet, plan).await?;
-                match swap(wallet, inputs, &outputs, again, limit).await? {
+                match swap(wallet, inputs?, &outputs, again, limit).await? {
                     Swapped::Ours { proofs, .. } => proofs,
                     Swapped::OtherKeyset => {
                         keysets(wallet, true).await?;

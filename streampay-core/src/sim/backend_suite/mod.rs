@@ -50,6 +50,9 @@ pub trait BackendWorld {
 /// end in any order; with effects that run twice, answers that get lost, and a process that dies
 /// between any two steps. Throughout, no satoshi may be missing, and none may be there twice.
 ///
+/// A release may wait for a lock: its machine says nothing or
+/// [`BackendError::Transient`](crate::backend::BackendError::Transient), and when it wants to be woken.
+///
 /// What only the method knows, such as a signature of the wrong key or a chain that reorganises, its
 /// own tests must try.
 ///
