@@ -11,7 +11,7 @@ import cbor
 from bip340 import G, _plus, _times, tagged_hash, verify
 from btc_mutual import Keys, key_sighash
 from btc_tx import (DUST, Tx, channel_id, compressed, outpoint, point, script_pubkey,
-                    signature_error, spends)
+                    signature_error, spends, spends_coin, spent_outputs)
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "transcripts" / "btc"
 OPENED, SETTLED = "accepted", ("settled", "released")
@@ -43,9 +43,10 @@ def asks(steps):
             yield step, ask
 
 
-def good_opening(steps):
-    """Parameters and opening of the channel that is used, as this side is told or tells."""
-    for at, (step, ask) in enumerate(asks(steps)):
+def good_openings(steps):
+    """Parameters and opening of the channels that are used, by purse, as this side is told or tells."""
+    found = {}
+    for step, ask in asks(steps):
         for kind in ("accept", "open"):
             if kind not in ask:
                 continue
@@ -57,8 +58,12 @@ def good_opening(steps):
                     said = outcome["opened"]["opening"]
             done = any("opened" in of or OPENED in of for of in outcomes)
             if said and done:
-                return params, bytes.fromhex(said)
-    return None
+                found.setdefault(purse_of(step), (params, bytes.fromhex(said)))
+    return found
+
+
+def purse_of(step):
+    return int(step["input"]["request"]["purse"])
 
 
 def outcomes_after(steps, step):
@@ -76,12 +81,14 @@ def first_outcome(steps, step):
     return found[0] if found else {}
 
 
-def check_ticks(report, name, steps, case):
+def check_ticks(report, name, steps, purse, case):
     """Each payload that is paid or credited is the update; what is a `Malformed`, another type or a
     false signature is refused with the number of that reason."""
     codes = {"Malformed": None, "SighashType": None, "Signature": None}
     best, settling = 0, False
     for step, ask in asks(steps):
+        if purse_of(step) != purse:
+            continue
         outcome = first_outcome(steps, step)
         if "pay" in ask and "paid" in outcome:
             paid = int(ask["pay"]["cumulative"]) // 1000 + case["reserve"]
@@ -113,17 +120,35 @@ def is_refund(tx):
     return tx.lock_time != b"\x00" * 4
 
 
-def check_tx(report, name, tx, case):
-    report.case(f"{name} one input", [outpoint(case)], [of[0] for of in tx.inputs])
-    witness = tx.witnesses[0]
-    if len(witness) == 1:
-        good = verify(Keys(case).x, key_sighash(tx, case), witness[0])
-    else:
-        good = spends(tx, 0, case, [case], is_refund(tx))
-    report.case(f"{name} is valid", True, good)
+def coins_of(steps, cases):
+    """Values and scripts of what was looked at beside channels: the fee wallet's."""
+    channels, coins = {outpoint(case) for case in cases}, {}
+    for step in steps:
+        for of in step["input"].get("view", {}).get("outputs", []):
+            place = bytes.fromhex(of["txid"]) + int(of["vout"]).to_bytes(4, "little")
+            if "seen" in of and place not in channels:
+                coins[place] = int(of["seen"]["value"]), bytes.fromhex(of["seen"]["script"])
+    return coins
+
+
+def check_tx(report, name, tx, cases, coins):
+    known, places = {outpoint(case): case for case in cases}, [of[0] for of in tx.inputs]
+    report.case(f"{name} inputs", True, set(places) <= set(known) | set(coins))
+    report.case(f"{name} spends a channel", True, places[0] in known)
+    spent = spent_outputs(tx, cases, coins)
+    for index, place in enumerate(places):
+        witness = tx.witnesses[index]
+        if place in coins:
+            good = spends_coin(tx, index, spent)
+        elif len(witness) == 1:
+            good = verify(Keys(known[place]).x, key_sighash(tx, known[place]), witness[0])
+        else:
+            good = spends(tx, index, known[place], cases, is_refund(tx), coins)
+        report.case(f"{name} input {index} is valid", True, good)
     least = all(value >= DUST[len(where)] for value, where in tx.outputs)
     report.case(f"{name} has no dust", True, least)
-    report.case(f"{name} pays a fee", True, sum(of[0] for of in tx.outputs) < case["value"])
+    fee = sum(of[1] for of in spent) - sum(of[0] for of in tx.outputs)
+    report.case(f"{name} pays a fee", True, fee > 0)
 
 
 def txs(steps):
@@ -133,54 +158,106 @@ def txs(steps):
                 yield Tx(bytes.fromhex(of["broadcast"]))
 
 
-def buried(steps):
-    """The spend of the last view with one."""
-    for step in reversed(steps):
+def check_packages(report, name, steps):
+    """The parent was seen before, and the close spends it."""
+    seen = {of["seen"]["parent"] for step in steps
+            for of in step["input"].get("view", {}).get("outputs", []) if "parent" in of.get("seen", {})}
+    for step in steps:
+        for of in step["outputs"]:
+            if "package" in of:
+                parent, close = of["package"]
+                report.case(f"{name} keeps the parent", True, parent in seen)
+                yield Tx(bytes.fromhex(close))
+
+
+def buried(steps, cases):
+    """The spends of the last views with them, each once."""
+    channels, found = {outpoint(case) for case in cases}, {}
+    for step in steps:
         for of in step["input"].get("view", {}).get("outputs", []):
             spend = of.get("seen", {}).get("spend")
-            if spend:
-                return Tx(bytes.fromhex(spend["tx"]))
-    return None
+            place = bytes.fromhex(of["txid"]) + int(of["vout"]).to_bytes(4, "little")
+            if spend and place in channels:
+                found[place] = spend["tx"]
+    return {place: Tx(bytes.fromhex(raw)) for place, raw in found.items()}, set(found.values())
 
 
-def check_end(report, name, role, steps, case):
+def check_end(report, name, role, steps, cases, coins):
     """What a side says that it got is what the chain gave it."""
     state = steps[-1]["state"]
-    if not state or "settled" not in state[0]:
+    if not state or any("settled" not in of for of in state):
         return
     config = steps[0]["input"]["create"]["config"]
     own = config["payer"]["home"] if role == "payer" else config["payee"]["payout"]
-    tx = buried(steps)
-    got = sum(value for value, where in tx.outputs if where.hex() == own)
-    report.case(f"{name} got", state[0]["settled"], str(got))
-    if len(tx.witnesses[0]) != 1 and not is_refund(tx):
-        change = case["value"] - int(state[0]["paid"])
-        back = sum(value for value, where in tx.outputs
-                   if where.hex() == case["change_script"])
-        if role == "payee" or int(state[0]["paid"]):
-            report.case(f"{name} gives back no less", True, back >= change)
+    spends_of, all_txs = buried(steps, cases.values())
+    all_txs = [Tx(bytes.fromhex(raw)) for raw in all_txs]
+    got = sum(value for tx in all_txs for value, where in tx.outputs if where.hex() == own)
+    got -= sum(coins[place][0] for tx in all_txs for place, _, _ in tx.inputs if place in coins)
+    report.case(f"{name} got", sum(int(of["settled"]) for of in state), got)
+    for of in state:
+        case, paid = cases[int(of["purse"])], int(of["paid"])
+        tx = spends_of[outpoint(case)]
+        if len(tx.witnesses[0]) == 1 or is_refund(tx) or paid == case["value"]:
+            continue
+        index = [place for place, _, _ in tx.inputs].index(outpoint(case))
+        change = case["value"] - paid, bytes.fromhex(case["change_script"])
+        if role == "payee" or paid:
+            report.case(f"{name} gives back no less", True,
+                        tx.outputs[index][1] == change[1] and tx.outputs[index][0] >= change[0])
+
+
+def check_tower(report, name, steps):
+    """Nothing before the margin; then the close that pays enough, else the dearest; each more than the
+    last. Bitcoin 5.4, with the closes as they were given."""
+    entry = next(step["input"]["entry"] for step in steps if "entry" in step["input"])
+    closes, last, sent = [(int(of["rate"]), of["tx"]) for of in entry["closes"]], -1, 0
+    for step in steps:
+        view = step["input"].get("view")
+        if view is None:
+            continue
+        left = int(entry["expiry"]) - int(view["tip"])
+        rates = sorted((int(blocks), int(rate)) for blocks, rate in view["rates"])
+        within = [rate for blocks, rate in rates if blocks <= max(left // 2, 1)]
+        wanted = max(within[-1] if within else rates[0][1], int(view["floor"]))
+        best = next((of for of in closes if of[0] >= wanted), closes[-1])
+        spend = (view["outputs"] or [{}])[0].get("seen", {}).get("spend")
+        waits = spend is not None and "height" not in spend
+        due = left <= int(entry["margin"]) and spend is None or waits and best[0] > last
+        expected = [best[1]] if due and view["outputs"] else []
+        report.case(f"{name} at {left}", expected, [of["broadcast"] for of in step["outputs"]])
+        last, sent = (best[0], sent + 1) if expected else (last, sent)
+    report.case(f"{name} closed", True, sent >= 2)
+    report.case(f"{name} lets it go", "0", steps[-1]["state"])
 
 
 def check(report):
     files = sorted(FOLDER.glob("*.json"))
-    report.case("transcripts of bitcoin", True, len(files) >= 20)
+    report.case("transcripts of bitcoin", True, len(files) >= 34)
     for path in files:
         file = json.loads(path.read_text())
         name, role, steps = file["name"], file["role"], file["steps"]
-        found = good_opening(steps)
-        if found is None:
+        if role == "tower":
+            check_tower(report, name, steps)
+            continue
+        found = good_openings(steps)
+        if not found:
             taken = [of for step in steps for of in step["outputs"] if OPENED in of.get("outcome", {})]
             report.case(f"{name} takes nothing", [], taken)
             continue
-        case, said = case_of(*found)
-        report.case(f"{name} channel id", channel_id(case).hex(), said.hex())
+        cases = {}
+        for purse, (params, opening) in found.items():
+            case, said = case_of(params, opening)
+            cases[purse] = case
+            report.case(f"{name} channel id", channel_id(case).hex(), said.hex())
+            check_ticks(report, name, steps, purse, case)
+            for step in steps:
+                for of in step["input"].get("view", {}).get("outputs", []):
+                    if "seen" in of and of["txid"] == case["txid"]:
+                        report.case(f"{name} script", script_pubkey(case).hex(), of["seen"]["script"])
         secret = int(steps[0]["input"]["create"]["secret"], 16)
-        report.case(f"{name} key", case[role], compressed(_times(G, secret)).hex())
-        for step in steps:
-            for of in step["input"].get("view", {}).get("outputs", []):
-                if "seen" in of and of["txid"] == case["txid"]:
-                    report.case(f"{name} script", script_pubkey(case).hex(), of["seen"]["script"])
-        check_ticks(report, name, steps, case)
-        for number, tx in enumerate(txs(steps)):
-            check_tx(report, f"{name} broadcast {number}", tx, case)
-        check_end(report, name, role, steps, case)
+        report.case(f"{name} key", cases[0][role], compressed(_times(G, secret)).hex())
+        every, coins = list(cases.values()), coins_of(steps, cases.values())
+        sent = [*txs(steps), *check_packages(report, name, steps)]
+        for number, tx in enumerate(sent):
+            check_tx(report, f"{name} broadcast {number}", tx, every, coins)
+        check_end(report, name, role, steps, cases, coins)

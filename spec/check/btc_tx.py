@@ -261,6 +261,21 @@ def ecdsa_verify(key, digest, der):
     return found is not None and found[0] % N == r
 
 
+def is_der(data):
+    """BIP 66, but for the length."""
+    numbers, at = 0, 2
+    if len(data) < 2 or data[0] != 0x30 or data[1] != len(data) - 2:
+        return False
+    while at < len(data):
+        if len(data) < at + 2 or data[at] != 2 or not 0 < data[at + 1] <= len(data) - at - 2:
+            return False
+        value = data[at + 2:at + 2 + data[at + 1]]
+        if value[0] & 0x80 or len(value) > 1 and value[0] == 0 and not value[1] & 0x80:
+            return False
+        numbers, at = numbers + 1, at + 2 + len(value)
+    return numbers == 2
+
+
 def signature_error(case, paid, signature):
     """None where it is the payer's update for `paid`; else why not, in the chapter's order."""
     change_script = bytes.fromhex(case["change_script"])
@@ -274,7 +289,7 @@ def signature_error(case, paid, signature):
     if not signature:
         return "Malformed"
     flag, body = signature[-1], signature[:-1]
-    if case["type"] == 0 and len(body) != 64:
+    if len(body) != 64 if case["type"] == 0 else not is_der(body):
         return "Malformed"
     if flag != (SINGLE if change else NONE):
         return "SighashType"
@@ -290,13 +305,31 @@ def verifies(case, side, digest, body):
     return ecdsa_verify(key, digest, body)
 
 
-def spends(tx, index, case, cases, refund):
-    """True where the input is satisfied: both sides, or after the expiry the payer alone."""
+def spent_outputs(tx, cases, coins=None):
+    known = {outpoint(other): (other["value"], script_pubkey(other)) for other in cases}
+    known.update(coins or {})
+    return [(point, *known[point]) for point, _, _ in tx.inputs]
+
+
+def spends_coin(tx, index, all_inputs):
+    """BIP 341: the key path under SIGHASH_DEFAULT."""
+    data = bytes([0, DEFAULT]) + tx.version + tx.lock_time
+    data += sha256(b"".join(point for point, _, _ in all_inputs))
+    data += sha256(b"".join(value.to_bytes(8, "little") for _, value, _ in all_inputs))
+    data += sha256(b"".join(bytes([len(spk)]) + spk for _, _, spk in all_inputs))
+    data += sha256(b"".join(sequence for _, _, sequence in tx.inputs))
+    data += sha256(b"".join(output(*out) for out in tx.outputs))
+    digest = tagged_hash("TapSighash", data + b"\x00" + index.to_bytes(4, "little"))
+    where, witness = all_inputs[index][2], tx.witnesses[index]
+    return where[:2] == b"\x51\x20" and len(witness) == 1 and verify(where[2:], digest, witness[0])
+
+
+def spends(tx, index, case, cases, refund, coins=None):
+    """True where the input is satisfied: both sides, or after the expiry the payer alone. `coins` are
+    values and scripts of what is spent beside channels."""
     stack = tx.witnesses[index]
     where = script_pubkey(case)
-    known = {outpoint(other): other for other in cases}
-    all_inputs = [(point, known[point]["value"], script_pubkey(known[point]))
-                  for point, _, _ in tx.inputs]
+    all_inputs = spent_outputs(tx, cases, coins)
     rest = dict(version=tx.version, lock_time=tx.lock_time, outputs=tx.outputs, index=index,
                 all_inputs=all_inputs)
     if case["type"] == 0:

@@ -10,7 +10,9 @@ import json
 import pathlib
 import sys
 
+import btc_must_fail
 import btc_mutual
+import btc_openings
 import btc_transcripts
 from bip340 import G, _plus, _times, sign
 from btc_tx import (NONE, SEQUENCE, SINGLE, Tx, address, channel_id, compressed, descriptor, outpoint,
@@ -101,10 +103,8 @@ def main():
         for refund in case["refunds"]:
             check_tx(report, f"{case['name']} refund", refund, cases, True)
     check_batch(report, file["batch"], cases)
-    for case in file["must_fail"]:
-        found = signature_error(cases[case["channel"]], case["paid"],
-                                bytes.fromhex(case["signature"]))
-        report.case(f"must fail: {case['name']}", case["error"], found)
+    btc_must_fail.check(report, cases, file["must_fail"])
+    btc_openings.check(report)
     btc_mutual.check(report, cases)
     btc_transcripts.check(report)
     print(f"{report.passed} passed, {report.failed} failed")

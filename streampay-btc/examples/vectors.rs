@@ -11,8 +11,12 @@
     reason = "shared with the tests"
 )]
 
+#[path = "../tests/it/must_fail.rs"]
+mod must_fail;
 #[path = "../tests/it/mutual_vectors.rs"]
 mod mutual_vectors;
+#[path = "../tests/it/openings.rs"]
+mod openings;
 #[path = "../tests/it/transcripts/mod.rs"]
 mod transcripts;
 #[path = "../tests/it/vectors.rs"]
@@ -43,6 +47,7 @@ fn run(check: bool) -> std::io::Result<Vec<PathBuf>> {
     let mut files = vec![
         (vectors::path(), vectors::file()),
         (mutual_vectors::path(), mutual_vectors::file()),
+        (openings::path(), openings::file()),
     ];
     let folder = transcripts::folder();
     for (name, text) in transcripts::files() {

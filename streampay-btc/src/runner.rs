@@ -169,7 +169,8 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
                         return Err(SyncError::Store(error));
                     }
                 }
-                Action::Broadcast(tx) => self.broadcast(&tx).await,
+                Action::Broadcast(tx) => self.broadcast(&[tx]).await,
+                Action::Package(package) => self.broadcast(&package).await,
                 Action::Event(purse, event) => self.tell(purse, event),
             }
         }
@@ -238,9 +239,15 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         }
     }
 
-    async fn broadcast(&self, tx: &Transaction) {
+    /// One transaction, or one with the parents that it pays for.
+    async fn broadcast(&self, txs: &[Transaction]) {
+        let Some(tx) = txs.last() else { return };
         let txid = tx.compute_txid();
-        match self.chain.broadcast(tx).await {
+        let done = match txs {
+            [tx] => self.chain.broadcast(tx).await,
+            package => self.chain.broadcast_package(package).await,
+        };
+        match done {
             Ok(()) => tracing::info!(%txid, "broadcast"),
             Err(error) => tracing::warn!(%txid, %error, "not broadcast"),
         }

@@ -156,11 +156,17 @@ impl Esplora {
         let coinbase = inputs.iter().any(|input| is(input, "is_coinbase"));
         let segwit = |input: &Value| input.get("scriptsig").and_then(Value::as_str) == Some("");
         let truc = tx.get("version").and_then(Value::as_u64) == Some(3);
+        let (height, truc) = (height_of(&tx), truc && inputs.iter().all(segwit));
+        let parent = match height {
+            None if truc => self.get(&format!("/tx/{}/raw", outpoint.txid)).await?,
+            _ => None,
+        };
+        let parent = parent.map(|raw| deserialize(&raw)).transpose();
         Ok(Some(Seen {
             output,
-            height: height_of(&tx),
+            height,
             coinbase,
-            truc: truc && inputs.iter().all(segwit),
+            parent: parent.map_err(|_| nonsense())?,
             spend: self.spend(outpoint).await?,
         }))
     }

@@ -43,9 +43,9 @@ pub struct Seen {
     pub height: Option<u32>,
     /// True for a block's own reward: not spendable before depth 100.
     pub coinbase: bool,
-    /// True where it is safe from changed transaction ids and a close can follow it unconfirmed:
-    /// all inputs are segwit, and the version is 3. Source: BIP 431.
-    pub truc: bool,
+    /// The transaction with it, while it waits and is safe from changed transaction ids, and a close
+    /// can follow it unconfirmed: all inputs are segwit, and the version is 3. Source: BIP 431.
+    pub parent: Option<Transaction>,
     /// What spends it.
     pub spend: Option<Spend>,
 }

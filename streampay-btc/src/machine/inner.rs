@@ -186,8 +186,11 @@ impl Inner {
                     .map(|payer| Side::Payer(Box::new(payer)))
             }
             record::Meta::Payee(meta) => {
-                Payee::restore(&self.keys, network, key, meta, best, decided)
-                    .map(|payee| Side::Payee(Box::new(payee)))
+                let payee = Payee::restore(&self.keys, network, key, meta, best, decided);
+                payee.map(|mut payee| {
+                    payee.parent = found.parent;
+                    Side::Payee(Box::new(payee))
+                })
             }
         };
         Ok(Some(Channel {

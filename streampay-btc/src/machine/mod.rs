@@ -71,6 +71,9 @@ pub enum Action {
     Persist(ChangeSet),
     /// Broadcast this transaction. Broadcasting it again is harmless.
     Broadcast(Transaction),
+    /// Broadcast these together: a funding that no node holds any more, and the close that pays for it.
+    /// Broadcasting them again is harmless.
+    Package(Vec<Transaction>),
     /// Tell the user.
     Event(PurseKey, WatchEvent),
 }

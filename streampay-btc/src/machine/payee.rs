@@ -1,6 +1,6 @@
 //! A payee's channel: checked on the own chain source, ticked, closed.
 
-use bitcoin::{Amount, FeeRate, Network};
+use bitcoin::{Amount, FeeRate, Network, Transaction};
 use streampay_core::backend::{
     Answer, BackendError, Consumed, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -37,6 +37,8 @@ pub(super) struct Payee {
     pub(super) pooled: Option<u32>,
     /// The attempt to close together.
     pub(super) attempt: Attempt,
+    /// The funding transaction, kept where ticks are taken before a block has it: nodes may forget it.
+    pub(super) parent: Option<Transaction>,
 }
 
 /// The best update, decoded and verified.
@@ -100,6 +102,7 @@ impl Payee {
             bid: None,
             pooled: None,
             attempt: Attempt::None,
+            parent: None,
         })
     }
 
@@ -134,6 +137,7 @@ impl Payee {
             bid: None,
             pooled: None,
             attempt: Attempt::None,
+            parent: None,
             meta,
         })
     }
@@ -225,7 +229,7 @@ impl Payee {
             deed.depth
         };
         // A close of version 3 cannot follow an unconfirmed parent of another version.
-        let fit = seen.depth(chain.tip) > 0 || seen.truc;
+        let fit = seen.depth(chain.tip) > 0 || seen.parent.is_some();
         if seen.depth(chain.tip) < depth || !fit {
             return Err(BackendError::Transient);
         }

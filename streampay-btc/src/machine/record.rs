@@ -1,7 +1,8 @@
 //! A channel's records on disk.
 
+use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, Network, ScriptBuf};
+use bitcoin::{Amount, Network, ScriptBuf, Transaction};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use streampay_core::backend::RestoredPurse;
@@ -21,6 +22,8 @@ const BEST: u8 = b'b';
 /// What the watch decided: written apart from the session's records, so that neither overwrites
 /// the other.
 const WATCH: u8 = b'w';
+/// The payee's: the funding transaction, where ticks are taken before a block has it.
+const PARENT: u8 = b'p';
 
 /// What follows from the agreement: the same from the opening on.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -149,16 +152,22 @@ pub(crate) struct Found {
     pub(crate) meta: Meta,
     pub(crate) best: Option<Best>,
     pub(crate) decided: Decided,
+    pub(crate) parent: Option<Transaction>,
 }
 
 /// None where there is no channel in them.
 pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecodable> {
     let (mut meta, mut best, mut decided) = (None, None, Decided::default());
+    let mut parent = None;
     for (key, value) in records {
         match key.as_slice() {
             [META] => meta = Some(read(value)?),
             [BEST] => best = Some(read(value)?),
             [WATCH] => decided = read(value)?,
+            [PARENT] => {
+                let raw: ByteVec = read(value)?;
+                parent = Some(deserialize(&raw).map_err(|_| Undecodable)?);
+            }
             _ => {}
         }
     }
@@ -166,6 +175,7 @@ pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecod
         meta,
         best,
         decided,
+        parent,
     }))
 }
 
@@ -179,6 +189,10 @@ pub(crate) fn put_best(delta: &mut ChangeSet, best: &Best) {
 
 pub(crate) fn put_decided(delta: &mut ChangeSet, decided: Decided) {
     delta.put([WATCH], write(&decided));
+}
+
+pub(crate) fn put_parent(delta: &mut ChangeSet, parent: &Transaction) {
+    delta.put([PARENT], write(&ByteVec::from(serialize(parent))));
 }
 
 pub(crate) fn read<T>(record: &[u8]) -> Result<T, Undecodable>

@@ -50,6 +50,8 @@ pub struct ChannelReport {
     pub value: Amount,
     /// What the payee could take, settle reserve included.
     pub paid: Amount,
+    /// The part of that which is no credit: for closing.
+    pub reserve: Amount,
     /// Payer: what the funding transaction cost, as far as is known.
     pub funding_fee: Amount,
     /// Where the money is, once it is funded.
@@ -62,6 +64,20 @@ pub struct ChannelReport {
     pub coming: Option<Amount>,
     /// What came of it, once settled.
     pub settled: Option<Amount>,
+}
+
+impl ChannelReport {
+    /// Payer: what was paid and came back all the same, for the payee never closed the channel: all
+    /// ticks or nothing. A close gives back less than all but the ticks.
+    #[must_use]
+    pub fn taken_back(&self) -> Amount {
+        let ticks = self.paid.checked_sub(self.reserve).unwrap_or(Amount::ZERO);
+        let kept = self.value.checked_sub(ticks).unwrap_or(Amount::ZERO);
+        match self.settled {
+            Some(settled) if self.role == Role::Payer && settled > kept => ticks,
+            _ => Amount::ZERO,
+        }
+    }
 }
 
 impl Channel {
@@ -150,6 +166,7 @@ impl Channel {
             address: output.address(network),
             value: Amount::from_sat(deed.value),
             paid: Amount::from_sat(paid),
+            reserve: Amount::from_sat(deed.reserve),
             funding_fee: Amount::from_sat(funding_fee),
             outpoint: self.contract().map(Contract::outpoint),
             expiry: deed.expiry,

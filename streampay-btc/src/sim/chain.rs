@@ -37,6 +37,12 @@ impl SimChain {
         self.lock().rate = rate;
     }
 
+    /// The least that is relayed from now on, as where the mempool is full; what waits and pays less
+    /// is forgotten.
+    pub fn set_floor(&self, floor: FeeRate) {
+        self.lock().set_floor(floor);
+    }
+
     /// Makes the source answer nothing, or answer again.
     pub fn set_away(&self, away: bool) {
         self.lock().away = away;

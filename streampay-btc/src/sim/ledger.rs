@@ -76,7 +76,7 @@ impl Inner {
         });
         Some(Seen {
             coinbase: tx.is_coinbase(),
-            truc: segwit && tx.version == Version(3),
+            parent: (height.is_none() && segwit && tx.version == Version(3)).then(|| tx.clone()),
             output,
             height,
             spend,
@@ -123,6 +123,20 @@ impl Inner {
             self.remove(txid);
         }
         child
+    }
+
+    /// What pays less than this, for itself and what hangs on it, is forgotten.
+    pub(super) fn set_floor(&mut self, floor: FeeRate) {
+        self.floor = floor;
+        loop {
+            let poor = |(txid, tx): &(&Txid, &Transaction)| {
+                let rates = [policy::rate(self, tx), policy::package_rate(self, **txid)];
+                rates.into_iter().flatten().all(|rate| rate < floor)
+            };
+            let next = self.mempool.iter().find(poor).map(|(txid, _)| *txid);
+            let Some(txid) = next else { return };
+            self.remove(txid);
+        }
     }
 
     /// Out of the mempool, with whatever hangs on it.

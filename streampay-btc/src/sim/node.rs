@@ -187,6 +187,13 @@ impl SimNode {
                         self.refused.push((tx, reject));
                     }
                 }
+                Action::Package(package) => {
+                    let submitted = self.chain.submit_package(&package);
+                    self.broadcast.extend(package.last().cloned());
+                    if let (Err(reject), Some(tx)) = (submitted, package.last()) {
+                        self.refused.push((tx.clone(), reject));
+                    }
+                }
                 Action::Event(purse, event) => events.push((purse, event)),
             }
         }

@@ -10,7 +10,9 @@
 mod bitcoind;
 mod chains;
 mod esplora;
+mod must_fail;
 mod mutual_vectors;
+mod openings;
 mod session;
 mod stage;
 mod transcripts;

@@ -23,13 +23,13 @@ pub(crate) fn path() -> PathBuf {
 }
 
 #[derive(Clone)]
-enum Item {
+pub(crate) enum Item {
     Uint(u64),
     Bytes(Vec<u8>),
     Raw(Vec<u8>),
 }
 
-fn head(major: u8, value: u64) -> Vec<u8> {
+pub(crate) fn head(major: u8, value: u64) -> Vec<u8> {
     let small = |value: u64| u8::try_from(value).unwrap();
     match value {
         0..=23 => vec![major << 5 | small(value)],
@@ -40,7 +40,7 @@ fn head(major: u8, value: u64) -> Vec<u8> {
     }
 }
 
-fn map(items: &[(u64, Item)]) -> Vec<u8> {
+pub(crate) fn map(items: &[(u64, Item)]) -> Vec<u8> {
     let mut out = head(5, u64::try_from(items.len()).unwrap());
     for (key, item) in items {
         out.extend(head(0, *key));

@@ -39,7 +39,7 @@ pub(crate) fn file() -> String {
         "params": params(),
         "channels": described,
         "batch": batch(&channels[..3]),
-        "must_fail": must_fail(&channels[0]),
+        "must_fail": crate::must_fail::cases(&[&channels[0], &channels[3]]),
     });
     let mut text = serde_json::to_string_pretty(&value).unwrap();
     text.push('\n');
@@ -222,54 +222,6 @@ fn batch(channels: &[Channel]) -> Value {
         3 * VALUE,
         json!({"channels": [0, 1, 2], "paid": paid, "sat_vb": 2}),
     )
-}
-
-fn must_fail(channel: &Channel) -> Vec<Value> {
-    let good = channel.sign(50_000).to_bytes();
-    let changed = |at: usize| {
-        let mut bytes = good.clone();
-        bytes[at] ^= 1;
-        bytes
-    };
-    let flag = |flag: u8| {
-        let mut bytes = good.clone();
-        *bytes.last_mut().unwrap() = flag;
-        bytes
-    };
-    let mut cases = vec![
-        ("another amount", 50_001, good.clone()),
-        ("more than there is", VALUE + 1, good.clone()),
-        ("change that is dust", VALUE - 1, good.clone()),
-        ("the reserve alone", RESERVE, good.clone()),
-        ("a changed signature", 50_000, changed(3)),
-        ("a signature without its type", 50_000, good[..64].to_vec()),
-        ("nothing", 50_000, Vec::new()),
-        ("fully spent under SINGLE", VALUE, good.clone()),
-        (
-            "a change under NONE",
-            50_000,
-            channel.sign(VALUE).to_bytes(),
-        ),
-    ];
-    for byte in [0x00, 0x01, 0x02, 0x03, 0x81, 0x82] {
-        cases.push(("another sighash type", 50_000, flag(byte)));
-    }
-    cases
-        .into_iter()
-        .map(|(name, paid, bytes)| {
-            let refusal = channel
-                .contract
-                .verify_update(&bytes, sat(paid))
-                .unwrap_err();
-            json!({
-                "name": name,
-                "channel": 0,
-                "paid": paid,
-                "signature": bytes.to_lower_hex_string(),
-                "error": format!("{refusal:?}"),
-            })
-        })
-        .collect()
 }
 
 #[test]

@@ -37,8 +37,12 @@ impl BitcoinCore {
                 self.note_unspent(scan, tip, height, &output, coinbase)
                     .await?;
             }
+            let parent = match height {
+                None => self.raw(outpoint.txid).await?.filter(is_truc),
+                Some(_) => None,
+            };
             return Ok(Some(Seen {
-                truc: height.is_none() && self.is_truc(outpoint.txid).await?,
+                parent,
                 output,
                 height,
                 coinbase,
@@ -53,7 +57,7 @@ impl BitcoinCore {
                     output,
                     height,
                     coinbase,
-                    truc: false,
+                    parent: None,
                     spend,
                 }));
             }
@@ -65,7 +69,7 @@ impl BitcoinCore {
                 output,
                 height: None,
                 coinbase: false,
-                truc: is_truc(&parent),
+                parent: is_truc(&parent).then(|| parent.clone()),
                 spend,
             }));
         }
@@ -87,7 +91,7 @@ impl BitcoinCore {
                     },
                     height: Some(watch.since.saturating_sub(1)),
                     coinbase: false,
-                    truc: false,
+                    parent: None,
                     spend: Some(spend),
                 })
             },
@@ -96,7 +100,7 @@ impl BitcoinCore {
                     output: found.what.0,
                     height: Some(found.height),
                     coinbase: found.what.1,
-                    truc: false,
+                    parent: None,
                     spend: spend.clone(),
                 })
             },
@@ -225,10 +229,6 @@ impl BitcoinCore {
             Err(ChainError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    async fn is_truc(&self, txid: Txid) -> Result<bool, ChainError> {
-        Ok(self.raw(txid).await?.is_some_and(|tx| is_truc(&tx)))
     }
 
     pub(super) async fn hash_at(&self, height: u32) -> Result<BlockHash, ChainError> {

@@ -265,3 +265,24 @@ fn member_that_costs_a_batch_more_than_it_brings_is_closed_alone() {
             .all(|report| report.settled > Some(Amount::ZERO))
     );
 }
+
+/// A payee that never closes is not paid, whatever it acknowledged.
+#[test]
+fn a_refund_takes_back_what_was_paid_and_a_close_does_not() {
+    for refunded in [false, true] {
+        let mut rig = Rig::ready();
+        (1..=3).for_each(|seq| rig.tick(seq));
+        assert_eq!(rig.payer.machine.report()[0].taken_back(), Amount::ZERO);
+        if refunded {
+            rig.chain.mine(rig.expiry() - rig.chain.tip());
+            rig.payer.look();
+            rig.payer.mine_and_look(6);
+        } else {
+            rig.close();
+        }
+        let report = &rig.payer.machine.report()[0];
+        assert!(report.settled.is_some());
+        let taken = if refunded { 3 * STEP } else { 0 };
+        assert_eq!(report.taken_back().to_sat(), taken);
+    }
+}

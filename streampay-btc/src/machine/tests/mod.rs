@@ -15,6 +15,7 @@ mod mutual;
 mod pay;
 mod pinned;
 mod replaced;
+mod stranded;
 mod wallet;
 
 use super::*;

@@ -6,7 +6,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
 use streampay_core::units::PurseKey;
 
 use super::build::rate_of;
-use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, is_refund, percent, persist};
+use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, close_weight, is_refund, percent, persist};
 use crate::chain::Spend;
 use crate::machine::payee::Payee;
 use crate::machine::{Action, Chain, Inner, Side};
@@ -22,6 +22,21 @@ pub(super) struct Group {
     pub(super) split: bool,
     /// What it replaces: coins of the fee wallet in there are free again.
     pub(super) replaces: Option<Txid>,
+}
+
+/// A close that brings its funding along, and pays for it as if that paid nothing. Spec: bitcoin 5.4.
+fn carrying(key: PurseKey, payee: &Payee, chain: &Chain) -> Option<Group> {
+    let parent = payee.stranded()?.weight().to_wu();
+    let close = close_weight(&payee.contract).to_wu();
+    let rate = chain.fees.rate(payee.target(chain.tip)).to_sat_per_kwu();
+    let both = rate.saturating_mul(close.saturating_add(parent));
+    Some(Group {
+        members: vec![key],
+        rate: FeeRate::from_sat_per_kwu(both.div_ceil(close.max(1))),
+        over: None,
+        split: false,
+        replaces: None,
+    })
 }
 
 impl Inner {
@@ -46,7 +61,14 @@ impl Inner {
             for key in &group.members {
                 actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
             }
-            actions.push(Action::Broadcast(tx));
+            let parent = match group.members.as_slice() {
+                [key] => self.payee(*key).and_then(Payee::stranded).cloned(),
+                _ => None,
+            };
+            actions.push(match parent {
+                Some(parent) => Action::Package(vec![parent, tx]),
+                None => Action::Broadcast(tx),
+            });
         }
     }
 
@@ -81,7 +103,7 @@ impl Inner {
             let waits = payee.seen.as_ref().filter(|seen| seen.height.is_none());
             let alone = match waits {
                 // One close of version 3 may follow one such parent, and nothing else may.
-                Some(parent) if !parent.truc => continue,
+                Some(seen) if seen.parent.is_none() => continue,
                 Some(_) => true,
                 None => payee.is_urgent(chain),
             };
@@ -108,6 +130,7 @@ impl Inner {
                         .1
                         .push(*key);
                 }
+                None if payee.is_due(chain) => groups.extend(carrying(*key, payee, chain)),
                 _ => {}
             }
         }

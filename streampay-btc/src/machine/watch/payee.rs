@@ -1,10 +1,12 @@
 //! What the watch does with one channel of the payee's.
 
 use bitcoin::{Amount, Transaction};
+use streampay_core::store::ChangeSet;
 use streampay_core::units::PurseKey;
 
 use super::{FINAL_DEPTH, LAST_BLOCKS, Looked, WatchEvent, is_refund, persist, tell};
 use crate::machine::payee::Payee;
+use crate::machine::record;
 use crate::machine::{Action, Chain};
 use crate::tx::CloseInput;
 
@@ -21,6 +23,7 @@ impl Payee {
     ) {
         tell(key, self.seen.as_ref(), new.seen, actions);
         self.seen = new.seen.cloned();
+        self.keep_parent(key, actions);
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
             self.bid = None;
             return;
@@ -37,6 +40,26 @@ impl Payee {
             self.decided = decided;
             actions.push(persist(key, decided));
         }
+    }
+
+    /// Where ticks are taken before a block has the funding, nodes may forget it while fees are high.
+    fn keep_parent(&mut self, key: PurseKey, actions: &mut Vec<Action>) {
+        let parent = self.seen.as_ref().and_then(|seen| seen.parent.as_ref());
+        let Some(parent) = parent.filter(|_| self.meta.deed.depth == 0) else {
+            return;
+        };
+        let is_funding = || parent.compute_txid() == self.contract.outpoint().txid;
+        if self.parent.as_ref() != Some(parent) && is_funding() {
+            let mut delta = ChangeSet::new();
+            record::put_parent(&mut delta, parent);
+            actions.push(Action::Persist(delta.within_purse(key)));
+            self.parent = Some(parent.clone());
+        }
+    }
+
+    /// The funding, where no node holds it any more: a close has to bring it along.
+    pub(super) fn stranded(&self) -> Option<&Transaction> {
+        self.parent.as_ref().filter(|_| self.seen.is_none())
     }
 
     /// What a transaction that spends the channel leaves of it for the payee: what its update pays,
@@ -97,7 +120,8 @@ impl Payee {
         let limit = self.cost_max(best.paid).saturating_mul(4) / 5;
         let rising = self.close_cost(chain).is_none_or(|cost| cost > limit);
         let worth = best.paid > self.meta.deed.reserve.saturating_mul(2);
-        self.meta.settling || self.decided.closing || self.is_urgent(chain) || rising && worth
+        let asked = self.meta.settling || self.decided.closing || self.stranded().is_some();
+        asked || self.is_urgent(chain) || rising && worth
     }
 
     pub(in crate::machine) const fn is_urgent(&self, chain: &Chain) -> bool {

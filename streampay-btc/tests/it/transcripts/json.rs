@@ -4,11 +4,12 @@
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::hashes::Hash as _;
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
-use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, TxOut, Txid};
+use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use streampay_btc::chain::{ChainView, FeeTable, OutputState, Seen, Spend};
-use streampay_btc::machine::{ChannelConfig, WatchEvent};
+use streampay_btc::chain::{ChainView, FeeTable, OutputState, Seen, Spend, Watch};
+use streampay_btc::kit::TowerEntry;
+use streampay_btc::machine::{ChannelConfig, WalletCoin, WatchEvent};
 use streampay_btc::params::DepthRule;
 use streampay_btc::policy::{PayeePolicy, PayerPolicy};
 use streampay_btc::script::OutputType;
@@ -278,13 +279,65 @@ pub(crate) fn view_json(view: &ChainView) -> Value {
     })
 }
 
+pub(crate) fn coin(value: &Value) -> WalletCoin {
+    WalletCoin {
+        outpoint: outpoint(value),
+        value: sat(&value["value"]),
+        since: number(&value["since"]),
+    }
+}
+
+pub(crate) fn coin_json(coin: &WalletCoin) -> Value {
+    json!({
+        "txid": hex(coin.outpoint.txid.as_byte_array()),
+        "vout": int(coin.outpoint.vout),
+        "value": int(coin.value.to_sat()),
+        "since": int(coin.since),
+    })
+}
+
+/// A channel as a watchtower is given it.
+pub(crate) fn entry(value: &Value) -> TowerEntry {
+    let close = |of: &Value| {
+        let rate = FeeRate::from_sat_per_kwu(number(&of["rate"]));
+        (rate, deserialize_hex(of["tx"].as_str().unwrap()).unwrap())
+    };
+    TowerEntry {
+        watch: Watch {
+            outpoint: outpoint(value),
+            script: script(&value["script"]),
+            since: number(&value["since"]),
+        },
+        expiry: number(&value["expiry"]),
+        margin: number(&value["margin"]),
+        closes: (value["closes"].as_array().unwrap().iter())
+            .map(close)
+            .collect(),
+    }
+}
+
+pub(crate) fn entry_json(entry: &TowerEntry) -> Value {
+    let close = |(rate, tx): &(FeeRate, Transaction)| json!({"rate": int(rate.to_sat_per_kwu()), "tx": serialize_hex(tx)});
+    json!({
+        "txid": hex(entry.watch.outpoint.txid.as_byte_array()),
+        "vout": int(entry.watch.outpoint.vout),
+        "script": hex(entry.watch.script.as_bytes()),
+        "since": int(entry.watch.since),
+        "expiry": int(entry.expiry),
+        "margin": int(entry.margin),
+        "closes": entry.closes.iter().map(close).collect::<Vec<_>>(),
+    })
+}
+
 fn seen_json(seen: &Seen) -> Value {
     let mut value = json!({
         "value": int(seen.output.value.to_sat()),
         "script": hex(seen.output.script_pubkey.as_bytes()),
         "coinbase": seen.coinbase,
-        "truc": seen.truc,
     });
+    if let Some(parent) = &seen.parent {
+        value["parent"] = json!(serialize_hex(parent));
+    }
     if let Some(height) = seen.height {
         value["height"] = int(height);
     }
@@ -307,7 +360,7 @@ pub(crate) fn view(value: &Value) -> ChainView {
         },
         height: height(value),
         coinbase: value["coinbase"].as_bool().unwrap(),
-        truc: value["truc"].as_bool().unwrap(),
+        parent: (value.get("parent")).map(|tx| deserialize_hex(tx.as_str().unwrap()).unwrap()),
         spend: value.get("spend").map(|spend| Spend {
             tx: deserialize_hex(spend["tx"].as_str().unwrap()).unwrap(),
             height: height(spend),

@@ -6,6 +6,7 @@ mod refusals;
 pub(crate) mod scenes;
 mod side;
 pub(crate) mod stage;
+mod together;
 
 use std::path::PathBuf;
 
@@ -28,9 +29,15 @@ pub(crate) fn folder() -> PathBuf {
 /// All files of the folder.
 pub(crate) fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for scene in scenes::SCENES.iter().chain(refusals::SCENES) {
+    let scenes = scenes::SCENES.iter().chain(together::SCENES);
+    for scene in scenes.chain(refusals::SCENES) {
         let stage = (scene.play)();
-        for (role, told) in [("payer", stage.payer), ("payee", stage.payee)] {
+        let sides = [
+            ("payer", stage.payer),
+            ("payee", stage.payee),
+            ("tower", stage.tower),
+        ];
+        for (role, told) in sides {
             if !scene.roles.contains(&role) {
                 continue;
             }

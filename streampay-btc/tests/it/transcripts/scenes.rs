@@ -91,7 +91,7 @@ pub(crate) const SCENES: &[Scene] = &[
     },
 ];
 
-fn settle(stage: &mut Stage) {
+pub(crate) fn settle(stage: &mut Stage) {
     stage.ask(PAYEE, json!({"settle": {}}));
     stage.ask(PAYER, json!({"release": {}}));
 }

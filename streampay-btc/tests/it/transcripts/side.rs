@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bitcoin::Amount;
 use bitcoin::consensus::encode::serialize_hex;
 use serde_json::{Value, json};
+use streampay_btc::chain::Watch;
 use streampay_btc::keys::Seed;
+use streampay_btc::kit::Watchtower;
 use streampay_btc::machine::{Action, ChannelMachine};
 use streampay_btc::sim::{Call, Called};
 use streampay_core::backend::{Answer, BackendMachine as _, Effect};
@@ -13,8 +15,8 @@ use streampay_core::store::{ChangeSet, MemoryStore, Store as _, purse_prefix};
 use streampay_core::units::{Mono, Now, PurseId, PurseKey, RequestId, SessionId, Unix};
 
 use super::json::{
-    bytes, call_json, config, event_json, hex, int, number, one, outcome_json, outpoint, request,
-    view,
+    bytes, call_json, coin, config, entry, event_json, hex, int, number, one, outcome_json,
+    outpoint, request, view,
 };
 
 /// A machine and what is durable of it.
@@ -22,6 +24,8 @@ use super::json::{
 pub(crate) struct Side {
     created: Option<Value>,
     pub(crate) machine: Option<ChannelMachine>,
+    /// In place of a machine, where it is a watchtower's side.
+    tower: Option<Watchtower>,
     disk: MemoryStore,
     purses: BTreeSet<PurseKey>,
     /// Calls under way.
@@ -47,12 +51,26 @@ impl Side {
         let (what, of) = one(input);
         let mut outputs = Vec::new();
         match what {
+            "create" if of["role"] == "tower" => self.tower = Some(Watchtower::new()),
+            "entry" => self.tower.as_mut().unwrap().put(entry(of)),
+            "view" if self.tower.is_some() => {
+                for tx in self.tower.as_mut().unwrap().chain(&view(of)) {
+                    outputs.push(json!({"broadcast": serialize_hex(&tx)}));
+                }
+            }
+            "coins" => {
+                let coins: Vec<_> = of.as_array().unwrap().iter().map(coin).collect();
+                let action = self.machine().add_fee_coins(&coins).unwrap();
+                self.act(action, &mut outputs);
+            }
             "create" => {
                 self.created = Some(of.clone());
                 self.start();
             }
             "restart" => {
                 self.start();
+                let records = self.node_records();
+                self.machine().restore_node(records);
                 for purse in self.purses.clone() {
                     let records = self.records(purse);
                     let answer = self.machine().restore(now, purse, records);
@@ -88,6 +106,12 @@ impl Side {
         (outputs, self.state())
     }
 
+    /// What the next view should hold.
+    pub(crate) fn watched(&self) -> Vec<Watch> {
+        let of_tower = self.tower.as_ref().map(Watchtower::watched);
+        of_tower.unwrap_or_else(|| self.machine.as_ref().unwrap().watched())
+    }
+
     fn start(&mut self) {
         let created = self.created.as_ref().unwrap();
         let seed = Seed(bytes(&created["seed"]).try_into().unwrap());
@@ -99,9 +123,19 @@ impl Side {
         self.machine.as_mut().unwrap()
     }
 
+    fn node_records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut probe = ChangeSet::new();
+        probe.put(Vec::new(), Vec::new());
+        let probe = probe.within_node(ChannelMachine::METHOD);
+        self.records_at(&probe.changes()[0].key)
+    }
+
     fn records(&self, purse: PurseKey) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let prefix = purse_prefix(purse);
-        let records = self.disk.scan(&prefix).unwrap().into_iter();
+        self.records_at(&purse_prefix(purse))
+    }
+
+    fn records_at(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let records = self.disk.scan(prefix).unwrap().into_iter();
         let cut = |(key, value): (Vec<u8>, Vec<u8>)| (key[prefix.len()..].to_vec(), value);
         records.map(cut).collect()
     }
@@ -131,12 +165,19 @@ impl Side {
         match action {
             Action::Persist(changes) => self.persist(changes, outputs),
             Action::Broadcast(tx) => outputs.push(json!({"broadcast": serialize_hex(&tx)})),
+            Action::Package(package) => {
+                let package: Vec<String> = package.iter().map(serialize_hex).collect();
+                outputs.push(json!({"package": package}));
+            }
             Action::Event(_, event) => outputs.push(json!({"event": event_json(&event)})),
             other => panic!("{other:?}"),
         }
     }
 
     fn state(&self) -> Value {
+        if let Some(tower) = &self.tower {
+            return int(tower.watched().len());
+        }
         let reports = self.machine.as_ref().unwrap().report();
         let channels = reports.iter().map(|report| {
             let mut value = json!({

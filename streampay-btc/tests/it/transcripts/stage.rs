@@ -15,6 +15,7 @@ use super::side::{Side, purse};
 
 pub(crate) const PAYER: u8 = 1;
 pub(crate) const PAYEE: u8 = 2;
+pub(crate) const TOWER: u8 = 3;
 /// One tick in satoshi.
 pub(crate) const STEP: u64 = 500;
 
@@ -30,6 +31,9 @@ pub(crate) struct Stage {
     pub(crate) chain: SimChain,
     pub(crate) payer: Told,
     pub(crate) payee: Told,
+    pub(crate) tower: Told,
+    /// The purse that is asked about.
+    pub(crate) purse: u32,
     /// Both sides' clock, in seconds.
     pub(crate) time: u64,
 }
@@ -45,6 +49,8 @@ impl Stage {
             chain: SimChain::new(),
             payer: Told::default(),
             payee: Told::default(),
+            tower: Told::default(),
+            purse: 0,
             time: 0,
         };
         for number in [PAYER, PAYEE] {
@@ -76,10 +82,10 @@ impl Stage {
     }
 
     pub(crate) fn told(&mut self, who: u8) -> &mut Told {
-        if who == PAYER {
-            &mut self.payer
-        } else {
-            &mut self.payee
+        match who {
+            PAYER => &mut self.payer,
+            PAYEE => &mut self.payee,
+            _ => &mut self.tower,
         }
     }
 
@@ -118,7 +124,10 @@ impl Stage {
                 return outcome;
             }
             let call = self.call(who, &calls.remove(0));
-            outputs = self.tell(who, json!({"done": {"purse": int(0_u64), "call": call}}));
+            outputs = self.tell(
+                who,
+                json!({"done": {"purse": int(self.purse), "call": call}}),
+            );
         }
     }
 
@@ -163,13 +172,18 @@ impl Stage {
 
     /// Shows a side the chain, and hands what it broadcasts to it.
     pub(crate) fn look(&mut self, who: u8) -> Vec<Value> {
-        let watched = self.told(who).side.machine.as_ref().unwrap().watched();
+        let watched = self.told(who).side.watched();
         let view = self.chain.look(&watched).unwrap();
         let outputs = self.tell(who, json!({"view": view_json(&view)}));
         for output in &outputs {
-            if let ("broadcast", tx) = one(output) {
-                let tx = deserialize_hex(tx.as_str().unwrap()).unwrap();
-                self.chain.submit(tx).unwrap();
+            let tx = |tx: &Value| deserialize_hex(tx.as_str().unwrap()).unwrap();
+            match one(output) {
+                ("broadcast", of) => self.chain.submit(tx(of)).unwrap(),
+                ("package", of) => {
+                    let package: Vec<_> = of.as_array().unwrap().iter().map(tx).collect();
+                    self.chain.submit_package(&package).unwrap();
+                }
+                _ => {}
             }
         }
         outputs
@@ -189,7 +203,10 @@ impl Stage {
     }
 
     pub(crate) fn ask(&mut self, who: u8, ask: Value) -> Option<Value> {
-        self.run(who, json!({"request": {"purse": int(0_u64), "ask": ask}}))
+        self.run(
+            who,
+            json!({"request": {"purse": int(self.purse), "ask": ask}}),
+        )
     }
 
     pub(crate) fn offer(&self) -> Value {
@@ -204,12 +221,17 @@ impl Stage {
 
     /// The payer has the channel funded, and a block takes it: the opening.
     pub(crate) fn opened(&mut self) -> Value {
+        self.opened_after(1)
+    }
+
+    /// The same with so many blocks in between.
+    pub(crate) fn opened_after(&mut self, blocks: u32) -> Value {
         let mut open = self.offer();
         open["capacity"] = int(40_000_000_u64);
         open["budget"] = int(60_000_000_u64);
         let open = json!({"open": open});
         self.ask(PAYER, open.clone());
-        self.chain.mine(1);
+        self.chain.mine(blocks);
         let outcome = self.ask(PAYER, open).unwrap();
         outcome["opened"]["opening"].clone()
     }

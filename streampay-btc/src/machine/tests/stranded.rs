@@ -1,0 +1,120 @@
+//! Fundings that were taken unconfirmed, and that nodes forget while fees are high.
+
+use super::*;
+
+const TICKS: u64 = 60;
+
+/// A channel that is paid from while its funding waits for a block.
+fn unconfirmed() -> Rig {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYEE);
+    config.payee.zero_conf_max = Amount::from_sat(200_000);
+    config.payee.depths.retain(|rule| rule.value_max > 200_000);
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    rig.open();
+    let Some(Outcome::Opened(opened)) = rig.open() else {
+        panic!("not opened")
+    };
+    let accepted = rig.accept(&opened);
+    assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
+    (1..=TICKS).for_each(|seq| rig.tick(seq));
+    rig
+}
+
+/// From now on nobody relays less, and no block takes less.
+fn spike(rig: &Rig, sat_vb: u32) {
+    let rate = FeeRate::from_sat_per_vb_u32(sat_vb);
+    rig.chain.set_rate(rate);
+    rig.chain.set_floor(rate);
+}
+
+/// The payee has what it is due but for the fee of both, the payer what it did not pay.
+fn both_have_theirs(rig: &mut Rig) {
+    assert_eq!(rig.chain.waiting().len(), 2, "funding and close");
+    rig.mine(7);
+    let (payer, payee) = (
+        &rig.payer.machine.report()[0],
+        &rig.payee.machine.report()[0],
+    );
+    assert_eq!(payee.paid.to_sat(), TICKS * STEP + rig.reserve());
+    assert_eq!(payer.settled, Some(payer.value - payee.paid));
+    let fee = payee.paid - payee.settled.unwrap();
+    assert!((1_000..=11_000).contains(&fee.to_sat()), "{fee}");
+    assert_eq!(
+        rig.balances(),
+        (
+            payer.settled.unwrap().to_sat(),
+            payee.settled.unwrap().to_sat()
+        )
+    );
+}
+
+#[test]
+fn a_close_brings_a_funding_along_that_nodes_have_forgotten() {
+    let mut rig = unconfirmed();
+    spike(&rig, 30);
+    assert!(rig.chain.waiting().is_empty(), "forgotten");
+    let late = rig.payload(TICKS + 1);
+    rig.payee.look();
+    assert_eq!(rig.payee.refused, Vec::new());
+    assert!(matches!(
+        rig.receive(TICKS + 1, late),
+        Some(Outcome::Failed(_))
+    ));
+    both_have_theirs(&mut rig);
+}
+
+#[test]
+fn the_forgotten_funding_is_on_the_payees_disk() {
+    let mut rig = unconfirmed();
+    rig.payee.look();
+    spike(&rig, 30);
+    rig.payee.restart(&[rig.purse]);
+    both_have_theirs(&mut rig);
+}
+
+#[test]
+fn what_a_forgotten_funding_cannot_pay_for_is_stated_and_tried_again() {
+    let mut rig = unconfirmed();
+    spike(&rig, 300);
+    let events = rig.payee.look().unwrap();
+    let lost = |(_, event): &(PurseKey, WatchEvent)| matches!(event, WatchEvent::Uneconomic { .. });
+    assert!(events.iter().any(lost), "{events:?}");
+    assert!(rig.chain.waiting().is_empty());
+    spike(&rig, 30);
+    rig.chain.mine(1);
+    rig.payee.look();
+    both_have_theirs(&mut rig);
+}
+
+/// The payer has spent the coin otherwise: what is due is lost, as was said of unconfirmed fundings, and
+/// nothing else breaks.
+#[test]
+fn a_funding_that_was_spent_otherwise_is_refused_with_its_close() {
+    let mut rig = unconfirmed();
+    let funding = rig.payer.machine.report()[0].outpoint.unwrap();
+    rig.chain.bump(funding).unwrap();
+    rig.payee.look();
+    rig.mine(3);
+    assert!(!rig.payee.refused.is_empty());
+    assert_eq!(rig.balances(), (0, 0));
+    assert_eq!(
+        rig.payee.machine.report()[0].state,
+        ChannelState::Closing,
+        "watched on"
+    );
+}
+
+#[test]
+fn a_funding_that_had_to_confirm_is_not_kept() {
+    let mut rig = Rig::ready();
+    rig.tick(1);
+    rig.chain.reorganise(1, &[]);
+    rig.payee.look();
+    spike(&rig, 30);
+    rig.mine(3);
+    assert!(
+        rig.payee.broadcast.is_empty(),
+        "no close without its parent"
+    );
+}
