@@ -31,6 +31,8 @@ pub struct Home {
     pub receiver: ReceiverKey,
     /// The bitcoin channels, where there is a chain to see them on.
     pub channels: Option<Arc<Channels>>,
+    /// Where the sessions are kept, for what else must outlive the process.
+    pub(crate) store: StoreWriter,
     /// What paces all that is asked of mints.
     pub(crate) runner: Arc<Runner>,
 }
@@ -80,7 +82,7 @@ impl Home {
         policy.exposure = limits.exposure;
         let chain = LockedMachine::chain(policy, Some(receiver.clone()));
         let p2pk = LockedMachine::p2pk(policy, Some(receiver.clone())).beside(&chain);
-        let node = Node::builder(writer)
+        let node = Node::builder(writer.clone())
             .method(Box::new(chain), runner.clone())
             .method(Box::new(p2pk), runner.clone())
             .method(Box::new(SwapMachine::default()), runner.clone());
@@ -99,6 +101,7 @@ impl Home {
             links: Links::new(folder),
             receiver,
             channels,
+            store: writer,
             runner,
         })
     }

@@ -1,5 +1,6 @@
 //! The streamer's work: offering a stream, and one session for every viewer.
 
+mod claims;
 mod closing;
 pub mod demo;
 pub mod host;

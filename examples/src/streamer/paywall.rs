@@ -6,10 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cdk::nuts::{CurrencyUnit, Token};
 use streampay_cashu::Runner;
-use streampay_core::meter::Tariff;
+use streampay_core::meter::{Reading, Tariff};
+use streampay_core::store::StoreError;
 use streampay_core::units::Msat;
-use streampay_media::whep::{PaymentError, Paywall};
+use streampay_media::whep::{Kept, PaymentError, Paywall};
 
+use super::claims::{Claims, Name};
 use super::offered::{Offered, takes_spans};
 use super::serve::Offer;
 use crate::home::Home;
@@ -22,23 +24,61 @@ pub(super) struct CashuPaywall {
     wallet: Arc<WalletFolder>,
     runner: Arc<Runner>,
     offered: Arc<Offered>,
+    claims: Claims,
     price: Price,
     report: Report,
 }
 
 impl CashuPaywall {
     /// None where no mint of the offer is ever taken at its face value.
-    pub(super) fn new(home: &Home, offered: &Arc<Offered>, offer: &Offer) -> Option<Self> {
-        let mut listed = offer.mints.iter();
-        listed
-            .any(|listed| takes_spans(&listed.mint))
-            .then(|| Self {
-                wallet: home.wallet.clone(),
-                runner: home.runner.clone(),
-                offered: offered.clone(),
-                price: offer.price,
-                report: offer.report,
-            })
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read what was sold before.
+    pub(super) async fn new(
+        home: &Home,
+        offered: &Arc<Offered>,
+        offer: &Offer,
+    ) -> Result<Option<Self>, StoreError> {
+        if !offer.mints.iter().any(|listed| takes_spans(&listed.mint)) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            wallet: home.wallet.clone(),
+            runner: home.runner.clone(),
+            offered: offered.clone(),
+            claims: Claims::open(home.store.clone()).await?,
+            price: offer.price,
+            report: offer.report,
+        }))
+    }
+
+    /// Takes a token that is proven, and keeps that it is taken before it is said.
+    async fn redeem(&self, token: &Token, text: &str, span: Name) -> Result<Msat, PaymentError> {
+        let unavailable = |_: StoreError| PaymentError::Unavailable;
+        let name = WalletFolder::name_of(token);
+        let name = name.map_err(|error| PaymentError::Refused(error.to_string()))?;
+        let _alone = self.claims.taking.lock().await;
+        let again = self.claims.is_begun(&name);
+        if !again {
+            self.claims.begin(name).await.map_err(unavailable)?;
+        }
+        match self.wallet.receive_once(text, token, again).await {
+            Ok(amount) => {
+                // No span is longer than a tick.
+                let amount = amount.min(self.price.tick);
+                let sold = self.claims.sold(span, &name, amount).await;
+                sold.map_err(unavailable)?;
+                Ok(amount)
+            }
+            Err(error @ (WalletError::Token | WalletError::MintUrl(_) | WalletError::Spent)) => {
+                self.claims.call_off(&name).await.map_err(unavailable)?;
+                Err(PaymentError::Refused(error.to_string()))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a player's token could not be redeemed");
+                Err(PaymentError::Unavailable)
+            }
+        }
     }
 
     /// What is wrong with a token, as far as that can be told without asking anybody, where those of
@@ -110,7 +150,7 @@ impl Paywall for CashuPaywall {
         self.price.tariff()
     }
 
-    async fn take(&self, payment: &str) -> Result<Msat, PaymentError> {
+    async fn take(&self, payment: &str, span: Name) -> Result<Msat, PaymentError> {
         let refused = |why: &str| PaymentError::Refused(why.to_owned());
         let payment = payment.trim();
         let sale = self.offered.now().await;
@@ -126,26 +166,30 @@ impl Paywall for CashuPaywall {
             ));
         }
         // Whoever shows tokens has paid nothing yet.
-        let taken = async { Ok(self.wallet.receive_once(payment, &token).await) };
+        let taken = async { Ok(self.redeem(&token, payment, span).await) };
         let taken = self.runner.of_stranger(&mint, taken).await;
-        match taken.map_err(|_| PaymentError::Unavailable)? {
-            Ok(amount) => {
-                // No span is longer than a tick.
-                let amount = amount.min(self.price.tick);
-                self.report.say(
-                    "span_sold",
-                    serde_json::json!({"amount_msat": amount.msat()}),
-                );
-                self.report.tell(&format!("a player paid {amount}"));
-                Ok(amount)
-            }
-            Err(error @ (WalletError::Token | WalletError::MintUrl(_) | WalletError::Spent)) => {
-                Err(PaymentError::Refused(error.to_string()))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a player's token could not be redeemed");
-                Err(PaymentError::Unavailable)
-            }
+        let amount = taken.map_err(|_| PaymentError::Unavailable)??;
+        self.report.say(
+            "span_sold",
+            serde_json::json!({"amount_msat": amount.msat()}),
+        );
+        self.report.tell(&format!("a player paid {amount}"));
+        Ok(amount)
+    }
+
+    async fn kept(&self, span: Name) -> Option<Kept> {
+        self.claims.kept(&span)
+    }
+
+    async fn used(&self, span: Name, used: Reading) {
+        if let Err(error) = self.claims.used(&span, used).await {
+            tracing::warn!(%error, "what a player used is not kept");
+        }
+    }
+
+    async fn ended(&self, span: Name) {
+        if let Err(error) = self.claims.ended(&span).await {
+            tracing::warn!(%error, "what a player used up is not forgotten");
         }
     }
 }

@@ -120,7 +120,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     let in_use = |source| AppError::Listen(offer.listen, source);
     let listener = listener.map_err(in_use)?;
     let base = base_url(&offer, listener.local_addr().map_err(in_use)?)?;
-    let paywall = CashuPaywall::new(home, &offered, &offer);
+    let paywall = CashuPaywall::new(home, &offered, &offer).await?;
     let paywall = paywall.map(|paywall| -> Arc<dyn Paywall> { Arc::new(paywall) });
     let seats = offer.max_viewers.map_or_else(Seats::default, Seats::new);
     let config = ServerConfig {

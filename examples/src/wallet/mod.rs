@@ -25,7 +25,6 @@ pub(crate) use self::withdraw::Payment;
 pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 
 use self::locks::Known;
-use self::till::Unanswered;
 use self::transport::{Dates, Routes, Transport, origin};
 
 use std::collections::{BTreeMap, HashMap};
@@ -82,7 +81,6 @@ pub struct WalletFolder {
     known: Mutex<Known>,
     /// Held while the locks of a mint are tried: one at a time.
     trying: tokio::sync::Mutex<()>,
-    unanswered: Unanswered,
     _lock: File,
 }
 
@@ -125,7 +123,6 @@ impl WalletFolder {
             routes: Routes::default(),
             known: Mutex::new(known),
             trying: tokio::sync::Mutex::default(),
-            unanswered: Unanswered::default(),
             _lock: lock,
         })
     }

@@ -1,7 +1,6 @@
 //! Tokens of strangers: looked at before the mint is troubled, and taken once.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use cdk::dhke::hash_to_curve;
 use cdk::nuts::{KeySet, KeySetInfo, Proof, Proofs, PublicKey, Token};
@@ -21,12 +20,6 @@ pub(crate) enum Unproven {
     /// It is refused, whatever the mint would say.
     Refused(&'static str),
 }
-
-/// Tokens whose mint gave no answer when they were taken: it may have taken them.
-pub(super) type Unanswered = Arc<tokio::sync::Mutex<BTreeSet<[u8; 32]>>>;
-
-/// The most tokens without an answer that are remembered: as many as strangers can show in hours.
-const UNANSWERED_MAX: usize = 1_024;
 
 impl WalletFolder {
     /// Checks that the mint signed each proof of `token`, by the keys that this wallet knows; with
@@ -50,8 +43,17 @@ impl WalletFolder {
         proven.map_err(|_| Unproven::Refused("the token cannot be read"))?
     }
 
-    /// Takes a token, and where the mint's answer to it was lost, the same token again: what arrived,
-    /// net of fees. It arrives once.
+    /// What a token is called, however it is written: by its proofs.
+    ///
+    /// # Errors
+    /// [`WalletError::Token`].
+    pub(crate) fn name_of(token: &Token) -> Result<[u8; 32], WalletError> {
+        ys_of(token).map(|ys| name_of(&ys))
+    }
+
+    /// Takes a token; `again` where that was begun before and it is not known what became of it: what
+    /// arrived, net of fees. It arrives once. One after the other: finishing what was begun must not
+    /// meet what is being done.
     ///
     /// # Errors
     /// As [`Self::receive`].
@@ -59,40 +61,31 @@ impl WalletFolder {
         &self,
         text: &str,
         token: &Token,
+        again: bool,
     ) -> Result<Msat, WalletError> {
         let mint = token.mint_url().map_err(|_| WalletError::Token)?;
-        let wallet = self.wallet_at(&mint.to_string()).await?;
-        let secrets = token.token_secrets().into_iter();
-        let ys: Result<BTreeSet<PublicKey>, _> = secrets
-            .map(|secret| hash_to_curve(secret.as_bytes()))
-            .collect();
-        let ys = ys.map_err(|_| WalletError::Token)?;
-        let name = name_of(&ys);
-        // One after the other: finishing what was begun must not meet what is being done.
-        let mut unanswered = self.unanswered.lock().await;
-        if unanswered.contains(&name) {
+        if again {
+            let wallet = self.wallet_at(&mint.to_string()).await?;
             let failed = |error| WalletError::of_mint(&mint, error);
             Self::name_sent(&wallet).await?;
             let report = wallet.recover_incomplete_sagas().await.map_err(failed)?;
-            if let Some(arrived) = arrived(&wallet, &ys).await? {
-                unanswered.remove(&name);
+            if let Some(arrived) = arrived(&wallet, &ys_of(token)?).await? {
                 return Ok(arrived);
             }
             if report.skipped > 0 || report.failed > 0 {
                 return Err(failed(cdk::Error::Timeout));
             }
-            unanswered.remove(&name);
         }
-        let received = self.receive(text).await;
-        let unclear = matches!(
-            received,
-            Err(WalletError::Unreachable(..) | WalletError::Mint(..))
-        );
-        if unclear && unanswered.len() < UNANSWERED_MAX {
-            unanswered.insert(name);
-        }
-        received
+        self.receive(text).await
     }
+}
+
+fn ys_of(token: &Token) -> Result<BTreeSet<PublicKey>, WalletError> {
+    let secrets = token.token_secrets().into_iter();
+    let ys: Result<_, _> = secrets
+        .map(|secret| hash_to_curve(secret.as_bytes()))
+        .collect();
+    ys.map_err(|_| WalletError::Token)
 }
 
 fn info(set: &KeySet) -> KeySetInfo {

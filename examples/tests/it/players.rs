@@ -235,3 +235,43 @@ async fn what_is_demanded_follows_the_mints_while_serving() {
     assert_eq!(spendable(&streamer).await, sat(4));
     serving.stop().await;
 }
+
+/// A process that dies is followed by another one, which has the same store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_is_paid_outlives_the_streamer() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = mint(100).await;
+    let limits = MintLimits {
+        request: Duration::from_millis(1_500),
+        ..MintLimits::default()
+    };
+    let path = folder.path().join("streamer");
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    viewer.wallet.deposit(&own.url(), sat(40)).await.unwrap();
+    let pay = || async { viewer.wallet.send(sat(4), Some(&own.url())).await.unwrap() };
+    let (paid, lost) = (pay().await, pay().await);
+    let streamer = Home::open_with(&path, limits).await.unwrap();
+    let serving = serving(&streamer, &own).await;
+    let (url, faults) = (serving.link.url.clone(), own.faults_for_testing());
+    assert_eq!(post(&url, Some(&paid)).await.0, 201);
+    // The mint takes this one, and the streamer dies before it knows.
+    faults.set("/v1/swap", Fault::LoseAnswer, 1);
+    assert_eq!(post(&url, Some(&lost)).await.0, 503);
+    serving.stop().await;
+    drop(streamer);
+    let until = tokio::time::Instant::now() + Duration::from_secs(10);
+    let streamer = loop {
+        match Home::open_with(&path, limits).await {
+            Ok(home) => break home,
+            Err(error) if tokio::time::Instant::now() > until => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let serving = self::serving(&streamer, &own).await;
+    let url = serving.link.url.clone();
+    for token in [&paid, &lost, &paid, &lost] {
+        assert_eq!(post(&url, Some(token)).await.0, 201);
+    }
+    assert_eq!(spendable(&streamer).await, sat(8));
+    serving.stop().await;
+}

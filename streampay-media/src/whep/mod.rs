@@ -16,7 +16,7 @@ pub use address::TrustedProxy;
 pub(crate) use client::is_local;
 pub use client::{Accepted, Client, ClientError};
 pub use limits::{Full, Place, Places};
-pub use paywall::{PaymentError, Paywall};
+pub use paywall::{Kept, PaymentError, Paywall};
 pub use rate::Rate;
 pub use seats::{Seat, Seats};
 pub use server::{Arrival, Server, ServerConfig, UnboundPlace};

@@ -52,12 +52,39 @@ pub trait Paywall: fmt::Debug + Send + Sync + 'static {
     /// By which tariff what is paid is used up.
     fn tariff(&self) -> Tariff;
 
-    /// Takes a payment for good and says what it is worth. Runs to its end, also where the caller
-    /// is gone meanwhile.
+    /// Takes a payment for good and says what it is worth, which `span` has more from then on: that is the
+    /// SHA-256 of the payment which began it. Runs to its end, also where the caller is gone
+    /// meanwhile.
     ///
     /// # Errors
     /// [`PaymentError`].
-    async fn take(&self, payment: &str) -> Result<Msat, PaymentError>;
+    async fn take(&self, payment: &str, span: [u8; 32]) -> Result<Msat, PaymentError>;
+
+    /// What there is of a span that an earlier process sold, or that was not used for long. Where
+    /// nothing is kept, who paid for it has lost what was left.
+    async fn kept(&self, span: [u8; 32]) -> Option<Kept> {
+        let _ = span;
+        None
+    }
+
+    /// So much of a span is used. Said about once a second, and when a connection ends.
+    async fn used(&self, span: [u8; 32], used: Reading) {
+        let _ = (span, used);
+    }
+
+    /// All of a span is used.
+    async fn ended(&self, span: [u8; 32]) {
+        let _ = span;
+    }
+}
+
+/// What there is of a span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Paid for it in all.
+    pub paid: Msat,
+    /// Used of it, by the meters of its tariff.
+    pub used: Reading,
 }
 
 /// Why a payment buys nothing.
@@ -76,7 +103,9 @@ pub enum PaymentError {
 const PAYMENT_MAX: usize = 16 * 1024;
 /// Spans that are remembered. More are only sold when older ones are used up or forgotten.
 const SPANS_MAX: usize = 10_000;
-/// How long what is left of a span is kept for a player that comes again, since it was last used.
+/// How often what is used of a span is said to the paywall.
+const SAID: Duration = Duration::from_secs(1);
+/// How long what is left of a span is kept here for a player that comes again, since it was last used.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// Spans by the SHA-256 of the payment that began them.
@@ -142,6 +171,16 @@ impl Spans {
         span.paid.send_modify(paid);
     }
 
+    /// One that the paywall kept.
+    fn bring_back(&self, id: [u8; 32], kept: Kept) {
+        self.lock().spans.entry(id).or_insert_with(|| Span {
+            paid: watch::Sender::new(kept.paid),
+            used: kept.used,
+            user: None,
+            free_since: Instant::now(),
+        });
+    }
+
     /// Ends the connection that has the span, and waits until it has let go of it. Of several who do
     /// so at once the first to begin has it then.
     async fn take_over(&self, id: &[u8; 32]) {
@@ -205,7 +244,7 @@ async fn take(
     let taking = tokio::spawn(async move {
         // Who hangs up frees its place only when this is over.
         let _place = place;
-        let amount = paywall.take(&payment).await?;
+        let amount = paywall.take(&payment, id).await?;
         shared.spans.paid(id, amount);
         Ok(())
     });
@@ -254,7 +293,10 @@ pub(super) async fn offer(
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
         seat = Some(shared.config.seats.take().ok_or(Full::Seats)?);
-        take(shared, paywall, payment, id, Some(place)).await?;
+        match paywall.kept(id).await {
+            Some(kept) => shared.spans.bring_back(id, kept),
+            None => take(shared, paywall, payment, id, Some(place)).await?,
+        }
     }
     shared.spans.take_over(&id).await;
     let seat = match seat {
@@ -263,7 +305,7 @@ pub(super) async fn offer(
         None => shared.config.seats.take().ok_or(Full::Seats)?,
     };
     let behind = (connection, seat, ice);
-    if begin(shared, paywall.tariff(), id, secret, behind) {
+    if begin(shared, paywall, id, secret, behind) {
         Ok(created)
     } else {
         Err(demand(paywall.as_ref()).await)
@@ -273,7 +315,7 @@ pub(super) async fn offer(
 /// Puts a connection behind a span's gate. False where the span is gone.
 fn begin(
     shared: &Arc<Shared>,
-    tariff: Tariff,
+    paywall: &Arc<dyn Paywall>,
     id: [u8; 32],
     secret: String,
     (connection, seat, ice): (ViewerConnection, Seat, Ice),
@@ -285,11 +327,12 @@ fn begin(
     let (stop, stopped) = oneshot::channel();
     let (end, ended) = watch::channel(());
     let schedule = Schedule {
-        tariff,
+        tariff: paywall.tariff(),
         ..Schedule::default()
     };
     let player = Player {
         shared: Arc::downgrade(shared),
+        paywall: paywall.clone(),
         id,
         paid: span.paid.subscribe(),
         schedule,
@@ -313,6 +356,7 @@ fn begin(
 /// One connection and its span.
 struct Player {
     shared: Weak<Shared>,
+    paywall: Arc<dyn Paywall>,
     id: [u8; 32],
     paid: watch::Receiver<Msat>,
     schedule: Schedule,
@@ -343,8 +387,16 @@ impl Player {
             last = reading;
         }
         connection.close().await;
+        self.paywall.used(self.id, last).await;
+        if !self.lets_go(last) {
+            self.paywall.ended(self.id).await;
+        }
+    }
+
+    /// Whether something is left of the span for another connection, or this cannot be told.
+    fn lets_go(&self, last: Reading) -> bool {
         let Some(shared) = self.shared.upgrade() else {
-            return;
+            return true;
         };
         shared.sessions.remove(&self.secret);
         let mut state = shared.spans.lock();
@@ -360,6 +412,7 @@ impl Player {
         if !left && state.spans.get(&self.id).is_some_and(unused) {
             state.spans.remove(&self.id);
         }
+        left
     }
 
     /// Lets through what is paid until nothing has flowed for long.
@@ -374,6 +427,7 @@ impl Player {
         let Ok(mut reading) = connection.start(receiver, *last) else {
             return;
         };
+        let mut said = Instant::now();
         loop {
             tokio::select! {
                 changed = reading.changed() => if changed.is_err() { return },
@@ -385,6 +439,10 @@ impl Player {
                 () = tokio::time::sleep(self.idle) => return,
             }
             *last = *reading.borrow_and_update();
+            if said.elapsed() >= SAID {
+                said = Instant::now();
+                self.paywall.used(self.id, *last).await;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! its tokens once.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,10 +14,10 @@ use rtc::rtp_transceiver::{
     RTCRtpTransceiverDirection, RTCRtpTransceiverInit, rtp_sender::RtpCodecKind,
 };
 use streampay_core::{
-    meter::{Rate, Tariff},
+    meter::{Rate, Reading, Tariff},
     units::Msat,
 };
-use streampay_media::whep::{PaymentError, Paywall};
+use streampay_media::whep::{Kept, PaymentError, Paywall};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -35,6 +35,9 @@ use crate::rig::{Rig, asset, settled, until};
 
 /// A token buys this many milliseconds, at 1 msat each.
 const SPAN_MS: u64 = 800;
+/// This one buys more.
+const LONG: &str = "token long";
+const LONG_MS: u64 = 3_200;
 const QUIET: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(crate) struct Tokens {
     /// How its tokens begin.
     prefix: &'static str,
     spent: Mutex<BTreeSet<String>>,
+    kept: Mutex<BTreeMap<[u8; 32], Kept>>,
     asked: AtomicUsize,
     /// A payment is taken when there is a permit.
     mint: Semaphore,
@@ -54,6 +58,7 @@ impl Tokens {
             demand,
             prefix,
             spent: Mutex::default(),
+            kept: Mutex::default(),
             asked: AtomicUsize::default(),
             mint: Semaphore::new(1000),
         }
@@ -77,7 +82,7 @@ impl Paywall for Tokens {
         }
     }
 
-    async fn take(&self, payment: &str) -> Result<Msat, PaymentError> {
+    async fn take(&self, payment: &str, span: [u8; 32]) -> Result<Msat, PaymentError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.mint.acquire().await.unwrap().forget();
         if payment == "away" {
@@ -87,12 +92,35 @@ impl Paywall for Tokens {
         if !payment.starts_with(self.prefix) || !fresh {
             return Err(PaymentError::Refused("not a token, or spent".to_owned()));
         }
-        Ok(Msat::new(SPAN_MS).unwrap())
+        let ms = if payment == LONG { LONG_MS } else { SPAN_MS };
+        let amount = Msat::new(ms).unwrap();
+        let mut kept = self.kept.lock().unwrap();
+        let kept = kept.entry(span).or_default();
+        kept.paid = kept.paid.plus(amount).unwrap();
+        Ok(amount)
+    }
+
+    async fn kept(&self, span: [u8; 32]) -> Option<Kept> {
+        self.kept.lock().unwrap().get(&span).copied()
+    }
+
+    async fn used(&self, span: [u8; 32], used: Reading) {
+        if let Some(kept) = self.kept.lock().unwrap().get_mut(&span) {
+            kept.used = used;
+        }
+    }
+
+    async fn ended(&self, span: [u8; 32]) {
+        self.kept.lock().unwrap().remove(&span);
     }
 }
 
 async fn rig() -> (Rig, Arc<Tokens>) {
     let tokens = Arc::new(Tokens::demanding("creqAtest", "token"));
+    (rig_of(&tokens).await, tokens)
+}
+
+async fn rig_of(tokens: &Arc<Tokens>) -> Rig {
     let clip = asset("clip.ivf");
     let rig = Rig::with(&clip, 1, |config| {
         config.paywall = Some(tokens.clone());
@@ -100,7 +128,7 @@ async fn rig() -> (Rig, Arc<Tokens>) {
         config.peer.link_deadline = Duration::from_secs(3);
         config.unbound_per_address = 2;
     });
-    (rig.await, tokens)
+    rig.await
 }
 
 /// What a player has received.
@@ -357,6 +385,33 @@ async fn what_is_left_of_a_span_moves_to_the_players_next_connection() {
     assert!(both <= SPAN_MS, "{first:?} {second:?}");
     assert!(both >= SPAN_MS / 2, "{first:?} {second:?}");
     assert_eq!(tokens.asked.load(Ordering::Relaxed), 1, "it was taken once");
+}
+
+/// A process with what the paywall of another one had kept when that died.
+#[tokio::test]
+async fn what_the_paywall_kept_of_a_span_is_played_after_a_restart() {
+    let (before, tokens) = rig().await;
+    let mut first = Player::new().await;
+    first.play(&before, LONG).await;
+    until(&mut first.got, |got| {
+        u64::from(got.picture_ms) >= LONG_MS / 2
+    })
+    .await;
+    let kept = tokens.kept.lock().unwrap().clone();
+    let used = kept.values().next().unwrap().used.media_ms;
+    assert!((500..=LONG_MS).contains(&used), "{kept:?}");
+    let restarted = Arc::new(Tokens::demanding("creqAtest", "token"));
+    *restarted.kept.lock().unwrap() = kept;
+    restarted.spent.lock().unwrap().insert(LONG.to_owned());
+    let after = rig_of(&restarted).await;
+    let mut second = Player::new().await;
+    second.play(&after, LONG).await;
+    about(LONG_MS - used, second.stops().await);
+    assert_eq!(restarted.asked.load(Ordering::Relaxed), 0);
+    // Nothing is left of it, and it is not taken again.
+    second.is_closed().await;
+    let (status, head, _) = post(&after, "/whep", Some(LONG), &second.offer).await;
+    assert_eq!(status, 400, "{head}");
 }
 
 #[tokio::test]
