@@ -187,9 +187,9 @@ impl Front {
         self.url.clone()
     }
 
-    /// All callers are elsewhere, and have asked too often, until so many of them heard so. It limits
-    /// each endpoint by itself.
-    pub(crate) async fn limits(&self, refused: u32) {
+    /// Somebody elsewhere asks too often, which the mint remembers for a minute. It limits each endpoint
+    /// by itself.
+    pub(crate) async fn is_asked_too_often(&self) {
         for (path, body) in OFTEN {
             let url = format!("{}{path}", self.mint);
             let mut asked = 0;
@@ -198,6 +198,10 @@ impl Front {
                 assert!(asked < 200, "it limits nobody at {path}");
             }
         }
+    }
+
+    /// All callers are elsewhere from now on, until so many of them heard that they ask too often.
+    pub(crate) fn limits(&self, refused: u32) {
         self.refused.store(refused, Ordering::SeqCst);
     }
 

@@ -153,15 +153,16 @@ fn is_as_quoted(row: Row, costs: &Costs, played: &Played, fees: Msat) {
 }
 
 /// Both sides until nothing is under way any more.
-async fn brought_home(row: Row, payer: &Party, payee: &Party) {
+async fn brought_home(row: Row, payer: &Party, payee: &Party, played: &Played) {
     let until = tokio::time::Instant::now() + PATIENCE;
     while !recover_both(payer, payee).await {
         let late = tokio::time::Instant::now() > until;
         assert!(
             !late,
-            "{row:?}: {:?} {:?}",
+            "{row:?}: {:?} {:?} {:?}",
             payer.held().await,
-            payee.held().await
+            payee.held().await,
+            played.troubles()
         );
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
@@ -197,7 +198,7 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
         Payer => payer.restart().await,
         Payee => payee.restart().await,
     }
-    brought_home(row, &payer, &payee).await;
+    brought_home(row, &payer, &payee, &played).await;
     let fees = missing(&payer, &payee).await;
     is_no_more_than_fees(row, &costs[0], &played, fees);
     if what == Calm && end != Vanished {
@@ -221,7 +222,7 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
             "{row:?}: {:?}",
             second.troubles()
         );
-        brought_home(row, &payer, &payee).await;
+        brought_home(row, &payer, &payee, &second).await;
         assert!(payee.held().await.0 > earned, "{row:?}");
         let fees = missing(&payer, &payee).await;
         assert!(ppk > 0 || fees.is_zero(), "{row:?}: {fees} is lost");
@@ -288,6 +289,9 @@ async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
     for row in struck_rows(what, ppk) {
         payers.push((row, Party::with(&url, FUNDS).await));
     }
+    if what == Limits {
+        front.is_asked_too_often().await;
+    }
     let (mut all, mut count) = (JoinSet::new(), 0);
     for (row, payer) in payers {
         let (url, strike) = (url.clone(), Some(now.clone()));
@@ -302,7 +306,8 @@ async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
         Calm => {}
         Restarts => mint.restart().await,
         ChangesKeys => mint.change_keys(Some(YEAR_2100)).await,
-        Limits => front.limits(4).await,
+        // Each in a row doubles how long its side leaves the mint alone.
+        Limits => front.limits(count + 1),
     }
     struck.forget();
     all.join_all().await;
