@@ -37,6 +37,7 @@ use tokio::sync::Mutex;
 use self::two::{STEP, Two, key, sat};
 
 mod channels;
+mod forgotten;
 mod mutual;
 mod restarts;
 mod sizes;
@@ -235,6 +236,10 @@ impl ChainSource for Shared {
         let allowed = tested.pointer("/0/allowed").and_then(Value::as_bool);
         assert_eq!(allowed, Some(true), "{tested}");
         self.0.core.broadcast(tx).await
+    }
+
+    async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
+        self.0.core.broadcast_package(package).await
     }
 }
 
