@@ -82,20 +82,22 @@ impl Channels {
         }))
     }
 
-    /// What left the wallet into a session's channels, and what has come back.
-    pub(crate) async fn sums(&self, home: &Home, id: SessionId) -> Result<(Msat, Msat), AppError> {
+    /// What left the wallet into a session's channels, what has come back, and what of that had been
+    /// paid.
+    pub(crate) async fn sums(&self, home: &Home, id: SessionId) -> Result<[Msat; 3], AppError> {
         let own = self.book(home).await?.into_iter();
         let own = own.filter(|channel| {
             channel.purse.session == id && channel.role == Role::Payer && channel.outpoint.is_some()
         });
-        Ok(own.fold((Msat::ZERO, Msat::ZERO), |(out, back), channel| {
+        Ok(own.fold([Msat::ZERO; 3], |[out, back, taken], channel| {
             let cost = channel.value.to_sat();
             let cost = cost.saturating_add(channel.funding_fee.to_sat());
             let settled = channel.settled.map_or(0, |amount| amount.to_sat());
-            (
+            [
                 out.saturating_plus(sat(cost)),
                 back.saturating_plus(sat(settled)),
-            )
+                taken.saturating_plus(sat(channel.taken_back().to_sat())),
+            ]
         }))
     }
 }

@@ -18,6 +18,8 @@ pub struct Account {
     pub refunded: Msat,
     /// Acknowledged by the streamer, with its signature.
     pub acknowledged: Msat,
+    /// Of that, what came back: the streamer never closed its channel.
+    pub taken_back: Msat,
 }
 
 impl Account {
@@ -31,7 +33,8 @@ impl Account {
             ..Self::default()
         };
         if let Some(channels) = &home.channels {
-            (account.paid, account.refunded) = channels.sums(home, session.session()).await?;
+            let sums = channels.sums(home, session.session()).await?;
+            [account.paid, account.refunded, account.taken_back] = sums;
         }
         // Also of a mint where nothing is left.
         let (lines, _) = home.wallet.book().await?;
@@ -60,7 +63,13 @@ impl Account {
     pub const fn fees(&self) -> Msat {
         self.paid
             .saturating_minus(self.refunded)
-            .saturating_minus(self.acknowledged)
+            .saturating_minus(self.reached())
+    }
+
+    /// What the streamer has of what it acknowledged, or will.
+    #[must_use]
+    pub const fn reached(&self) -> Msat {
+        self.acknowledged.saturating_minus(self.taken_back)
     }
 }
 
@@ -71,7 +80,7 @@ impl Account {
         format!(
             "{} left the wallet = {} to the streamer + {} back + {} locked, on the way or fees",
             self.paid,
-            self.acknowledged,
+            self.reached(),
             self.refunded,
             self.fees()
         )
@@ -84,7 +93,7 @@ impl core::fmt::Display for Account {
             f,
             "{} left the wallet = {} to the streamer + {} of fees + {} back",
             self.paid,
-            self.acknowledged,
+            self.reached(),
             self.fees(),
             self.refunded
         )
