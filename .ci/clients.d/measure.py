@@ -1,6 +1,6 @@
 """Times in Chromium, for streampay-media/RUNS.md: nothing here asserts a figure.
 
-    .ci/clients measure BIN OUT [PAUSES]
+    .ci/clients measure BIN OUT [PAUSES [HOLD_S]]
 
 From a payment to the first decoded picture, on a connection that is open; how far picture and sound
 are apart after a hundred pauses; what a session's beginning waits for.
@@ -61,7 +61,7 @@ def figures(values):
             f"least {values[0]:.0f}, most {values[-1]:.0f} ms of {len(values)}")
 
 
-def after_pauses(programs, mint, browser, pauses):
+def after_pauses(programs, mint, browser, pauses, hold_s):
     """Each span that is used up is a pause, each payment a resumption."""
     streamer, link = programs.serve_from("streamer-spans", mint, PRICE, "--media", CLIP)
     url, tab = link.split("#")[0], browser.open()
@@ -83,8 +83,8 @@ def after_pauses(programs, mint, browser, pauses):
     answers, pictures, apart = [], [], []
     at = answer["location"]
     while tokens:
-        # The span is used up and what was under way is there.
-        time.sleep(SPAN_S + 0.3)
+        # The span is used up and what was under way is there; so long it is late.
+        time.sleep(SPAN_S + hold_s)
         said = tab.do("topUp", at, tokens.pop())
         assert said["status"] == 204, said
         assert said["picture"] is not None, "no picture for a payment"
@@ -104,7 +104,7 @@ def after_pauses(programs, mint, browser, pauses):
         later.append(tab.run("apart()"))
     stats = tab.stats()
     print(f"picture and sound apart, as Chromium estimates what it plays, right after each of {pauses} "
-          f"pauses: {figures(known)}")
+          f"pauses of {hold_s} s: {figures(known)}")
     print(f"the same every 0.8 s after the last one: {[round(it) for it in later if it is not None]} ms")
     print(f"NACKs {stats['nacks']}, lost {stats['lost']}")
     tab.run("pc.close()")
@@ -163,6 +163,7 @@ def beginnings(programs, mint, browser, times=5):
 def main():
     bin_folder, out = map(os.path.abspath, sys.argv[1:3])
     pauses = int(sys.argv[3]) if len(sys.argv) > 3 else 100
+    hold_s = float(sys.argv[4]) if len(sys.argv) > 4 else 1.0
     os.makedirs(out, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         programs, browser = Programs(bin_folder, out, folder), None
@@ -171,7 +172,7 @@ def main():
             mint = programs.mint()
             programs.viewer("deposit", "400sat", "--mint", mint)
             beginnings(programs, mint, browser)
-            after_pauses(programs, mint, browser, pauses)
+            after_pauses(programs, mint, browser, pauses, hold_s)
         finally:
             programs.stop()
             if browser:

@@ -9,10 +9,12 @@
 //! what the gate has passed.
 //!
 //! # Opening
-//! Shut at its limit or paused, a viewer keeps its place in the source's ring. Opened again
-//! within the two seconds that the ring holds, it goes on where it stopped, without a gap in the
-//! picture. Later, and at the first opening, the last group of pictures is replayed where it is
-//! still there, else the picture waits for the next key frame; sound goes on at once.
+//! Shut at its limit or paused, a viewer keeps its place in the source's ring. Opened again within
+//! half a second it goes on where it stopped, and what came meanwhile is sent at once. Later, and
+//! at the first opening, it goes on with the last key frame, or where it stopped if that is newer,
+//! picture and sound at the pace at which they came and stamped with when they are sent: to a
+//! decoder nothing is ever late. What lies before is left out and not counted. Where there is no
+//! key frame of the last two seconds the picture waits for the next one; sound goes on at once.
 
 mod deliver;
 mod track;

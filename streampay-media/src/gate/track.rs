@@ -10,16 +10,18 @@ use crate::packet::{Kind, MediaPacket};
 /// One outgoing RTP stream. Not to be cloned, not public: who has it can send.
 ///
 /// Sequence numbers have no gap, whatever the gate holds back: a gap would be answered with
-/// retransmission requests for ever. Time stamps are the source's minus a constant, so a pause
-/// shows as the time that it took, alike for both kinds. Nothing is negotiated for a pause, and the
-/// track is not taken off its sender: `replace_track` of the stack (0.21.1) says that it has, and
-/// binds nothing.
+/// retransmission requests for ever. Time stamps are the source's minus an origin, the same for
+/// both kinds; it is set anew only after a pause, so that this shows as the time that it took.
+/// Nothing is negotiated for a pause, and the track is not taken off its sender: `replace_track`
+/// of the stack (0.21.1) says that it has, and binds nothing.
 pub(crate) struct MeteredTrack {
     out: Out,
     ssrc: u32,
     payload_type: u8,
     seq: u16,
-    epoch_ticks: u64,
+    origin_ticks: u64,
+    /// The last frame that was written, in the source's ticks, and its time stamp.
+    last: Option<(u64, u32)>,
 }
 
 /// Where packets go.
@@ -72,7 +74,8 @@ impl MeteredTrack {
             ssrc,
             payload_type,
             seq: 1,
-            epoch_ticks: 0,
+            origin_ticks: 0,
+            last: None,
         }
     }
 
@@ -81,20 +84,33 @@ impl MeteredTrack {
         self.out.clone()
     }
 
-    /// Time stamps will count from `epoch_ms` of the source, which no packet precedes.
-    pub(super) const fn set_epoch(&mut self, kind: Kind, epoch_ms: u64) {
-        self.epoch_ticks = epoch_ms.saturating_mul(kind.ticks_per_ms());
+    /// Time stamps count from `origin_ms` of the source, from the next frame on.
+    pub(super) const fn set_origin(&mut self, kind: Kind, origin_ms: u64) {
+        self.origin_ticks = origin_ms.saturating_mul(kind.ticks_per_ms());
+    }
+
+    /// All packets of a frame have the same, whatever lies between them.
+    pub(super) fn stamp(&mut self, ticks: u64) -> u32 {
+        if let Some((last, stamp)) = self.last
+            && last == ticks
+        {
+            return stamp;
+        }
+        let stamp = ticks.wrapping_sub(self.origin_ticks) & u64::from(u32::MAX);
+        let stamp = u32::try_from(stamp).unwrap_or(0);
+        self.last = Some((ticks, stamp));
+        stamp
     }
 
     /// Sends. Waits where the connection is behind; that is why each viewer has its own task.
     pub(super) async fn write(&mut self, packet: &MediaPacket) -> Result<(), TrackClosed> {
-        let stamp = packet.ticks.wrapping_sub(self.epoch_ticks) & u64::from(u32::MAX);
+        let timestamp = self.stamp(packet.ticks);
         let header = rtp::Header {
             version: 2,
             marker: packet.marker,
             payload_type: self.payload_type,
             sequence_number: self.seq,
-            timestamp: u32::try_from(stamp).unwrap_or(0),
+            timestamp,
             ssrc: self.ssrc,
             ..Default::default()
         };

@@ -1,8 +1,8 @@
 //! Where media comes from: one [`Source`] a stream, shared by all its viewers.
 //!
-//! A source packetizes once and keeps the last group of pictures (at most 2 s and 2 MB). Viewers
-//! read from that ring at their own pace; one that falls behind finds its place gone and waits
-//! for the next key frame. Nobody can make the source wait.
+//! A source packetizes once and keeps the last group of pictures (at most 2 s and 2 MB) and what came
+//! up to a second before. Viewers read from that ring at their own pace; one that falls behind finds
+//! its place gone and goes on with the last key frame. Nobody can make the source wait.
 //!
 //! Time: `ticks` of a [`MediaPacket`] count from the moment the source began, for both kinds, and
 //! never go back: a file that ends begins again where its time goes on.
@@ -47,7 +47,7 @@ use tokio::{task::AbortHandle, time::Instant};
 pub use error::SourceError;
 pub(crate) use ingest::Ingest;
 pub use reader::SourceReader;
-pub(crate) use ring::{Entry, Lagged, Ring};
+pub(crate) use ring::{Lagged, Reader, Ring};
 pub use rtp::RtpError;
 
 #[cfg(feature = "e2ee")]

@@ -2,7 +2,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{Description, Ring, Source};
+use super::{Description, Reader, Ring, Source};
 use crate::{
     packet::{Kind, MediaPacket},
     peer::ReceivedPacket,
@@ -30,7 +30,7 @@ impl SourceReader {
     pub fn new(source: Arc<Source>) -> Self {
         Self {
             head: source.ring().head(),
-            next: source.ring().entry().next,
+            next: source.ring().entry(Reader::Picture).next,
             source,
             pulled: Vec::new(),
             ready: VecDeque::new(),
@@ -54,7 +54,7 @@ impl SourceReader {
             }
             let ring: &Ring = self.source.ring();
             if ring.pull(self.next, Self::BATCH, &mut self.pulled).is_err() {
-                self.next = ring.entry().next;
+                self.next = ring.entry(Reader::Picture).next;
                 // Numbers that are missing, so that nobody joins what does not belong together.
                 self.video_seq = self.video_seq.wrapping_add(1);
                 self.audio_seq = self.audio_seq.wrapping_add(1);

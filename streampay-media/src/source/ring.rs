@@ -3,9 +3,13 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::packet::{Kind, MediaPacket};
 
@@ -21,33 +25,59 @@ pub(crate) struct Ring {
 
 #[derive(Debug, Default)]
 struct State {
-    packets: VecDeque<Arc<MediaPacket>>,
+    packets: VecDeque<Kept>,
     bytes: usize,
     next: u64,
-    key: Option<u64>,
+    /// The last key frame, and the bytes from it on.
+    key: Option<(u64, usize)>,
     now_us: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    packet: Arc<MediaPacket>,
+    /// When it came.
+    at: Instant,
 }
 
 /// The packets at a viewer's place are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 
-/// Where a viewer that begins, or lagged, goes on.
+/// Where a viewer that begins, or goes on after a while, does so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The first packet to take.
     pub(crate) next: u64,
-    /// Sound before this packet is skipped: a picture has to be replayed, old sound has not.
-    pub(crate) audio_from: u64,
+    /// When that came, and when in the source's time its frame begins, in microseconds; none where
+    /// it is still to come.
+    pub(crate) of: Option<(Instant, u64)>,
+    /// How far the source is, in microseconds since it began.
+    pub(crate) now_us: u64,
+}
+
+/// Whom a place is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Takes no picture, so it can begin anywhere.
+    Sound,
+    /// Takes the picture and begins.
+    Picture,
+    /// Takes the picture and has what is before this packet.
+    PictureAfter(u64),
 }
 
 impl Ring {
-    /// The longest group of pictures that is kept, in microseconds. Chosen so that a viewer is
-    /// at most so far behind; encoders for live streams send a key frame every one or two
-    /// seconds.
-    const KEEP_US: u64 = 2_000_000;
+    /// The longest group of pictures that a viewer can begin with, in microseconds. Chosen so that
+    /// a viewer is at most so far behind; encoders for live streams send a key frame every one or
+    /// two seconds.
+    const GROUP_US: u64 = 2_000_000;
     /// The largest one, in bytes: 2 s of 8 Mbit/s.
-    const KEEP_BYTES: usize = 2 * 1024 * 1024;
+    const GROUP_BYTES: usize = 2 * 1024 * 1024;
+    /// What is kept: such a group, and half as much again for a viewer that is so far behind and
+    /// is held for a while.
+    const KEEP_US: u64 = Self::GROUP_US / 2 * 3;
+    const KEEP_BYTES: usize = Self::GROUP_BYTES / 2 * 3;
 
     pub(crate) fn new() -> Self {
         Self {
@@ -59,10 +89,11 @@ impl Ring {
 
     /// The packets of one frame: viewers wake once for all of them.
     pub(crate) fn push(&self, packets: impl IntoIterator<Item = MediaPacket>) {
+        let at = Instant::now();
         let mut state = self.lock();
         let before = state.next;
         for packet in packets {
-            state.push(packet);
+            state.push(packet, at);
         }
         let next = state.next;
         drop(state);
@@ -81,13 +112,38 @@ impl Ring {
         self.lock().now_us
     }
 
-    /// At the last key frame where it is still here, else at the newest packet.
-    pub(crate) fn entry(&self) -> Entry {
+    /// At the last key frame where it is still here, else at the newest packet. Whoever has seen
+    /// that key frame goes on where it stopped, where that is not too long ago.
+    pub(crate) fn entry(&self, reader: Reader) -> Entry {
         let state = self.lock();
+        let key = state.key.filter(|(_, bytes)| *bytes <= Self::GROUP_BYTES);
+        let key = key.map(|(key, _)| key);
+        let from = match reader {
+            Reader::Sound => None,
+            Reader::Picture => key,
+            Reader::PictureAfter(next) => key.max(Some(next)),
+        };
+        let oldest = state.now_us.saturating_sub(Self::GROUP_US);
+        let fresh = |kept: &&Kept| kept.packet.covers_us().1 >= oldest;
+        let kept = from.and_then(|from| state.kept(from)).filter(fresh);
         Entry {
-            next: state.key.unwrap_or(state.next),
-            audio_from: state.next,
+            next: kept.map_or(state.next, |kept| kept.packet.index),
+            of: kept.map(|kept| (kept.at, kept.packet.covers_us().0)),
+            now_us: state.now_us,
         }
+    }
+
+    /// How long ago the packet at a viewer's place came, and how far the source is beyond it, in
+    /// microseconds; none where that packet is gone.
+    pub(crate) fn beyond(&self, next: u64) -> Option<(Duration, u64)> {
+        let now = Instant::now();
+        let state = self.lock();
+        if next == state.next {
+            return Some((Duration::ZERO, 0));
+        }
+        let kept = state.kept(next)?;
+        let beyond_us = state.now_us.saturating_sub(kept.packet.covers_us().0);
+        Some((now.saturating_duration_since(kept.at), beyond_us))
     }
 
     /// At most `most` packets from `next`, in place of what is in `into`.
@@ -97,19 +153,46 @@ impl Ring {
         most: usize,
         into: &mut Vec<Arc<MediaPacket>>,
     ) -> Result<(), Lagged> {
+        let always = |_: &Kept| true;
+        self.pull_while(next, most, into, always).map(|_| ())
+    }
+
+    /// The same for a viewer that takes each packet `delay` after it came: those that are due, and
+    /// when the first one is that is not.
+    pub(crate) fn pull_due(
+        &self,
+        next: u64,
+        most: usize,
+        delay: Duration,
+        into: &mut Vec<Arc<MediaPacket>>,
+    ) -> Result<Option<Instant>, Lagged> {
+        let now = Instant::now();
+        let due = |kept: &Kept| kept.at + delay <= now;
+        let left = self.pull_while(next, most, into, due)?;
+        Ok(left.map(|at| at + delay))
+    }
+
+    /// Gives when the first packet came that `take` does not want.
+    fn pull_while(
+        &self,
+        next: u64,
+        most: usize,
+        into: &mut Vec<Arc<MediaPacket>>,
+        take: impl Fn(&Kept) -> bool,
+    ) -> Result<Option<Instant>, Lagged> {
         into.clear();
         let state = self.lock();
-        let first = state
-            .packets
-            .front()
-            .map_or(state.next, |front| front.index);
-        let skip = next.checked_sub(first).ok_or(Lagged)?;
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let skip = state.skip(next)?;
         // Not `skip`: most viewers are at the end of a long ring.
         let from = skip.min(state.packets.len());
         let to = from.saturating_add(most).min(state.packets.len());
-        into.extend(state.packets.range(from..to).cloned());
-        Ok(())
+        for kept in state.packets.range(from..to) {
+            if !take(kept) {
+                return Ok(Some(kept.at));
+            }
+            into.push(kept.packet.clone());
+        }
+        Ok(None)
     }
 
     #[cfg(test)]
@@ -136,22 +219,37 @@ impl Ring {
 }
 
 impl State {
-    fn push(&mut self, mut packet: MediaPacket) {
+    /// How many packets are before that one; an error where it is gone.
+    fn skip(&self, next: u64) -> Result<usize, Lagged> {
+        let front = self.packets.front();
+        let first = front.map_or(self.next, |front| front.packet.index);
+        let skip = next.checked_sub(first).ok_or(Lagged)?;
+        Ok(usize::try_from(skip).unwrap_or(usize::MAX))
+    }
+
+    fn kept(&self, index: u64) -> Option<&Kept> {
+        self.packets.get(self.skip(index).ok()?)
+    }
+
+    fn push(&mut self, mut packet: MediaPacket, at: Instant) {
         packet.index = self.next;
         self.next += 1;
-        self.bytes += packet.payload.len();
+        let length = packet.payload.len();
+        self.bytes += length;
         self.now_us = self.now_us.max(packet.covers_us().1);
         if packet.key_start && packet.kind == Kind::Video {
-            self.key = Some(packet.index);
+            self.key = Some((packet.index, 0));
         }
-        self.packets.push_back(Arc::new(packet));
+        if let Some((_, bytes)) = &mut self.key {
+            *bytes = bytes.saturating_add(length);
+        }
+        let packet = Arc::new(packet);
+        self.packets.push_back(Kept { packet, at });
         let oldest = self.now_us.saturating_sub(Ring::KEEP_US);
-        while let Some(front) = self.packets.front()
+        while let Some(Kept { packet: front, .. }) = self.packets.front()
             && (self.bytes > Ring::KEEP_BYTES || front.covers_us().1 < oldest)
         {
-            let (index, length) = (front.index, front.payload.len());
-            self.bytes -= length;
-            self.key = self.key.filter(|key| *key != index);
+            self.bytes -= front.payload.len();
             self.packets.pop_front();
         }
     }

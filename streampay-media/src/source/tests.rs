@@ -167,34 +167,59 @@ fn count(ring: &Ring, next: u64) -> Option<usize> {
 }
 
 #[test]
-fn ring_holds_two_seconds_and_tells_who_lags() {
+fn ring_holds_three_seconds_and_tells_who_lags() {
     let ring = Ring::new();
     (0..500).for_each(|at| ring.push([packet(Kind::Video, at * 40, at % 25 == 0, 100)]));
-    assert_eq!(
-        ring.entry(),
-        Entry {
-            next: 475,
-            audio_from: 500
-        }
-    );
+    let next = |reader| ring.entry(reader).next;
+    assert_eq!(next(Reader::Picture), 475);
+    assert_eq!(next(Reader::Sound), 500, "it needs no key frame");
+    // Who has that key frame goes on; who has not, or stopped too long ago, does not.
+    for (after, goes_on) in [(480, 480), (500, 500), (460, 475), (400, 475)] {
+        assert_eq!(next(Reader::PictureAfter(after)), goes_on, "{after}");
+    }
+    let entry = ring.entry(Reader::Picture);
+    assert_eq!(entry.of.unwrap().1, 475 * 40_000);
+    assert_eq!(entry.now_us, 20_000_000);
     assert_eq!(count(&ring, 475), Some(25));
     assert_eq!(count(&ring, 500), Some(0));
-    assert_eq!(count(&ring, 400), None);
+    assert_eq!(count(&ring, 425), Some(75));
+    assert_eq!(count(&ring, 420), None);
+    for (next, beyond) in [(500, Some(0)), (499, Some(40_000)), (420, None)] {
+        assert_eq!(ring.beyond(next).map(|it| it.1), beyond, "{next}");
+    }
 }
 
 #[test]
-fn ring_is_bounded_in_bytes_and_gives_up_a_group_that_is_too_large() {
+fn a_group_of_pictures_that_is_too_long_or_too_large_is_not_begun_with() {
+    for (step_ms, length, keeps) in [(1, 100_000, 31), (50, 100, 60)] {
+        let ring = Ring::new();
+        let push = |at: u64| ring.push([packet(Kind::Video, at * step_ms, at == 0, length)]);
+        (0..20).for_each(push);
+        assert_eq!(ring.entry(Reader::Picture).next, 0);
+        (20..60).for_each(push);
+        assert_eq!(ring.entry(Reader::Picture).next, 60);
+        // Who is in the midst of it and not far behind goes on.
+        assert_eq!(ring.entry(Reader::PictureAfter(40)).next, 40);
+        let kept = (0..60).find_map(|next| count(&ring, next)).unwrap();
+        assert!(kept <= keeps, "{kept}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_behind_is_given_what_is_due_and_told_when_the_next_is() {
     let ring = Ring::new();
-    (0..40).for_each(|at| ring.push([packet(Kind::Video, at, at == 0, 100_000)]));
-    assert_eq!(
-        ring.entry(),
-        Entry {
-            next: 40,
-            audio_from: 40
-        }
-    );
-    assert!(count(&ring, 30).is_some());
-    assert_eq!(count(&ring, 5), None);
+    let began = Instant::now();
+    for at in 0..5 {
+        ring.push([packet(Kind::Audio, at * 20, true, 10)]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut due = Vec::new();
+    for (delay_ms, expect, next_ms) in [(0, 5, None), (60, 3, Some(120)), (1_000, 0, Some(1_000))] {
+        let delay = Duration::from_millis(delay_ms);
+        let next = ring.pull_due(0, 10, delay, &mut due).unwrap();
+        let next_at = next_ms.map(|ms| began + Duration::from_millis(ms));
+        assert_eq!((due.len(), next), (expect, next_at), "{delay_ms}");
+    }
 }
 
 #[tokio::test]
@@ -215,7 +240,7 @@ async fn a_file_plays_on_without_a_jump_when_it_begins_again() {
     while video_ticks < Some(25_000 * 90) {
         head.changed().await.unwrap();
         let Some(packets) = source.ring().pulled(next, usize::MAX) else {
-            next = source.ring().entry().next;
+            next = source.ring().entry(Reader::Picture).next;
             video_ticks = None;
             continue;
         };

@@ -1,3 +1,5 @@
+mod place;
+
 use std::{sync::Arc, time::Duration};
 
 use streampay_core::meter::Reading;
@@ -10,8 +12,9 @@ use super::{Gate, MeteredTrack, Verdict};
 use crate::{
     packet::{Kind, MediaPacket, PacketCount},
     peer::asks_for_key_frame,
-    source::{Entry, Lagged, Ring},
+    source::{Lagged, Ring},
 };
+use place::Place;
 
 /// The tracks of one viewer.
 #[derive(Debug, Default)]
@@ -27,75 +30,68 @@ pub(crate) struct Shown {
     pub(crate) sent: watch::Sender<PacketCount>,
 }
 
-/// Packets that are sent in a row before others get a turn. What is replayed goes out at up to
-/// 32 packets each [`REPLAY_PAUSE`], 75 Mbit/s: a receiver drops more than 256 packets at once.
+/// Packets that are sent in a row before others get a turn. What was held goes out at up to
+/// 32 packets each [`BURST_PAUSE`], 75 Mbit/s: a receiver drops more than 256 packets at once.
 const BATCH: usize = 32;
-const REPLAY_PAUSE: Duration = Duration::from_millis(4);
-/// The time line of a viewer begins so long before its first packet could be.
-const EPOCH_LEAD_MS: u64 = 10_000;
+const BURST_PAUSE: Duration = Duration::from_millis(4);
 
 /// Delivers one source to one viewer until the session or the connection is gone.
 pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks, shown: Shown) {
-    let epoch_ms = (ring.now_us() / 1000).saturating_sub(EPOCH_LEAD_MS);
-    for (kind, track) in [
-        (Kind::Video, &mut tracks.video),
-        (Kind::Audio, &mut tracks.audio),
-    ] {
-        if let Some(track) = track {
-            track.set_epoch(kind, epoch_ms);
-        }
-    }
     let mut requests = KeyFrameRequests::of(tracks.video.as_ref());
     let mut head = ring.head();
     let mut grants = gate.grants.clone();
-    // No place yet: where to begin is decided at the first opening.
-    let mut place = Entry {
-        next: 0,
-        audio_from: 0,
-    };
-    let mut placed = false;
+    let mut place = Place::new(&ring, &tracks);
     let mut packets = Vec::with_capacity(BATCH);
     loop {
-        if !placed && gate.is_open() {
-            place = ring.entry();
-            placed = true;
+        if gate.is_open() {
+            place.opened(&ring, &mut gate, &mut tracks);
+        } else {
+            place.held();
         }
-        if placed {
-            match ring.pull(place.next, BATCH, &mut packets) {
+        let mut due = None;
+        if !place.is_outside() {
+            match ring.pull_due(place.next, BATCH, place.delay, &mut packets) {
                 Err(Lagged) if gate.is_open() => {
-                    gate.resync();
-                    place = ring.entry();
+                    place.lost(&ring, &mut gate, &mut tracks);
                     continue;
                 }
-                Ok(()) if !packets.is_empty() => {
-                    match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
-                        Sent::KeyWanted => {
-                            ring.want_key();
-                            continue;
-                        }
-                        Sent::All if packets.len() == BATCH => {
-                            tokio::time::sleep(REPLAY_PAUSE).await;
-                            continue;
-                        }
-                        Sent::All => continue,
-                        Sent::Held => {
-                            if grants.changed().await.is_err() {
-                                return;
-                            }
-                            requests.forget();
-                            continue;
-                        }
-                        Sent::Closed => return,
+                Err(Lagged) => {}
+                Ok(next_due) if packets.is_empty() => due = next_due,
+                Ok(_) => match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
+                    Sent::KeyWanted => {
+                        ring.want_key();
+                        continue;
                     }
-                }
-                Ok(()) | Err(Lagged) => {}
+                    Sent::All if packets.len() == BATCH => {
+                        tokio::time::sleep(BURST_PAUSE).await;
+                        continue;
+                    }
+                    Sent::All => continue,
+                    Sent::Held => {
+                        place.held();
+                        if grants.changed().await.is_err() {
+                            return;
+                        }
+                        requests.forget();
+                        continue;
+                    }
+                    Sent::Closed => return,
+                },
             }
         }
+        let flows = !place.is_outside() && gate.is_open();
         tokio::select! {
-            changed = head.changed(), if placed && gate.is_open() => if changed.is_err() { return },
+            changed = head.changed(), if flows && due.is_none() => if changed.is_err() { return },
+            () = sleep_until(due), if due.is_some() => {}
             changed = grants.changed() => if changed.is_err() { return },
             Some(()) = requests.asked.recv() => if gate.has_credit() { ring.want_key() },
         }
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
     }
 }
 
@@ -147,7 +143,7 @@ enum Sent {
 
 async fn send(
     packets: &[Arc<MediaPacket>],
-    place: &mut Entry,
+    place: &mut Place,
     gate: &mut Gate,
     tracks: &mut Tracks,
     shown: &Shown,
@@ -158,9 +154,8 @@ async fn send(
             Kind::Video => &mut tracks.video,
             Kind::Audio => &mut tracks.audio,
         };
-        let old_sound = packet.kind == Kind::Audio && packet.index < place.audio_from;
         // A kind that this viewer does not take is not counted either.
-        if let (Some(track), false) = (track, old_sound) {
+        if let Some(track) = track {
             match gate.offer(packet) {
                 Verdict::Pass => {
                     // First the key, then what it opens.
@@ -169,6 +164,7 @@ async fn send(
                         return Sent::Closed;
                     }
                     passed.add(gate.reading(), packet.kind);
+                    place.sent(packet);
                     if track.write(packet).await.is_err() {
                         return Sent::Closed;
                     }
@@ -233,3 +229,5 @@ impl Gate {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_pace;

@@ -48,10 +48,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// What the session has granted, as the receiver's judge knows it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Granted {
-    limit: u64,
-    open: bool,
-    dead: bool,
+pub(super) struct Granted {
+    pub(super) limit: u64,
+    pub(super) open: bool,
+    pub(super) dead: bool,
 }
 
 /// Counts at the receiver by its own rules: whole milliseconds in a set.
@@ -127,7 +127,13 @@ impl Media {
     }
 }
 
-fn packet(kind: Kind, ms: (u64, u64), marker: bool, key: bool, payload: BytesMut) -> MediaPacket {
+pub(super) fn packet(
+    kind: Kind,
+    ms: (u64, u64),
+    marker: bool,
+    key: bool,
+    payload: BytesMut,
+) -> MediaPacket {
     let span = (ms.1 - ms.0) * kind.ticks_per_ms();
     MediaPacket {
         index: 0,
@@ -140,7 +146,7 @@ fn packet(kind: Kind, ms: (u64, u64), marker: bool, key: bool, payload: BytesMut
     }
 }
 
-fn grant(granted: Granted) -> Grant {
+pub(super) fn grant(granted: Granted) -> Grant {
     let rate = Rate::new(Msat::new(1).unwrap(), 1).unwrap();
     if granted.open {
         Grant::Open {

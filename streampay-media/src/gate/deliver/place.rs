@@ -1,0 +1,138 @@
+//! Where a viewer is in the source, and how far behind it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Gate, Tracks};
+use crate::{
+    meter::ReceiveMeter,
+    packet::{Kind, MediaPacket},
+    source::{Reader, Ring},
+};
+
+/// A viewer's place. It takes each packet a constant time after it came to the source, and sees it
+/// stamped with when that is: so that to its decoder everything comes as evenly as it came here,
+/// picture and sound alike, however much is replayed. That time changes only where the viewer
+/// begins, and where it goes on after more was held back than both meters take for a stutter.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The next packet.
+    pub(super) next: u64,
+    /// How long after it came a packet is due.
+    pub(super) delay: Duration,
+    /// What is added to the source's time, in milliseconds: the same.
+    shift_ms: u64,
+    /// The viewer's time begins here in the source's.
+    epoch_ms: u64,
+    /// The latest moment that was sent, in the source's time plus `shift_ms`.
+    shown_ms: Option<u64>,
+    picture: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Where to begin is decided at the first opening.
+    Outside,
+    Flowing,
+    /// The gate is shut, or was and has no credit yet.
+    Held,
+}
+
+impl Place {
+    /// The time line of a viewer begins so long before its first packet could be.
+    const EPOCH_LEAD_MS: u64 = 10_000;
+    /// The longest hold that a viewer makes up for by what came meanwhile, all at once. What is
+    /// longer shows in its time stamps, as a jump that its meter does not take for media.
+    const MADE_UP_MAX_MS: u64 = ReceiveMeter::FRAME_MAX_MS;
+
+    pub(super) fn new(ring: &Ring, tracks: &Tracks) -> Self {
+        let now_ms = ring.entry(Reader::Sound).now_us / 1000;
+        Self {
+            next: 0,
+            delay: Duration::ZERO,
+            shift_ms: 0,
+            epoch_ms: now_ms.saturating_sub(Self::EPOCH_LEAD_MS),
+            shown_ms: None,
+            picture: tracks.video.is_some(),
+            state: State::Outside,
+        }
+    }
+
+    pub(super) fn is_outside(&self) -> bool {
+        self.state == State::Outside
+    }
+
+    /// The gate is open: decides where to go on, if that is to be decided.
+    pub(super) fn opened(&mut self, ring: &Ring, gate: &mut Gate, tracks: &mut Tracks) {
+        match self.state {
+            State::Outside => self.enter(ring, Reader::Picture, gate, tracks),
+            State::Held if gate.has_credit() => {
+                self.state = State::Flowing;
+                if ring.beyond(self.next).is_none_or(|it| self.is_too_late(it)) {
+                    self.enter(ring, Reader::PictureAfter(self.next), gate, tracks);
+                }
+            }
+            State::Flowing | State::Held => {}
+        }
+    }
+
+    /// By the clock, which is what the viewer sees, and by the source: one that stood still is not
+    /// made up for by falling behind it.
+    fn is_too_late(&self, (ago, beyond_us): (Duration, u64)) -> bool {
+        let by_the_source = self.shift_ms.saturating_add(Self::MADE_UP_MAX_MS);
+        let by_the_clock = self.delay + Duration::from_millis(Self::MADE_UP_MAX_MS + 1);
+        ago > by_the_clock && beyond_us / 1000 > by_the_source
+    }
+
+    /// The packets at this place are gone.
+    pub(super) fn lost(&mut self, ring: &Ring, gate: &mut Gate, tracks: &mut Tracks) {
+        self.enter(ring, Reader::Picture, gate, tracks);
+    }
+
+    /// The gate is shut, or has held the next packet.
+    pub(super) fn held(&mut self) {
+        if self.state == State::Flowing {
+            self.state = State::Held;
+        }
+    }
+
+    /// This packet was passed on.
+    pub(super) fn sent(&mut self, packet: &MediaPacket) {
+        let at_ms = packet.covers_us().0 / 1000;
+        let shown_ms = at_ms.saturating_add(self.shift_ms);
+        self.shown_ms = self.shown_ms.max(Some(shown_ms));
+    }
+
+    fn enter(&mut self, ring: &Ring, reader: Reader, gate: &mut Gate, tracks: &mut Tracks) {
+        let reader = if self.picture { reader } else { Reader::Sound };
+        let entry = ring.entry(reader);
+        if self.state == State::Outside || entry.next != self.next {
+            gate.resync();
+        }
+        let now = Instant::now();
+        let (at, begin_us) = entry.of.unwrap_or((now, entry.now_us));
+        self.next = entry.next;
+        self.delay = now.saturating_duration_since(at);
+        // Stamped with when it is sent. Never so near to what was sent last that a meter would take
+        // what lies between for media.
+        let begin_ms = begin_us / 1000;
+        let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
+        let least_ms = self.shown_ms.map_or(0, |shown_ms| {
+            let after = shown_ms.saturating_add(Self::MADE_UP_MAX_MS + 1);
+            after.saturating_sub(begin_ms)
+        });
+        self.shift_ms = delay_ms.max(least_ms);
+        self.state = State::Flowing;
+        let origin_ms = self.epoch_ms.saturating_sub(self.shift_ms);
+        for (kind, track) in [
+            (Kind::Video, &mut tracks.video),
+            (Kind::Audio, &mut tracks.audio),
+        ] {
+            if let Some(track) = track {
+                track.set_origin(kind, origin_ms);
+            }
+        }
+    }
+}
