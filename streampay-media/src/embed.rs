@@ -4,7 +4,7 @@
 //!
 //! Three things take the place of the application's own: [`link`] is the session's way over a data
 //! channel, [`GatedTracks`] writes to the tracks, and only what is paid, [`with_feedback`] lets a
-//! paying viewer's requests for key frames through. The media comes from a
+//! paying viewer's requests for key frames through, and bounds what is sent again. The media comes from a
 //! [`Source`], for instance a [live](Source::live) one that the application feeds.
 //!
 //! # On the streamer's side
@@ -43,7 +43,6 @@
 
 use std::sync::Arc;
 
-use rtc::interceptor::Slot;
 use streampay_core::{
     driver::Link,
     meter::{Grant, Reading},
@@ -59,7 +58,7 @@ use webrtc::{
 use crate::{
     gate::{Gate, MeteredTrack, Shown, Tracks, deliver},
     packet::{Kind, PacketCount},
-    peer::{self, FEEDBACK_SLOT, FeedbackTap, PeerError},
+    peer::{self, PeerError},
     source::Source,
 };
 
@@ -173,10 +172,11 @@ pub async fn link(
     peer::link_over(connection, channel, role).await
 }
 
-/// With what passes requests for key frames (PLI, FIR) on to the gate; without it nobody is asked
-/// for one when a viewer lost a picture. For
+/// With what passes requests for key frames (PLI, FIR) on to the gate, and bounds those for packets
+/// (NACK): without it nobody is asked for a key frame when a viewer lost a picture, and a viewer
+/// can have the stack send far more than it paid for. For
 /// [`PeerConnectionBuilder::with_interceptor_registry`](webrtc::peer_connection::PeerConnectionBuilder).
 #[must_use]
 pub fn with_feedback(registry: Registry) -> Registry {
-    registry.with(Slot::Custom(FEEDBACK_SLOT), FeedbackTap::default())
+    peer::with_feedback(registry, Arc::default())
 }

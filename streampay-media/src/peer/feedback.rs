@@ -4,53 +4,37 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
 use rtc::{
-    interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket},
-    rtcp::{
-        payload_feedbacks::{
-            full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
-        },
-        transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack},
+    interceptor::{Attribute, Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket},
+    rtcp::payload_feedbacks::{
+        full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
     },
     sansio::Protocol,
     shared::error::Error,
 };
 
-/// Where in the chain: nearer to the application than everything that acts on feedback.
-pub(crate) const SLOT: usize = 20_000;
+use super::resend::{self, ResendBudget};
 
-/// Marks requests for key frames, and counts packets that are asked for again.
+/// With requests for key frames let through to the application, and those for packets bounded and
+/// counted in `nacked`.
+pub(crate) fn with_feedback(registry: Registry, nacked: Arc<AtomicU64>) -> Registry {
+    registry
+        .with(Slot::Custom(SLOT), FeedbackTap::default())
+        .with(Slot::Custom(resend::SLOT), ResendBudget::new(nacked))
+}
+
+/// Where in the chain: nearer to the application than everything that acts on feedback.
+const SLOT: usize = 20_000;
+
+/// Marks requests for key frames.
 #[derive(Default)]
-pub(crate) struct FeedbackTap {
-    /// Source: RFC 4585 6.2.1.
-    nacked: Arc<AtomicU64>,
+struct FeedbackTap {
     inward: VecDeque<TaggedPacket>,
     outward: VecDeque<TaggedPacket>,
-}
-
-impl FeedbackTap {
-    pub(super) fn new(nacked: Arc<AtomicU64>) -> Self {
-        Self {
-            nacked,
-            ..Self::default()
-        }
-    }
-}
-
-/// How many packets it asks for again.
-fn asked_again(packet: &dyn rtc::rtcp::Packet) -> u64 {
-    let nack = packet.as_any().downcast_ref::<TransportLayerNack>();
-    nack.map_or(0, |nack| {
-        let packets = |pair: &NackPair| 1 + u64::from(pair.lost_packets.count_ones());
-        nack.nacks.iter().map(packets).sum()
-    })
 }
 
 /// Whether it asks for a key frame.
@@ -67,12 +51,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     type Time = Instant;
 
     fn handle_read(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(packets) = &msg.message.packet {
-            let again: u64 = packets.iter().map(|it| asked_again(it.as_ref())).sum();
-            self.nacked.fetch_add(again, Ordering::Relaxed);
-            if packets.iter().any(|it| asks_for_key_frame(it.as_ref())) {
-                msg.message.add(Attribute::DeliverToApplication);
-            }
+        if let Packet::Rtcp(packets) = &msg.message.packet
+            && packets.iter().any(|it| asks_for_key_frame(it.as_ref()))
+        {
+            msg.message.add(Attribute::DeliverToApplication);
         }
         self.inward.push_back(msg);
         Ok(())
@@ -109,23 +91,14 @@ impl Interceptor for FeedbackTap {
 
 #[cfg(test)]
 mod tests {
+    use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+
     use super::*;
 
     #[test]
-    fn each_packet_that_is_asked_for_again_counts() {
-        let pair = |lost_packets| NackPair {
-            packet_id: 7,
-            lost_packets,
-        };
-        let nack = |nacks| TransportLayerNack {
-            nacks,
-            ..Default::default()
-        };
-        assert_eq!(asked_again(&nack(vec![])), 0);
-        assert_eq!(asked_again(&nack(vec![pair(0), pair(0b1001)])), 4);
-        assert_eq!(asked_again(&PictureLossIndication::default()), 0);
+    fn requests_for_key_frames_are_told_from_others() {
         assert!(asks_for_key_frame(&PictureLossIndication::default()));
         assert!(asks_for_key_frame(&FullIntraRequest::default()));
-        assert!(!asks_for_key_frame(&nack(vec![pair(0)])));
+        assert!(!asks_for_key_frame(&TransportLayerNack::default()));
     }
 }

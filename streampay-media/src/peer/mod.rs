@@ -18,6 +18,7 @@ mod link;
 mod network;
 mod owner;
 mod publisher;
+mod resend;
 mod sdp;
 mod streamer;
 mod viewer;
@@ -28,7 +29,7 @@ use std::{
 };
 
 pub use error::PeerError;
-pub(crate) use feedback::{FeedbackTap, SLOT as FEEDBACK_SLOT, asks_for_key_frame};
+pub(crate) use feedback::{asks_for_key_frame, with_feedback};
 pub(crate) use link::link_over;
 pub use network::{BadPortRange, IceServer, PortRange};
 pub use owner::Closer;

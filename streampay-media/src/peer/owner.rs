@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use rtc::{
     crypto::{HashAlgorithm, default_provider},
     dtls::crypto::Certificate,
-    interceptor::Slot,
     peer_connection::{
         certificate::RTCCertificate,
         configuration::RTCIceTransportPolicy,
@@ -33,7 +32,7 @@ use webrtc::{
 
 use super::{
     PeerConfig, PeerError,
-    feedback::{self, FeedbackTap},
+    feedback::with_feedback,
     network::{self, PortLease},
     sdp::Candidate,
 };
@@ -171,10 +170,8 @@ impl Peer {
         let expires = SystemTime::now() + CERTIFICATE_LIFE;
         let certificate = RTCCertificate::from_existing(certificate, expires);
         let nacked = Arc::<AtomicU64>::default();
-        let registry = register_default_interceptors(Registry::new(), &mut engine)?.with(
-            Slot::Custom(feedback::SLOT),
-            FeedbackTap::new(nacked.clone()),
-        );
+        let registry = register_default_interceptors(Registry::new(), &mut engine)?;
+        let registry = with_feedback(registry, nacked.clone());
         let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
         let (gathered_to, gathered) = watch::channel(false);
         let (connected_to, connected) = watch::channel(false);
