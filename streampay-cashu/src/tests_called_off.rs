@@ -5,7 +5,7 @@ use cdk::nuts::SecretKey;
 use streampay_core::backend::{
     Answer, BackendError, BackendMachine, EffectResult, Outcome, PurseOffer, RefusalCode, Request,
 };
-use streampay_core::units::{Msat, Now, PurseId, PurseKey, RequestId, SessionId, XOnlyKey};
+use streampay_core::units::{Msat, Now, PurseId, PurseKey, RequestId, Seq, SessionId, XOnlyKey};
 
 use crate::codec;
 use crate::coin::Seed;
@@ -59,6 +59,9 @@ fn check(mut machine: Box<dyn BackendMachine>, params: bytes::Bytes) {
             capacity: sat(10),
             budget: sat(10),
         };
+        // A session may tell what was acknowledged before the purse is known.
+        let acked = Request::Acked { seq: Seq(0) };
+        assert_eq!(ask(machine.as_mut(), 0, acked).outcome, None, "{kind}");
         let answer = ask(machine.as_mut(), 1, open);
         let plan = job(&answer).unwrap();
         let ok = match plan {

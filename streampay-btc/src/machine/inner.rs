@@ -32,6 +32,10 @@ impl Inner {
         if let Request::Note { bytes } = &request {
             return self.note(key, bytes);
         }
+        if matches!(request, Request::Acked { .. }) {
+            // What is signed is signed. Whoever waits for an answer goes on waiting.
+            return Answer::default();
+        }
         let env = Env {
             config: &self.config,
             keys: &self.keys,

@@ -102,7 +102,6 @@ impl Payer {
             Request::Pay {
                 amount, cumulative, ..
             } => self.pay(env, *amount, *cumulative),
-            Request::Acked { .. } => Reply::Answer(Answer::default()),
             // A later tick of the same amount gives out nothing that is not out already.
             Request::Reclaim { .. } => Reply::Answer(Answer::outcome(Outcome::Outstanding)),
             Request::Release => self.release(env),

@@ -214,7 +214,8 @@ impl LockedMachine {
             Request::Settle => Answer::outcome(Outcome::Settled {
                 settled: Msat::ZERO,
             }),
-            Request::Note { .. } => Answer::default(),
+            // Nor has it anything to note.
+            Request::Note { .. } | Request::Acked { .. } => Answer::default(),
             _ => {
                 let _ = now;
                 Answer::failed(OUT_OF_ORDER)

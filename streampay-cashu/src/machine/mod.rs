@@ -116,8 +116,9 @@ impl SwapMachine {
             Request::Settle => Answer::outcome(Outcome::Settled {
                 settled: Msat::ZERO,
             }),
-            // What a payee's backend shows without being asked: this method shows nothing.
-            Request::Note { .. } => Answer::default(),
+            // What a payee's backend shows without being asked: this method shows nothing. And an ack
+            // of a purse that never was, or is gone.
+            Request::Note { .. } | Request::Acked { .. } => Answer::default(),
             _ => Answer::failed(OUT_OF_ORDER),
         }
     }

@@ -13,7 +13,7 @@ use streampay_core::units::{
 use super::{SwapMachine, SwapPolicy};
 use crate::codec;
 use crate::coin::{Coin, Seed};
-use crate::job::{Done, Job};
+use crate::job::{Done, Job, Plan};
 use crate::keysets::Keysets;
 use crate::wire::{Expected, Opening, Payload};
 use crate::{AcceptedMint, SwapParams};
@@ -331,4 +331,56 @@ fn secrets_do_not_show() {
     let coin = coin(3, keyset(9), 0xab);
     let text = format!("{coin:?} {:?} {:?}", Seed::new([0xab; 64]), payee().0);
     assert!(!text.contains("abab") && !text.contains("171"), "{text}");
+}
+
+/// The ack comes while the release asks the mint for that token: the release goes on without it.
+#[test]
+fn release_goes_on_where_the_ack_comes_meanwhile() {
+    let mut machine = SwapMachine::default();
+    let open = Request::Open {
+        offer: offer(),
+        capacity: sat(2),
+        budget: sat(2),
+    };
+    let answer = ask(&mut machine, open);
+    let Job::Plan { mints, .. } = job(&answer) else {
+        panic!("no plan");
+    };
+    let plan = Plan {
+        place: mints[0].place.clone(),
+        keyset: keyset(9).to_bytes().into(),
+        seed: Seed::new([1; 64]),
+        inputs: Vec::new(),
+        token: vec![2],
+        count: 1,
+        change: Vec::new(),
+        fee: 0,
+    };
+    let planned = Done::Planned(plan);
+    let answer = done(&mut machine, answer.effects[0].id, &planned);
+    let funded = Done::Funded(vec![coin(2, keyset(9), 1)], keysets(0));
+    let answer = done(&mut machine, answer.effects[0].id, &funded);
+    assert!(matches!(answer.outcome, Some(Outcome::Opened(_))));
+    let (seq, amount, cumulative) = (Seq(1), sat(2), sat(2));
+    ask(
+        &mut machine,
+        Request::Pay {
+            seq,
+            amount,
+            cumulative,
+        },
+    );
+    let released = ask(&mut machine, Request::Release);
+    assert!(matches!(job(&released), Job::SwapIn { .. }));
+    let acked = ask(&mut machine, Request::Acked { seq });
+    assert_eq!((acked.outcome, acked.effects.len()), (None, 0));
+    let answer = done(&mut machine, released.effects[0].id, &Done::SpentElsewhere);
+    assert!(matches!(job(&answer), Job::Finish { .. }));
+    let answer = done(&mut machine, answer.effects[0].id, &Done::Sum(0));
+    let refunded = Msat::ZERO;
+    assert_eq!(answer.outcome, Some(Outcome::Released { refunded }));
+}
+
+fn job(answer: &Answer) -> Job {
+    codec::decode(&answer.effects[0].body, usize::MAX).unwrap()
 }

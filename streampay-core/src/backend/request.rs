@@ -40,7 +40,9 @@ pub enum Request {
         /// All ticks of the purse up to and with it.
         cumulative: Msat,
     },
-    /// Payer: the tick `seq` was acknowledged and is the payee's for good. No outcome.
+    /// Payer: the tick `seq` was acknowledged and is the payee's for good. It may come again, also
+    /// after a restart and while another request is under way, which it leaves as it is. No outcome,
+    /// whatever the purse: one that is not known has nothing to note.
     Acked {
         /// Which tick.
         seq: Seq,

@@ -45,16 +45,29 @@ enum Wrong {
     OpensAfterRelease,
     /// An ack has an outcome.
     AnswersAcks,
+    /// An ack of a purse that it does not know is a failure.
+    AnswersUnknownAcks,
+    /// An ack takes the place of what is waited for.
+    AckForgetsRelease,
     /// The payee names another capacity.
     OtherCapacity,
     /// What was settled is said once.
     SettlesOnce,
 }
 
+/// What becomes of the outcome of a release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forgets {
+    Nothing,
+    IfAcked,
+    Next,
+}
+
 struct Machine {
     inner: Box<dyn BackendMachine>,
     wrong: Wrong,
     asked: u8,
+    forgets: Forgets,
     last_end: Option<Outcome>,
     settled: bool,
 }
@@ -82,6 +95,17 @@ impl Machine {
                 *ends = Some(Outcome::Accepted { capacity, quantum });
             }
             (Wrong::AnswersAcks, Request::Acked { .. }) => *ends = Some(Outcome::Reclaimed),
+            (Wrong::AnswersUnknownAcks, Request::Acked { .. }) if self.asked == 1 => {
+                *ends = Some(Outcome::Failed(BackendError::Fatal(
+                    RefusalCode::OutOfOrder,
+                )));
+            }
+            (Wrong::AckForgetsRelease, Request::Release) => self.forgets = Forgets::IfAcked,
+            (Wrong::AckForgetsRelease, Request::Acked { .. })
+                if self.forgets == Forgets::IfAcked =>
+            {
+                self.forgets = Forgets::Next;
+            }
             (Wrong::SettlesOnce, Request::Settle) => {
                 if let (true, Some(Outcome::Settled { settled })) = (self.settled, ends) {
                     *settled = Msat::ZERO;
@@ -134,6 +158,9 @@ impl BackendMachine for Machine {
             _ => {}
         }
         let mut answer = self.inner.effect_done(now, result);
+        if self.forgets == Forgets::Next && answer.outcome.is_some() {
+            (answer.outcome, self.forgets) = (None, Forgets::Nothing);
+        }
         if self.wrong == Wrong::SpeaksTwice && answer.outcome.is_none() {
             answer.outcome = self.last_end.clone();
         }
@@ -176,6 +203,7 @@ impl BackendWorld for WrongWorld {
             inner: self.0.machine(role),
             wrong: self.1,
             asked: 0,
+            forgets: Forgets::Nothing,
             last_end: None,
             settled: false,
         })
@@ -228,6 +256,8 @@ fn each_wrong_backend_is_found_by_the_case_about_it() {
         (Wrong::AcceptsAnything, "a false opening"),
         (Wrong::OpensAfterRelease, ""),
         (Wrong::AnswersAcks, "an ack has no outcome"),
+        (Wrong::AnswersUnknownAcks, "an ack has no outcome"),
+        (Wrong::AckForgetsRelease, "Release ended otherwise"),
         (Wrong::OtherCapacity, "both sides know it"),
         (Wrong::SettlesOnce, "settled again"),
     ];

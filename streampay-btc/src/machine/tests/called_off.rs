@@ -6,7 +6,7 @@ use bitcoin::{Amount, OutPoint, Script, Transaction};
 use streampay_core::backend::{Answer, BackendError, EffectResult, Outcome, RefusalCode, Request};
 use streampay_core::driver::{Clock, StoreWriter};
 use streampay_core::store::MemoryStore;
-use streampay_core::units::{Msat, RequestId};
+use streampay_core::units::{Msat, RequestId, Seq};
 
 use super::{PAYER, Rig};
 use crate::chain::{ChainError, ChainSource};
@@ -136,8 +136,19 @@ fn ends(rig: &mut Rig, result: EffectResult) -> Option<Outcome> {
     let machine = &mut rig.payer.machine;
     let released = machine.request(now, rig.purse, RequestId(91), Request::Release);
     assert_eq!((&released.outcome, released.effects.len()), (&None, 0));
+    // An ack that is told again leaves it waiting.
+    let acked = Request::Acked { seq: Seq(1) };
+    let acked = machine.request(now, rig.purse, RequestId(92), acked);
+    assert_eq!((&acked.outcome, acked.effects.len()), (&None, 0));
     let answer: Answer = rig.payer.machine.effect_done(now, result);
     rig.payer.follow(rig.purse, answer)
+}
+
+#[test]
+fn ack_of_a_channel_that_is_not_known_ends_nothing() {
+    let mut rig = Rig::new();
+    let acked = Request::Acked { seq: Seq(1) };
+    assert_eq!(rig.payer.request(rig.purse, acked), None);
 }
 
 #[test]

@@ -102,8 +102,12 @@ impl PayerPurse {
     pub(super) fn reclaimed(&mut self, index: u64, done: Result<Done, BackendError>) -> Answer {
         let Some(TokenState::Reclaiming(seq)) = self.tokens.get(&index).map(|token| token.state)
         else {
-            // The ack came while we asked; or a repeated result.
-            return self.settled_answer();
+            // The ack came while we asked; or a repeated result. A release that waited for it goes on.
+            let released = matches!(self.meta.stage, PayerStage::Released(_));
+            return match self.meta.closing && !released {
+                true => self.go_on(false),
+                false => self.settled_answer(),
+            };
         };
         let mut answer = Answer::default();
         let (state, outcome) = match done {

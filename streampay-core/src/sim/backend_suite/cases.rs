@@ -25,6 +25,8 @@ pub(super) fn run_all<W: BackendWorld>(world: &mut impl FnMut() -> W) {
     reclaimed_tick_is_paid_again(world());
     tick_that_the_payee_has_is_not_taken_back(world());
     opening_that_is_called_off_comes_home(world());
+    ack_of_an_unknown_purse_ends_nothing(world());
+    ack_leaves_what_is_under_way(world);
     payee_that_never_comes_back_keeps_nothing(world());
     for calls in [Calls::Twice, Calls::Away, Calls::AnswerLost] {
         calls_that_go_wrong_lose_nothing(world(), calls);
@@ -247,6 +249,45 @@ fn opening_that_is_called_off_comes_home<W: BackendWorld>(world: W) {
         table.comes_home_in_time();
     }
     table.is_untouched();
+}
+
+/// A session may say what was acknowledged of a purse that is only being opened, or is long forgotten.
+fn ack_of_an_unknown_purse_ends_nothing<W: BackendWorld>(world: W) {
+    let mut table = Table::new(world, "an ack of a purse that is not known");
+    for seq in [0, 1] {
+        table.acked(seq);
+    }
+    let request = table.open_request(table.budget());
+    let opening = table.payer.ask_and_hold(&mut table.world, request);
+    table.acked(0);
+    let outcome = opening.outcome.clone();
+    let opened = outcome.or_else(|| table.payer.go_on(&mut table.world, opening));
+    if !matches!(opened, Some(Outcome::Opened(_))) {
+        table.fail("Open", &opened);
+    }
+    table.comes_home_in_time();
+    table.is_untouched();
+}
+
+/// The ack comes with a connection that was late: the purse is coming home already.
+fn ack_leaves_what_is_under_way<W: BackendWorld>(world: &mut impl FnMut() -> W) {
+    let mut release = |acked: bool| {
+        let mut table = Table::opened(world(), "an ack while a release is under way");
+        let payload = table.paid(1, 1);
+        table.credited(1, 1, &payload);
+        table.settle();
+        let release = table.payer.ask_and_hold(&mut table.world, Request::Release);
+        if acked {
+            table.acked(1);
+        }
+        let outcome = release.outcome.clone();
+        let outcome = outcome.or_else(|| table.payer.go_on(&mut table.world, release));
+        table.show_notes();
+        table.release();
+        table.is_conserved(1);
+        outcome.as_ref().map(core::mem::discriminant)
+    };
+    assert_eq!(release(true), release(false), "Release ended otherwise");
 }
 
 fn payee_that_never_comes_back_keeps_nothing<W: BackendWorld>(world: W) {
