@@ -1,5 +1,6 @@
 //! Makes the machine's calls: looks at the chain, has channels funded, broadcasts.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl<W: FundingWallet + ?Sized> FundingWallet for Arc<W> {
 }
 
 /// Why the chain could not be looked at.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
     /// The chain source.
@@ -74,6 +75,16 @@ pub enum SyncError {
     Coins(#[from] TooManyCoins),
 }
 
+/// The newest look.
+struct Looking {
+    /// False once the store has failed.
+    sound: bool,
+    /// It began after this many had been asked for.
+    upto: u64,
+    /// What came of it.
+    last: Result<(), SyncError>,
+}
+
 /// The effects of [`ChannelMachine`], and its watch.
 pub struct Runner<C, W> {
     machine: ChannelMachine,
@@ -81,8 +92,12 @@ pub struct Runner<C, W> {
     wallet: W,
     store: StoreWriter,
     clock: Clock,
-    /// One look at a time, in order; false once the store has failed.
-    looking: Mutex<bool>,
+    /// One look at a time, in order.
+    looking: Mutex<Looking>,
+    /// Looks that were asked for.
+    asked: AtomicU64,
+    /// One look at a channel that is not accepted at a time.
+    candidates: Mutex<()>,
     /// The height from which on coins for the fee wallet are looked for, where they are.
     fee_coins_since: Option<u32>,
     /// What the user has not been told yet.
@@ -109,7 +124,13 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
             wallet,
             store,
             clock,
-            looking: Mutex::new(true),
+            looking: Mutex::new(Looking {
+                sound: true,
+                upto: 0,
+                last: Ok(()),
+            }),
+            asked: AtomicU64::new(0),
+            candidates: Mutex::new(()),
             fee_coins_since: None,
             news: std::sync::Mutex::default(),
         }
@@ -131,12 +152,25 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
     }
 
     /// Looks at the chain and does what the machine says, each thing once the one before is
-    /// durable. A transaction that the chain refuses is tried again at the next block.
+    /// durable. A transaction that the chain refuses is tried again at the next block. Whoever asks
+    /// while a look is under way shares the next one with all others.
     ///
     /// # Errors
     /// [`SyncError`].
     pub async fn sync(&self) -> Result<(), SyncError> {
-        let mut sound = self.looking.lock().await;
+        let ticket = self.asked.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let mut looking = self.looking.lock().await;
+        if looking.upto >= ticket {
+            return looking.last.clone();
+        }
+        // This look begins now: it is as good for all who have asked so far.
+        let upto = self.asked.load(Ordering::SeqCst);
+        let last = self.sync_once(&mut looking.sound).await;
+        (looking.upto, looking.last) = (upto, last.clone());
+        last
+    }
+
+    async fn sync_once(&self, sound: &mut bool) -> Result<(), SyncError> {
         if !*sound {
             return Err(SyncError::Store(StoreError::Poisoned));
         }
@@ -156,7 +190,7 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
             }
         }
         match self.new_fee_coins().await {
-            Ok(coins) => self.take_coins(&mut sound, &coins).await?,
+            Ok(coins) => self.take_coins(sound, &coins).await?,
             // Channels are closed all the same.
             Err(error) => tracing::warn!(%error, "no coins are looked for"),
         }
@@ -182,11 +216,11 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
     /// # Errors
     /// [`SyncError::Coins`] where they are too many; [`SyncError::Store`].
     pub async fn add_fee_coins(&self, coins: &[WalletCoin]) -> Result<(), SyncError> {
-        let mut sound = self.looking.lock().await;
-        if !*sound {
+        let mut looking = self.looking.lock().await;
+        if !looking.sound {
             return Err(SyncError::Store(StoreError::Poisoned));
         }
-        self.take_coins(&mut sound, coins).await
+        self.take_coins(&mut looking.sound, coins).await
     }
 
     async fn take_coins(&self, sound: &mut bool, coins: &[WalletCoin]) -> Result<(), SyncError> {
@@ -253,6 +287,22 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         }
     }
 
+    /// A channel that is not accepted is looked at by itself, one at a time: what a stranger names
+    /// costs no other channel anything.
+    async fn look(&self, purse: PurseKey) -> Result<Done, BackendError> {
+        let looked = match self.machine.candidate(purse) {
+            Some(watch) => {
+                let _one = self.candidates.lock().await;
+                let found = self.chain.output(&watch).await;
+                found
+                    .map(|(tip, seen)| self.machine.show(purse, tip, seen))
+                    .map_err(SyncError::Chain)
+            }
+            None => self.sync().await,
+        };
+        looked.map_or(Err(BackendError::Transient), |()| Ok(Done::Looked))
+    }
+
     /// Where the channel was funded, if it was.
     async fn find(
         &self,
@@ -300,10 +350,7 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
 impl<C: ChainSource, W: FundingWallet> EffectRunner for Runner<C, W> {
     async fn run(&self, effect: Effect) -> EffectResult {
         let done = match codec::decode::<Job>(&effect.body, usize::MAX) {
-            Ok(Job::Look) => match self.sync().await {
-                Ok(()) => Ok(Done::Looked),
-                Err(_) => Err(BackendError::Transient),
-            },
+            Ok(Job::Look) => self.look(effect.purse).await,
             Ok(Job::Fund {
                 script,
                 value,

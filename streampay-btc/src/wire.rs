@@ -15,6 +15,8 @@ use crate::script::{FundingOutput, OutputType};
 use crate::tx::Contract;
 
 const OPENING_MAX: usize = 512;
+/// The highest output index: what nodes read as a number. No block holds a transaction with as many.
+const VOUT_MAX: u32 = 0x7fff_ffff;
 /// The longest signature with its sighash type. Source: BIP 66.
 pub(crate) const PAYLOAD_MAX: usize = 73;
 
@@ -88,6 +90,9 @@ impl Opening {
         let value = Amount::from_sat(opening.value);
         if value > params.value_max() {
             return Err(RefusalCode::WrongAmount);
+        }
+        if opening.vout > VOUT_MAX {
+            return Err(RefusalCode::Malformed);
         }
         let contract = Contract::new(
             params.network,

@@ -209,10 +209,15 @@ impl ChainSource for Esplora {
         let fees = self.fees().await?;
         let mut outputs = Vec::with_capacity(watches.len());
         for watch in watches {
-            outputs.push(OutputState {
-                outpoint: watch.outpoint,
-                seen: self.state(watch.outpoint).await?,
-            });
+            let outpoint = watch.outpoint;
+            match self.state(outpoint).await {
+                Ok(seen) => outputs.push(OutputState { outpoint, seen }),
+                Err(error) => {
+                    // Where the server is away, nothing is said of any.
+                    self.tip().await?;
+                    tracing::warn!(%outpoint, %error, "an output cannot be looked at");
+                }
+            }
         }
         if self.tip().await?.1 != hash {
             return Err(ChainError::Away("a block came while looking".into()));

@@ -43,11 +43,25 @@ pub enum ChainError {
 /// trusts.
 #[async_trait]
 pub trait ChainSource: Send + Sync + 'static {
-    /// The chain now: height, fees, and the state of the outputs asked for.
+    /// The chain now: height, fees, and the state of the outputs asked for. An output that cannot
+    /// be looked at is left out, and said so in the log: it keeps nobody from the others.
     ///
     /// # Errors
     /// [`ChainError`]; nothing may be concluded then, least of all that an output is unspent.
     async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError>;
+
+    /// One output, apart from all that is watched, and the height of the best block: for what a
+    /// stranger names. None where it does not exist, or is spent for long.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    async fn output(&self, watch: &Watch) -> Result<(u32, Option<Seen>), ChainError> {
+        let view = self.view(core::slice::from_ref(watch)).await?;
+        let mut outputs = view.outputs.into_iter();
+        let state = outputs.find(|state| state.outpoint == watch.outpoint);
+        let state = state.ok_or_else(|| ChainError::Away("an output was left out".into()))?;
+        Ok((view.tip, state.seen))
+    }
 
     /// Outputs to `script` of exactly `value` that are in a block from `since` on, or wait for
     /// one; the deepest first.
@@ -111,6 +125,10 @@ async fn one_by_one<C: ChainSource + ?Sized>(
 impl<C: ChainSource + ?Sized> ChainSource for Arc<C> {
     async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
         (**self).view(watches).await
+    }
+
+    async fn output(&self, watch: &Watch) -> Result<(u32, Option<Seen>), ChainError> {
+        (**self).output(watch).await
     }
 
     async fn find(

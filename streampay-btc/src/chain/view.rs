@@ -21,7 +21,7 @@ pub struct ChainView {
     pub tip: u32,
     /// What confirmation costs.
     pub fees: FeeTable,
-    /// The outputs that were asked for.
+    /// The outputs that were asked for, each once; without those that could not be looked at.
     pub outputs: Vec<OutputState>,
 }
 

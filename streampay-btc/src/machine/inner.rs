@@ -8,11 +8,11 @@ use streampay_core::units::{Now, PurseKey};
 
 use super::payee::Payee;
 use super::payer::Payer;
-use super::record;
 use super::{
     Chain, Channel, DRAW, Env, Inner, OUT_OF_ORDER, Reply, STALE_MS, Side, draw, merge, released,
     settled,
 };
+use super::{candidates, record};
 use crate::codec::{self, Undecodable};
 use crate::job::{Done, Job};
 
@@ -43,16 +43,23 @@ impl Inner {
             now,
             fresh,
         };
-        let channel = match self.channels.get_mut(&key) {
-            Some(channel) => channel,
-            None => match begin(&env, key, &request) {
-                Ok(side) => self.channels.entry(key).or_insert(Channel {
-                    role: side,
-                    waiting: None,
-                    running: false,
-                }),
+        if !self.channels.contains_key(&key) {
+            let role = match begin(&env, key, &request) {
+                Ok(role) => role,
                 Err(answer) => return *answer,
-            },
+            };
+            if let Err(error) = candidates::admit(&mut self.channels, &self.wallet, &role) {
+                return Answer::failed(error);
+            }
+            let channel = Channel {
+                role,
+                waiting: None,
+                running: false,
+            };
+            self.channels.insert(key, channel);
+        }
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Answer::default();
         };
         let reply = match &mut channel.role {
             Side::Payer(payer) => payer.request(&env, key, &request),
@@ -61,6 +68,9 @@ impl Inner {
         match reply {
             Reply::Answer(answer) => {
                 channel.waiting = None;
+                if channel.is_candidate() && candidates::ends(&answer) {
+                    self.channels.remove(&key);
+                }
                 answer
             }
             Reply::First(mut answer, job) => {
@@ -185,6 +195,8 @@ impl Inner {
         };
         let (network, best, decided) = (self.config.network, found.best, found.decided);
         let role = match found.meta {
+            // A payer's word, written down by an older version: it is shown again.
+            record::Meta::Payee(meta) if !meta.accepted => return Ok(None),
             record::Meta::Payer(meta) => {
                 Payer::restore(&self.keys, network, key, meta, best, decided)
                     .map(|payer| Side::Payer(Box::new(payer)))

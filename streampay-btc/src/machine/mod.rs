@@ -10,6 +10,7 @@
 //! signature. So the chain part keeps almost nothing: a view of the chain and the durable fact
 //! "no tick any more" decide anew, at every view, what to broadcast.
 
+mod candidates;
 mod inner;
 #[cfg_attr(not(feature = "musig2"), path = "mutual_none.rs")]
 mod mutual;
@@ -168,7 +169,8 @@ impl ChannelMachine {
         inner.config.payee.params(inner.config.network, base)
     }
 
-    /// The outputs that the next view should hold: those of all channels that are not settled.
+    /// The outputs that the next view should hold: those of all channels that are not settled, each
+    /// once. A channel that is not accepted is looked at apart.
     #[must_use]
     pub fn watched(&self) -> Vec<Watch> {
         let inner = self.lock();
@@ -278,7 +280,7 @@ impl BackendMachine for ChannelMachine {
     /// Keeps a channel whose money is not settled on the chain: it is still watched.
     fn forget(&mut self, purse: PurseKey) {
         let mut inner = self.lock();
-        let over = |channel: &Channel| channel.is_over();
+        let over = |channel: &Channel| channel.is_over() || channel.is_candidate();
         if inner.channels.get(&purse).is_some_and(over) {
             inner.channels.remove(&purse);
         }

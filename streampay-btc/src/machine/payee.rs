@@ -27,6 +27,13 @@ pub(super) struct Payee {
     pub(super) contract: Contract,
     pub(super) best: Option<Update>,
     pub(super) seen: Option<Seen>,
+    /// The newest view left it out: good for closing, and for no tick.
+    pub(super) stale: bool,
+    /// Of one that is not accepted: the height at which its funding was looked at for the request
+    /// under way.
+    looked: Option<u32>,
+    /// Of one that is not accepted: when its payer showed it last, in milliseconds.
+    pub(super) asked: u64,
     pub(super) decided: Decided,
     /// The height at which something was broadcast for it last.
     pub(super) tried: Option<u32>,
@@ -97,6 +104,9 @@ impl Payee {
             contract,
             best: None,
             seen: None,
+            stale: false,
+            looked: None,
+            asked: env.now.mono.0,
             decided: Decided::default(),
             tried: None,
             bid: None,
@@ -132,6 +142,9 @@ impl Payee {
             contract,
             best,
             seen: None,
+            stale: false,
+            looked: None,
+            asked: 0,
             decided,
             tried: None,
             bid: None,
@@ -170,25 +183,21 @@ impl Payee {
         }
         let mut answer = Answer::default();
         if !self.meta.accepted {
-            self.put_meta(&mut answer.delta);
+            // Nothing is written before it is a channel: a stranger's word costs no disk.
             if !env.fresh {
+                (self.seen, self.looked, self.asked) = (None, None, env.now.mono.0);
                 return Reply::First(answer, Job::Look);
             }
-            let checked = match env.chain {
-                Some(chain) => self.check_funding(chain),
-                None => Err(BackendError::Transient),
+            let Some(tip) = self.looked else {
+                return failed(BackendError::Transient);
             };
-            if let Err(error) = checked {
-                answer.outcome = Some(Outcome::Failed(error));
-                return Reply::Answer(answer);
+            if let Err(error) = self.check_funding(tip) {
+                return failed(error);
             }
             self.meta.accepted = true;
             let height = self.seen.as_ref().and_then(|seen| seen.height);
-            let tip = env.chain.map(|chain| chain.tip);
             // No spend is below the funding: sources need not read further back.
-            if let Some(since) = height.or(tip) {
-                self.meta.deed.since = since;
-            }
+            self.meta.deed.since = height.unwrap_or(tip);
             self.put_meta(&mut answer.delta);
         }
         let capacity = self
@@ -202,7 +211,7 @@ impl Payee {
     }
 
     /// Everything that only the own chain source can tell. Spec: bitcoin 3.5.
-    fn check_funding(&self, chain: &Chain) -> Result<(), BackendError> {
+    fn check_funding(&self, tip: u32) -> Result<(), BackendError> {
         let deed = &self.meta.deed;
         let Some(seen) = &self.seen else {
             return Err(BackendError::Transient);
@@ -219,7 +228,7 @@ impl Payee {
                 Consumed::Yes,
             ));
         }
-        let left = deed.expiry.saturating_sub(chain.tip);
+        let left = deed.expiry.saturating_sub(tip);
         if left < self.meta.life_min || left > self.meta.life_max {
             return Err(refused(RefusalCode::WrongLock));
         }
@@ -229,8 +238,8 @@ impl Payee {
             deed.depth
         };
         // A close of version 3 cannot follow an unconfirmed parent of another version.
-        let fit = seen.depth(chain.tip) > 0 || seen.parent.is_some();
-        if seen.depth(chain.tip) < depth || !fit {
+        let fit = seen.depth(tip) > 0 || seen.parent.is_some();
+        if seen.depth(tip) < depth || !fit {
             return Err(BackendError::Transient);
         }
         Ok(())
@@ -288,6 +297,7 @@ impl Payee {
             return Err(refused(RefusalCode::PurseEmpty));
         }
         match &self.seen {
+            _ if self.stale => return Err(BackendError::Transient),
             Some(seen) if seen.spend.is_some() => {
                 return Err(refused(RefusalCode::AlreadySpent));
             }
@@ -346,6 +356,9 @@ impl Payee {
 
     fn settle(&mut self, env: &Env<'_>, key: PurseKey) -> Reply {
         let mut answer = Answer::default();
+        if !self.meta.accepted {
+            return Reply::Answer(settled(0));
+        }
         if !self.meta.settling {
             self.meta.settling = true;
             self.put_meta(&mut answer.delta);
@@ -366,6 +379,11 @@ impl Payee {
             answer.effects.push(super::draw(key));
         }
         Reply::First(answer, Job::Look)
+    }
+
+    /// What the chain says of a funding that a payer showed and that is not accepted.
+    pub(super) fn show(&mut self, tip: u32, seen: Option<Seen>) {
+        (self.looked, self.seen) = (Some(tip), seen);
     }
 
     fn put_meta(&self, delta: &mut ChangeSet) {

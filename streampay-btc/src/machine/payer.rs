@@ -30,6 +30,8 @@ pub(super) struct Payer {
     pub(super) signed: u64,
     pub(super) contract: Option<Contract>,
     pub(super) seen: Option<Seen>,
+    /// The newest view left it out: good for a refund, and for no tick.
+    pub(super) stale: bool,
     pub(super) decided: Decided,
     /// The height at which something was broadcast for it last.
     pub(super) tried: Option<u32>,
@@ -57,6 +59,7 @@ impl Payer {
             signed: 0,
             contract: None,
             seen: None,
+            stale: false,
             decided: Decided::default(),
             tried: None,
             bid: None,
@@ -82,6 +85,7 @@ impl Payer {
             signed: best.map_or(0, |best| best.paid),
             contract,
             seen: None,
+            stale: false,
             decided,
             tried: None,
             bid: None,
@@ -144,9 +148,10 @@ impl Payer {
             return look_or_later(env);
         };
         if !self.meta.opened {
-            let deep = self.seen.as_ref().is_some_and(|seen| {
-                seen.output == contract.funding() && seen.depth(chain.tip) >= deed.depth
-            });
+            let deep = !self.stale
+                && self.seen.as_ref().is_some_and(|seen| {
+                    seen.output == contract.funding() && seen.depth(chain.tip) >= deed.depth
+                });
             if !deep {
                 return look_or_later(env);
             }
@@ -187,6 +192,7 @@ impl Payer {
             return failed(empty);
         }
         match &self.seen {
+            _ if self.stale => return look_or_later(env),
             Some(seen) if seen.spend.is_some() => return failed(empty),
             Some(seen) if seen.depth(chain.tip) >= deed.depth => {}
             // The funding is gone, or not looked at since a restart.

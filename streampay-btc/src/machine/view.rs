@@ -106,7 +106,20 @@ impl Channel {
         }
     }
 
+    /// True for a payee's channel that is a payer's word so far.
+    pub(super) fn is_candidate(&self) -> bool {
+        matches!(&self.role, Side::Payee(payee) if !payee.meta.accepted)
+    }
+
+    /// What every view should hold of it.
     pub(super) fn watch(&self) -> Option<Watch> {
+        if self.is_candidate() {
+            return None;
+        }
+        self.look_at()
+    }
+
+    pub(super) fn look_at(&self) -> Option<Watch> {
         let contract = self.contract().filter(|_| !self.is_over())?;
         let since = match &self.role {
             Side::Payer(payer) => payer.meta.deed.as_ref().map_or(0, |deed| deed.since),

@@ -2,6 +2,7 @@
 //! chain, an Esplora in front of it, and a real node.
 
 use async_trait::async_trait;
+use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, FeeRate, Network, OutPoint, Script, ScriptBuf, Transaction, Txid};
 use streampay_core::units::{PurseId, PurseKey, SessionId};
 
@@ -130,8 +131,41 @@ async fn funding_and_close(lab: &impl ChainLab) -> Result<(), String> {
     expect("its value", &seen.output.value, &VALUE)?;
     expect("its script", &seen.output.script_pubkey, &script)?;
     expect("no spend", &seen.spend, &None)?;
+    beside_bad_ones(lab, &watch).await?;
     let contract = contract(&parts, outpoint)?;
     closes(lab, &parts, &contract, &watch).await
+}
+
+/// Outputs that nobody has, or can have: what is said of a good one beside them stays the same.
+async fn beside_bad_ones(lab: &impl ChainLab, good: &Watch) -> Result<(), String> {
+    let other = |txid, vout| Watch {
+        outpoint: OutPoint::new(txid, vout),
+        ..good.clone()
+    };
+    let txid = good.outpoint.txid;
+    let bad = [
+        other(txid, 1 << 31),
+        other(txid, u32::MAX),
+        other(txid, 100_000),
+        other(Txid::all_zeros(), 0),
+    ];
+    let alone = look(lab, good).await?;
+    for bad in &bad {
+        for watches in [[bad.clone(), good.clone()], [good.clone(), bad.clone()]] {
+            let view = lab.source().view(&watches).await;
+            let view = view.map_err(|error| format!("beside {}: {error}", bad.outpoint))?;
+            let mut outputs = view.outputs.into_iter();
+            let state = outputs.find(|state| state.outpoint == good.outpoint);
+            let seen = state.and_then(|state| Some((state.seen?, view.tip)));
+            expect("a good output beside a bad one", &seen, &alone)?;
+        }
+        if let Ok((_, seen)) = lab.source().output(bad).await {
+            expect("an output that nobody has", &seen, &None)?;
+        }
+    }
+    let (tip, seen) = lab.source().output(good).await.map_err(said)?;
+    let apart = seen.map(|seen| (seen, tip));
+    expect("a good output, apart", &apart, &alone)
 }
 
 async fn closes(

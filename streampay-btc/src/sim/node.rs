@@ -121,7 +121,7 @@ impl SimNode {
     /// Makes a network call.
     pub fn run(&mut self, effect: &Effect) -> EffectResult {
         let called = match Call::of(effect) {
-            Some(Call::Look) if self.look().is_some() => Called::Looked,
+            Some(Call::Look) if self.look_for(effect.purse).is_some() => Called::Looked,
             Some(Call::Fund {
                 script,
                 value,
@@ -146,6 +146,17 @@ impl SimNode {
             Some(Call::Look) | None => Called::Failed,
         };
         called.end(effect)
+    }
+
+    /// As the runner does: a channel that is not accepted is looked at by itself.
+    fn look_for(&mut self, purse: PurseKey) -> Option<()> {
+        let Some(watch) = self.machine.candidate(purse) else {
+            return self.look().map(|_| ());
+        };
+        let view = self.chain.look(&[watch]).ok()?;
+        let seen = view.outputs.into_iter().next()?.seen;
+        self.machine.show(purse, view.tip, seen);
+        Some(())
     }
 
     fn fund(&self, script: &ScriptBuf, value: Amount, since: u32) -> Called {

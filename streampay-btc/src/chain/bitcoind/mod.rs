@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 pub use self::rpc::RpcAuth;
 use self::rpc::btc_per_kvb;
 use self::scan::Scan;
-use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Watch, one_by_one};
+use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Watch, one_by_one};
 use crate::machine::WalletCoin;
 
 /// Targets that estimates are asked for, in blocks.
@@ -70,6 +70,13 @@ impl BitcoinCore {
         Ok(FeeTable { targets, floor })
     }
 
+    /// One output could not be looked at. Where the node is away, nothing is said of any.
+    async fn left_out(&self, outpoint: OutPoint, error: &ChainError) -> Result<(), ChainError> {
+        self.tip().await?;
+        tracing::warn!(%outpoint, %error, "an output cannot be looked at");
+        Ok(())
+    }
+
     async fn tip(&self) -> Result<(u32, BlockHash), ChainError> {
         let info = self.rpc("getblockchaininfo", json!([])).await?;
         let chain = info.get("chain").and_then(Value::as_str);
@@ -95,10 +102,13 @@ impl ChainSource for BitcoinCore {
         let mut outputs = Vec::with_capacity(watches.len());
         for watch in watches {
             let scan = scans.entry(watch.outpoint).or_default();
-            outputs.push(OutputState {
-                outpoint: watch.outpoint,
-                seen: self.state(watch, tip, scan).await?,
-            });
+            match self.state(watch, tip, scan).await {
+                Ok(seen) => outputs.push(OutputState {
+                    outpoint: watch.outpoint,
+                    seen,
+                }),
+                Err(error) => self.left_out(watch.outpoint, &error).await?,
+            }
         }
         let watched = |outpoint: &OutPoint| watches.iter().any(|of| of.outpoint == *outpoint);
         scans.retain(|outpoint, _| watched(outpoint));
@@ -111,6 +121,16 @@ impl ChainSource for BitcoinCore {
             fees,
             outputs,
         })
+    }
+
+    async fn output(&self, watch: &Watch) -> Result<(u32, Option<Seen>), ChainError> {
+        let tip = self.tip().await?;
+        let unread = Watch {
+            since: u32::MAX,
+            ..watch.clone()
+        };
+        let seen = self.state(&unread, tip, &mut Scan::default()).await?;
+        Ok((tip.0, seen))
     }
 
     async fn find(

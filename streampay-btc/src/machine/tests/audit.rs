@@ -36,9 +36,11 @@ fn accept_where(rig: &mut Rig, lie: impl Fn(&mut Option<Seen>)) -> Option<Outcom
     let answer = machine.request(now, purse, RequestId(1), request);
     let effect = answer.effects.first().unwrap();
     assert_eq!(Call::of(effect), Some(Call::Look));
-    let mut view = rig.chain.look(&machine.watched()).unwrap();
+    assert!(machine.watched().is_empty(), "it is looked at apart");
+    let watch = machine.candidate(purse).unwrap();
+    let mut view = rig.chain.look(&[watch]).unwrap();
     lie(&mut view.outputs[0].seen);
-    assert!(machine.chain(now, &view).is_empty());
+    machine.show(purse, view.tip, view.outputs.remove(0).seen);
     machine.effect_done(now, Called::Looked.end(effect)).outcome
 }
 

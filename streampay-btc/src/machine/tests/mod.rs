@@ -10,6 +10,7 @@ use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
 mod audit;
 mod away;
 mod called_off;
+mod candidates;
 mod close;
 mod mutual;
 mod pay;

@@ -111,7 +111,9 @@ impl Inner {
         }
         match self.close(&group.members, coins, rate) {
             Ok(tx) => Attempt {
-                close: self.fee_of(&tx).map(|fee| (tx, fee)),
+                close: self
+                    .fee_with(&tx, &group.members, coins)
+                    .map(|fee| (tx, fee)),
                 short: missing,
             },
             Err(CloseError::Uneconomic { fee, .. }) => short(fee),
@@ -163,12 +165,29 @@ impl Inner {
         Amount::from_sat(paid.fold(0, u64::saturating_add))
     }
 
-    /// What a transaction pays; none where it spends something that is not ours.
+    /// What a close pays, by what it was made of.
+    fn fee_with(
+        &self,
+        tx: &Transaction,
+        members: &[PurseKey],
+        coins: &[FeeCoin<'_>],
+    ) -> Option<Amount> {
+        let channels = members.iter().filter_map(|key| self.payee(*key));
+        let channels = channels.map(|payee| payee.contract.value());
+        let mut spent = channels.chain(coins.iter().map(|coin| coin.value));
+        let spent = spent.try_fold(Amount::ZERO, Amount::checked_add)?;
+        let mut out = tx.output.iter().map(|output| output.value);
+        let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
+        spent.checked_sub(out)
+    }
+
+    /// What a transaction on the chain pays; none where it spends something that is not ours.
     pub(super) fn fee_of(&self, tx: &Transaction) -> Option<Amount> {
         let mut spent = Amount::ZERO;
         for input in &tx.input {
             let outpoint = input.previous_output;
-            let channel = self.value_of(outpoint);
+            let channel = self.payee_of(outpoint);
+            let channel = channel.map(|payee| payee.contract.value());
             let value = channel.or_else(|| self.wallet.value_of(outpoint))?;
             spent = spent.checked_add(value)?;
         }
@@ -195,10 +214,7 @@ impl Inner {
         let mut claims = Vec::with_capacity(tx.input.len());
         for input in &tx.input {
             let outpoint = input.previous_output;
-            let payee = self.channels.values().find_map(|known| match &known.role {
-                Side::Payee(payee) if payee.contract.outpoint() == outpoint => Some(payee),
-                _ => None,
-            });
+            let payee = self.payee_of(outpoint);
             let claim = payee.map_or(0, |payee| payee.paid_by(tx));
             claims.push((outpoint, u128::from(claim)));
         }
@@ -217,10 +233,14 @@ impl Inner {
         None
     }
 
-    fn value_of(&self, channel: OutPoint) -> Option<Amount> {
-        self.channels.values().find_map(|known| {
-            let contract = known.contract()?;
-            (contract.outpoint() == channel).then(|| contract.value())
+    /// The accepted channel with this output: there is never another one.
+    fn payee_of(&self, outpoint: OutPoint) -> Option<&Payee> {
+        self.channels.values().find_map(|known| match &known.role {
+            Side::Payee(payee) => {
+                let own = payee.meta.accepted && payee.contract.outpoint() == outpoint;
+                own.then_some(&**payee)
+            }
+            Side::Payer(_) => None,
         })
     }
 }

@@ -105,14 +105,14 @@ impl Inner {
             })
             .collect();
         for (key, channel) in &mut self.channels {
-            let outpoint = match &channel.role {
-                Side::Payer(payer) => payer.outpoint(),
-                Side::Payee(payee) => Some(payee.contract.outpoint()),
-            };
-            let Some(new) = outpoint.and_then(|outpoint| seen.get(&outpoint)) else {
-                continue;
-            };
+            let outpoint = channel.contract().map(Contract::outpoint);
+            let new = outpoint.and_then(|outpoint| seen.get(&outpoint));
             match &mut channel.role {
+                Side::Payee(payee) if !payee.meta.accepted => {
+                    if let Some(new) = new {
+                        payee.show(chain.tip, new.seen.cloned());
+                    }
+                }
                 Side::Payer(payer) => payer.look(*key, new, &chain, &mut actions),
                 Side::Payee(payee) => payee.look(*key, new, &chain, &mut actions),
             }

@@ -16,10 +16,12 @@ impl Payer {
     pub(super) fn look(
         &mut self,
         key: PurseKey,
-        new: &Looked<'_>,
+        new: Option<&Looked<'_>>,
         chain: &Chain,
         actions: &mut Vec<Action>,
     ) {
+        self.stale = new.is_none();
+        let Some(new) = new else { return };
         tell(key, self.seen.as_ref(), new.seen, actions);
         self.seen = new.seen.cloned();
         // Signatures commit to the output. Where there are any, the other one only comes home.

@@ -250,6 +250,10 @@ impl FeeWallet {
         coins
     }
 
+    pub(in crate::machine) fn knows(&self, outpoint: OutPoint) -> bool {
+        self.coins.contains_key(&outpoint)
+    }
+
     pub(super) fn value_of(&self, outpoint: OutPoint) -> Option<Amount> {
         let (coin, _) = self.coins.get(&outpoint)?;
         Some(Amount::from_sat(coin.value))

@@ -129,6 +129,14 @@ fn openings_refused() -> Stage {
     cases.push(Vec::new());
     cases.push([raw.as_slice(), &[0]].concat());
     cases.push(raw[..raw.len() - 1].to_vec());
+    // An output index beyond what nodes read as a number.
+    let txid = raw.windows(3).position(|key| key == [0x0a, 0x58, 0x20]);
+    let index = txid.unwrap() + 3 + 32;
+    assert_eq!(raw[index..index + 2], [0x0c, 0x00]);
+    for high in [0x8000_0000_u32, u32::MAX] {
+        let number = [&[0x1a], high.to_be_bytes().as_slice()].concat();
+        cases.push([&raw[..=index], number.as_slice(), &raw[index + 2..]].concat());
+    }
     for case in cases {
         let outcome = stage.accept(&hex(&case));
         refused(&outcome);
@@ -163,7 +171,7 @@ fn funding_differs(change: impl Fn(&ScriptBuf, u64) -> (Option<ScriptBuf>, u64))
     accept["opening"] = opening;
     let accept = json!({"request": {"purse": int(0_u64), "ask": {"accept": accept}}});
     stage.tell(PAYEE, accept);
-    let watched = stage.payee.side.machine.as_ref().unwrap().watched();
+    let watched = stage.payee.side.asked();
     let mut view = stage.chain.look(&watched).unwrap();
     let seen = view.outputs[0].seen.as_mut().unwrap();
     let value = seen.output.value.to_sat();

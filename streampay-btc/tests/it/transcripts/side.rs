@@ -106,17 +106,21 @@ impl Side {
         (outputs, self.state())
     }
 
-    /// What the next view should hold.
-    pub(crate) fn watched(&self) -> Vec<Watch> {
-        let of_tower = self.tower.as_ref().map(Watchtower::watched);
-        of_tower.unwrap_or_else(|| self.machine.as_ref().unwrap().watched())
-    }
-
     fn start(&mut self) {
         let created = self.created.as_ref().unwrap();
         let seed = Seed(bytes(&created["seed"]).try_into().unwrap());
         self.calls.clear();
         self.machine = Some(ChannelMachine::new(config(&created["config"]), &seed).unwrap());
+    }
+
+    /// The outputs that a view should hold: those of its channels, and of openings it was shown.
+    pub(crate) fn asked(&self) -> Vec<Watch> {
+        if let Some(tower) = &self.tower {
+            return tower.watched();
+        }
+        let machine = self.machine.as_ref().unwrap();
+        let shown = self.purses.iter().filter_map(|key| machine.candidate(*key));
+        machine.watched().into_iter().chain(shown).collect()
     }
 
     fn machine(&mut self) -> &mut ChannelMachine {

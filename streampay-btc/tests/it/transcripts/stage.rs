@@ -172,8 +172,8 @@ impl Stage {
 
     /// Shows a side the chain, and hands what it broadcasts to it.
     pub(crate) fn look(&mut self, who: u8) -> Vec<Value> {
-        let watched = self.told(who).side.watched();
-        let view = self.chain.look(&watched).unwrap();
+        let asked = self.told(who).side.asked();
+        let view = self.chain.look(&asked).unwrap();
         let outputs = self.tell(who, json!({"view": view_json(&view)}));
         for output in &outputs {
             let tx = |tx: &Value| deserialize_hex(tx.as_str().unwrap()).unwrap();
