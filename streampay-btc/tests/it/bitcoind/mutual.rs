@@ -87,3 +87,29 @@ async fn mutual_close_and_the_other_after_an_abort_at_each_message_on_bitcoind()
         assert_eq!(tx.input[0].witness.len(), 4, "{number}");
     }
 }
+
+/// A nonce is in memory alone: whoever dies begins anew, and the payee that dies closes alone.
+#[tokio::test]
+async fn both_sides_restart_at_each_message_of_a_mutual_close_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let long = 3_600_000;
+    // The payee has proposed, and dies; the part comes too late.
+    let (mut two, purse) = settling(&node, 10, long).await;
+    two.propose(purse).await;
+    two.payee.restart(&[purse]).await;
+    two.cosign(purse).await;
+    assert_eq!(two.buried(purse).await.input[0].witness.len(), 4);
+    // The payer dies before it has the proposal, and once it has answered.
+    let (mut two, purse) = settling(&node, 11, long).await;
+    two.payer.restart(&[purse]).await;
+    two.propose(purse).await;
+    let bytes = two.payer.notes[0].clone();
+    two.payer.restart(&[purse]).await;
+    two.payee.ask(purse, Request::Note { bytes }).await;
+    // Both die while the close waits.
+    let waits = two.waits(purse).await;
+    two.payee.restart(&[purse]).await;
+    two.payer.restart(&[purse]).await;
+    assert_eq!(two.waits(purse).await, waits, "the same");
+    assert_eq!(two.buried(purse).await.input[0].witness.len(), 1);
+}
