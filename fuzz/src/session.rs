@@ -1,10 +1,10 @@
 //! Both machines, driven by bytes.
 
 use streampay_core::planted::dangerous_fake_crypto;
-use streampay_core::session::{CloseCode, Command};
-use streampay_core::sim::{Fault, Pair, PairConfig, Violation, Weather};
+use streampay_core::session::{CloseCode, Command, Line, Name, RoomNews};
+use streampay_core::sim::{Direction, Fault, Pair, PairConfig, Violation, Weather};
 use streampay_core::units::Msat;
-use streampay_core::wire;
+use streampay_core::wire::{self, RoomCode};
 
 use crate::actions::Actions;
 
@@ -38,7 +38,10 @@ pub fn session(bytes: &[u8]) {
             break;
         }
         let ms = actions.number() % STEP_MS;
-        match actions.byte() % 16 {
+        let kind = actions.byte();
+        match kind % 16 {
+            // Beside the commands of a session: what inputs of before this could not say.
+            1 if kind >= 128 => social(&mut pair, &mut actions),
             0 => forged |= inject(&mut pair, &mut actions),
             1 => command(&mut pair, &mut actions),
             kind => {
@@ -91,6 +94,53 @@ fn inject(pair: &mut Pair, actions: &mut Actions<'_>) -> bool {
     let message = actions.message();
     pair.inject(to, &message);
     matches!(wire::decode(&message), Ok(Some(_)))
+}
+
+/// Tips, and what two users say to each other by way of a room, whether or not it makes sense.
+fn social(pair: &mut Pair, actions: &mut Actions<'_>) {
+    pair.open_room();
+    let (what, how) = (actions.byte(), actions.byte());
+    let sats = Msat::from_sat(u64::from(how % 16)).unwrap_or_default();
+    let text = |how: u8| Line::new(format!("line {how}")).ok();
+    let news = match what % 9 {
+        0 => return pair.tip(sats),
+        1 => {
+            let Ok(name) = Name::new("ann") else { return };
+            let join = Command::Join {
+                name,
+                invitation: None,
+                max_fee: sats,
+            };
+            return pair.command(Direction::ToPayer, join);
+        }
+        2 => return pair.command(Direction::ToPayer, Command::Leave),
+        3 => {
+            let Some(text) = text(how) else { return };
+            return pair.command(Direction::ToPayer, Command::Chat(text));
+        }
+        4 => RoomNews::Joined { name: "ann".into() },
+        5 => RoomNews::Refused {
+            code: match how % 3 {
+                0 => RoomCode::Unpaid,
+                1 => RoomCode::Full,
+                _ => RoomCode::Other,
+            },
+        },
+        6 => RoomNews::Presence {
+            epoch: u64::from(how),
+            viewers: u32::from(what),
+        },
+        7 => {
+            let Some(text) = text(how) else { return };
+            let sender = (how % 2 == 0).then(|| "bob".into());
+            RoomNews::Chat { sender, text }
+        }
+        _ => RoomNews::Tip {
+            sender: "bob".into(),
+            amount: sats,
+        },
+    };
+    pair.command(Direction::ToPayee, Command::Room(news));
 }
 
 fn command(pair: &mut Pair, actions: &mut Actions<'_>) {

@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod fields;
 pub mod hostile;
 pub mod json;
+pub mod others;
 pub mod peer;
 pub mod people;
 pub mod transcripts;

@@ -99,6 +99,12 @@ planted! {
     PreviewAgain = "preview-again",
     /// The gate opens for what was given as a tip.
     TipBuysMedia = "tip-buys-media",
+    /// The payee offers other terms though the payer may not have heard that its consent is confirmed.
+    OfferReplacesAgreed = "offer-replaces-agreed",
+    /// A refused payment that stays out counts as taken back.
+    OutstandingPaidAgain = "outstanding-paid-again",
+    /// After a restart the payer's backend is not told again what was acknowledged last.
+    AckedNotTold = "acked-not-told",
     /// After a restart a tick older than the last one counts as a gap.
     OldTickIsGap = "old-tick-is-gap",
     /// After a restart an older receipt replaces a newer one.

@@ -133,9 +133,10 @@ fn try_target(args: &Args, name: &str, target: Target) -> Result<(), String> {
     let hunted = hunt(target, &corpus, args.seed, Until::Passed(time));
     let seconds = start.elapsed().as_secs_f64();
     println!(
-        "{name}: {} inputs from a corpus of {}, {seconds:.1} s, the slowest {:.3} s",
+        "{name}: {} inputs from a corpus of {}, seed {}, {seconds:.1} s, the slowest {:.3} s",
         hunted.executions,
         corpus.len(),
+        args.seed,
         hunted.slowest.as_secs_f64()
     );
     let Some(broken) = hunted.broken else {

@@ -130,9 +130,11 @@ fn simulate(args: &Args, first: u64, hours: u64) -> (u64, u64) {
         hours * EACH_MIN / LARGE / 2
     };
     let rare = report.counts.each().filter(|(.., count)| *count < each_min);
-    let rare = u64::try_from(rare.count()).unwrap_or(u64::MAX);
+    let messages = report.counts.messages.each();
+    let few = messages.filter(|(.., befell)| befell.iter().any(|count| *count < each_min));
+    let rare = u64::try_from(rare.count() + few.count()).unwrap_or(u64::MAX);
     if rare > 0 {
-        println!("{rare} kinds happened fewer than {each_min} times");
+        println!("{rare} kinds, messages among them, happened fewer than {each_min} times");
     }
     let bad = u64::try_from(report.violations.len()).unwrap_or(u64::MAX);
     (report.worlds - bad, bad + rare)
@@ -142,6 +144,13 @@ fn print_report(report: &Report, seconds: f64) {
     for (kind, text, count) in report.counts.each() {
         let what = if kind.is_fault() { "fault" } else { "     " };
         println!("{what}  {text:<34} {count:>12}");
+    }
+    println!(
+        "{:<18} {:>12} {:>10} {:>10} {:>10}",
+        "message", "sent", "lost", "repeated", "late"
+    );
+    for (name, sent, [lost, repeated, late]) in report.counts.messages.each() {
+        println!("{name:<18} {sent:>12} {lost:>10} {repeated:>10} {late:>10}");
     }
     let hours = u32::try_from(report.hours).unwrap_or(u32::MAX);
     println!(

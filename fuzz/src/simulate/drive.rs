@@ -1,6 +1,6 @@
 //! Inputs into sessions, outputs out of them, in order; and processes that die on the way.
 
-use streampay_core::backend::{BackendMachine, RefusalCode};
+use streampay_core::backend::{BackendMachine, RefusalCode, Request};
 use streampay_core::meter::{Grant, PauseReason};
 use streampay_core::planted::dangerous_set_restarted;
 use streampay_core::session::{BackendEvent, Command, Event, Input, Output};
@@ -225,6 +225,9 @@ impl World {
                 };
                 end.methods.insert(purse.purse, method);
                 let node = end.node;
+                if method == Method::Steps && matches!(request, Request::Reclaim { .. }) {
+                    self.count(slot, Kind::StaysOut);
+                }
                 let now = self.clock(node);
                 let mut machines = self.nodes[node].machines.iter_mut();
                 let machine = machines.find(|machine| machine.method == method);

@@ -12,6 +12,8 @@
 //! | `Budget` | no more leaves the wallet than was allowed, fees included |
 //! | `Price` | both sides price a reading as the signed terms do |
 //! | `Consent` | a new price begins at an amount that was not paid when it was agreed to |
+//! | `Undone` | what both agreed to holds until it begins: nothing takes its place |
+//! | `Told` | the payer's backend knows what was acknowledged last, restarts or not |
 //! | `Accused` | an honest side is never accused |
 //! | `OneTick` | a tick's number is one payment, for ever |
 //! | `OneAnswer` | a tick that was refused is never acknowledged |
@@ -25,6 +27,7 @@
 
 use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_core::session::{Event, PayeeSession, PayerSession};
+use streampay_core::units::PurseKey;
 
 use super::kinds::Kind;
 use super::life::{largest_step, msat};
@@ -178,6 +181,7 @@ impl World {
         let tips = payer.tips().msat();
         let schedule = payer.schedule();
         let next = schedule.next;
+        let told = self.is_told(slot, payer);
         let payee_is_here = payee.is_some_and(|payee| payee.session().is_some());
         let payee_is_here = payee_is_here && !self.slots[slot].ends[PAYEE].failed;
         let place = &mut self.slots[slot];
@@ -203,6 +207,19 @@ impl World {
                 format!("{written_off} of {} stolen", account.thief),
             ));
         }
+        if let Some(untold) = told {
+            return Some(("Told", untold));
+        }
+        if let Some(agreed) = truth.both {
+            if schedule.base_msat >= agreed.from {
+                truth.both = None;
+            } else if next != Some(agreed) {
+                return Some(("Undone", format!("{agreed:?}, now {next:?}")));
+            }
+        }
+        if next.is_some_and(|next| truth.changes.contains(&next)) {
+            truth.both = next;
+        }
         let from = next.map(|next| next.from);
         if from != truth.agreed_from {
             truth.agreed_from = from;
@@ -223,6 +240,20 @@ impl World {
             let found = format!("{risk} at risk of {stake}, {used} used, {tips} given");
             ("PayerBound", found)
         })
+    }
+
+    /// What the payer's backend was not told of what was acknowledged last.
+    fn is_told(&self, slot: usize, payer: &PayerSession) -> Option<String> {
+        let receipt = payer.receipt()?.receipt;
+        let out = payer.purses_out();
+        out.iter().find(|(purse, _)| *purse == receipt.purse)?;
+        let (session, end) = (payer.session(), &self.slots[slot].ends[PAYER]);
+        let purse = receipt.purse;
+        let method = end.methods.get(&purse)?;
+        let mut machines = self.nodes[end.node].machines.iter();
+        let machine = machines.find(|machine| machine.method == *method)?;
+        let knows = machine.knows_acked(PurseKey { session, purse }, receipt.seq.0);
+        (!knows).then(|| format!("{} of {purse:?} is acknowledged", receipt.seq.0))
     }
 
     /// What events say that must not be said.

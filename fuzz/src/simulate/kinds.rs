@@ -1,5 +1,7 @@
 //! What went wrong, and what came back, counted by kind.
 
+use super::messages::MessageCounts;
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A kind of fault, crash or recovery.
@@ -58,8 +60,12 @@ kinds! {
     UserClose = "user closed",
     /// A user gave a tip.
     UserTip = "user tipped",
+    /// A user asked for a receipt.
+    UserReceipt = "user asked for a receipt",
     /// Other terms were offered.
     Offer = "terms offered",
+    /// And others within seconds.
+    OfferAgain = "terms offered again within seconds",
     /// Payer died before a write.
     PayerPersistLost = "payer died before a write",
     /// Payer died in a write.
@@ -102,6 +108,8 @@ kinds! {
     Resumed = "session resumed",
     /// A refused payment came back.
     Reclaimed = "payment taken back",
+    /// A refused payment cannot come back before its purse does.
+    StaysOut = "refused payment stays out",
     /// A stolen payment was written off.
     WrittenOff = "payment written off",
     /// Drift was consented to.
@@ -129,6 +137,7 @@ impl Kind {
                 | Self::PayeeRestored
                 | Self::Resumed
                 | Self::Reclaimed
+                | Self::StaysOut
                 | Self::WrittenOff
                 | Self::DriftBooked
                 | Self::TermsBegan
@@ -142,11 +151,18 @@ impl Kind {
 
 /// Counts by kind.
 #[derive(Clone, Debug)]
-pub struct Counts(Vec<u64>);
+pub struct Counts {
+    kinds: Vec<u64>,
+    /// The same by messages.
+    pub messages: MessageCounts,
+}
 
 impl Default for Counts {
     fn default() -> Self {
-        Self(vec![0; Kind::ALL.len()])
+        Self {
+            kinds: vec![0; Kind::ALL.len()],
+            messages: MessageCounts::default(),
+        }
     }
 }
 
@@ -155,7 +171,7 @@ impl Counts {
     pub fn add(&mut self, kind: Kind) {
         if let Some(count) = Kind::ALL
             .iter()
-            .zip(&mut self.0)
+            .zip(&mut self.kinds)
             .find(|((of, _), _)| *of == kind)
         {
             *count.1 = count.1.saturating_add(1);
@@ -164,14 +180,15 @@ impl Counts {
 
     /// All of another's.
     pub fn merge(&mut self, other: &Self) {
-        for (count, more) in self.0.iter_mut().zip(&other.0) {
+        for (count, more) in self.kinds.iter_mut().zip(&other.kinds) {
             *count = count.saturating_add(*more);
         }
+        self.messages.merge(&other.messages);
     }
 
     /// Each kind, its text and its count.
     pub fn each(&self) -> impl Iterator<Item = (Kind, &'static str, u64)> + '_ {
-        let kinds = Kind::ALL.iter().zip(&self.0);
+        let kinds = Kind::ALL.iter().zip(&self.kinds);
         kinds.map(|((kind, text), count)| (*kind, *text, *count))
     }
 }

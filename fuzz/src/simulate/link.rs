@@ -8,13 +8,11 @@ use streampay_core::session::{
 use streampay_core::wire::{Hello, Message, encode};
 
 use super::kinds::Kind;
+use super::messages::{Aimed, Mishap, kind_of};
 use super::world::{Ev, PAYEE, PAYER, STREAMER, World};
 
 /// One way, in milliseconds, in fair weather.
 const DELAY_MS: u64 = 20;
-
-/// How a message that offers terms says its number.
-const OFFER_TERMS: [u8; 2] = [0x18, 28];
 
 /// The link of one slot.
 #[derive(Debug, Default)]
@@ -25,8 +23,8 @@ pub(super) struct Link {
     pub(super) trying: bool,
     /// What happens to the next messages.
     pub(super) lose: u64,
-    /// Of offers of other terms alone.
-    pub(super) lose_offers: u64,
+    /// What befalls the next of one kind.
+    pub(super) aimed: Aimed,
     pub(super) repeat: u64,
     pub(super) overtake: u64,
     pub(super) delay: u64,
@@ -49,13 +47,24 @@ impl World {
             return;
         }
         let conn = link.conn;
-        let offer = bytes.get(2..4) == Some(&OFFER_TERMS[..]);
-        if take(&mut link.lose) || offer && take(&mut link.lose_offers) {
+        let kind = kind_of(bytes);
+        let lost = link.aimed.take(kind, Mishap::Lost) || take(&mut link.lose);
+        self.counts.messages.add_sent(kind);
+        if lost {
+            self.counts.messages.add(kind, Mishap::Lost);
             return self.count(slot, Kind::Lost);
         }
-        let repeat = take(&mut link.repeat);
-        let overtake = take(&mut link.overtake);
-        let delay = take(&mut link.delay);
+        let link = &mut self.slots[slot].link;
+        let repeat = link.aimed.take(kind, Mishap::Repeated) || take(&mut link.repeat);
+        let aimed = link.aimed.take(kind, Mishap::Late);
+        let (mut overtake, mut delay) = (take(&mut link.overtake), take(&mut link.delay));
+        if aimed {
+            let by_little = self.one_in(2);
+            (overtake, delay) = (overtake || by_little, delay || !by_little);
+        }
+        if overtake || delay {
+            self.counts.messages.add(kind, Mishap::Late);
+        }
         let mut late = DELAY_MS;
         if overtake {
             self.count(slot, Kind::Reordered);
@@ -72,6 +81,7 @@ impl World {
             bytes: bytes.clone(),
         };
         if repeat {
+            self.counts.messages.add(kind, Mishap::Repeated);
             self.count(slot, Kind::Repeated);
             let again = DELAY_MS
                 + if self.one_in(2) {

@@ -3,7 +3,7 @@
 //! | method | a payment | is the payee's own |
 //! |---|---|---|
 //! | `coin` | needs the mint now and then; whole satoshi; purses grow old | once redeemed, before it is acked |
-//! | `steps` | 300 msat steps, no mint | once redeemed, before it is acked |
+//! | `steps` | 300 msat steps, no mint; one that was refused stays out, and is shown again | once redeemed, before it is acked |
 //! | `chain` | 500 msat steps, no mint | by its payload; redeemed when the purse settles |
 
 use std::collections::BTreeMap;
@@ -57,6 +57,10 @@ struct Purse {
     salts: BTreeMap<u64, (u64, u64)>,
     /// The last tick of a deferred purse.
     upto: u64,
+    /// The last tick of which the payer's session said that it is acknowledged.
+    acked: u64,
+    /// The payer's session wants it home.
+    released: bool,
     calls: BTreeMap<RequestId, (Effect, bool)>,
     /// Comes home as soon as its opening has ended.
     called_off: Option<RequestId>,
@@ -74,6 +78,7 @@ pub(super) struct Machine {
 
 const NONCE: &[u8] = b"n";
 const UPTO: &[u8] = b"u";
+const ACKED: &[u8] = b"a";
 
 fn salt_key(seq: u64) -> Vec<u8> {
     [&b"s"[..], &seq.to_be_bytes()].concat()
@@ -100,6 +105,34 @@ impl Machine {
     /// True where the purse is in memory.
     pub(super) fn knows(&self, key: PurseKey) -> bool {
         self.purses.contains_key(&key)
+    }
+
+    /// True where a payer's machine was told that this tick is acknowledged, as far as it matters.
+    pub(super) fn knows_acked(&self, key: PurseKey, seq: u64) -> bool {
+        let purse = self.purses.get(&key);
+        purse.is_some_and(|purse| purse.released || purse.acked >= seq)
+    }
+
+    /// Which of the purse's tokens a tick is. Of `steps` each is a sum: what was refused is the same
+    /// token when it is shown again by the next number.
+    fn token(&self, seq: u64, amount: Msat, cumulative: Msat) -> u64 {
+        match cumulative.msat().checked_div(amount.msat()) {
+            Some(number) if self.method == Method::Steps => number,
+            _ => seq,
+        }
+    }
+
+    fn acked(&mut self, key: PurseKey, seq: u64) -> Answer {
+        let purse = self.purses.entry(key).or_default();
+        let mut answer = Answer::default();
+        if purse.salts.remove(&seq).is_some() {
+            answer.delta.remove(salt_key(seq));
+        }
+        if seq > purse.acked {
+            purse.acked = seq;
+            answer.delta.put(ACKED, seq.to_be_bytes());
+        }
+        answer
     }
 
     fn call(&mut self, key: PurseKey, id: RequestId, call: Call) -> Answer {
@@ -144,7 +177,13 @@ impl Machine {
         answer
     }
 
-    fn pay(&mut self, key: PurseKey, id: RequestId, seq: u64, amount: Msat) -> Answer {
+    fn pay(
+        &mut self,
+        key: PurseKey,
+        id: RequestId,
+        (seq, token): (u64, u64),
+        amount: Msat,
+    ) -> Answer {
         let fresh = self.rng.next();
         let purse = self.purses.entry(key).or_default();
         let salt = purse.salts.entry(seq).or_insert((id.0, fresh));
@@ -158,18 +197,18 @@ impl Machine {
             let amount = amount.msat();
             self.call(key, id, Call::Look { what: seq, amount })
         } else {
-            Answer::outcome(self.paid(key, seq, amount.msat()))
+            Answer::outcome(self.paid(key, (seq, token), amount.msat()))
         };
         let salt = [salt.0.to_be_bytes(), salt.1.to_be_bytes()].concat();
         answer.delta.put(salt_key(seq), salt);
         answer
     }
 
-    fn paid(&self, key: PurseKey, seq: u64, amount: u64) -> Outcome {
+    fn paid(&self, key: PurseKey, (seq, token): (u64, u64), amount: u64) -> Outcome {
         let purse = self.purses.get(&key);
         let nonce = purse.map(|purse| purse.nonce).unwrap_or_default();
         let salt = purse.and_then(|purse| purse.salts.get(&seq)).copied();
-        let numbers = [seq, amount, nonce, salt.unwrap_or_default().1];
+        let numbers = [token, amount, nonce, salt.unwrap_or_default().1];
         let mut payload = key.session.0.to_vec();
         payload.extend(key.purse.0.to_be_bytes());
         payload.extend(numbers.into_iter().flat_map(u64::to_be_bytes));
@@ -234,6 +273,7 @@ impl Machine {
     /// end is not known is carried to it first: the mint may yet do what it was asked before.
     fn release(&mut self, key: PurseKey, id: RequestId) -> Answer {
         let purse = self.purses.entry(key).or_default();
+        purse.released = true;
         let nonce = purse.nonce;
         let mut calls = purse.calls.iter();
         let issue = calls.find_map(|(id, (effect, _))| match Call::from_bytes(&effect.body) {
@@ -299,7 +339,7 @@ impl Machine {
             (Call::Look { what, amount }, Some(true), _) if what == u64::MAX => {
                 self.accepted(amount)
             }
-            (Call::Look { what, amount }, Some(true), _) => self.paid(key, what, amount),
+            (Call::Look { what, amount }, Some(true), _) => self.paid(key, (what, what), amount),
             (Call::Redeem { .. }, Some(true), _) => Outcome::Credited,
             (Call::Redeem { .. }, Some(false), _) => {
                 let code = RefusalCode::AlreadySpent;
@@ -347,14 +387,17 @@ impl BackendMachine for Machine {
         }
         match request {
             Request::Open { offer, budget, .. } => self.open(key, id, offer.tick, budget),
-            Request::Pay { seq, amount, .. } => self.pay(key, id, seq.0, amount),
-            Request::Acked { seq } => {
-                let purse = self.purses.entry(key).or_default();
-                let mut answer = Answer::default();
-                if purse.salts.remove(&seq.0).is_some() {
-                    answer.delta.remove(salt_key(seq.0));
-                }
-                answer
+            Request::Pay {
+                seq,
+                amount,
+                cumulative,
+            } => {
+                let token = self.token(seq.0, amount, cumulative);
+                self.pay(key, id, (seq.0, token), amount)
+            }
+            Request::Acked { seq } => self.acked(key, seq.0),
+            Request::Reclaim { .. } if self.method == Method::Steps => {
+                Answer::outcome(Outcome::Outstanding)
             }
             Request::Reclaim { seq } => {
                 let nonce = self.purses.entry(key).or_default().nonce;
@@ -365,9 +408,12 @@ impl BackendMachine for Machine {
             Request::Receive {
                 seq,
                 amount,
+                cumulative,
                 payload,
-                ..
-            } => self.receive(key, id, seq.0, amount, &payload),
+            } => {
+                let token = self.token(seq.0, amount, cumulative);
+                self.receive(key, id, token, amount, &payload)
+            }
             Request::Settle => self.settle(key, id),
             _ => Answer::default(),
         }
@@ -429,6 +475,7 @@ impl BackendMachine for Machine {
             match name.split_first() {
                 Some((b'n', _)) => purse.nonce = number,
                 Some((b'u', _)) => purse.upto = number,
+                Some((b'a', _)) => purse.acked = number,
                 Some((b's', seq)) => {
                     let seq = read_u64(seq, 0).unwrap_or_default();
                     let salt = read_u64(&value, 8).unwrap_or_default();

@@ -7,7 +7,7 @@ use streampay_core::session::{BackendEvent, Input};
 
 use super::kinds::Kind;
 use super::mint::Call;
-use super::world::{Ev, World};
+use super::world::{Ev, PAYEE, World};
 
 /// How long the mint takes, in milliseconds.
 const MINT_MS: u64 = 30;
@@ -21,6 +21,8 @@ const NEVER_MS: u64 = 60_000;
 pub(super) struct MintFaults {
     pub(super) away_until: u64,
     pub(super) next: Option<(Kind, u64)>,
+    /// It refuses what opens the next purse, when the payee shows it.
+    pub(super) refuse_opening: bool,
 }
 
 /// What becomes of a call.
@@ -36,6 +38,14 @@ pub(super) enum Fate {
     Never,
 }
 
+/// True where a payee asks whether an opening is good.
+fn is_opening(effect: &Effect) -> bool {
+    matches!(
+        Call::from_bytes(&effect.body),
+        Some(Call::Look { what: u64::MAX, .. })
+    )
+}
+
 impl World {
     /// A machine wants a network call.
     pub(super) fn make_call(&mut self, slot: usize, side: usize, effect: Effect) {
@@ -45,7 +55,11 @@ impl World {
         let faults = &mut self.slots[slot].faults;
         let mut fate = Fate::Done;
         let mut counted = None;
-        if now < faults.away_until {
+        let opening = faults.refuse_opening && side == PAYEE && is_opening(&effect);
+        faults.refuse_opening &= !opening;
+        if opening {
+            (fate, counted) = (Fate::Refused, Some(Kind::MintRefused));
+        } else if now < faults.away_until {
             (fate, wait) = (Fate::Away, AWAY_MS);
             counted = Some(Kind::MintAway);
         } else if let Some((kind, left)) = faults.next {

@@ -4,6 +4,7 @@ use streampay_core::session::{CloseCode, Command};
 
 use super::kinds::Kind;
 use super::life::{largest_step, msat};
+use super::messages::{AGREE, AGREED, Aimed, MESSAGES, Mishap, OFFER_TERMS};
 use super::world::{Crash, Ev, PAYEE, PAYER, World};
 
 /// The time between two faults of a slot, on average, in milliseconds.
@@ -48,7 +49,23 @@ impl World {
         }
     }
 
+    /// Something befalls the next messages of one kind, however seldom they are.
+    fn aim_at_messages(&mut self, slot: usize) {
+        let at = usize::try_from(self.rng.next()).unwrap_or_default() % MESSAGES.len();
+        let mishap = match self.below(3) {
+            0 if self.switches.repeats => Mishap::Repeated,
+            1 if self.switches.repeats => Mishap::Late,
+            _ => Mishap::Lost,
+        };
+        let count = self.between(1, 2);
+        let aimed = &mut self.slots[slot].link.aimed;
+        aimed.aim(MESSAGES[at].0, mishap, count);
+    }
+
     fn strike_messages(&mut self, slot: usize) {
+        if self.one_in(2) {
+            return self.aim_at_messages(slot);
+        }
         let (many, few) = (self.between(1, 4), self.between(1, 2));
         let repeats = self.switches.repeats;
         let kind = self.below(8);
@@ -81,6 +98,9 @@ impl World {
     }
 
     fn strike_mint(&mut self, slot: usize) {
+        if self.one_in(3) {
+            self.slots[slot].faults.refuse_opening = true;
+        }
         let (kind, count) = match self.below(11) {
             0 => {
                 let ms = self.between(500, 25_000);
@@ -159,18 +179,10 @@ impl World {
                     },
                 );
             }
-            3 | 4 => {
-                self.count(slot, Kind::Offer);
-                let percent = self.between(50, 200);
-                let terms = Box::new(self.terms(percent));
-                // The offer is heard late, while the tick that it comes too late for is checked.
-                let (lost, late) = (self.below(5), self.one_in(2));
-                self.slots[slot].link.lose_offers = lost;
-                if late {
-                    self.slots[slot].faults.next = Some((Kind::AnswerLate, 4));
-                }
-                let in_ticks = u32::try_from(self.between(2, 4)).unwrap_or(2);
-                self.command(slot, PAYEE, Command::OfferTerms { terms, in_ticks });
+            3 | 4 => self.strike_offers(slot),
+            5 if self.one_in(4) => {
+                self.count(slot, Kind::UserReceipt);
+                self.command(slot, PAYER, Command::RequestReceipt);
             }
             6 if self.one_in(2) => {
                 self.count(slot, Kind::UserClose);
@@ -195,6 +207,49 @@ impl World {
         }
     }
 
+    /// Other terms, and others within seconds; their answers are lost, and processes die between.
+    fn strike_offers(&mut self, slot: usize) {
+        self.count(slot, Kind::Offer);
+        // The offer is heard late, while the tick that it comes too late for is checked.
+        let (lost, late) = (self.below(5), self.one_in(2));
+        let aimed = &mut self.slots[slot].link.aimed;
+        aimed.aim(OFFER_TERMS, Mishap::Lost, lost);
+        if self.one_in(2) {
+            let (agree, agreed) = (self.below(3), self.below(6));
+            let aimed = &mut self.slots[slot].link.aimed;
+            aimed.aim(AGREE, Mishap::Lost, agree);
+            aimed.aim(AGREED, Mishap::Lost, agreed);
+        }
+        if late {
+            self.slots[slot].faults.next = Some((Kind::AnswerLate, 4));
+        }
+        let offer = self.offer();
+        self.command(slot, PAYEE, offer);
+        let mut ms = 0;
+        for _ in 0..self.below(4) {
+            ms += self.between(100, 8_000);
+            self.count(slot, Kind::OfferAgain);
+            let (generation, command) = (self.slots[slot].generation, Box::new(self.offer()));
+            let again = Ev::User {
+                slot,
+                generation,
+                side: PAYEE,
+                command,
+            };
+            self.after(ms, again);
+        }
+        if self.one_in(4) {
+            self.strike_process(slot);
+        }
+    }
+
+    fn offer(&mut self) -> Command {
+        let percent = self.between(50, 200);
+        let terms = Box::new(self.terms(percent));
+        let in_ticks = u32::try_from(self.between(2, 4)).unwrap_or(2);
+        Command::OfferTerms { terms, in_ticks }
+    }
+
     /// True where there is a session that its user can tell something.
     fn has_user(&self, slot: usize, side: usize) -> bool {
         self.slots[slot].ends[side].session.is_some() && !self.is_ended(slot, side)
@@ -210,7 +265,7 @@ impl World {
         for slot in &mut self.slots {
             let link = &mut slot.link;
             (link.lose, link.repeat, link.overtake, link.delay) = (0, 0, 0, 0);
-            (link.dark_until, link.lose_offers) = (0, 0);
+            (link.dark_until, link.aimed) = (0, Aimed::default());
             slot.faults = super::mint_faults::MintFaults::default();
             slot.healed = 0;
         }

@@ -46,6 +46,8 @@ pub(super) struct Truth {
     pub(super) acked: u64,
     /// The price from which the payer agreed to other terms.
     pub(super) agreed_from: Option<Msat>,
+    /// What both agreed to last, where the payer has not begun with it.
+    pub(super) both: Option<NextTariff>,
     pub(super) steps: u32,
 }
 

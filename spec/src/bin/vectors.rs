@@ -1,17 +1,19 @@
-//! Writes the vectors and transcripts: `vectors [--check]`.
+//! Writes all vectors and transcripts: `vectors [--check]`. Those of the Cashu and media chapters are written by the
+//! tests of their packages, which check them in every test run: with `--check` they are left to those.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use streampay_spec::btc;
 use streampay_spec::json::render;
 use streampay_spec::transcripts;
 use streampay_spec::vectors::{self, File};
+use streampay_spec::{btc, others};
 
 fn main() -> ExitCode {
     let check = env::args().any(|argument| argument == "--check");
-    match btc::vectors(check).and_then(|()| run(check)) {
+    let written = btc::vectors(check).and_then(|()| others::vectors(check));
+    match written.and_then(|()| run(check)) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS

@@ -69,6 +69,10 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script::new("payee offers terms beyond the policy", greedy_offer),
     Script::new("payee offers another tick", other_tick),
     Script::new("payee offers terms for what is paid", late_offer),
+    Script::new(
+        "payee offers others in the place of what is agreed to",
+        replaced_offer,
+    ),
     Script::new("payee confirms what nobody agreed to", confirms_nothing),
     Script::new("payee resumes with an old word", stale_resume),
     Script::new(
@@ -329,6 +333,33 @@ fn late_offer(stage: &mut Stage<'_>) -> Played {
         signed(offer, payee);
     })?;
     stage.must(!stage.told("terms_offered"), "make nothing of it")
+}
+
+/// It withholds the confirmation, offers others instead, and confirms the first too late: nothing is
+/// paid beyond either, and a yes to the one is none to the other.
+fn replaced_offer(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick(stage)?;
+    let session = payee.hello.session;
+    stage.receive(&payee.ack(1, 0))?;
+    let first = offer(&payee);
+    let hash = first.hash(session);
+    stage.receive(&Message::OfferTerms(first.clone()))?;
+    stage.command("agree", Object::new())?;
+    let mut other = first;
+    other.from = msat(6_000);
+    other.terms.tariff.time = crate::people::rate(4_000, 10_000);
+    signed(&mut other, &payee);
+    stage.receive(&Message::OfferTerms(other))?;
+    stage.receive(&Message::Agreed(Agreed { offer: hash }))?;
+    stage.must(!stage.told("terms_agreed"), "not take it for the other")?;
+    watch(stage, 0, 9_950)?;
+    stage.make_payment(session)?;
+    stage.receive(&payee.ack(2, 9_950))?;
+    watch(stage, 9_950, 19_950)?;
+    stage.make_payment(session)?;
+    stage.receive(&payee.ack(3, 19_950))?;
+    watch(stage, 19_950, 29_950)?;
+    stage.must(stage.asked("pay").is_none(), "pay nothing beyond the offer")
 }
 
 fn confirms_nothing(stage: &mut Stage<'_>) -> Played {

@@ -5,9 +5,11 @@ use streampay_core::units::{PurseId, Seq};
 use streampay_core::wire::{Agree, Decline, Message, Nack, Ready, Tick};
 
 use super::Script;
+use crate::fields::terms_to_json;
+use crate::json::Object;
 use crate::peer::{Cast, Payer, Played, Stage};
-use crate::people::{evidence, key, msat};
-use crate::transcripts::payee::{acked, bound, connect, credit, opened};
+use crate::people::{evidence, key, msat, rate};
+use crate::transcripts::payee::{acked, bound, connect, credit, offered, opened, opened_by};
 use crate::transcripts::puppet_payer;
 
 pub(super) const SCRIPTS: &[Script] = &[
@@ -45,6 +47,10 @@ pub(super) const SCRIPTS: &[Script] = &[
         resumes_with(stage, |_| evidence().ok())
     }),
     Script::new("payer agrees to what was never offered", agrees_to_nothing),
+    Script::new(
+        "payer agrees to an offer that another took the place of",
+        agrees_to_the_first,
+    ),
     Script::new("payer plays the payee", plays_payee),
     Script::new("payer that is gone stays gone for the gate", gone),
     Script::new("payer pays after the close", after_close),
@@ -210,6 +216,33 @@ fn agrees_to_nothing(stage: &mut Stage<'_>) -> Played {
     stage.receive(&Message::Decline(Decline { offer }))?;
     stage.must(!stage.told("terms_declined"), "make nothing of it")?;
     credit(stage, payer.tick(0, 2))
+}
+
+fn agrees_to_the_first(stage: &mut Stage<'_>) -> Played {
+    let cast = Cast::usual()?;
+    let payer = opened_by(stage, &cast)?;
+    credit(stage, payer.tick(0, 1))?;
+    let mut offers = Vec::new();
+    for percent in [3_000, 1_000] {
+        let mut terms = cast.terms.clone();
+        terms.tariff.time = rate(percent, 10_000);
+        let command = Object::new()
+            .with("terms", terms_to_json(&terms))
+            .int("in_ticks", 2_u64);
+        stage.command("offer_terms", command)?;
+        offers.push(offered(stage)?.hash(payer.session));
+    }
+    let [first, second] = offers[..] else {
+        return Err("two offers".into());
+    };
+    stage.receive(&Message::Agree(Agree { offer: first }))?;
+    let confirms = |stage: &Stage<'_>| {
+        let confirms = |sent: &Message| matches!(sent, Message::Agreed(_));
+        stage.told("terms_agreed") || stage.sent().iter().any(confirms)
+    };
+    stage.must(!confirms(stage), "not confirm it")?;
+    stage.receive(&Message::Agree(Agree { offer: second }))?;
+    stage.must(confirms(stage), "confirm the one that stands")
 }
 
 fn plays_payee(stage: &mut Stage<'_>) -> Played {

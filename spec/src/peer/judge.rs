@@ -41,6 +41,8 @@ pub struct Judge {
     paying: BTreeMap<u64, (u64, u64)>,
     said: BTreeMap<(u64, u64), Vec<u8>>,
     refused: Option<(u64, u64)>,
+    /// Payer: a refused payment that stays out, which may be shown again and nothing else.
+    shown_again: Option<(u64, u64)>,
     used: Reading,
     opened: u64,
     /// Payee: the ticks that are tips.
@@ -124,6 +126,9 @@ impl Judge {
             self.made.remove(&refused);
             self.said.remove(&refused);
         }
+        if said("outstanding").is_some() {
+            self.shown_again = self.refused.take();
+        }
         if let Some(released) = said("released") {
             let refunded: u64 = Fields::new(released).int("refunded").unwrap_or_default();
             self.opened = self.opened.saturating_sub(refunded);
@@ -190,6 +195,16 @@ impl Judge {
         }
         if self.refused.is_some() {
             return Err(format!("tick {seq} is paid while a refused one is out"));
+        }
+        if let Some(out) = self.shown_again.take() {
+            // The same payment by the next number: it is out once.
+            let sum = self.made.get(&out).copied();
+            if (purse, seq) != (out.0, out.1.saturating_add(1)) || sum != Some(amount) {
+                return Err(format!(
+                    "tick {seq} of {purse} is paid beside one that stays out"
+                ));
+            }
+            self.made.remove(&out);
         }
         self.paying.insert(purse, (seq, amount));
         let out: u64 = self.made.values().sum::<u64>() + amount;

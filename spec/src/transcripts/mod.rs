@@ -1,5 +1,6 @@
 //! Whole scenes of one side, step by step: what it is told, what it does, how it stands.
 
+mod again;
 #[cfg(feature = "cashu")]
 pub mod cashu;
 pub(crate) mod host;
@@ -54,6 +55,7 @@ pub fn files() -> Played<Vec<File>> {
         payee::SCENES,
         payee_trouble::SCENES,
         later::SCENES,
+        again::SCENES,
         notes::SCENES,
         payer_room::SCENES,
         payer_tips::SCENES,

@@ -411,7 +411,7 @@ fn price_change(stage: &mut Stage<'_>, answer: Answer) -> Played {
 }
 
 /// Two more ticks, and nearly all that they pay for is used: 30 s.
-fn to_the_amount(stage: &mut Stage<'_>, payer: &Payer) -> Played {
+pub(super) fn to_the_amount(stage: &mut Stage<'_>, payer: &Payer) -> Played {
     credit(stage, payer.tick(0, 2))?;
     credit(stage, payer.tick(0, 3))?;
     for at in 1..30 {

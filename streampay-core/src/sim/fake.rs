@@ -40,6 +40,9 @@ pub struct FakeBackend {
     calls: BTreeMap<(PurseKey, RequestId), Pending>,
     /// Purses that come home as soon as their opening has ended.
     called_off: BTreeMap<PurseKey, RequestId>,
+    /// What it was told of acknowledged ticks, since it was made.
+    #[cfg(test)]
+    pub(super) told: Vec<(PurseKey, Seq)>,
 }
 
 /// The method [`FakeBackend::METHOD`]: whole satoshi, purses that grow old, and a mint that is
@@ -55,6 +58,8 @@ impl Default for FakeBackend {
             stays_out: false,
             calls: BTreeMap::new(),
             called_off: BTreeMap::new(),
+            #[cfg(test)]
+            told: Vec::new(),
         }
     }
 }
@@ -84,6 +89,8 @@ impl FakeBackend {
             stays_out: true,
             calls: BTreeMap::new(),
             called_off: BTreeMap::new(),
+            #[cfg(test)]
+            told: Vec::new(),
         }
     }
 
@@ -223,7 +230,14 @@ impl BackendMachine for FakeBackend {
                 amount,
                 cumulative,
             } => Answer::outcome(paid(purse, self.token(seq, amount, cumulative), amount)),
-            Request::Acked { .. } | Request::Note { .. } => Answer::default(),
+            #[cfg(test)]
+            Request::Acked { seq } => {
+                self.told.push((purse, seq));
+                Answer::default()
+            }
+            #[cfg(not(test))]
+            Request::Acked { .. } => Answer::default(),
+            Request::Note { .. } => Answer::default(),
             Request::Reclaim { .. } if self.stays_out => Answer::outcome(Outcome::Outstanding),
             Request::Reclaim { seq } => self.effect(purse, id, Call::Reclaim { seq }),
             Request::Release => self.release(purse, id),

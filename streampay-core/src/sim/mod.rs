@@ -91,6 +91,8 @@ mod tests_ticks;
 #[cfg(test)]
 mod tests_tips;
 #[cfg(test)]
+mod tests_told;
+#[cfg(test)]
 mod tests_unsigned;
 #[cfg(test)]
 mod tests_words;

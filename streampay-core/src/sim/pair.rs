@@ -339,6 +339,14 @@ impl Pair {
         }
     }
 
+    /// The payee has a room from here on, whose host says what it is told to.
+    pub fn open_room(&mut self) {
+        if !self.payee.has_room {
+            self.payee.has_room = true;
+            self.payee.open_room();
+        }
+    }
+
     /// The payer's user gives a tip.
     pub fn tip(&mut self, amount: Msat) {
         self.command(Direction::ToPayer, Command::Tip(amount));

@@ -36,7 +36,7 @@ pub(super) enum Config {
 pub(super) struct Side {
     pub(super) config: Config,
     pub(super) session: Option<Session>,
-    machines: [FakeBackend; 2],
+    pub(super) machines: [FakeBackend; 2],
     /// Which purse is of which method.
     methods: BTreeMap<PurseId, String>,
     pub(super) store: MemoryStore,

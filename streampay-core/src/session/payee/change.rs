@@ -2,6 +2,7 @@
 
 use super::PayeeSession;
 use crate::meter::Reading;
+use crate::planted::{self, Planted};
 use crate::session::offer::{ANSWER_MS, OfferState, StoredOffer, may_follow};
 use crate::session::pace::Backoff;
 use crate::session::{ApiMisuse, CloseCode, Event, Hash, Signature};
@@ -24,7 +25,9 @@ impl PayeeSession {
         // A payer that did not hear that the last one is confirmed pays nothing beyond where that one
         // begins: until it has, another would undo what it agreed to.
         let schedule = self.schedule();
-        let heard = schedule.base_msat.is_zero() || self.bought() > schedule.base_msat;
+        let heard = schedule.base_msat.is_zero()
+            || self.bought() > schedule.base_msat
+            || planted::is(Planted::OfferReplacesAgreed);
         if !heard || self.offer_state() == Some(OfferState::Confirmed) {
             return Err(ApiMisuse::OfferPending);
         }

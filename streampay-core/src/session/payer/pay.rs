@@ -240,6 +240,9 @@ impl PayerSession {
         if !self.is_refused(id) || !self.in_session() {
             return;
         }
+        if planted::is(Planted::OutstandingPaidAgain) {
+            return self.on_reclaimed(id);
+        }
         let Some(record) = &mut self.record else {
             return;
         };

@@ -9,6 +9,7 @@ use minicbor::bytes::ByteVec;
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Opened, PurseOffer, RefusalCode, Request};
 use crate::meter::PauseReason;
+use crate::planted::{self, Planted};
 use crate::session::parts::{Parts, frames};
 use crate::session::record::{Fate, PayerPurse, PurseState, method_name};
 use crate::session::{Event, Misbehaviour, Output};
@@ -260,6 +261,9 @@ impl PayerSession {
     /// after the session's, and the process may have died between the two. Who is not told takes what is
     /// the payee's for its own, and waits for the end of its lock.
     fn tell_acked_again(&mut self) {
+        if planted::is(Planted::AckedNotTold) {
+            return;
+        }
         let Some(record) = &mut self.record else {
             return;
         };
