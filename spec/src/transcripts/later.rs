@@ -142,7 +142,7 @@ fn receipt_request(stage: &mut Stage<'_>) -> Played {
     let sent = stage.sent();
     stage.must(matches!(sent[..], [Message::ReceiptRequest]), "ask for it")?;
     stage.wait_ms(2_000)?;
-    stage.receive(&payee.ack(1, 1_000))?;
+    stage.receive(&payee.ack(1, 0))?;
     stage.must(stage.told("receipt"), "give it to the user")
 }
 

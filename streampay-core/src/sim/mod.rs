@@ -85,6 +85,8 @@ mod tests_offers;
 #[cfg(test)]
 mod tests_purses;
 #[cfg(test)]
+mod tests_restored;
+#[cfg(test)]
 mod tests_room;
 #[cfg(test)]
 mod tests_ticks;

@@ -4,9 +4,11 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::session::{ApiMisuse, CloseCode, Command, Event, Input, MediaGrant, Misbehaviour};
-use crate::units::Msat;
-use crate::wire::{GRANT_MAX, Hello, Message, VERSION, Welcome, decode, encode};
+use crate::session::{
+    ApiMisuse, CloseCode, Command, Event, Input, MediaGrant, Misbehaviour, Receipt,
+};
+use crate::units::{Msat, PurseId, Seq};
+use crate::wire::{Ack, GRANT_MAX, Hello, Message, VERSION, Welcome, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -158,6 +160,43 @@ fn forged_receipt_on_request_is_misbehaviour() {
     assert!(any(&pair, PAYER, |event| *event == Event::Misbehaved { how }));
     pair.tamper = None;
     pair.settle().unwrap();
+}
+
+#[test]
+fn other_receipt_of_the_same_total_is_misbehaviour_and_is_not_kept() {
+    type Lie = fn(&mut Receipt);
+    let lies: [Lie; 5] = [
+        |receipt| receipt.purse = PurseId(1),
+        |receipt| receipt.seq = Seq(9),
+        |receipt| receipt.cumulative = Msat::ZERO,
+        |receipt| receipt.reading.media_ms += 1,
+        |receipt| receipt.tips = receipt.total,
+    ];
+    for paid in [false, true] {
+        for lie in lies {
+            let mut pair = Pair::new(PairConfig {
+                preview: Msat::from_sat(1).unwrap(),
+                ..PairConfig::default()
+            });
+            pair.run(if paid { 3_500 } else { 90 }, &[]).unwrap();
+            let known = pair.payer().unwrap().receipt();
+            let mut receipt = known.map(|known| known.receipt).unwrap_or_default();
+            let was = receipt;
+            lie(&mut receipt);
+            if receipt == was {
+                continue;
+            }
+            pair.tamper(|_, _| vec![]);
+            pair.command(PAYER, Command::RequestReceipt);
+            let evidence = receipt.sign(pair.payer.id.unwrap(), &pair.payee_key);
+            let grant = None;
+            let ack = encode(&Message::Ack(Ack { evidence, grant }));
+            pair.input(PAYER, Input::Received(ack));
+            let how = Misbehaviour::Changed;
+            assert!(any(&pair, PAYER, |event| *event == Event::Misbehaved { how }));
+            assert_eq!(pair.payer().unwrap().receipt(), known);
+        }
+    }
 }
 
 #[test]

@@ -259,7 +259,8 @@ impl PayerSession {
 
     /// Tells the backend again what was acknowledged last: what it made of that is a write of its own,
     /// after the session's, and the process may have died between the two. Who is not told takes what is
-    /// the payee's for its own, and waits for the end of its lock.
+    /// the payee's for its own, and waits for the end of its lock. A receipt of nothing acknowledged
+    /// nothing: a backend that does not know the purse yet hears of none.
     fn tell_acked_again(&mut self) {
         if planted::is(Planted::AckedNotTold) {
             return;
@@ -270,8 +271,12 @@ impl PayerSession {
         let Some(receipt) = record.common.evidence().map(|of| of.receipt) else {
             return;
         };
-        let out = |purse: &PayerPurse| purse.id == receipt.purse && purse.state != PurseState::Done;
-        if !record.purses.iter().any(out) {
+        let newest = record.purses.iter().find(|purse| purse.id == receipt.purse);
+        let tells = newest.is_some_and(|purse| {
+            let same = purse.acked == receipt.cumulative && !purse.acked.is_zero();
+            same && purse.hears_acks()
+        });
+        if !tells {
             return;
         }
         let request = record.common.request_id();

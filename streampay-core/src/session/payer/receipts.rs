@@ -8,7 +8,7 @@ use super::PayerSession;
 use crate::backend::Request;
 use crate::meter::PauseReason;
 use crate::planted;
-use crate::session::record::{PayerPurse, PurseState, StoredEvidence};
+use crate::session::record::{PayerPurse, StoredEvidence};
 use crate::session::{Event, MediaGrant, Misbehaviour, Receipt};
 use crate::wire::{Ack, Evidence, Message};
 
@@ -46,12 +46,17 @@ impl PayerSession {
             return;
         };
         let common = &mut record.common;
-        if evidence.receipt.total < common.receipt().total {
+        let known = common.receipt();
+        if evidence.receipt.total < known.total {
             return;
         }
         let hash = evidence.receipt.hash(self.session);
         if !common.fixed.peer_key.verifies(hash, &evidence.signature) {
             return self.misbehaved(Misbehaviour::BadSignature);
+        }
+        // One that says more was taken just before: this is the newest, or another of the same total.
+        if evidence.receipt != known {
+            return self.misbehaved(Misbehaviour::Changed);
         }
         common.evidence = Some(StoredEvidence(*evidence));
         self.persist();
@@ -132,7 +137,7 @@ impl PayerSession {
             return;
         };
         purse.acked = receipt.cumulative;
-        let open = matches!(purse.state, PurseState::Offered | PurseState::Open);
+        let hears = purse.hears_acks();
         if receipt.seq >= purse.seq {
             purse.pending = None;
             purse.seq = receipt.seq;
@@ -144,7 +149,7 @@ impl PayerSession {
             live.acknowledged(now);
         }
         self.persist();
-        if open {
+        if hears {
             self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
         }
         self.event(Event::TickPaid {

@@ -233,6 +233,14 @@ pub(super) enum Fate {
     Again,
 }
 
+impl PayerPurse {
+    /// True where the backend has the purse and is to know what the payee acknowledged of it: one
+    /// that comes home still counts with that.
+    pub(super) const fn hears_acks(&self) -> bool {
+        !matches!(self.state, PurseState::Opening | PurseState::Done)
+    }
+}
+
 impl PendingTick {
     /// True once the backend has made it, by its present number.
     pub(super) const fn is_made(&self) -> bool {
