@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::meter::{Grant, PauseReason};
-use crate::session::{CloseCode, Command, Event};
+use crate::session::{CloseCode, Command, Event, Input};
 use crate::store::{ChangeSet, MemoryStore, Store};
 use crate::units::{Msat, PurseId};
 use crate::wire::{Message, decode};
@@ -48,6 +48,56 @@ fn pause_by_payer_stops_ticks_and_media_until_resumed() {
     pair.run(5_000, &[]).unwrap();
     assert!(pair.delivered().media_ms > delivered.media_ms + 4_500);
     pair.settle().unwrap();
+}
+
+/// The payee has paused nothing and sends on: what comes then is not what the payer asked for.
+#[test]
+fn media_that_comes_while_the_payer_paused_is_not_counted_beyond_what_is_bought() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    pair.run(200, &[]).unwrap();
+    let paid = pair.payer().unwrap().paid();
+    let mut raw = pair.payer.reading;
+    for _ in 0..600 {
+        pair.run(1_000, &[]).unwrap();
+        raw.media_ms += 1_000;
+        pair.input(PAYER, Input::Usage(raw));
+    }
+    let payer = pair.payer().unwrap();
+    let counted = payer.reading();
+    // A satoshi a second, and a second between two meters.
+    let most = paid.plus(Msat::from_sat(1).unwrap()).unwrap();
+    assert!(payer.schedule().used(counted) <= most, "{counted:?}");
+    assert!(payer.paid() == paid, "it pays nothing");
+    // Nor later, when the meter goes on from there, or the clock has made room for it.
+    pair.payer.reading = raw;
+    pair.received = counted;
+    pair.delivered.media_ms = pair.delivered.media_ms.max(counted.media_ms);
+    pair.command(PAYER, Command::Resume);
+    for _ in 0..4 {
+        raw.media_ms += 60_000;
+        pair.input(PAYER, Input::Usage(raw));
+    }
+    let after = pair.payer().unwrap();
+    let grown = after.reading().media_ms - counted.media_ms;
+    assert!(grown <= 2_200, "{grown} ms at once");
+    assert!(after.paid() <= paid.plus(Msat::from_sat(2).unwrap()).unwrap());
+}
+
+#[test]
+fn media_that_was_on_its_way_when_the_payer_paused_counts() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    let before = pair.payer().unwrap().reading();
+    let mut raw = pair.payer.reading;
+    raw.media_ms += 100;
+    pair.input(PAYER, Input::Usage(raw));
+    assert_eq!(
+        pair.payer().unwrap().reading().media_ms,
+        before.media_ms + 100
+    );
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) struct Live {
     pub(super) watch: Mono,
     pub(super) since: Mono,
     pub(super) base: Reading,
+    /// Set while nothing flows.
+    pub(super) still: Option<super::meter::Still>,
     decided_at: Mono,
     /// Milliseconds from deciding to pay to the ack, the last measured.
     ack_ms: Option<u64>,
@@ -62,6 +64,7 @@ impl Live {
             watch: now.after_ms(WATCH_MS),
             since: now,
             base: reading,
+            still: None,
             decided_at: now,
             ack_ms: None,
             ack_retry: None,
@@ -180,6 +183,7 @@ impl PayerSession {
         self.provide_purse();
         self.advance_member();
         self.maybe_pay();
+        self.note_still();
     }
 
     /// Says again what was not answered in time.

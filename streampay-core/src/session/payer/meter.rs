@@ -1,5 +1,7 @@
 //! The payer's meter against the payee's word: what counts as used, drift, stalls.
 
+mod still;
+
 use super::PayerSession;
 use crate::meter::{PauseReason, Reading, Tariff};
 use crate::planted::{self, Planted};
@@ -7,6 +9,8 @@ use crate::session::lease::lease;
 use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
+
+pub(super) use still::Still;
 
 /// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache. After
 /// a reconnect no more than the connection was away, or each would be worth as much again.
@@ -43,10 +47,14 @@ impl PayerSession {
 
     /// The own meter, with the drift that was consented to.
     pub(super) fn own_reading(&self) -> Reading {
+        self.with_booked(self.metered)
+    }
+
+    fn with_booked(&self, metered: Reading) -> Reading {
         let booked = self.booked();
         Reading {
-            media_ms: self.metered.media_ms.saturating_add(booked.media_ms),
-            bytes: self.metered.bytes.saturating_add(booked.bytes),
+            media_ms: metered.media_ms.saturating_add(booked.media_ms),
+            bytes: metered.bytes.saturating_add(booked.bytes),
         }
     }
 
@@ -58,15 +66,15 @@ impl PayerSession {
 
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
-        let Some(live) = self.live_mut() else { return };
-        let clock = now.since_ms(live.since).saturating_add(live.cache_ms);
-        let most = live.base.media_ms.saturating_add(clock);
+        let reading = self.billed(reading);
+        let Some(live) = self.live() else { return };
+        let most = live.clock_ms(now);
         let capped = Reading {
             media_ms: reading.media_ms.min(most),
             ..reading
         };
         let grown = self.metered.max(capped);
-        if grown == self.metered {
+        if grown == self.metered || !self.may_count(grown) {
             return;
         }
         self.metered = grown;

@@ -83,6 +83,9 @@ pub struct PayerSession {
     flow: Flow,
     /// What the own meter reads; after a restart what it read at the last checkpoint.
     metered: Reading,
+    /// What was told of the own meter last, and what of that never counts: it came while nothing flowed.
+    heard: Reading,
+    unbilled: Reading,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,
     /// Methods that did not work lately.
@@ -173,6 +176,8 @@ impl PayerSession {
             config,
             session,
             key,
+            heard: Reading::default(),
+            unbilled: Reading::default(),
             metered: record
                 .as_ref()
                 .map(|record| record.common.reading)

@@ -1,0 +1,85 @@
+//! What counts while nothing flows: media that was on its way, as far as the payee could let it through
+//! for what it has, and nothing else. Spec: pricing 2.3.
+
+use super::{PayerSession, TOLERANCE_BYTES};
+use crate::meter::Reading;
+use crate::session::payer::flow::Live;
+use crate::units::{Mono, Msat};
+
+/// Since when the meters stand still, on a connection.
+#[derive(Clone, Copy)]
+pub(in crate::session::payer) struct Still {
+    /// What was used then.
+    used: Msat,
+    /// How far the clock reached then, in milliseconds of media: it stands still as well.
+    clock_ms: u64,
+}
+
+impl Live {
+    /// How far the reading may be, by the own clock, in milliseconds of media.
+    pub(super) const fn clock_ms(&self, now: Mono) -> u64 {
+        let clock = now.since_ms(self.since).saturating_add(self.cache_ms);
+        self.base.media_ms.saturating_add(clock)
+    }
+}
+
+impl PayerSession {
+    /// Notes that it stopped to flow, or that it flows again: the time between is no time of media.
+    pub(in crate::session::payer) fn note_still(&mut self) {
+        let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
+        let used = self.schedule().used(self.own_reading());
+        let Some(live) = self.live_mut() else { return };
+        match live.still {
+            None if !flows => {
+                let clock_ms = live.clock_ms(now);
+                live.still = Some(Still { used, clock_ms });
+            }
+            Some(still) if flows => {
+                live.still = None;
+                live.base.media_ms = still.clock_ms.max(metered.media_ms);
+                (live.since, live.cache_ms) = (now, 0);
+            }
+            _ => {}
+        }
+    }
+
+    /// The meter's reading without what came while nothing flowed and did not count. A meter that reads
+    /// less than before is a new one, which went on from what counts.
+    pub(super) fn billed(&mut self, reading: Reading) -> Reading {
+        if reading.media_ms < self.heard.media_ms || reading.bytes < self.heard.bytes {
+            self.unbilled = Reading::default();
+        }
+        self.heard = reading;
+        reading.since(self.unbilled)
+    }
+
+    /// True where this may count now. What does not count now never does.
+    pub(super) fn may_count(&mut self, grown: Reading) -> bool {
+        let Some(still) = self.live().and_then(|live| live.still) else {
+            return true;
+        };
+        if self.schedule().used(self.with_booked(grown)) <= self.most_while_still(still) {
+            return true;
+        }
+        self.unbilled = self.heard.since(self.metered);
+        false
+    }
+
+    /// What was bought, the terms' preview and window, and a little for two meters that differ; or what
+    /// was used already.
+    fn most_while_still(&self, still: Still) -> Msat {
+        let Some(terms) = self.terms() else {
+            return still.used;
+        };
+        let differ = Reading {
+            media_ms: terms.tolerance_ms.into(),
+            bytes: TOLERANCE_BYTES,
+        };
+        let schedule = self.schedule();
+        let next = schedule.next.map(|next| next.tariff.price(differ));
+        let differ = schedule.tariff.price(differ).max(next.unwrap_or_default());
+        let open = self.bought().saturating_plus(terms.preview);
+        let open = open.saturating_plus(terms.window);
+        open.max(still.used).saturating_plus(differ)
+    }
+}
