@@ -23,7 +23,7 @@ use streampay_core::units::{Msat, SessionId, XOnlyKey};
 use streampay_core::wire::{OfferTerms, Terms, decode, encode};
 
 use self::broken::Faults;
-pub use self::broken::{Broken, Found};
+pub use self::broken::{Broken, Found, find};
 use self::host::Host;
 pub use self::serve::serve;
 use self::step::Stepper;

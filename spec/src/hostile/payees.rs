@@ -14,12 +14,15 @@ use crate::people::{key, msat};
 use crate::transcripts::payer::{
     bound, first_tick, nack, offer, pause, reading, rebind, ticked, watch,
 };
+use crate::transcripts::payer_outstanding::{nack_of, outstanding, pays_again};
 
 pub(super) const SCRIPTS: &[Script] = &[
     Script::new("payee says not consumed, and spent it", lying_nack),
     Script::new("payee nacks what it acknowledged", nack_after_ack),
     Script::new("payee nacks ticks that never were", nack_of_nothing),
     Script::new("payee nacks and acknowledges", ack_after_nack),
+    Script::new("payee refuses what stays with it", keeps),
+    Script::new("payee forgets the purse, and keeps a tick", forgets),
     Script::new("payee never acknowledges", silent),
     Script::new("payee acknowledges another purse", |stage| {
         receipt(stage, |receipt| receipt.purse = PurseId(4))
@@ -42,6 +45,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     }),
     Script::new("payee's reading creeps ahead", creeping_reading),
     Script::new("payee's acks read more than was paid for", greedy_acks),
+    Script::new("payee sends on while its payer paused", sends_on),
     Script::new("payee denies what it acknowledged", denies),
     Script::new("payee comes back with other terms", |stage| {
         comes_back(stage, |payee| payee.terms.tick = msat(3_000))
@@ -59,6 +63,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script::new("payee drops the line before each ack", drops_line),
     Script::new("payee closes with a forged receipt", forged_close),
     Script::new("payee forges the receipt that is asked for", forged_answer),
+    Script::new("payee signs another receipt of the same sum", other_answer),
     Script::new("payee chooses a version that was not offered", |stage| {
         chooses(stage, |payee| payee.version = 2)
     }),
@@ -127,6 +132,36 @@ fn ack_after_nack(stage: &mut Stage<'_>) -> Played {
     stage.must(stage.asked("pay").is_none(), "have paid it once")
 }
 
+/// It refuses again and again what the payer cannot take back: it is paid that once, and no other purse
+/// pays meanwhile.
+fn keeps(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick(stage)?;
+    outstanding(stage, 1)?;
+    pays_again(stage, 2)?;
+    for _ in 0..3 {
+        stage.fail(0, "transient", Object::new())?;
+        stage.wait_ms(8_000)?;
+        pays_again(stage, 2)?;
+    }
+    stage.make_payment(payee.hello.session)?;
+    outstanding(stage, 2)?;
+    pays_again(stage, 3)?;
+    stage.make_payment(payee.hello.session)?;
+    outstanding(stage, 3)?;
+    stage.must(stage.asked("pay").is_none(), "pay it no fourth time")
+}
+
+fn forgets(stage: &mut Stage<'_>) -> Played {
+    first_tick(stage)?;
+    stage.receive(&nack_of(1, RefusalCode::OutOfOrder))?;
+    stage.answer(0, "outstanding", Object::new())?;
+    for _ in 0..5 {
+        stage.must(stage.asked("pay").is_none(), "pay nothing in its place")?;
+        stage.wait_ms(5_000)?;
+    }
+    Ok(())
+}
+
 fn silent(stage: &mut Stage<'_>) -> Played {
     first_tick(stage)?;
     let first = ticked(stage)?;
@@ -188,6 +223,26 @@ fn creeping_reading(stage: &mut Stage<'_>) -> Played {
         pay_if_asked(stage, &payee, &mut seq, own)?;
     }
     stage.must(seq * 10_000 <= own + 22_000, "pay for what came")
+}
+
+/// An hour of media comes into a pause: none of it is paid when the user goes on.
+fn sends_on(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick(stage)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    stage.command("pause", Object::new())?;
+    for at in 2..3_600 {
+        stage.pass_ms(1_000);
+        stage.usage(at * 1_000)?;
+        stage.must(stage.asked("pay").is_none(), "pay nothing while it paused")?;
+    }
+    stage.command("resume", Object::new())?;
+    let mut seq = 1;
+    for _ in 0..20 {
+        pay_if_asked(stage, &payee, &mut seq, 1_000)?;
+        stage.wait_ms(100)?;
+    }
+    stage.must(seq <= 2, "pay for what it asked for")
 }
 
 fn greedy_acks(stage: &mut Stage<'_>) -> Played {
@@ -271,6 +326,20 @@ fn forged_answer(stage: &mut Stage<'_>) -> Played {
     stage.command("request_receipt", Object::new())?;
     payee.key = payee.identity.clone();
     stage.receive(&payee.ack(1, 5_000))?;
+    stage.must(!stage.told("receipt"), "not pass it on")
+}
+
+/// Signed well, of the sum that is known, and of a purse that never was.
+fn other_answer(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick(stage)?;
+    stage.receive(&payee.ack(1, 0))?;
+    stage.command("request_receipt", Object::new())?;
+    let mut receipt = payee.receipt(1, 0);
+    (receipt.purse, receipt.seq) = (PurseId(1), Seq(9));
+    receipt.cumulative = msat(0);
+    let evidence = payee.sign(receipt);
+    let grant = None;
+    stage.receive(&Message::Ack(Ack { evidence, grant }))?;
     stage.must(!stage.told("receipt"), "not pass it on")
 }
 

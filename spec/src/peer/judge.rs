@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use streampay_core::backend::RefusalCode;
 use streampay_core::meter::{Reading, Tariff};
 use streampay_core::wire::{Message, RoomCode, Tick, decode};
 
@@ -41,8 +42,12 @@ pub struct Judge {
     paying: BTreeMap<u64, (u64, u64)>,
     said: BTreeMap<(u64, u64), Vec<u8>>,
     refused: Option<(u64, u64)>,
-    /// Payer: a refused payment that stays out, which may be shown again and nothing else.
-    shown_again: Option<(u64, u64)>,
+    /// What that payment was to bring the purse to, where it is outstanding: the next number may pay it.
+    outstanding: Option<u64>,
+    /// Payer: what each payment was asked to bring its purse to.
+    cumulative: BTreeMap<(u64, u64), u64>,
+    /// Payer: the ticks of purses that the payee does not know.
+    disowned: BTreeSet<(u64, u64)>,
     used: Reading,
     opened: u64,
     /// Payee: the ticks that are tips.
@@ -55,7 +60,7 @@ pub struct Judge {
 impl Judge {
     /// A refused payment was acknowledged after all.
     pub const fn forgive(&mut self) {
-        self.refused = None;
+        (self.refused, self.outstanding) = (None, None);
     }
 
     /// Looks at one step.
@@ -104,6 +109,7 @@ impl Judge {
             && let Some(lost) = self.refused.take()
         {
             self.made.remove(&lost);
+            self.outstanding = None;
         }
         let Some(backend) = input.get("backend") else {
             return;
@@ -119,15 +125,29 @@ impl Judge {
             && let Some((seq, amount)) = self.paying.remove(&purse)
         {
             self.made.insert((purse, seq), amount);
+            // The same money, by another number.
+            if self.outstanding.take().is_some()
+                && let Some(before) = self.refused.take()
+            {
+                self.made.remove(&before);
+            }
+        }
+        if said("outstanding").is_some()
+            && let Some(refused) = self.refused
+            && !self.disowned.contains(&refused)
+        {
+            self.outstanding = self.cumulative.get(&refused).copied();
+        }
+        let for_good =
+            |failed: &Value| failed.get("fatal").is_some() || failed.get("rejected").is_some();
+        if said("failed").is_some_and(for_good) {
+            self.outstanding = None;
         }
         if said("reclaimed").is_some()
             && let Some(refused) = self.refused.take()
         {
             self.made.remove(&refused);
             self.said.remove(&refused);
-        }
-        if said("outstanding").is_some() {
-            self.shown_again = self.refused.take();
         }
         if let Some(released) = said("released") {
             let refunded: u64 = Fields::new(released).int("refunded").unwrap_or_default();
@@ -146,6 +166,9 @@ impl Judge {
             Some(Message::RoomRefused(refused)) if refused.code == RoomCode::Unpaid => {
                 self.given = self.given.saturating_add(self.max_fee);
                 self.max_fee = 0;
+            }
+            Some(Message::Nack(nack)) if nack.code == RefusalCode::OutOfOrder => {
+                self.disowned.insert((nack.purse.0.into(), nack.seq.0));
             }
             Some(Message::Tick(tick)) if tick.tips.is_some() => {
                 let mut taken = outputs.iter();
@@ -174,10 +197,12 @@ impl Judge {
             self.receiving.insert(purse, (seq, amount));
         }
         if let Some((seq, amount)) = tick("pay") {
-            self.paying(purse, seq, amount)?;
+            let pay = backend.get("pay").map(Fields::new);
+            let cumulative = pay.and_then(|pay| pay.int("cumulative").ok());
+            self.paying(purse, seq, amount, cumulative.unwrap_or_default())?;
         }
         if let Some((seq, _)) = tick("reclaim") {
-            self.refused = Some((purse, seq));
+            (self.refused, self.outstanding) = (Some((purse, seq)), None);
         }
         if let Some(open) = backend.get("open") {
             let budget: u64 = Fields::new(open).int("budget").unwrap_or_default();
@@ -189,24 +214,23 @@ impl Judge {
         Ok(())
     }
 
-    fn paying(&mut self, purse: u64, seq: u64, amount: u64) -> Played {
+    fn paying(&mut self, purse: u64, seq: u64, amount: u64, cumulative: u64) -> Played {
         if self.made.contains_key(&(purse, seq)) {
             return Err(format!("tick {seq} is paid a second time"));
         }
-        if self.refused.is_some() {
+        let again = |of: (u64, u64)| {
+            let next = (of.0, of.1.saturating_add(1));
+            self.outstanding == Some(cumulative) && next == (purse, seq)
+        };
+        let is_again = self.refused.map(again);
+        if is_again == Some(false) {
             return Err(format!("tick {seq} is paid while a refused one is out"));
         }
-        if let Some(out) = self.shown_again.take() {
-            // The same payment by the next number: it is out once.
-            let sum = self.made.get(&out).copied();
-            if (purse, seq) != (out.0, out.1.saturating_add(1)) || sum != Some(amount) {
-                return Err(format!(
-                    "tick {seq} of {purse} is paid beside one that stays out"
-                ));
-            }
-            self.made.remove(&out);
-        }
         self.paying.insert(purse, (seq, amount));
+        self.cumulative.insert((purse, seq), cumulative);
+        if is_again.is_some() {
+            return Ok(());
+        }
         let out: u64 = self.made.values().sum::<u64>() + amount;
         let prices = [Some(self.tariff), self.next].into_iter().flatten();
         let used = prices.map(|tariff| tariff.price(self.used).msat()).max();

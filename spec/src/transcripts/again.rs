@@ -1,39 +1,17 @@
-//! What is said again: payments that were refused and stay out, consent of which nobody hears, and
-//! the next offer.
+//! What is said again: consent of which nobody hears, and the next offer.
 
-use streampay_core::backend::{Consumed, RefusalCode};
-use streampay_core::session::{Hash, Receipt};
-use streampay_core::units::Seq;
-use streampay_core::wire::{Ack, Agree, Agreed, Message, Terms};
+use streampay_core::session::Hash;
+use streampay_core::wire::{Agree, Agreed, Message, Terms};
 
 use super::payee::{credit, dearer, offered, opened_by, to_the_amount};
-use super::payer::{first_tick, nack, offer, rebind, ticked, watch};
+use super::payer::{first_tick, offer, rebind, watch};
 use super::{Scene, scene};
 use crate::fields::terms_to_json;
 use crate::json::Object;
-use crate::peer::{Cast, Payee, Played, Stage};
+use crate::peer::{Cast, Played, Stage};
 use crate::people::msat;
 
 pub(super) const SCENES: &[Scene] = &[
-    scene(
-        "payer",
-        "nack-outstanding",
-        "A refused payment that the backend cannot take back is shown again by the next number: the \
-         same sum, and nothing beside it.",
-        |stage| outstanding(stage, false),
-    ),
-    scene(
-        "payer",
-        "nack-outstanding-crash",
-        "The process dies while it is made again: the same request, the same sum.",
-        |stage| outstanding(stage, true),
-    ),
-    scene(
-        "payer",
-        "nack-outstanding-thrice",
-        "Refused three times: the session ends, and the purse is told to come home.",
-        outstanding_thrice,
-    ),
     scene(
         "payer",
         "price-change-unheard",
@@ -49,69 +27,6 @@ pub(super) const SCENES: &[Scene] = &[
         next_waits,
     ),
 ];
-
-/// The ack of the second number, which is the first payment.
-fn acked_as_second(payee: &Payee) -> Message {
-    let receipt = Receipt {
-        seq: Seq(2),
-        ..payee.receipt(1, 0)
-    };
-    Message::Ack(Ack {
-        evidence: payee.sign(receipt),
-        grant: None,
-    })
-}
-
-fn outstanding(stage: &mut Stage<'_>, dies: bool) -> Played {
-    let mut payee = first_tick(stage)?;
-    let session = payee.hello.session;
-    let first = ticked(stage)?;
-    stage.receive(&nack(RefusalCode::BadProof, Consumed::No))?;
-    stage.must(stage.asked("reclaim").is_some(), "ask for it back")?;
-    stage.answer(0, "outstanding", Object::new())?;
-    stage.must(stage.asked("pay").is_some(), "make it again")?;
-    stage.must(stage.asked("open").is_none(), "open no other purse")?;
-    if dies {
-        stage.restart()?;
-        stage.must(stage.asked("pay").is_some(), "ask for it again")?;
-    }
-    stage.make_payment(session)?;
-    if dies {
-        rebind(stage, &mut payee, None)?;
-    }
-    let again = ticked(stage)?;
-    let same = again.seq == Seq(2) && again.cumulative == first.cumulative;
-    stage.must(same, "show the same sum by the next number")?;
-    stage.receive(&acked_as_second(&payee))?;
-    stage.must(stage.told("tick_paid"), "count it once")?;
-    if dies {
-        return Ok(());
-    }
-    watch(stage, 0, 9_950)?;
-    stage.make_payment(session)?;
-    let next = ticked(stage)?;
-    let next = next.seq == Seq(3) && next.cumulative == msat(4_000);
-    stage.must(next, "go on with the next number and the next sum")
-}
-
-fn outstanding_thrice(stage: &mut Stage<'_>) -> Played {
-    let payee = first_tick(stage)?;
-    for seq in 1..=3 {
-        let nack = Message::Nack(streampay_core::wire::Nack {
-            purse: streampay_core::units::PurseId(0),
-            seq: Seq(seq),
-            code: RefusalCode::BadProof,
-            consumed: Consumed::Unknown,
-        });
-        stage.receive(&nack)?;
-        stage.answer(0, "outstanding", Object::new())?;
-        if seq < 3 {
-            stage.make_payment(payee.hello.session)?;
-        }
-    }
-    stage.must(stage.told("closed"), "give up")?;
-    stage.must(stage.asked("pay").is_none(), "pay nothing more")
-}
 
 /// True where it says that it agrees to this.
 fn agrees(stage: &Stage<'_>, hash: Hash) -> bool {

@@ -11,6 +11,7 @@ pub(crate) mod payee;
 pub(crate) mod payee_room;
 mod payee_trouble;
 pub(crate) mod payer;
+pub(crate) mod payer_outstanding;
 pub(crate) mod payer_room;
 mod payer_tips;
 mod payer_trouble;
@@ -52,6 +53,7 @@ pub fn files() -> Played<Vec<File>> {
     let scenes = [
         payer::SCENES,
         payer_trouble::SCENES,
+        payer_outstanding::SCENES,
         payee::SCENES,
         payee_trouble::SCENES,
         later::SCENES,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde_json::Value;
-use streampay_core::backend::{Answer, Consumed, Outcome};
+use streampay_core::backend::{Answer, Consumed, Outcome, Request};
 use streampay_core::meter::{Grant, Reading, Tariff};
 use streampay_core::session::{BackendEvent, Hash, Input, LinkEvent, Output};
 use streampay_core::units::{Msat, Now, PurseId, PurseKey, Seq, Unix};
@@ -27,6 +27,8 @@ pub(in crate::adapter) struct Faults {
     seen: BTreeSet<Vec<u8>>,
     open: Option<Grant>,
     extra: Msat,
+    /// A payment of its backend is outstanding.
+    outstanding: bool,
     pub(super) reconnected: bool,
     nonsense: u32,
     /// The next tick that the payee waits for.
@@ -115,6 +117,10 @@ impl Faults {
             Input::Received(bytes) => decode(bytes),
             _ => Ok(None),
         };
+        self.outstanding |= matches!(
+            &input,
+            Input::Backend(event) if event.answer.outcome == Some(Outcome::Outstanding)
+        );
         self.reconnected |= matches!(input, Input::Link(LinkEvent::Down));
         let mut stepped = stepper.handle(now, input, take);
         let Some(broken) = self.broken else {
@@ -247,6 +253,23 @@ impl Faults {
             (Some(Broken::NeverRepeats), Output::Send(bytes)) => {
                 let new = self.seen.insert(bytes.to_vec());
                 new.then_some(Output::Send(bytes))
+            }
+            (
+                Some(Broken::PaysElsewhere),
+                Output::Backend {
+                    method,
+                    mut purse,
+                    id,
+                    request: request @ Request::Pay { .. },
+                },
+            ) if self.outstanding => {
+                purse.purse = PurseId(purse.purse.0.saturating_add(1));
+                Some(Output::Backend {
+                    method,
+                    purse,
+                    id,
+                    request,
+                })
             }
             (Some(Broken::PaysTwice), Output::Send(bytes)) if self.reconnected => {
                 Some(Output::Send(other_payment(bytes)))

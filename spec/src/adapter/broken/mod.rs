@@ -5,6 +5,7 @@ mod machine;
 mod member;
 
 pub(super) use self::machine::Faults;
+use crate::conformance::{Part, Subject, run};
 
 /// What must find a broken adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,8 @@ broken! {
     Recredits = "recredits", Transcript;
     /// Takes a nack at its word and pays anew.
     BelievesNack = "believes-nack", Transcript;
+    /// Pays from another purse what is outstanding.
+    PaysElsewhere = "pays-elsewhere", Transcript;
     /// Says nothing twice.
     NeverRepeats = "never-repeats", Transcript;
     /// Takes the payee's reading for its own.
@@ -131,5 +134,27 @@ impl Broken {
             .iter()
             .copied()
             .find(|broken| broken.name() == name)
+    }
+}
+
+/// Whether a broken adapter fails where it must, and nowhere before: one that is slow is not found.
+///
+/// # Errors
+/// What is not found, or found too early.
+pub fn find(subject: &mut dyn Subject, found: Found) -> Result<(), String> {
+    let (clean, dirty): (&[Part], &[Part]) = match found {
+        Found::Vector => (&[], &[Part::Vectors]),
+        Found::Transcript => (&[Part::Vectors], &[Part::Transcripts]),
+        Found::Hostile => (&[Part::Vectors, Part::Transcripts], &[Part::Hostile]),
+        Found::Line => (&[], &[Part::Vectors, Part::Transcripts]),
+    };
+    if let [first, ..] = run(subject, clean)?.failures() {
+        return Err(format!("it is found too early: {first}"));
+    }
+    let report = run(subject, dirty)?;
+    match (report.failures(), report.passed()) {
+        ([], _) => Err("it is not found".into()),
+        (_, 0) => Err("it fails in everything".into()),
+        _ => Ok(()),
     }
 }
