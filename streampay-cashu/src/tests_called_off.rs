@@ -60,7 +60,10 @@ fn check(mut machine: Box<dyn BackendMachine>, params: bytes::Bytes) {
             budget: sat(10),
         };
         // A session may tell what was acknowledged before the purse is known.
-        let acked = Request::Acked { seq: Seq(0) };
+        let acked = Request::Acked {
+            seq: Seq(0),
+            cumulative: Msat::ZERO,
+        };
         assert_eq!(ask(machine.as_mut(), 0, acked).outcome, None, "{kind}");
         let answer = ask(machine.as_mut(), 1, open);
         let plan = job(&answer).unwrap();

@@ -280,7 +280,10 @@ async fn a_spent_token_is_refused_as_spent() {
     let again = pair.paid(1).await;
     assert_ne!(again, payload);
     assert_eq!(pair.credit(1, &again).await, Outcome::Credited);
-    let acked = Request::Acked { seq: Seq(1) };
+    let acked = Request::Acked {
+        seq: Seq(1),
+        cumulative: Msat::ZERO,
+    };
     pair.payer.ask(pair.key, acked).await;
     pair.settles_conserved(50, 1).await;
 }

@@ -124,7 +124,17 @@ async fn a_mint_that_is_away_delays_and_loses_nothing() {
         pair.payer.ask(pair.key, Request::Release).await,
         Some(away.clone())
     );
-    assert_eq!(pair.payee.ask(pair.key, Request::Settle).await, Some(away));
+    assert_eq!(
+        pair.payee
+            .ask(
+                pair.key,
+                Request::Settle {
+                    cumulative: streampay_core::units::Msat::ZERO
+                }
+            )
+            .await,
+        Some(away)
+    );
     faults.clear();
     assert_eq!(pair.credit(1, &payload).await, Outcome::Credited);
     pair.settles_conserved(50, 1).await;
@@ -161,7 +171,10 @@ async fn purse_that_dies(mint_ppk: u64, at: u64) -> bool {
         let credited = pair.payee.ask_crashing(pair.key, request, &mut crash).await;
         assert_eq!(credited, Some(Outcome::Credited), "at {at}");
         if seq == 1 {
-            let acked = Request::Acked { seq: Seq(seq) };
+            let acked = Request::Acked {
+                seq: Seq(seq),
+                cumulative: streampay_core::units::Msat::ZERO,
+            };
             pair.payer.ask_crashing(pair.key, acked, &mut crash).await;
         }
     }
@@ -171,9 +184,13 @@ async fn purse_that_dies(mint_ppk: u64, at: u64) -> bool {
         .payer
         .ask_crashing(pair.key, Request::Release, &mut crash);
     assert!(matches!(released.await, Some(Outcome::Released { .. })));
-    let settled = pair
-        .payee
-        .ask_crashing(pair.key, Request::Settle, &mut crash);
+    let settled = pair.payee.ask_crashing(
+        pair.key,
+        Request::Settle {
+            cumulative: streampay_core::units::Msat::ZERO,
+        },
+        &mut crash,
+    );
     assert_eq!(settled.await, Some(Outcome::Settled { settled: sat(4) }));
     pair.payer.restart().await;
     pair.payee.restart().await;

@@ -283,7 +283,10 @@ impl Pair {
     pub(crate) async fn whole_tick(&mut self, seq: u64) {
         let payload = self.paid(seq).await;
         assert_eq!(self.credit(seq, &payload).await, Outcome::Credited);
-        let acked = Request::Acked { seq: Seq(seq) };
+        let acked = Request::Acked {
+            seq: Seq(seq),
+            cumulative: Msat::ZERO,
+        };
         assert_eq!(self.payer.ask(self.key, acked).await, None);
     }
 
@@ -295,7 +298,16 @@ impl Pair {
     }
 
     pub(crate) async fn settle(&mut self) -> Msat {
-        match self.payee.ask(self.key, Request::Settle).await {
+        match self
+            .payee
+            .ask(
+                self.key,
+                Request::Settle {
+                    cumulative: Msat::ZERO,
+                },
+            )
+            .await
+        {
             Some(Outcome::Settled { settled }) => settled,
             other => panic!("not settled: {other:?}"),
         }

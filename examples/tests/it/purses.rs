@@ -115,7 +115,16 @@ pub(crate) async fn recover_purses(
         let outcome = match released {
             // A payee's purse: nothing to release, something to settle.
             Some(Outcome::Failed(BackendError::Fatal(RefusalCode::OutOfOrder))) => {
-                run_to_outcome(machine, runner, store, purse, Request::Settle).await?
+                run_to_outcome(
+                    machine,
+                    runner,
+                    store,
+                    purse,
+                    Request::Settle {
+                        cumulative: streampay_core::units::Msat::ZERO,
+                    },
+                )
+                .await?
             }
             other => other,
         };

@@ -395,7 +395,7 @@ impl BackendMachine for Machine {
                 let token = self.token(seq.0, amount, cumulative);
                 self.pay(key, id, (seq.0, token), amount)
             }
-            Request::Acked { seq } => self.acked(key, seq.0),
+            Request::Acked { seq, .. } => self.acked(key, seq.0),
             Request::Reclaim { .. } if self.method == Method::Steps => {
                 Answer::outcome(Outcome::Outstanding)
             }
@@ -414,7 +414,7 @@ impl BackendMachine for Machine {
                 let token = self.token(seq.0, amount, cumulative);
                 self.receive(key, id, token, amount, &payload)
             }
-            Request::Settle => self.settle(key, id),
+            Request::Settle { .. } => self.settle(key, id),
             _ => Answer::default(),
         }
     }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use streampay_core::backend::{Outcome, PurseOffer, Request};
-use streampay_core::units::{Seq, XOnlyKey};
+use streampay_core::units::{Msat, Seq, XOnlyKey};
 
 use super::event::trouble_to_json;
 use super::input::msat;
@@ -56,7 +56,10 @@ pub(super) fn request_from_json(fields: Fields<'_>) -> Read<Request> {
         });
     }
     if let Some(acked) = at("acked") {
-        return Ok(Request::Acked { seq: seq(acked)? });
+        return Ok(Request::Acked {
+            seq: seq(acked)?,
+            cumulative: msat(acked, "cumulative")?,
+        });
     }
     if let Some(reclaim) = at("reclaim") {
         return Ok(Request::Reclaim { seq: seq(reclaim)? });
@@ -67,7 +70,14 @@ pub(super) fn request_from_json(fields: Fields<'_>) -> Read<Request> {
     }
     match (at("release"), at("settle")) {
         (Some(_), _) => Ok(Request::Release),
-        (_, Some(_)) => Ok(Request::Settle),
+        (_, Some(settle)) => {
+            // Of a method where nothing depends on it, it may be left out.
+            let cumulative = match settle.opt("cumulative") {
+                Some(_) => msat(settle, "cumulative")?,
+                None => Msat::ZERO,
+            };
+            Ok(Request::Settle { cumulative })
+        }
         _ => Err(BadJson("request".into())),
     }
 }

@@ -60,7 +60,10 @@ fn request_to_json(object: Object, request: &Request) -> Object {
             let pay = new.int("seq", seq.0).int("amount", amount.msat());
             ("pay", pay.int("cumulative", cumulative.msat()))
         }
-        Request::Acked { seq } => ("acked", new.int("seq", seq.0)),
+        Request::Acked { seq, cumulative } => {
+            let acked = new.int("seq", seq.0);
+            ("acked", acked.int("cumulative", cumulative.msat()))
+        }
         Request::Reclaim { seq } => ("reclaim", new.int("seq", seq.0)),
         Request::Release => ("release", new),
         Request::Accept { offer, opening } => {
@@ -76,7 +79,7 @@ fn request_to_json(object: Object, request: &Request) -> Object {
             let receive = receive.int("cumulative", cumulative.msat());
             ("receive", receive.hex("payload", payload))
         }
-        Request::Settle => ("settle", new),
+        Request::Settle { cumulative } => ("settle", new.int("cumulative", cumulative.msat())),
         Request::Note { bytes } => ("note", new.hex("bytes", bytes)),
         // Of a later version.
         _ => ("other", new),

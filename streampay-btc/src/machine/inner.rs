@@ -229,7 +229,7 @@ fn begin(env: &Env<'_>, key: PurseKey, request: &Request) -> Result<Side, Box<An
             .map_err(failed),
         // A purse that never was has nothing to give back.
         Request::Release => Err(Box::new(released(0))),
-        Request::Settle => Err(Box::new(settled(0))),
+        Request::Settle { .. } => Err(Box::new(settled(0))),
         _ => Err(failed(OUT_OF_ORDER)),
     }
 }

@@ -164,7 +164,7 @@ impl Payee {
                 cumulative,
                 payload,
             } => self.receive(env, *seq, *amount, *cumulative, payload),
-            Request::Settle => self.settle(env, key),
+            Request::Settle { .. } => self.settle(env, key),
             _ => failed(OUT_OF_ORDER),
         }
     }

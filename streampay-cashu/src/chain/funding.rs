@@ -237,16 +237,19 @@ impl Piece<'_> {
         Some(ProofDleq::new(e, s, r))
     }
 
-    /// The bytes of a proof that has its DLEQ proof.
+    /// The bytes of a proof. Zeros stand for a DLEQ proof that the mint left out, and are none.
     pub(crate) fn of(proof: &Proof) -> Option<[u8; PIECE]> {
-        let dleq = proof.dleq.as_ref()?;
-        let bytes = [
-            proof.c.to_bytes().as_slice(),
-            dleq.e.as_secret_bytes(),
-            dleq.s.as_secret_bytes(),
-        ]
-        .concat();
+        let dleq = match &proof.dleq {
+            Some(dleq) => [dleq.e.to_secret_bytes(), dleq.s.to_secret_bytes()].concat(),
+            None => vec![0; 64],
+        };
+        let bytes = [proof.c.to_bytes().as_slice(), &dleq].concat();
         bytes.try_into().ok()
+    }
+
+    /// False where the mint left out the DLEQ proof.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.0.iter().skip(33).any(|byte| *byte != 0)
     }
 }
 
@@ -303,13 +306,18 @@ impl Funded {
 
     /// Proof `number`, with its DLEQ proof and without a witness.
     pub(crate) fn proof(&self, number: u64, piece: Piece<'_>) -> Option<Proof> {
-        let mut proof = Proof::new(
+        let mut proof = self.bare_proof(number, piece)?;
+        proof.dleq = Some(piece.dleq(self.blinding(number)?)?);
+        Some(proof)
+    }
+
+    /// The same without its DLEQ proof: as the mint takes it, which needs no proof of its own signature.
+    pub(crate) fn bare_proof(&self, number: u64, piece: Piece<'_>) -> Option<Proof> {
+        Some(Proof::new(
             Amount::from(self.amount(number)?),
             self.keyset,
             self.secret(number)?,
             piece.c()?,
-        );
-        proof.dleq = Some(piece.dleq(self.blinding(number)?)?);
-        Some(proof)
+        ))
     }
 }

@@ -42,6 +42,10 @@ pub struct Release {
     purse: u32,
     #[n(4)]
     pub(crate) from: u64,
+    /// Only where the payee lacks the newest preimages that it was paid with: the last step of which it
+    /// has one. The payer answers with a newer.
+    #[n(5)]
+    pub(crate) known: Option<u64>,
     /// 64 bytes a proof, in order.
     #[n(6)]
     signatures: ByteVec,
@@ -69,7 +73,13 @@ impl Release {
             purse: key.purse.0,
             from,
             signatures: signatures.concat().into(),
+            known: None,
         })
+    }
+
+    /// The same, which asks for the preimages above step `known`.
+    pub(crate) fn asking(self, known: Option<u64>) -> Self {
+        Self { known, ..self }
     }
 
     #[cfg(any(test, feature = "transcript"))]
@@ -79,6 +89,7 @@ impl Release {
             purse: key.purse.0,
             from,
             signatures: signatures.into(),
+            known: None,
         }
     }
 

@@ -5,18 +5,18 @@
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use streampay_core::session::TaggedHash;
 
 use crate::fee::fee_of;
 
 /// The most proofs in one swap. Chosen for mints that refuse long requests.
-pub(crate) const BATCH_MAX: u64 = 200;
+const BATCH_MAX: u64 = 200;
 
 /// One swap, durable before it is asked for: the same inputs into the same outputs until its fate
 /// is known.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Batch {
-    /// No two batches of a purse share one.
+    /// Its outputs derive from this alone: no two batches of a purse share one, and whoever restored the
+    /// purse from a backup can ask the mint for those that it does not know.
     #[n(0)]
     pub(crate) no: u64,
     #[n(1)]
@@ -27,16 +27,6 @@ pub(crate) struct Batch {
     /// What the outputs come to.
     #[n(3)]
     pub(crate) net: u64,
-}
-
-impl Batch {
-    /// Names its outputs: by all that is in it, for a self that was restored from a backup makes
-    /// other batches under the same numbers as the self that was lost.
-    pub(crate) fn name(&self) -> [u8; 32] {
-        let head = TaggedHash::new("streampay/cashu/batch/v1").u64(self.net);
-        let named = (self.numbers.iter()).fold(head, |hash, number| hash.u64(*number));
-        named.finish().0
-    }
 }
 
 /// How far the proofs of one purse are home.

@@ -195,6 +195,9 @@ pub(crate) enum LockedJob {
         from: u64,
         #[n(2)]
         key: Secret32,
+        /// The last step whose preimage is known, where the payer has to show a newer one.
+        #[n(3)]
+        known: Option<u64>,
     },
     /// Payer: check the payee's signatures.
     #[n(6)]
@@ -226,6 +229,20 @@ pub(crate) enum LockedJob {
         #[n(1)]
         payer: bool,
     },
+    /// Either: outputs of batches that our records do not know, for they were restored from a backup.
+    /// What of them is unspent comes into the wallet.
+    #[n(9)]
+    Find {
+        #[n(0)]
+        place: Place,
+        #[n(1)]
+        seed: Seed,
+        /// The first batch that is looked for.
+        #[n(2)]
+        from: u64,
+        #[n(3)]
+        payer: bool,
+    },
 }
 
 impl LockedJob {
@@ -234,7 +251,9 @@ impl LockedJob {
     pub(crate) const fn place(&self) -> Option<&Place> {
         match self {
             Self::Fund { plan, .. } => Some(&plan.place),
-            Self::Check { place, .. } | Self::Redeem { place, .. } => Some(place),
+            Self::Check { place, .. } | Self::Redeem { place, .. } | Self::Find { place, .. } => {
+                Some(place)
+            }
             // Of a stranger's opening most is found out without the mint.
             Self::Verify { .. }
             | Self::Plan { .. }
@@ -302,4 +321,7 @@ pub(crate) enum LockedDone {
     /// Its proofs are locked to us and the mint's; about all else the mint could not be asked.
     #[n(12)]
     Proven,
+    /// The newest batch of which the mint has signed outputs; 0 where there is none.
+    #[n(13)]
+    Found(#[n(0)] u64),
 }

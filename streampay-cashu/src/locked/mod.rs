@@ -23,6 +23,10 @@
 //! - No tick is credited or shown from the margin before the locktime on, by the mint's clock.
 //! - Steps are redeemed in ascending order, the rest is released only above the durable closing
 //!   cumulative, and a refund's witness has no preimage.
+//! - Records may be an old backup. `Settle` and `Acked` say what the session knows, which a receipt
+//!   brought forward: nothing up to there is signed over, or taken home. A payee that lacks the newest
+//!   preimage is shown it with the next tick, or asks for it in its release. After a start the mint is
+//!   asked for outputs of batches that the records do not know, before another is made.
 
 pub(crate) mod clock;
 pub(crate) mod drain;
@@ -58,6 +62,9 @@ pub(crate) const REFUND_WINDOW_S: u64 = 24 * 3600;
 const REFUND_AFTER_S: u64 = 5;
 /// When a mint that did not answer is asked again, in seconds.
 const RETRY_S: u64 = 30;
+/// How much earlier a purse may have been opened than its locktime says, in seconds: the slack of both
+/// sides' clocks, and ours against the mint's.
+const RESTORED_SLACK_S: u64 = 2 * 3600;
 /// By how much the payer's and the payee's reading of the mint's clock may differ, in seconds.
 pub(crate) const CLOCK_SLACK_S: u64 = 600;
 
@@ -85,6 +92,10 @@ pub struct LockedPolicy {
     pub max_fee_permille: u64,
     /// Payee: openings that are being checked at the same time, over all sessions.
     pub checking_max: usize,
+    /// Payee: when the records were made again from a backup, by our own clock. A purse of before may have
+    /// been signed over to its payer by a self that they do not know: each of its ticks is redeemed
+    /// before another is credited, and none is once one was found spent.
+    pub restored: Option<Unix>,
 }
 
 impl Default for LockedPolicy {
@@ -97,6 +108,7 @@ impl Default for LockedPolicy {
             exposure: Msat::MAX,
             max_fee_permille: 250,
             checking_max: 16,
+            restored: None,
         }
     }
 }
@@ -211,7 +223,7 @@ impl LockedMachine {
             Request::Release => Answer::outcome(Outcome::Released {
                 refunded: Msat::ZERO,
             }),
-            Request::Settle => Answer::outcome(Outcome::Settled {
+            Request::Settle { .. } => Answer::outcome(Outcome::Settled {
                 settled: Msat::ZERO,
             }),
             // Nor has it anything to note.

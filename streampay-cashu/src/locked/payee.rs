@@ -16,7 +16,7 @@ use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob, Secret32};
 use super::record::{self, Credited, Meta, PayeeMeta, Records};
-use super::{LockedMachine, LockedPolicy, job};
+use super::{LockedMachine, LockedPolicy, RESTORED_SLACK_S, job};
 use crate::chain::{Funded, Funding, FundingError, PurseKeys, ReceiverKey, first_proof};
 use crate::coin::Seed;
 use crate::job::Place;
@@ -29,6 +29,7 @@ const CHECK: u64 = 2;
 const SIGN: u64 = 3;
 const LEDGER: u64 = 4;
 const STEP: u64 = 5;
+const FIND: u64 = 6;
 /// Batch n is effect `DRAIN + n`.
 const DRAIN: u64 = 256;
 
@@ -53,6 +54,12 @@ pub(super) struct PayeePurse {
     checked: bool,
     /// True from a restart until a tick is credited.
     restored: bool,
+    /// The last step that was credited before this start: what is above it nobody else may spend.
+    before: u64,
+    /// A step above it was spent by its payer: nothing more is credited.
+    swept: bool,
+    /// False after a start, until the mint was asked for batches that the records do not know.
+    looked: bool,
     /// A tick that waits for the mint or for its check.
     waiting: Option<Waiting>,
     /// Everything credited is to be redeemed, whatever it wastes.
@@ -145,6 +152,7 @@ impl PayeePurse {
             closed: false,
             settled: None,
             refused_until: None,
+            due: None,
         };
         let digest = digest(opening);
         let mut purse = Self::new(key, policy, meta, funded, digest, Stage::Checking);
@@ -180,6 +188,9 @@ impl PayeePurse {
             clock: None,
             checked: false,
             restored: false,
+            before: 0,
+            swept: false,
+            looked: true,
             waiting: None,
             redeem_all: false,
             proven: false,
@@ -201,8 +212,11 @@ impl PayeePurse {
         purse.pieces = records.pieces;
         purse.credited = records.credited;
         purse.drain = records.drain;
-        purse.release = records.release;
-        purse.restored = true;
+        (purse.restored, purse.looked) = (true, false);
+        // One that was signed before more was known to be due is as none.
+        purse.release = records
+            .release
+            .filter(|release| purse.starts_after_due(release));
         if purse.meta.refused_until.is_some() {
             purse.stage = Stage::Refused;
             let effects = purse.sign(1);
@@ -244,9 +258,9 @@ impl PayeePurse {
                 cumulative,
                 payload,
             } => self.receive(now, seq, (amount, cumulative), &payload),
-            Request::Settle => self.settle(now),
-            // Whatever a payer says to a note, it ends nothing: no note here asks for an answer.
-            Request::Note { .. } => Answer::default(),
+            Request::Settle { cumulative } => self.settle(now, cumulative),
+            // Whatever a payer says to a note, it ends nothing.
+            Request::Note { bytes } => self.shown(now, &bytes),
             _ => Answer::failed(OUT_OF_ORDER),
         }
     }
@@ -283,6 +297,7 @@ impl PayeePurse {
             locked: self.bare(),
             from,
             key: self.meta.key.clone(),
+            known: self.is_short().then_some(self.credited.step),
         };
         self.running.start(self.key, SIGN, || job(sign))
     }
@@ -315,6 +330,7 @@ impl PayeePurse {
                 Answer::default()
             }
             (STEP, done) => self.step_verified(now, done),
+            (FIND, done) => self.found(now, done),
             (LEDGER, Ok(LockedDone::Sum(settled))) => self.settled(settled),
             (SIGN | LEDGER, done) => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
             (id, done) => match id.checked_sub(DRAIN) {
@@ -406,9 +422,20 @@ impl PayeePurse {
         &self.meta.place.mint
     }
 
+    /// True of a purse that may be older than our records were made again from a backup.
+    fn may_be_released(&self) -> bool {
+        let opened = self.funded.funding.locktime;
+        let opened = opened.saturating_sub(self.meta.agreed.lock_s);
+        let restored = self.policy.restored;
+        restored.is_some_and(|at| opened <= at.0.saturating_add(RESTORED_SLACK_S))
+    }
+
     /// Whether crediting `steps` more would leave more open at this mint than the policy allows.
     /// Where nothing is open, one payment always may be.
     fn is_over_exposed(&self, steps: u64) -> bool {
+        if self.may_be_released() && self.open() > 0 {
+            return true;
+        }
         let open = self.open().saturating_add(self.others);
         let more = steps.saturating_mul(self.meta.step);
         open > 0 && msat(open.saturating_add(more)) > self.policy.exposure

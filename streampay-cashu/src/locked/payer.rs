@@ -18,7 +18,7 @@ use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob};
 use super::record::{self, Meta, Paid, PayerMeta, Planned, Records, Stage};
 use super::{LockedMachine, LockedPolicy, job, merge};
-use crate::chain::{Chain, Funding, PurseKeys};
+use crate::chain::{Chain, Funding, Piece, PurseKeys};
 use crate::job::{Done, Job, Listed, places};
 use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
 use crate::params_locked::LockedParams;
@@ -29,6 +29,7 @@ const LEDGER: u64 = 3;
 const ABANDON: u64 = 4;
 const TIME: u64 = 5;
 const RELEASE: u64 = 6;
+const FIND: u64 = 7;
 /// Batch n is effect `DRAIN + n`.
 const DRAIN: u64 = 256;
 
@@ -59,6 +60,8 @@ pub(super) struct PayerPurse {
     /// A release that is being checked.
     offered: Option<Vec<u8>>,
     retry_at: Option<Unix>,
+    /// False after a start, until the mint was asked for batches that the records do not know.
+    looked: bool,
     gone: bool,
 }
 
@@ -129,6 +132,7 @@ impl PayerPurse {
             paying: None,
             offered: None,
             retry_at: None,
+            looked: true,
             gone: false,
         }
     }
@@ -140,6 +144,7 @@ impl PayerPurse {
         records: Records,
     ) -> (Self, Answer) {
         let mut purse = Self::new(key, policy, meta, records);
+        purse.looked = false;
         purse.derive();
         let effects = purse.next_effect(true);
         let answer = Answer {
@@ -167,7 +172,7 @@ impl PayerPurse {
                 amount,
                 cumulative,
             } => self.pay(now, seq, amount, cumulative),
-            Request::Acked { seq } => self.acked(seq),
+            Request::Acked { cumulative, .. } => self.acked(cumulative),
             Request::Reclaim { seq } => self.reclaim(now, seq),
             Request::Note { bytes } => self.on_note(&bytes),
             Request::Release => self.release(now),
@@ -227,6 +232,7 @@ impl PayerPurse {
             (PLAN | FUND, Err(error)) => self.not_opened(error),
             (TIME, done) => self.time_learnt(now, done),
             (RELEASE, done) => self.release_checked(now, done),
+            (FIND, done) => self.found(now, done),
             (LEDGER, Ok(LockedDone::Sum(refunded))) => self.finished(refunded),
             (LEDGER, Err(error)) => self.later(now, error),
             (id, done) => match id.checked_sub(DRAIN) {
@@ -376,7 +382,8 @@ impl PayerPurse {
             return None;
         };
         let mut funding = self.locked.as_ref()?.funding.clone();
-        if self.meta.agreed.chain {
+        // Proofs that no payee can check are shown also where none are wanted: it refuses them.
+        if self.meta.agreed.chain || self.is_unproven() {
             funding.pieces = self.pieces.clone().into();
         }
         let plan = &planned.plan;
@@ -395,6 +402,13 @@ impl PayerPurse {
             quantum: LockedMachine::QUANTUM,
             usable_until: Some(until.map_or(Unix(ends), |clock| clock.wall(ends))),
         }))
+    }
+
+    /// True where the mint left out the proofs of its signatures (NUT-12): nobody takes such ecash, and
+    /// it comes home after the locktime.
+    fn is_unproven(&self) -> bool {
+        let (pieces, _) = self.pieces.as_chunks();
+        pieces.iter().any(|piece| !Piece(piece).is_proven())
     }
 
     /// The answer to a result that changes nothing any more.

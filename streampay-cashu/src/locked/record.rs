@@ -115,6 +115,10 @@ pub(crate) struct PayeeMeta {
     /// since 1970. Then its locks give way anyhow.
     #[n(9)]
     pub(crate) refused_until: Option<u64>,
+    /// The steps that the session had credited when it asked to settle: they may be more than are
+    /// known here.
+    #[n(10)]
+    pub(crate) due: Option<u64>,
 }
 
 /// Which steps the payee has credited.

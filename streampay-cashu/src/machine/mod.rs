@@ -113,7 +113,7 @@ impl SwapMachine {
             Request::Release => Answer::outcome(Outcome::Released {
                 refunded: Msat::ZERO,
             }),
-            Request::Settle => Answer::outcome(Outcome::Settled {
+            Request::Settle { .. } => Answer::outcome(Outcome::Settled {
                 settled: Msat::ZERO,
             }),
             // What a payee's backend shows without being asked: this method shows nothing. And an ack

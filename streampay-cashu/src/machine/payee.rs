@@ -111,7 +111,7 @@ impl PayeePurse {
                 cumulative,
                 payload,
             } => self.receive(seq, amount, cumulative, &payload),
-            Request::Settle => self.settle(),
+            Request::Settle { .. } => self.settle(),
             // Whatever a payer says to a note, it ends nothing: no note here asks for an answer.
             Request::Note { .. } => Answer::default(),
             _ => Answer::failed(OUT_OF_ORDER),

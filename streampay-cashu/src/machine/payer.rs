@@ -126,7 +126,7 @@ impl PayerPurse {
                 amount,
                 cumulative,
             } => self.pay(seq, amount, cumulative),
-            Request::Acked { seq } => self.acked(seq),
+            Request::Acked { seq, .. } => self.acked(seq),
             Request::Reclaim { seq } => self.reclaim(seq),
             Request::Release => self.release(),
             Request::Note { .. } => Answer::default(),

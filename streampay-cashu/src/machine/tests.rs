@@ -372,7 +372,7 @@ fn release_goes_on_where_the_ack_comes_meanwhile() {
     );
     let released = ask(&mut machine, Request::Release);
     assert!(matches!(job(&released), Job::SwapIn { .. }));
-    let acked = ask(&mut machine, Request::Acked { seq });
+    let acked = ask(&mut machine, Request::Acked { seq, cumulative });
     assert_eq!((acked.outcome, acked.effects.len()), (None, 0));
     let answer = done(&mut machine, released.effects[0].id, &Done::SpentElsewhere);
     assert!(matches!(job(&answer), Job::Finish { .. }));

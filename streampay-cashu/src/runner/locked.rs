@@ -1,7 +1,7 @@
 //! Calls for locked ecash: funding, checking, redeeming.
 
+mod find;
 mod fund;
-mod lost;
 mod redeem;
 mod verify;
 
@@ -102,13 +102,18 @@ impl Runner {
                 };
                 redeem::redeem(&wallet, redeem, self.limit.saturating_mul(super::MANY)).await
             }
-            LockedJob::Sign { locked, from, key } => {
+            LockedJob::Sign {
+                locked,
+                from,
+                key,
+                known,
+            } => {
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
                 let key = key.key().map_err(|_| BackendError::Unknown)?;
                 let purse = locked.funding.purse_key();
                 let signed = blocking(move || Release::sign(purse, &funded, from, &key)).await?;
                 let release = signed.ok_or(BackendError::Unknown)?;
-                Ok(LockedDone::Signed(release.encode().into()))
+                Ok(LockedDone::Signed(release.asking(known).encode().into()))
             }
             LockedJob::CheckRelease { locked, release } => {
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
@@ -122,6 +127,16 @@ impl Runner {
                     Ok(()) => Ok(LockedDone::Good),
                     Err(_) => Err(MALFORMED),
                 }
+            }
+            LockedJob::Find {
+                place,
+                seed,
+                from,
+                payer,
+            } => {
+                let wallet = self.wallet(&place).await?;
+                let found = find::find(&wallet, &place, &seed, (from, payer));
+                found.await.map(|(last, _)| LockedDone::Found(last))
             }
             LockedJob::Ledger { place, payer } => {
                 let wallet = self.wallet(&place).await?;

@@ -37,6 +37,48 @@ impl Outputs {
         Self { premints, keyset }
     }
 
+    /// Outputs of which nothing is known but what they derive from, their amounts included.
+    pub(crate) async fn of_any(
+        wallet: &Wallet,
+        keyset: Id,
+        premints: Vec<PreMint>,
+    ) -> Result<Self, BackendError> {
+        let keyset = wallet.keyset(keyset).await.map_err(fault::of_reading)?;
+        Ok(Self { premints, keyset })
+    }
+
+    /// Those that the mint has signed, by their place among these, with the amounts that it signed.
+    /// Source: NUT-09.
+    pub(crate) async fn signed(
+        &self,
+        wallet: &Wallet,
+    ) -> Result<Vec<(usize, Proof)>, BackendError> {
+        let request = RestoreRequest {
+            outputs: self.messages(),
+        };
+        let answer = wallet.mint_connector().post_restore(request).await;
+        let answer = answer.map_err(fault::of_reading)?;
+        let mut found = Vec::new();
+        for (output, signature) in answer.outputs.iter().zip(answer.signatures) {
+            let mut premints = self.premints.iter().enumerate();
+            let premint = premints.find(|(_, premint)| {
+                premint.blinded_message.blinded_secret == output.blinded_secret
+            });
+            let Some((at, premint)) = premint else {
+                continue;
+            };
+            let mut premint = premint.clone();
+            premint.blinded_message.amount = signature.amount;
+            premint.amount = signature.amount;
+            let one = Self::of(vec![premint], self.keyset.clone());
+            match one.unblind(vec![signature]) {
+                Some(proofs) => found.extend(proofs.into_iter().map(|proof| (at, proof))),
+                None => tracing::warn!("the mint restores what it did not sign"),
+            }
+        }
+        Ok(found)
+    }
+
     pub(crate) fn messages(&self) -> Vec<BlindedMessage> {
         let messages = self.premints.iter();
         messages

@@ -89,23 +89,10 @@ pub(crate) async fn swap_inputs(
         Swapped::SpentElsewhere => return Ok(End::SpentElsewhere),
         Swapped::OtherKeyset => return Ok(End::OtherKeyset),
     };
-    let asked_before = before || into.again;
-    keep(wallet, into, (proofs, ys), &input_ys, asked_before).await?;
-    Ok(End::Ours)
-}
-
-/// Puts what the mint signed into the wallet, and a line into its book. With `asked_before` it may
-/// have been there before.
-pub(super) async fn keep(
-    wallet: &Wallet,
-    into: &Into<'_>,
-    (proofs, ys): (Vec<Proof>, Vec<PublicKey>),
-    input_ys: &[PublicKey],
-    asked_before: bool,
-) -> Result<(), BackendError> {
-    let keep = match asked_before {
-        true => unspent(wallet, &ys).await?,
-        false => vec![true; proofs.len()],
+    let keep = if before || into.again {
+        unspent(wallet, &ys).await?
+    } else {
+        vec![true; proofs.len()]
     };
     let added = proofs
         .into_iter()
@@ -123,13 +110,15 @@ pub(super) async fn keep(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| BackendError::Unknown)?;
-    let removed = match into.own {
-        true => input_ys.to_vec(),
-        false => Vec::new(),
+    let removed = if into.own {
+        input_ys.clone()
+    } else {
+        Vec::new()
     };
     let update = wallet.localstore.update_proofs(added, removed).await;
     update.map_err(|_| OWN_STORE)?;
-    note(wallet, into, &ys, input_ys).await
+    note(wallet, into, &ys, &input_ys).await?;
+    Ok(End::Ours)
 }
 
 /// An output that is spent already was in the wallet before and must not come back.

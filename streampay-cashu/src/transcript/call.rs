@@ -128,6 +128,19 @@ pub enum Call {
         from: Int,
         /// What is signed: the proofs' secrets, in order.
         secrets: Vec<String>,
+        /// The release asks for preimages above this step.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known: Option<Int>,
+    },
+    /// Outputs of batches that the records do not know, signed by the mint: what of them is unspent
+    /// comes home.
+    Find {
+        /// The mint's URL.
+        mint: String,
+        /// The unit.
+        unit: String,
+        /// The first batch.
+        from: Int,
     },
     /// Payer: check every signature of a release.
     CheckRelease {
@@ -333,7 +346,18 @@ impl Call {
                 net: Int(batch.net),
                 again,
             },
-            LockedJob::Sign { locked, from, .. } => Self::Sign {
+            LockedJob::Find { place, from, .. } => Self::Find {
+                mint: place.mint,
+                unit: place.unit,
+                from: Int(from),
+            },
+            LockedJob::Sign {
+                locked,
+                from,
+                known,
+                ..
+            } => Self::Sign {
+                known: known.map(Int),
                 from: Int(from),
                 secrets: secrets(&locked.funded().ok()?, from)?,
             },

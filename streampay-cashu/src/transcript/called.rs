@@ -114,6 +114,11 @@ pub enum Called {
         /// Its bytes.
         release: Hex,
     },
+    /// The newest batch of which the mint has signed outputs.
+    Found {
+        /// Its number; 0 where there is none.
+        batch: Int,
+    },
     /// It verifies.
     Good {},
     /// What came home, in the unit.
@@ -182,6 +187,7 @@ impl Called {
             Self::SomeSpent { numbers: spent } => LockedDone::SomeSpent(numbers(spent)),
             Self::OtherKeysets { keysets } => LockedDone::OtherKeysets(known(keysets)?),
             Self::Signed { release } => LockedDone::Signed(release.0.into()),
+            Self::Found { batch } => LockedDone::Found(batch.0),
             Self::Good {} => LockedDone::Good,
             Self::Sum { sum } => LockedDone::Sum(sum.0),
             Self::Keysets { .. } | Self::SpentElsewhere {} => return None,

@@ -142,7 +142,14 @@ impl Mint {
             Call::Swap {
                 coins, keyset, net, ..
             } => self.swap(purse, is_payer, coins, (keyset, net.0)),
-            Call::Sign { from, secrets } => self.sign(purse, from.0, secrets),
+            Call::Find { from, .. } => Ok(Called::Found {
+                batch: Int(self.newest_batch(purse, is_payer, from.0)),
+            }),
+            Call::Sign {
+                from,
+                secrets,
+                known,
+            } => self.sign(purse, (from.0, *known), secrets),
             Call::CheckRelease {
                 release,
                 receiver,

@@ -86,6 +86,11 @@ async fn old_chain_is_not_credited_again_by_a_restored_payee() {
     let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     assert_eq!(replayed, Some(Outcome::Failed(spent)));
     assert_eq!(pair.payee.spendable().await, 20);
+    // It ends with what it knows, and nothing is in its way.
+    assert_eq!(pair.settle().await, 20);
+    pair.show_note().await;
+    assert_eq!(pair.release().await, 30);
+    assert_eq!(pair.payer.spendable().await, 480);
 }
 
 /// A receipt brought the session forward: its purse knows two steps of six.
@@ -185,6 +190,7 @@ async fn what_was_redeemed_after_a_backup_is_found_without_the_payer() {
         assert_eq!(runner.find_redeemed(&records).await, Ok(sat(0)));
         assert_eq!(pair.payee.spendable().await, redeemed);
         // Its viewer does not come back: it settles all the same, for what there is.
+        pair.credited = 1;
         assert_eq!(pair.settle().await, redeemed);
         assert_eq!(pair.payee.spendable().await, redeemed);
     }
@@ -444,7 +450,8 @@ async fn mint_that_is_away_or_busy_loses_nothing() {
             );
             pair.ticks(1..=4).await;
             pair.mint.fail(kind, fault);
-            let settled = again(&mut pair.payee, Request::Settle).await;
+            let request = pair.settle_request(4);
+            let settled = again(&mut pair.payee, request).await;
             assert_eq!(
                 settled,
                 Outcome::Settled { settled: sat(20) },

@@ -134,7 +134,10 @@ async fn amounts_that_are_no_whole_ticks_are_refused() {
             Some(Outcome::Credited),
             "{mode:?}"
         );
-        let acked = Request::Acked { seq: Seq(1) };
+        let acked = Request::Acked {
+            seq: Seq(1),
+            cumulative: sat(TICK),
+        };
         pair.payer.ask(purse(0), acked).await;
         pair.ends_after(1).await;
     }
@@ -176,7 +179,10 @@ async fn refused_tick_is_reclaimed_and_paid_again() {
         };
         let got = pair.payee.ask(purse(0), request).await;
         assert_eq!(got, Some(Outcome::Credited), "{mode:?}");
-        let acked = Request::Acked { seq: Seq(3) };
+        let acked = Request::Acked {
+            seq: Seq(3),
+            cumulative: sat(2 * TICK),
+        };
         pair.payer.ask(purse(0), acked).await;
         assert_eq!(pair.settle().await, 2 * TICK, "{mode:?}");
         pair.show_note().await;
@@ -297,10 +303,14 @@ async fn nothing_is_lost_wherever_a_process_dies() {
                 let request = pair.receive_request(seq, seq, payload);
                 let credited = ask(&mut pair.payee, at, request).await;
                 assert_eq!(credited, Some(Outcome::Credited), "{mode:?} {at}");
-                let acked = Request::Acked { seq: Seq(seq) };
+                let acked = Request::Acked {
+                    seq: Seq(seq),
+                    cumulative: sat(seq * TICK),
+                };
                 assert_eq!(ask(&mut pair.payer, at, acked).await, None);
             }
-            let settled = ask(&mut pair.payee, at, Request::Settle).await;
+            let request = pair.settle_request(3);
+            let settled = ask(&mut pair.payee, at, request).await;
             let expect = Outcome::Settled {
                 settled: sat(3 * TICK),
             };

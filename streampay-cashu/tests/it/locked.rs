@@ -196,6 +196,10 @@ async fn p2pk_proofs_are_checked_and_taken_once_and_in_turn() {
     let got = pair.payee.ask(purse(0), request).await;
     let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     assert_eq!(got, Some(Outcome::Failed(spent)));
+    // It ends with what it knows, and nothing is in its way.
+    assert_eq!(pair.settle().await, 20);
+    pair.show_note().await;
+    assert_eq!(pair.release().await, 30);
 }
 
 #[tokio::test]

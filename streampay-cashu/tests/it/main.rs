@@ -8,6 +8,7 @@
 )]
 
 mod attacks;
+mod backups;
 mod canaries;
 mod conformance;
 mod fooled;

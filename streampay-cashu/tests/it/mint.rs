@@ -64,6 +64,7 @@ pub(crate) struct TestMint {
     /// What the mint says of the time, less the real time, in seconds. What it enforces is real.
     skew_s: AtomicI64,
     no_htlcs: AtomicBool,
+    no_dleq: AtomicBool,
     /// When all keysets end, by the mint's word.
     ends: Mutex<Option<u64>>,
     manner: Mutex<Manner>,
@@ -109,6 +110,7 @@ impl TestMint {
             swaps: Mutex::default(),
             skew_s: AtomicI64::new(0),
             no_htlcs: AtomicBool::new(false),
+            no_dleq: AtomicBool::new(false),
             ends: Mutex::default(),
             manner: Mutex::new(Manner::Refuses),
         })
@@ -162,6 +164,11 @@ impl TestMint {
     /// Lets the mint say that it has no NUT-14.
     pub(crate) fn without_htlcs(&self) {
         self.no_htlcs.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the mint leave out the proofs of its signatures.
+    pub(crate) fn without_dleq(&self) {
+        self.no_dleq.store(true, Ordering::SeqCst);
     }
 
     /// Lets the mint say that its keysets end.
@@ -327,7 +334,14 @@ impl MintConnector for Direct {
 
     async fn post_swap(&self, request: SwapRequest) -> Result<SwapResponse, Error> {
         self.0.swaps.lock().unwrap().push(request.clone());
-        let swap = self.0.swap(request);
+        let swap = async {
+            let mut answer = self.0.swap(request).await?;
+            if self.0.no_dleq.load(Ordering::SeqCst) {
+                let signatures = answer.signatures.iter_mut();
+                signatures.for_each(|signature| signature.dleq = None);
+            }
+            Ok(answer)
+        };
         self.0.call("swap", swap).await
     }
 

@@ -158,9 +158,12 @@ async fn mint_that_says_too_many_is_left_alone() {
     pair.mint.fail("swap", Fault::TooMany);
     let settle = |pair: &mut Pair| {
         let now = pair.payee.now;
-        pair.payee
-            .machine
-            .request(now, purse(0), RequestId(1), Request::Settle)
+        pair.payee.machine.request(
+            now,
+            purse(0),
+            RequestId(1),
+            Request::Settle { cumulative: sat(0) },
+        )
     };
     let answer = settle(&mut pair);
     let redeem = answer.effects.last().cloned().unwrap();

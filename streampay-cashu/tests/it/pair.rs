@@ -18,6 +18,8 @@ pub(crate) struct Pair {
     pub(crate) params: LockedParams,
     pub(crate) tick: u64,
     pub(crate) mode: Mode,
+    /// Steps that the payee's session credited.
+    pub(crate) credited: u64,
 }
 
 impl Pair {
@@ -30,6 +32,7 @@ impl Pair {
             params: params(),
             tick,
             mode,
+            credited: 0,
         }
     }
 
@@ -124,8 +127,9 @@ impl Pair {
         let request = self.receive_request(seq, seq, payload);
         let credited = self.payee.ask(purse(0), request).await;
         assert_eq!(credited, Some(Outcome::Credited), "tick {seq}");
-        let acked = Request::Acked { seq: Seq(seq) };
+        let acked = self.acked_request(seq, seq);
         assert_eq!(self.payer.ask(purse(0), acked).await, None);
+        self.credited = seq;
     }
 
     pub(crate) async fn ticks(&mut self, ticks: core::ops::RangeInclusive<u64>) {
@@ -134,8 +138,22 @@ impl Pair {
         }
     }
 
+    pub(crate) fn acked_request(&self, seq: u64, step: u64) -> Request {
+        Request::Acked {
+            seq: Seq(seq),
+            cumulative: sat(self.tick * step),
+        }
+    }
+
+    pub(crate) fn settle_request(&self, steps: u64) -> Request {
+        Request::Settle {
+            cumulative: sat(self.tick * steps),
+        }
+    }
+
     pub(crate) async fn settle(&mut self) -> u64 {
-        match self.payee.ask(purse(0), Request::Settle).await {
+        let request = self.settle_request(self.credited);
+        match self.payee.ask(purse(0), request).await {
             Some(Outcome::Settled { settled }) => settled.sat_floor(),
             other => panic!("not settled: {other:?}"),
         }

@@ -302,7 +302,7 @@ impl BackendMachine for PayWord {
                 cumulative,
                 payload,
             } => self.receive(now, purse, (seq, amount, cumulative), &payload),
-            Request::Settle => self.settle(purse, Some(Asked::Settle)),
+            Request::Settle { .. } => self.settle(purse, Some(Asked::Settle)),
             // `Acked`: nothing to note. What comes later has no outcome from us.
             _ => Answer::default(),
         }

@@ -40,12 +40,15 @@ pub enum Request {
         /// All ticks of the purse up to and with it.
         cumulative: Msat,
     },
-    /// Payer: the tick `seq` was acknowledged and is the payee's for good. It may come again, also
-    /// after a restart and while another request is under way, which it leaves as it is. No outcome,
-    /// whatever the purse: one that is not known has nothing to note.
+    /// Payer: the tick `seq` was acknowledged, and all up to it is the payee's for good. It may come
+    /// again, also after a restart and while another request is under way, which it leaves as it is;
+    /// and it may be one that this machine does not know, where its records are an old backup. No
+    /// outcome, whatever the purse: one that is not known has nothing to note.
     Acked {
         /// Which tick.
         seq: Seq,
+        /// All that was acknowledged of the purse.
+        cumulative: Msat,
     },
     /// Payer: find out what became of the refused or unanswered tick `seq`, and take it back if
     /// it can be. Ends in [`Reclaimed`](crate::backend::Outcome::Reclaimed),
@@ -90,8 +93,13 @@ pub enum Request {
         payload: Bytes,
     },
     /// Payee: no tick comes any more; make what was credited one's own. Ends in
-    /// [`Settled`](crate::backend::Outcome::Settled).
-    Settle,
+    /// [`Settled`](crate::backend::Outcome::Settled). It may come again with more, where a payer has
+    /// brought a session forward that was restored from a backup.
+    Settle {
+        /// All that the session credited of the purse: nothing of it may be given back, also where
+        /// this machine's records are an old backup and know less.
+        cumulative: Msat,
+    },
 }
 
 /// Payments are secrets: their bytes are not printed.
@@ -100,7 +108,7 @@ impl core::fmt::Debug for Request {
         match self {
             Self::Open { capacity, .. } => write!(f, "Open({capacity})"),
             Self::Pay { seq, amount, .. } => write!(f, "Pay({}, {amount})", seq.0),
-            Self::Acked { seq } => write!(f, "Acked({})", seq.0),
+            Self::Acked { seq, cumulative } => write!(f, "Acked({}, {cumulative})", seq.0),
             Self::Reclaim { seq } => write!(f, "Reclaim({})", seq.0),
             Self::Release => write!(f, "Release"),
             Self::Note { bytes } => write!(f, "Note({} bytes)", bytes.len()),
@@ -113,7 +121,7 @@ impl core::fmt::Debug for Request {
             } => {
                 write!(f, "Receive({}, {amount}, {} bytes)", seq.0, payload.len())
             }
-            Self::Settle => write!(f, "Settle"),
+            Self::Settle { cumulative } => write!(f, "Settle({cumulative})"),
         }
     }
 }

@@ -182,9 +182,9 @@ impl BackendMachine for Noting {
                     None => Answer::default(),
                 }
             }
-            Request::Settle => Answer {
+            settle @ Request::Settle { .. } => Answer {
                 note: Some(Self::note()),
-                ..inner.request(now, purse, id, Request::Settle)
+                ..inner.request(now, purse, id, settle)
             },
             other => inner.request(now, purse, id, other),
         }

@@ -231,7 +231,7 @@ impl BackendMachine for FakeBackend {
                 cumulative,
             } => Answer::outcome(paid(purse, self.token(seq, amount, cumulative), amount)),
             #[cfg(test)]
-            Request::Acked { seq } => {
+            Request::Acked { seq, .. } => {
                 self.told.push((purse, seq));
                 Answer::default()
             }
@@ -264,7 +264,7 @@ impl BackendMachine for FakeBackend {
                 let token = self.token(seq, amount, cumulative);
                 self.receive(purse, id, token, amount, &payload)
             }
-            Request::Settle => Answer::outcome(Outcome::Settled {
+            Request::Settle { .. } => Answer::outcome(Outcome::Settled {
                 settled: Msat::ZERO,
             }),
         }

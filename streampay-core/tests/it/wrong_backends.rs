@@ -106,7 +106,7 @@ impl Machine {
             {
                 self.forgets = Forgets::Next;
             }
-            (Wrong::SettlesOnce, Request::Settle) => {
+            (Wrong::SettlesOnce, Request::Settle { .. }) => {
                 if let (true, Some(Outcome::Settled { settled })) = (self.settled, ends) {
                     *settled = Msat::ZERO;
                 }

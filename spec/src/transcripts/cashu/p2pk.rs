@@ -52,7 +52,7 @@ fn ticks(world: &mut World) -> Played {
     world.must_fail(Who::Payee, "rejected", Some(9))?;
     world.receive(3, (2, 1, 2), &second)?;
     world.outcome(Who::Payee, "credited")?;
-    world.acked(3, 2)?;
+    world.acked(3, (2, 2))?;
     must_be("earned", world.settle(3)?, 20)?;
     world.hand_over(3)?;
     must_be("refunded", world.release(3)?, 20)
@@ -71,7 +71,7 @@ fn crash(world: &mut World) -> Played {
     world.restart(Who::Payee)?;
     world.receive(3, (1, 1, 1), &first)?;
     world.outcome(Who::Payee, "credited")?;
-    world.acked(3, 1)?;
+    world.acked(3, (1, 1))?;
     world.tick(3, 2, 2)?;
     must_be("earned", world.settle(3)?, 20)
 }

@@ -197,7 +197,7 @@ fn shown_again(world: &mut World) -> Played {
     must_be("payload", world.pay(3, 2, 1)?, payload.clone())?;
     world.receive(3, (2, 1, 1), &payload)?;
     world.outcome(Who::Payee, "credited")?;
-    world.acked(3, 2)?;
+    world.acked(3, (2, 1))?;
     world.tick(4, 1, 1)
 }
 
@@ -251,7 +251,7 @@ fn crash_crediting(world: &mut World) -> Played {
     world.restart(Who::Payee)?;
     world.receive(3, (1, 1, 1), &first)?;
     world.outcome(Who::Payee, "credited")?;
-    world.acked(3, 1)?;
+    world.acked(3, (1, 1))?;
     world.tick(3, 2, 2)?;
     world.ask(Who::Payee, 3, "settle", Object::new())?;
     // Signed, but not durable.

@@ -88,7 +88,12 @@ fn spike_to_500_is_survived_by_a_channel_worth_it() {
         rig.tick(seq);
     }
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(500));
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: streampay_core::units::Msat::ZERO,
+        },
+    );
     let events = rig.payee.look().unwrap_or_default();
     // A third of 75 000 sat buys no block at 500 sat/vB: it waits, as dear as it may be.
     let waiting = rig.chain.waiting();
@@ -115,7 +120,12 @@ fn channels_whose_fundings_wait_again_are_not_closed_together() {
     }
     rig.chain.reorganise(3, &[]);
     for number in 0..2 {
-        rig.payee.request(key(number), Request::Settle);
+        rig.payee.request(
+            key(number),
+            Request::Settle {
+                cumulative: streampay_core::units::Msat::ZERO,
+            },
+        );
     }
     assert!(rig.payee.refused.is_empty(), "{:?}", rig.payee.refused);
     rig.mine(8);

@@ -137,7 +137,10 @@ fn ends(rig: &mut Rig, result: EffectResult) -> Option<Outcome> {
     let released = machine.request(now, rig.purse, RequestId(91), Request::Release);
     assert_eq!((&released.outcome, released.effects.len()), (&None, 0));
     // An ack that is told again leaves it waiting.
-    let acked = Request::Acked { seq: Seq(1) };
+    let acked = Request::Acked {
+        seq: Seq(1),
+        cumulative: streampay_core::units::Msat::ZERO,
+    };
     let acked = machine.request(now, rig.purse, RequestId(92), acked);
     assert_eq!((&acked.outcome, acked.effects.len()), (&None, 0));
     let answer: Answer = rig.payer.machine.effect_done(now, result);
@@ -147,7 +150,10 @@ fn ends(rig: &mut Rig, result: EffectResult) -> Option<Outcome> {
 #[test]
 fn ack_of_a_channel_that_is_not_known_ends_nothing() {
     let mut rig = Rig::new();
-    let acked = Request::Acked { seq: Seq(1) };
+    let acked = Request::Acked {
+        seq: Seq(1),
+        cumulative: streampay_core::units::Msat::ZERO,
+    };
     assert_eq!(rig.payer.request(rig.purse, acked), None);
 }
 

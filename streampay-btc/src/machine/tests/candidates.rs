@@ -125,7 +125,12 @@ fn false_opening_on_a_coin_of_the_fee_wallet_does_not_disable_it() {
         assert_eq!(shown, refusal(RefusalCode::WrongLock));
     }
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(300));
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     let close = rig.payee.broadcast.last().unwrap();
     assert_eq!(close.input.len(), 2, "the coin helps");
 }
@@ -145,7 +150,12 @@ fn what_is_refused_is_forgotten_and_was_never_written() {
     // One that was closed before it was accepted too.
     let nowhere = OutPoint::new(somewhere.txid, 77);
     assert_eq!(rig.show(key(20), nowhere, 60_000), LATER);
-    let settled = rig.payee.request(key(20), Request::Settle);
+    let settled = rig.payee.request(
+        key(20),
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     let nothing = Some(Outcome::Settled {
         settled: Msat::ZERO,
     });

@@ -6,7 +6,12 @@ use super::*;
 fn channel_without_a_tick_costs_nothing_and_comes_back_after_expiry() {
     let mut rig = Rig::ready();
     assert_eq!(
-        rig.payee.request(rig.purse, Request::Settle),
+        rig.payee.request(
+            rig.purse,
+            Request::Settle {
+                cumulative: Msat::ZERO
+            }
+        ),
         Some(Outcome::Settled {
             settled: Msat::ZERO
         })
@@ -73,7 +78,15 @@ fn restarts_at_every_step_change_nothing() {
         rig.payee.restart(&[rig.purse]);
         assert_eq!(rig.receive(seq, payload), Some(Outcome::Credited));
     }
-    assert_eq!(rig.payee.request(rig.purse, Request::Settle), LATER);
+    assert_eq!(
+        rig.payee.request(
+            rig.purse,
+            Request::Settle {
+                cumulative: Msat::ZERO
+            }
+        ),
+        LATER
+    );
     rig.payee.restart(&[rig.purse]);
     rig.payer.restart(&[rig.purse]);
     let value = rig.value();
@@ -87,7 +100,12 @@ fn restarts_at_every_step_change_nothing() {
 fn close_that_was_dropped_is_broadcast_again() {
     let mut rig = Rig::ready();
     rig.tick(1);
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     let close = rig.payee.broadcast[0].compute_txid();
     rig.mine(3);
     rig.chain.reorganise(4, &[close]);
@@ -104,7 +122,12 @@ fn fee_spike_is_followed_until_the_close_is_in_a_block() {
     for seq in 1..=150 {
         rig.tick(seq);
     }
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     for sat_vb in [5, 20, 80] {
         rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(sat_vb));
         rig.payee.look();
@@ -121,7 +144,12 @@ fn loss_is_stated_where_closing_is_uneconomic() {
     let mut rig = Rig::ready();
     rig.tick(1);
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(500));
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     let events = rig.payee.look().unwrap();
     let uneconomic = |event: &WatchEvent| matches!(event, WatchEvent::Uneconomic { .. });
     let told = events.iter().any(|(_, event)| uneconomic(event));
@@ -150,7 +178,15 @@ fn many_channels_are_closed_together() {
     rig.payee.roll_back(&disk);
     rig.payee.restart(&keys);
     for key in &keys {
-        assert_eq!(rig.payee.request(*key, Request::Settle), LATER);
+        assert_eq!(
+            rig.payee.request(
+                *key,
+                Request::Settle {
+                    cumulative: Msat::ZERO
+                }
+            ),
+            LATER
+        );
     }
     assert!(rig.payee.broadcast.is_empty(), "they wait for each other");
     rig.mine(3);
@@ -186,7 +222,12 @@ fn batch_member_that_nears_its_margin_is_taken_out_and_closed_alone() {
     let first = rig.payee.machine.report()[0].expiry;
     rig.mine(first - tip - 39);
     for number in 0..3 {
-        rig.payee.request(key(number), Request::Settle);
+        rig.payee.request(
+            key(number),
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        );
     }
     rig.mine(1);
     assert_eq!(rig.payee.broadcast.len(), 1);
@@ -227,7 +268,12 @@ fn what_a_batch_is_booked_as_is_what_came_however_unequal_its_members() {
     // Half of the fee is more than the first one's claim.
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(10));
     for number in 0..2 {
-        rig.payee.request(key(number), Request::Settle);
+        rig.payee.request(
+            key(number),
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        );
     }
     rig.mine(9);
     assert_eq!(rig.payee.broadcast[0].input.len(), 2);
@@ -252,7 +298,12 @@ fn member_that_costs_a_batch_more_than_it_brings_is_closed_alone() {
     }
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(14));
     for number in 0..3 {
-        rig.payee.request(key(number), Request::Settle);
+        rig.payee.request(
+            key(number),
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        );
     }
     rig.mine(9);
     assert_eq!(rig.payee.broadcast[0].input.len(), 2);

@@ -136,14 +136,27 @@ impl Rig {
 
     pub(super) fn close(&mut self) -> (Msat, Msat) {
         let transient = Some(Outcome::Failed(BackendError::Transient));
-        assert_eq!(self.payee.request(self.purse, Request::Settle), transient);
+        assert_eq!(
+            self.payee.request(
+                self.purse,
+                Request::Settle {
+                    cumulative: Msat::ZERO
+                }
+            ),
+            transient
+        );
         assert_eq!(self.payer.request(self.purse, Request::Release), transient);
         for _ in 0..6 {
             self.chain.mine(1);
             self.payee.look();
             self.payer.look();
         }
-        let settled = self.payee.request(self.purse, Request::Settle);
+        let settled = self.payee.request(
+            self.purse,
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        );
         let released = self.payer.request(self.purse, Request::Release);
         match (settled, released) {
             (Some(Outcome::Settled { settled }), Some(Outcome::Released { refunded })) => {

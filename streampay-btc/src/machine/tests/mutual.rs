@@ -23,7 +23,15 @@ fn settling() -> Rig {
     assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
     (1..=TICKS).for_each(|seq| rig.tick(seq));
     let transient = Some(Outcome::Failed(BackendError::Transient));
-    assert_eq!(rig.payee.request(rig.purse, Request::Settle), transient);
+    assert_eq!(
+        rig.payee.request(
+            rig.purse,
+            Request::Settle {
+                cumulative: streampay_core::units::Msat::ZERO
+            }
+        ),
+        transient
+    );
     assert_eq!(rig.payer.request(rig.purse, Request::Release), transient);
     assert_eq!(rig.payee.notes.len(), 1);
     assert!(rig.chain.waiting().is_empty(), "it waits for the payer");

@@ -145,7 +145,12 @@ fn no_tick_after_a_broadcast() {
     let mut rig = Rig::ready();
     rig.tick(1);
     let late = rig.payload(2);
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     assert_eq!(
         rig.receive(2, late.clone()),
         refusal(RefusalCode::PurseEmpty)

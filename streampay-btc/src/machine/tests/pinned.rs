@@ -15,7 +15,12 @@ fn waiting() -> (Rig, Transaction) {
     let opened = rig.opened();
     rig.accept(&opened);
     (1..=100).for_each(|seq| rig.tick(seq));
-    rig.payee.request(rig.purse, Request::Settle);
+    rig.payee.request(
+        rig.purse,
+        Request::Settle {
+            cumulative: Msat::ZERO,
+        },
+    );
     let close = rig.payee.broadcast[0].clone();
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(6));
     (rig, close)

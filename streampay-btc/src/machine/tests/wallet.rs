@@ -49,7 +49,12 @@ impl Rig {
 
     fn settle_at(&mut self, sat_vb: u32) {
         self.chain.set_rate(FeeRate::from_sat_per_vb_u32(sat_vb));
-        self.payee.request(self.purse, Request::Settle);
+        self.payee.request(
+            self.purse,
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        );
     }
 
     /// What a close costs, a coin of the wallet in it or not.

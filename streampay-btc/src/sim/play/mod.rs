@@ -177,7 +177,12 @@ impl World {
             17 => {
                 let purse = self.channels.get(at).map(|channel| channel.purse);
                 if let Some(purse) = purse {
-                    self.payee.request(purse, Request::Settle);
+                    self.payee.request(
+                        purse,
+                        Request::Settle {
+                            cumulative: Msat::ZERO,
+                        },
+                    );
                     // The messages of a mutual close, as far as they come.
                     [PAYEE, PAYER]
                         .into_iter()
@@ -317,7 +322,12 @@ impl World {
         self.restart_payer();
         self.restart_payee();
         for purse in self.purses().into_iter().filter(|_| asked) {
-            self.payee.request(purse, Request::Settle);
+            self.payee.request(
+                purse,
+                Request::Settle {
+                    cumulative: Msat::ZERO,
+                },
+            );
             self.payer.request(purse, Request::Release);
         }
         let tip = self.chain.tip();

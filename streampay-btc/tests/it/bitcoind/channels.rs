@@ -11,7 +11,14 @@ async fn channels_open_tick_close_together_and_refund_on_bitcoind() {
     for seq in 1..=100 {
         two.tick(key(0), seq).await;
     }
-    two.payee.ask(key(0), Request::Settle).await;
+    two.payee
+        .ask(
+            key(0),
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        )
+        .await;
     two.mine(6).await;
     let report = &two.payee.machine.report()[0];
     assert_eq!(report.state, ChannelState::Settled);
@@ -56,7 +63,14 @@ impl Two {
         for number in numbers {
             let id = RequestId(9_000 + u64::from(number));
             let now = self.payee.clock.now();
-            let answer = (self.payee.machine).request(now, key(number), id, Request::Settle);
+            let answer = (self.payee.machine).request(
+                now,
+                key(number),
+                id,
+                Request::Settle {
+                    cumulative: Msat::ZERO,
+                },
+            );
             assert!(answer.outcome.is_none());
         }
         self.payee.runner.sync().await.unwrap();

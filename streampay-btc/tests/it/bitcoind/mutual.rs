@@ -16,7 +16,14 @@ async fn settling(node: &Arc<Node>, number: u32, mutual_ms: u64) -> (Two, PurseK
     for seq in 1..=TICKS {
         two.tick(purse, seq).await;
     }
-    two.payee.ask(purse, Request::Settle).await;
+    two.payee
+        .ask(
+            purse,
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        )
+        .await;
     two.payer.ask(purse, Request::Release).await;
     (two, purse)
 }

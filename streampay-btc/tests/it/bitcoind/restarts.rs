@@ -105,7 +105,14 @@ async fn both_sides_restart_at_each_step_of_a_close_on_bitcoind() {
     let refused = two.pay(purse, 22).await;
     assert!(matches!(refused, Some(Outcome::Failed(_))), "{refused:?}");
     assert!(two.mempool().await.is_empty(), "the payer closes nothing");
-    two.payee.dies_at(purse, Request::Settle).await;
+    two.payee
+        .dies_at(
+            purse,
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        )
+        .await;
     let close = two.mempool().await;
     assert_eq!(close.len(), 1, "the restart broadcasts it");
     // It waits: the same one, however often both die, and no tick any more.
@@ -121,7 +128,17 @@ async fn both_sides_restart_at_each_step_of_a_close_on_bitcoind() {
     // In a block, deeper and deeper.
     for depth in 1..=6 {
         assert_eq!(two.payee.report(purse).state, ChannelState::Closing);
-        assert_eq!(two.payee.ask(purse, Request::Settle).await, LATER);
+        assert_eq!(
+            two.payee
+                .ask(
+                    purse,
+                    Request::Settle {
+                        cumulative: Msat::ZERO
+                    }
+                )
+                .await,
+            LATER
+        );
         two.mine(1).await;
         two.restart(purse).await;
         assert!(two.mempool().await.is_empty(), "at {depth}");
@@ -132,7 +149,15 @@ async fn both_sides_restart_at_each_step_of_a_close_on_bitcoind() {
     assert_eq!(payer.settled, Some(payer.value - payee.paid));
     assert_eq!(payee.state, ChannelState::Settled);
     for _ in 0..2 {
-        let settled = two.payee.ask(purse, Request::Settle).await;
+        let settled = two
+            .payee
+            .ask(
+                purse,
+                Request::Settle {
+                    cumulative: Msat::ZERO,
+                },
+            )
+            .await;
         let own = sat(payee.settled.unwrap().to_sat());
         assert_eq!(settled, Some(Outcome::Settled { settled: own }));
         let released = two.payer.ask(purse, Request::Release).await;

@@ -39,7 +39,14 @@ async fn a_close_and_a_refund_are_of_the_size_in_the_specification_on_bitcoind()
         two.open(closed).await;
         two.tick(closed, 1).await;
         two.open(refunded).await;
-        two.payee.ask(closed, Request::Settle).await;
+        two.payee
+            .ask(
+                closed,
+                Request::Settle {
+                    cumulative: Msat::ZERO,
+                },
+            )
+            .await;
         let size = two.waits(closed).await.1;
         assert!(size.abs_diff(of_close) <= 2, "{kind:?} {size}");
         two.mine(6).await;

@@ -43,7 +43,14 @@ async fn a_spike_to_500_is_followed_as_far_as_it_may_on_bitcoind() {
     two.tick(poor, 1).await;
     two.payee.shared.1.store(100, Ordering::SeqCst);
     for purse in [rich, poor] {
-        two.payee.ask(purse, Request::Settle).await;
+        two.payee
+            .ask(
+                purse,
+                Request::Settle {
+                    cumulative: Msat::ZERO,
+                },
+            )
+            .await;
     }
     let reserve = PayeePolicy::reserve_at(FeeRate::from_sat_per_vb_u32(10)).to_sat();
     let most = |two: &Two, purse| {

@@ -44,7 +44,14 @@ async fn the_fee_wallet_pays_for_a_spike_and_its_bumps_on_bitcoind() {
     assert_eq!(two.payee.machine.fee_balance(), value, "found by itself");
     let paid = two.payee.report(purse).paid.to_sat();
     two.payee.shared.1.store(200, Ordering::SeqCst);
-    two.payee.ask(purse, Request::Settle).await;
+    two.payee
+        .ask(
+            purse,
+            Request::Settle {
+                cumulative: Msat::ZERO,
+            },
+        )
+        .await;
     let (mut tx, mut fee) = two.close_that_waits(purse).await;
     for rate in [200, 260, 330] {
         if rate > 200 {

@@ -171,7 +171,10 @@ pub(crate) fn request(value: &Value) -> Request {
             bytes: payload("bytes"),
         },
         "release" => Request::Release,
-        "settle" => Request::Settle,
+        "settle" => Request::Settle {
+            // Nothing of a channel depends on it.
+            cumulative: of.get("cumulative").map_or(Msat::ZERO, msat),
+        },
         other => panic!("{other}"),
     }
 }

@@ -1,11 +1,12 @@
 //! Making what was credited the payee's own, and giving back the rest.
 
 use streampay_core::backend::{Answer, BackendError, Effect, Outcome};
-use streampay_core::units::{Now, Unix};
+use streampay_core::units::{Msat, Now, Unix};
 
-use super::{DRAIN, LEDGER, PayeePurse, SIGN, Stage};
+use super::{DRAIN, FIND, LEDGER, PayeePurse, SIGN, Stage};
+use crate::chain::{Preimage, Release};
 use crate::locked::drain::Cut;
-use crate::locked::job::{LockedDone, LockedJob, Right};
+use crate::locked::job::{LockedDone, LockedJob, Right, Secret32};
 use crate::locked::{RETRY_S, job, merge, record};
 use crate::machine::{OUT_OF_ORDER, msat};
 
@@ -23,7 +24,7 @@ impl PayeePurse {
         let late = time.is_some_and(|time| time >= self.usable_until());
         // At half of the limit: there is time then to find the mint away, and try again.
         let open = msat(self.open().saturating_add(self.others));
-        let exposed = open.saturating_plus(open) >= self.policy.exposure;
+        let exposed = open.saturating_plus(open) >= self.policy.exposure || self.may_be_released();
         let all = self.meta.closed || self.redeem_all || late || exposed;
         if due == 0 || !(all || ticks >= self.policy.redeem_ticks) {
             return Answer::default();
@@ -32,6 +33,9 @@ impl PayeePurse {
     }
 
     fn redeem(&mut self, until: u64, all: bool) -> Answer {
+        if !self.looked {
+            return self.find();
+        }
         let cut = Cut {
             until,
             ppk: self.meta.ppk,
@@ -93,6 +97,8 @@ impl PayeePurse {
             Ok(LockedDone::SomeSpent(spent)) => {
                 let (purse, proofs) = (self.key.purse.0, spent.len());
                 tracing::warn!(purse, proofs, "credited proofs were spent by somebody else");
+                let open = self.proofs_until(self.before);
+                self.swept |= spent.iter().any(|number| *number >= open);
                 self.drain.some_spent(&spent);
             }
             Ok(LockedDone::OtherKeysets(keysets)) => {
@@ -111,14 +117,14 @@ impl PayeePurse {
         }
         record::put_drain(&mut answer.delta, &self.drain);
         let next = match self.meta.closed {
-            true => self.settle_next(),
+            true => self.settle_next(now),
             false => self.redeem_if_due(now),
         };
         merge(answer, next)
     }
 
     /// The batch stays as it is and is tried again. Only a settling session is told.
-    fn not_now(&mut self, now: Now, error: BackendError) -> Answer {
+    pub(super) fn not_now(&mut self, now: Now, error: BackendError) -> Answer {
         self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
         if self.meta.closed {
             Answer::failed(error)
@@ -127,7 +133,37 @@ impl PayeePurse {
         }
     }
 
-    pub(super) fn settle(&mut self, now: Now) -> Answer {
+    /// Before a batch is made after a start: are there any that our records do not know?
+    fn find(&mut self) -> Answer {
+        let find = LockedJob::Find {
+            place: self.meta.place.clone(),
+            seed: self.meta.seed.clone(),
+            from: self.drain.batches.max(1),
+            payer: false,
+        };
+        Answer {
+            effects: self.running.start(self.key, FIND, || job(find)),
+            ..Answer::default()
+        }
+    }
+
+    pub(super) fn found(&mut self, now: Now, done: Result<LockedDone, BackendError>) -> Answer {
+        let last = match done {
+            Ok(LockedDone::Found(last)) => last,
+            done => return self.not_now(now, done.err().unwrap_or(BackendError::Unknown)),
+        };
+        self.looked = true;
+        self.drain.batches = self.drain.batches.max(last);
+        let mut answer = Answer::default();
+        record::put_drain(&mut answer.delta, &self.drain);
+        let next = match self.meta.closed {
+            true => self.settle_next(now),
+            false => self.redeem_if_due(now),
+        };
+        merge(answer, next)
+    }
+
+    pub(super) fn settle(&mut self, now: Now, cumulative: Msat) -> Answer {
         // Nothing was taken from it.
         let nothing = Answer::outcome(Outcome::Settled { settled: msat(0) });
         match self.stage {
@@ -140,24 +176,73 @@ impl PayeePurse {
             }
             Stage::Unchecked | Stage::Gone => return merge(self.give_back(now), nothing),
         }
+        let steps = cumulative.sat_floor().checked_div(self.meta.step);
+        let due = steps.unwrap_or_default().min(self.funded.funding.steps);
+        let due = due.max(self.due());
         let mut answer = Answer::default();
-        if !self.meta.closed {
+        if !self.meta.closed || self.meta.due != Some(due) {
             // From here on no tick is credited: only then may the rest be signed over.
             self.meta.closed = true;
+            self.meta.due = Some(due);
+            self.meta.settled = None;
             self.waiting = None;
+            let release = self.release.take();
+            self.release = release.filter(|release| self.starts_after_due(release));
             self.put_meta(&mut answer.delta);
         }
-        let next = self.settle_next();
+        let next = self.settle_next(now);
+        merge(answer, next)
+    }
+
+    /// The steps that are the payee's: those of which it has the preimages, and those that its session
+    /// credited, which may be more where these records are an old backup.
+    fn due(&self) -> u64 {
+        self.meta.due.unwrap_or_default().max(self.credited.step)
+    }
+
+    /// True while preimages are missing that the payer has shown before.
+    pub(super) fn is_short(&self) -> bool {
+        self.meta.agreed.chain && self.due() > self.credited.step
+    }
+
+    /// True of a release that gives nothing back that is due.
+    pub(super) fn starts_after_due(&self, release: &[u8]) -> bool {
+        let steps = self.funded.funding.steps;
+        let release = Release::decode(self.key, &self.funded, steps, release);
+        release.is_ok_and(|release| release.from > self.due())
+    }
+
+    /// The payer answers a release that asks for the preimages that our backup does not have.
+    pub(super) fn shown(&mut self, now: Now, bytes: &[u8]) -> Answer {
+        let open = self.stage == Stage::Open && self.meta.closed;
+        let Ok(bytes) = <[u8; 32]>::try_from(bytes) else {
+            return Answer::default();
+        };
+        if !open || !self.is_short() {
+            return Answer::default();
+        }
+        let newest = Preimage::new(bytes);
+        let lock = newest.lock();
+        let mut steps = self.credited.step.saturating_add(1)..=self.due();
+        let opened = steps.find(|step| self.funded.lock(*step) == Some(lock));
+        let Some(step) = opened.filter(|step| self.leads_down(&newest, *step)) else {
+            return Answer::default();
+        };
+        self.credited.step = step;
+        self.credited.preimage = Some(Secret32::new(*newest.dangerous_bytes()));
+        let mut answer = Answer::default();
+        record::put_credited(&mut answer.delta, &self.credited);
+        let next = self.settle_next(now);
         merge(answer, next)
     }
 
     /// The release first, for the payer waits for it; then what is due, then the sum.
-    fn settle_next(&mut self) -> Answer {
+    pub(super) fn settle_next(&mut self, now: Now) -> Answer {
         let mut answer = Answer::default();
-        let first = self.credited.step.saturating_add(1);
+        let first = self.due().saturating_add(1);
         if let Some(release) = &self.release {
             answer.note = Some(release.clone().into());
-        } else if first <= self.funded.funding.steps {
+        } else if first <= self.funded.funding.steps || self.is_short() {
             answer.effects = self.sign(first);
         }
         let signing = self.running.has(SIGN);
@@ -169,7 +254,7 @@ impl PayeePurse {
         if self.drain.next < until {
             let redeem = self.redeem(until, true);
             answer = merge(answer, redeem);
-            if self.drain.batch.is_some() {
+            if self.drain.batch.is_some() || !self.looked {
                 return answer;
             }
         }
@@ -182,6 +267,19 @@ impl PayeePurse {
             });
             return answer;
         }
+        if !self.looked && self.due() > 0 {
+            return merge(answer, self.find());
+        }
+        if self.is_short() {
+            match self.clock.and_then(|clock| clock.at(now)) {
+                None => return merge(answer, self.check_mint()),
+                // The payer is asked; until the locktime nobody else can have it.
+                Some(time) if time < self.funded.funding.locktime => {
+                    return merge(answer, self.not_now(now, BackendError::Transient));
+                }
+                Some(_) => {}
+            }
+        }
         let ledger = LockedJob::Ledger {
             place: self.meta.place.clone(),
             payer: false,
@@ -193,7 +291,7 @@ impl PayeePurse {
     }
 
     /// The rest is signed over: durable, then told.
-    pub(super) fn signed(&mut self, _: Now, release: Vec<u8>) -> Answer {
+    pub(super) fn signed(&mut self, now: Now, release: Vec<u8>) -> Answer {
         if self.stage == Stage::Refused {
             self.stage = Stage::GivenBack;
             return Answer {
@@ -205,9 +303,11 @@ impl PayeePurse {
             return Answer::default();
         }
         let mut answer = Answer::default();
-        record::put_release(&mut answer.delta, &release);
-        self.release = Some(release);
-        let next = self.settle_next();
+        if self.starts_after_due(&release) {
+            record::put_release(&mut answer.delta, &release);
+            self.release = Some(release);
+        }
+        let next = self.settle_next(now);
         merge(answer, next)
     }
 

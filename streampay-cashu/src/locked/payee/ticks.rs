@@ -32,6 +32,10 @@ impl PayeePurse {
         if self.meta.closed || seq.0 <= self.credited.seq {
             return Answer::failed(refused(RefusalCode::OutOfOrder));
         }
+        if self.swept {
+            let error = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+            return Answer::failed(error);
+        }
         let step = whole_steps(cumulative, self.meta.step);
         let (Some(step), Some(before)) = (step, self.credited_before(amount, cumulative)) else {
             return Answer::failed(refused(RefusalCode::WrongAmount));
@@ -127,23 +131,30 @@ impl PayeePurse {
         let bytes: [u8; 32] =
             (waiting.payload.as_slice().try_into()).map_err(|_| RefusalCode::Malformed)?;
         let newest = Preimage::new(bytes);
+        match self.leads_down(&newest, waiting.step) {
+            true => Ok(newest),
+            false => Err(RefusalCode::BadProof),
+        }
+    }
+
+    /// True where the preimage and every older one down to the last credited step open their own locks
+    /// and are of one chain.
+    pub(super) fn leads_down(&self, newest: &Preimage, step: u64) -> bool {
         let mut preimage = newest.clone();
-        for step in (self.credited.step.saturating_add(1)..=waiting.step).rev() {
+        for step in (self.credited.step.saturating_add(1)..=step).rev() {
             if self.funded.lock(step) != Some(preimage.lock()) {
-                return Err(RefusalCode::BadProof);
+                return false;
             }
             preimage = preimage.older();
         }
         let known = self.credited.preimage.as_ref();
-        match known {
-            Some(known) if known.bytes() != preimage.dangerous_bytes() => {
-                Err(RefusalCode::BadProof)
-            }
-            _ => Ok(newest),
-        }
+        known.is_none_or(|known| known.bytes() == preimage.dangerous_bytes())
     }
 
     fn credit(&mut self, now: Now, waiting: &Waiting, preimage: Option<Preimage>) -> Answer {
+        if self.restored {
+            self.before = waiting.before;
+        }
         self.restored = false;
         self.credited = Credited {
             step: waiting.step,
@@ -187,7 +198,7 @@ impl PayeePurse {
     /// Learns the mint's time, and after a start that nothing from the next step on is spent: our
     /// records may be an old backup, of which a newer self has redeemed more.
     pub(super) fn check_mint(&mut self) -> Answer {
-        let from = match self.checked {
+        let from = match self.checked || self.meta.closed {
             true => u64::MAX,
             false => self.first_open(),
         };
@@ -210,6 +221,9 @@ impl PayeePurse {
         match done {
             Ok(LockedDone::Checked { time_s, spent }) => {
                 self.clock = Some(MintClock::new(time_s, now));
+                if self.meta.closed {
+                    return self.settle_next(now);
+                }
                 let open = self.first_open();
                 if spent.iter().any(|number| *number >= open) {
                     // Not ours to credit: they are spent, whoever it was.
@@ -232,8 +246,8 @@ impl PayeePurse {
                     now.unix.0.saturating_add(RETRY_S),
                 ));
                 match self.waiting.take() {
-                    Some(_) => Answer::failed(error),
-                    None => Answer::default(),
+                    None if !self.meta.closed => Answer::default(),
+                    _ => Answer::failed(error),
                 }
             }
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use streampay_core::backend::{Answer, BackendError, Effect, Outcome};
 use streampay_core::units::{Now, Unix};
 
-use super::{DRAIN, LEDGER, PayerPurse, RELEASE, Secrets, Stage};
+use super::{DRAIN, FIND, LEDGER, PayerPurse, RELEASE, Secrets, Stage};
 use crate::chain::{Release, first_proof};
 use crate::locked::drain::Cut;
 use crate::locked::job::{LockedDone, LockedJob, Right, Secret32};
@@ -49,11 +49,44 @@ impl PayerPurse {
                 Some(_) => {}
             }
         }
+        self.next_batch(&planned, true)
+    }
+
+    /// The next batch, or the end. After a start the mint is asked first whether there are any that our
+    /// records do not know.
+    fn next_batch(&mut self, planned: &Planned, again: bool) -> Answer {
         let mut answer = Answer::default();
-        self.begin_batch(&planned);
+        if self.drain.batch.is_none() && !self.looked && !self.is_all_paid(planned) {
+            answer.effects = self.find_effect();
+            return answer;
+        }
+        self.begin_batch(planned);
         record::put_drain(&mut answer.delta, &self.drain);
-        answer.effects = self.drain_effect(true);
+        answer.effects = self.drain_effect(again);
         answer
+    }
+
+    fn find_effect(&mut self) -> Vec<Effect> {
+        let Some(planned) = self.planned() else {
+            return Vec::new();
+        };
+        let find = LockedJob::Find {
+            place: planned.plan.place.clone(),
+            seed: planned.plan.seed.clone(),
+            from: self.drain.batches.max(1),
+            payer: true,
+        };
+        self.running.start(self.key, FIND, || job(find))
+    }
+
+    pub(super) fn found(&mut self, now: Now, done: Result<LockedDone, BackendError>) -> Answer {
+        let last = match done {
+            Ok(LockedDone::Found(last)) => last,
+            done => return self.later(now, done.err().unwrap_or(BackendError::Unknown)),
+        };
+        self.looked = true;
+        self.drain.batches = self.drain.batches.max(last);
+        self.come_home(now)
     }
 
     fn is_all_paid(&self, planned: &Planned) -> bool {
@@ -103,7 +136,9 @@ impl PayerPurse {
                 planned.plan.count.saturating_add(1),
                 planned.plan.token.len(),
             );
+            let paid = self.is_all_paid(planned);
             return match self.drain.next >= end {
+                true if !self.looked && !paid => self.find_effect(),
                 true => self.ledger_effect(),
                 false => Vec::new(),
             };
@@ -177,11 +212,7 @@ impl PayerPurse {
             }
             Err(error) => return self.later(now, error),
         }
-        let mut answer = Answer::default();
-        self.begin_batch(&planned);
-        record::put_drain(&mut answer.delta, &self.drain);
-        answer.effects = self.drain_effect(again);
-        answer
+        self.next_batch(&planned, again)
     }
 
     /// Nothing came of it for now.
@@ -210,18 +241,22 @@ impl PayerPurse {
         let Stage::Open(_) = &self.meta.stage else {
             return Answer::default();
         };
-        let begun = self.drain != crate::locked::drain::Drain::default();
-        if self.release.is_some() || self.offered.is_some() || begun {
-            return Answer::default();
-        }
         let Some(locked) = self.locked.clone() else {
             return Answer::default();
         };
-        let fits = locked.funded().is_ok_and(|funded| {
-            Release::decode(self.key, &funded, self.paid.revealed, bytes).is_ok()
-        });
-        if !fits {
+        let read = locked
+            .funded()
+            .ok()
+            .and_then(|funded| Release::decode(self.key, &funded, self.paid.revealed, bytes).ok());
+        let Some(read) = read else {
             return Answer::default();
+        };
+        let note = self.newest_for(&read);
+        if self.release.is_some() || self.offered.is_some() || self.has_begun() {
+            return Answer {
+                note,
+                ..Answer::default()
+            };
         }
         self.offered = Some(bytes.to_vec());
         let check = LockedJob::CheckRelease {
@@ -230,8 +265,24 @@ impl PayerPurse {
         };
         Answer {
             effects: self.running.start(self.key, RELEASE, || job(check)),
+            note,
             ..Answer::default()
         }
+    }
+
+    /// A payee that was restored from a backup asks for the newest preimage: it has been shown it before,
+    /// so that nothing more is out.
+    fn newest_for(&self, release: &Release) -> Option<Bytes> {
+        let newest = self.paid.acked.max(release.from.checked_sub(1)?);
+        release.known.filter(|known| *known < newest)?;
+        let preimage = self.chain.as_ref()?.preimage(newest)?;
+        Some(Bytes::copy_from_slice(preimage.dangerous_bytes()))
+    }
+
+    /// True once something of the purse may be home. From then on all of it comes by the same right: a
+    /// batch that was begun as a refund has proofs that a release need not cover.
+    fn has_begun(&self) -> bool {
+        self.drain.batch.is_some() || self.drain.next > 0
     }
 
     pub(super) fn release_checked(
@@ -245,10 +296,13 @@ impl PayerPurse {
         else {
             return Answer::default();
         };
+        if self.has_begun() {
+            return Answer::default();
+        }
         let mut answer = Answer::default();
         record::put_release(&mut answer.delta, &release);
         self.release = Some(release);
-        if self.meta.closing && self.drain.batch.is_none() {
+        if self.meta.closing {
             return merge(answer, self.come_home(now));
         }
         answer

@@ -75,10 +75,14 @@ impl PayerPurse {
         self.pieces.get(from..to)
     }
 
-    pub(super) fn acked(&mut self, seq: Seq) -> Answer {
+    /// By the payee's signature. Where these records are an old backup it may be more than they know of.
+    pub(super) fn acked(&mut self, cumulative: Msat) -> Answer {
         let mut answer = Answer::default();
-        if seq.0 == self.paid.seq && self.paid.acked < self.paid.step {
-            self.paid.acked = self.paid.step;
+        let count = self.planned().map_or(0, |planned| planned.plan.count);
+        let step = whole_steps(cumulative, self.meta.step).unwrap_or_default();
+        if step > self.paid.acked && step <= count {
+            self.paid.acked = step;
+            self.paid.revealed = self.paid.revealed.max(step);
             record::put_paid(&mut answer.delta, &self.paid);
         }
         answer

@@ -147,7 +147,7 @@ impl Runner {
         let change = proofs.split_off(locked);
         store(wallet, plan, change, again).await?;
         let pieces: Option<Vec<[u8; crate::chain::PIECE]>> = proofs.iter().map(Piece::of).collect();
-        // A mint that leaves out its proof makes money that no payee can check.
+        // A mint that leaves out its proof makes money that no payee takes: it comes home again.
         let pieces = pieces.ok_or(BackendError::Unknown)?;
         note(wallet, plan, &proofs).await?;
         Ok(LockedDone::Funded(pieces.concat().into()))

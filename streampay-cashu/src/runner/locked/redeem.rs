@@ -42,7 +42,7 @@ pub(super) async fn redeem(
     let inputs = blocking(sign).await?.ok_or(BackendError::Unknown)?;
     let sum = inputs.iter().map(|input| input.amount.to_u64());
     let sum = sum.fold(0, u64::saturating_add);
-    let seed = job.seed.child(job.batch.no, &job.batch.name());
+    let seed = job.seed.child(job.batch.no, b"drain");
     let into = Into {
         place: &job.place,
         seed: &seed,
@@ -74,9 +74,7 @@ fn inputs(funded: &Funded, numbers: &[u64], pieces: &[u8], right: &Right) -> Opt
     let opener = Opener::new(funded, right)?;
     (numbers.iter().zip(pieces))
         .map(|(number, piece)| {
-            let mut proof = funded.proof(*number, Piece(piece))?;
-            // The mint needs no proof of its own signature.
-            proof.dleq = None;
+            let mut proof = funded.bare_proof(*number, Piece(piece))?;
             proof.witness = Some(opener.witness(funded, *number, &proof)?);
             Some(proof)
         })

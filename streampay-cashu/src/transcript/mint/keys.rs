@@ -83,7 +83,12 @@ impl Mint {
     }
 
     /// Signs without randomness, so that a transcript stays as it is. BIP 340 with 32 zero bytes.
-    pub(super) fn sign(&self, purse: PurseKey, from: u64, secrets: &[String]) -> Answered {
+    pub(super) fn sign(
+        &self,
+        purse: PurseKey,
+        (from, known): (u64, Option<Int>),
+        secrets: &[String],
+    ) -> Answered {
         let keys = PurseKeys {
             payer: self.keys.payer,
             payee: self.keys.payee,
@@ -98,6 +103,7 @@ impl Mint {
             signature.serialize()
         });
         let release = Release::of_signatures(purse, from, signed.collect());
+        let release = release.asking(known.map(|known| known.0));
         Ok(Called::Signed {
             release: Hex(release.encode()),
         })

@@ -52,6 +52,14 @@ impl Mint {
         Ok(Called::Swapped {})
     }
 
+    /// The newest batch from `from` on that was signed; 0 where there is none.
+    pub(super) fn newest_batch(&self, purse: PurseKey, is_payer: bool, from: u64) -> u64 {
+        let of = format!("{is_payer} {} ", purse.purse.0);
+        let numbers = self.swaps.iter().filter_map(|name| name.strip_prefix(&of));
+        let numbers = numbers.filter_map(|number| number.parse::<u64>().ok());
+        numbers.filter(|no| *no >= from).max().unwrap_or_default()
+    }
+
     /// What a mint asks of a witness beside the signature. Source: NUT-11, NUT-14.
     pub(super) fn opens(
         &self,

@@ -6,10 +6,10 @@ use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Request};
 use crate::meter::Grant;
 use crate::planted::{self, Planted};
-use crate::session::record::PurseState;
+use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
-use crate::wire::{Close, Closed, Message};
+use crate::wire::{Close, Closed, Evidence, Message};
 
 /// How long a payment that is being checked may hold up the close, in milliseconds. What comes
 /// of it later is still ours, and settled by `recover`.
@@ -147,8 +147,25 @@ impl PayeeSession {
     }
 
     fn ask_to_settle(&mut self, id: PurseId) {
-        if let Some(request) = self.purse(id).map(|purse| purse.request) {
-            self.ask(id, request, Request::Settle);
+        let asked = self.purse(id).map(|purse| (purse.request, purse.credited));
+        if let Some((request, cumulative)) = asked {
+            self.ask(id, request, Request::Settle { cumulative });
+        }
+    }
+
+    /// A payer that kept a newer receipt than we close with brings a restored backup forward while it
+    /// settles: what it shows is due too.
+    pub(super) fn settle_more(&mut self, evidence: &Evidence) {
+        let id = evidence.receipt.purse;
+        let Phase::Settling(_) = &self.phase else {
+            return;
+        };
+        let credited = |session: &Self| session.purse(id).map(|purse| purse.credited);
+        let before = credited(self);
+        self.catch_up(evidence);
+        let settles = |purse: &PayeePurse| purse.state == PurseState::Closing;
+        if before < credited(self) && self.purse(id).is_some_and(settles) {
+            self.ask_to_settle(id);
         }
     }
 

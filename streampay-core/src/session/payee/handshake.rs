@@ -80,6 +80,9 @@ impl PayeeSession {
             }
             Phase::Settling(_) | Phase::Lingering(_) if self.is_ours(hello) => {
                 self.know_peer();
+                if let Some(evidence) = &hello.evidence {
+                    self.settle_more(evidence);
+                }
                 self.say_closing();
                 self.say_closed_again();
                 self.say_notes();
@@ -294,7 +297,7 @@ impl PayeeSession {
     }
 
     /// A payer that kept a newer receipt than we did brings a restored backup forward.
-    fn catch_up(&mut self, evidence: &Evidence) {
+    pub(super) fn catch_up(&mut self, evidence: &Evidence) {
         let Some(record) = &mut self.record else {
             return;
         };

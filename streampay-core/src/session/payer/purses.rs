@@ -281,7 +281,8 @@ impl PayerSession {
         }
         let request = record.common.request_id();
         self.persist();
-        self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
+        let (seq, cumulative) = (receipt.seq, receipt.cumulative);
+        self.ask(receipt.purse, request, Request::Acked { seq, cumulative });
     }
 
     /// Asks again for everything that the backend has not answered.

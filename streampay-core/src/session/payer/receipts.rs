@@ -150,7 +150,8 @@ impl PayerSession {
         }
         self.persist();
         if hears {
-            self.ask(receipt.purse, request, Request::Acked { seq: receipt.seq });
+            let (seq, cumulative) = (receipt.seq, receipt.cumulative);
+            self.ask(receipt.purse, request, Request::Acked { seq, cumulative });
         }
         self.event(Event::TickPaid {
             seq: receipt.seq,

@@ -22,6 +22,8 @@ pub(super) struct Table<W> {
     pub(super) step: Msat,
     /// Payments that the purse holds.
     pub(super) ticks: u64,
+    /// What the payee credited.
+    credited: Msat,
     funds: Msat,
     /// False while a lock is waited for.
     is_home: bool,
@@ -44,6 +46,7 @@ impl<W: BackendWorld> Table<W> {
             step: offer.tick,
             offer,
             ticks: 0,
+            credited: Msat::ZERO,
             funds,
             is_home: true,
             case,
@@ -167,10 +170,14 @@ impl<W: BackendWorld> Table<W> {
         if outcome != Some(Outcome::Credited) {
             self.fail("Receive", &outcome);
         }
+        self.credited = self.times(step);
     }
 
     pub(super) fn acked(&mut self, seq: u64) {
-        let request = Request::Acked { seq: Seq(seq) };
+        let request = Request::Acked {
+            seq: Seq(seq),
+            cumulative: self.credited,
+        };
         let outcome = self.payer.ask(&mut self.world, &request);
         assert_eq!(outcome, None, "{}: an ack has no outcome", self.case);
     }
@@ -188,7 +195,10 @@ impl<W: BackendWorld> Table<W> {
 
     /// The payee's end.
     pub(super) fn settle(&mut self) -> Msat {
-        match self.payee.ask(&mut self.world, &Request::Settle) {
+        let request = Request::Settle {
+            cumulative: self.credited,
+        };
+        match self.payee.ask(&mut self.world, &request) {
             Some(Outcome::Settled { settled }) => settled,
             other => self.fail("Settle", &other),
         }

@@ -111,8 +111,13 @@ impl World {
         self.run(Who::Payee)
     }
 
-    pub(in crate::transcripts::cashu) fn acked(&mut self, purse: u32, seq: u64) -> Played {
+    pub(in crate::transcripts::cashu) fn acked(
+        &mut self,
+        purse: u32,
+        (seq, step): (u64, u64),
+    ) -> Played {
         let acked = Object::new().int("seq", seq);
+        let acked = acked.int("cumulative", step.saturating_mul(TICK * 1_000));
         self.ask(Who::Payer, purse, "acked", acked)
     }
 
@@ -126,7 +131,7 @@ impl World {
         let payload = self.pay(purse, seq, step)?;
         self.receive(purse, (seq, 1, step), &payload)?;
         self.outcome(Who::Payee, "credited")?;
-        self.acked(purse, seq)
+        self.acked(purse, (seq, step))
     }
 
     /// The payee settles a purse. Gives what it earned.
