@@ -1,9 +1,11 @@
 //! The streamer's work: offering a stream, and one session for every viewer.
 
+mod arrivals;
 mod claims;
 mod closing;
 pub mod demo;
 pub mod host;
+mod kept;
 pub mod media;
 pub mod network;
 mod offered;

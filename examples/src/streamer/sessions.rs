@@ -1,34 +1,25 @@
-//! The streamer's sessions: one for every viewer, taken up after a crash, closed at the end.
+//! The streamer's sessions: one for every viewer. How it comes to its session is in `arrivals`, what
+//! becomes of those without a viewer in `kept`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use streampay_core::driver::{
-    Connected, Link, LinkEnd, Node, Ports, RoomHandle, SessionTask, Stopped, TellError, UserPorts,
-    entropy,
+    Connected, Link, Node, Ports, RoomHandle, SessionTask, Stopped, TellError, UserPorts,
 };
 use streampay_core::meter::Grant;
-use streampay_core::session::{
-    CloseCode, Command, Event, PayeeConfig, PayeeSession, SEALED_MEDIA, SecretKey,
-};
+use streampay_core::session::{CloseCode, Command, Event, PayeeSession, SEALED_MEDIA, SecretKey};
 use streampay_core::store::{Key, StoreError};
-use streampay_core::units::{Msat, SessionId};
-use streampay_core::wire::peek_session;
+use streampay_core::units::SessionId;
 use streampay_media::peer::ViewerConnection;
-use streampay_media::whep::{Arrival, Seats, UnboundPlace};
+use streampay_media::whep::{Seats, UnboundPlace};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use super::offered::Offered;
 use super::seated::{Seated, turn_away};
-use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
 
-/// How long a fresh connection has to say what it wants.
-const HELLO_WAIT: Duration = Duration::from_secs(15);
-/// How long after a session could not settle it is tried again.
-const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a bound viewer may stay without paying, in milliseconds.
 pub(super) const UNPAID_MS: u64 = 10_000;
 /// The same where it may wait for its channel of bitcoin to confirm.
@@ -40,7 +31,7 @@ const CONFIRMING_MAX: usize = 1_000;
 /// All sessions of one process. Each that is not over has a task, with a viewer or without.
 pub(super) struct Sessions {
     pub(super) node: Arc<Node>,
-    identity: SecretKey,
+    pub(super) identity: SecretKey,
     pub(super) report: Report,
     /// None while nobody is served: sessions are closed, not joined.
     room: Option<RoomHandle>,
@@ -49,9 +40,9 @@ pub(super) struct Sessions {
     /// Those that ended before their money was home, because the mint was away.
     unsettled: Mutex<BTreeSet<SessionId>>,
     /// How long a viewer may stay without paying, in milliseconds.
-    unpaid_ms: u64,
+    pub(super) unpaid_ms: u64,
     /// The feature bits without which a viewer is not taken.
-    features: u64,
+    pub(super) features: u64,
     /// Room for unpaid sessions that wait for their viewer to come back.
     confirming: Semaphore,
     /// Told when nothing can be kept any more.
@@ -68,15 +59,15 @@ pub(super) struct Slot {
 }
 
 /// A viewer whose first message named its session.
-struct Connection {
-    link: Link,
-    media: ViewerConnection,
-    place: UnboundPlace,
+pub(super) struct Connection {
+    pub(super) link: Link,
+    pub(super) media: ViewerConnection,
+    pub(super) place: UnboundPlace,
 }
 
 /// A session's end of its slot.
-struct Doors {
-    connections: mpsc::Receiver<Connection>,
+pub(super) struct Doors {
+    pub(super) connections: mpsc::Receiver<Connection>,
     ports: Ports,
     user: UserPorts,
 }
@@ -91,7 +82,7 @@ pub(super) enum Found {
     Unusable(StoreError),
 }
 
-type Task = SessionTask<PayeeSession>;
+pub(super) type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
     /// `waits` where a viewer may be waiting for a channel to confirm before it pays; `sealed`
@@ -132,28 +123,8 @@ impl Sessions {
         })
     }
 
-    /// Serves every viewer that comes.
-    pub(super) async fn accept(
-        self: Arc<Self>,
-        offered: Arc<Offered>,
-        mut arrivals: mpsc::Receiver<Arrival>,
-    ) {
-        while let Some(arrival) = arrivals.recv().await {
-            let (sessions, offered) = (self.clone(), offered.clone());
-            tokio::spawn(async move {
-                if let Err(error) = sessions.welcome(&offered, arrival).await {
-                    let line = format!("a viewer could not be served: {error}");
-                    sessions.report.tell(&line);
-                    if let AppError::Store(error) = error {
-                        sessions.note(error);
-                    }
-                }
-            });
-        }
-    }
-
     /// A store that failed once refuses everything until it is opened anew: nobody can be served.
-    fn note(&self, error: StoreError) {
+    pub(super) fn note(&self, error: StoreError) {
         if matches!(
             error,
             StoreError::Failed | StoreError::Poisoned | StoreError::Fenced
@@ -167,55 +138,8 @@ impl Sessions {
         self.store_failed.notified().await;
     }
 
-    /// Leads a viewer to its session: the one that is there, or a new one.
-    async fn welcome(&self, offered: &Arc<Offered>, arrival: Arrival) -> Result<(), AppError> {
-        let Arrival {
-            mut link,
-            connection: media,
-            place,
-            ..
-        } = arrival;
-        let hello = tokio::time::timeout(HELLO_WAIT, link.end.incoming.recv()).await;
-        let Ok(Some(hello)) = hello else {
-            return Ok(());
-        };
-        let Ok(id) = peek_session(&hello) else {
-            return Ok(());
-        };
-        let link = with_first(link, hello).await;
-        let connection = Connection { link, media, place };
-        let Some(mut doors) = self.enter(id, Some(connection)) else {
-            return Ok(());
-        };
-        let _leaves = Leaves(self, id);
-        let (task, doors) = match self.find(id).await? {
-            Found::Session(session, records) => self.restored(*session, &records, doors),
-            Found::Unusable(error) => return Err(error.into()),
-            Found::New => {
-                let sale = offered.now().await;
-                let Some(terms) = &sale.terms else {
-                    if let Ok(Connection { link, media, place }) = doors.connections.try_recv() {
-                        turn_away(link, (media, place)).await;
-                    }
-                    return Ok(());
-                };
-                let payee = PayeeConfig {
-                    identity: self.identity.clone(),
-                    preview_left: Msat::ZERO,
-                    terms: terms.clone().into(),
-                    unpaid_ms: self.unpaid_ms,
-                };
-                let entropy = entropy().map_err(AppError::io("no randomness"))?;
-                let session = PayeeSession::new(payee, &entropy)?.requiring(self.features);
-                doors.with(|ports| SessionTask::new(self.node.clone(), session, ports))
-            }
-        };
-        self.live(id, task, doors).await?;
-        Ok(())
-    }
-
     /// Hands the connection to the session's task. Where there is none, the caller is to be it.
-    fn enter(&self, id: SessionId, connection: Option<Connection>) -> Option<Doors> {
+    pub(super) fn enter(&self, id: SessionId, connection: Option<Connection>) -> Option<Doors> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(&id) {
             if let Some(connection) = connection {
@@ -244,7 +168,7 @@ impl Sessions {
         })
     }
 
-    fn restored(
+    pub(super) fn restored(
         &self,
         session: PayeeSession,
         records: &[(Key, Vec<u8>)],
@@ -255,7 +179,7 @@ impl Sessions {
     }
 
     /// A session over all its connections, until it is over: closed, or not resumed in time.
-    async fn live(
+    pub(super) async fn live(
         &self,
         id: SessionId,
         mut task: Task,
@@ -329,7 +253,7 @@ impl Sessions {
         next.unwrap_or(Ok(Some(None)))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
         self.unsettled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -371,54 +295,13 @@ impl Sessions {
         stopped
     }
 
-    /// Takes up every session that is not over: what a crash interrupted is finished, a payment
-    /// whose swap had begun is redeemed, and its viewer may come back. Then, for as long as this
-    /// runs, those again that a mint which was away kept from settling: what was acknowledged is
-    /// the streamer's only once it is redeemed, and locked ecash goes back after its locktime.
-    pub(super) async fn keep(self: Arc<Self>) {
-        let mut ids = self.node.sessions().await.unwrap_or_default();
-        loop {
-            self.take_up(ids).await;
-            tokio::time::sleep(SETTLE_AGAIN).await;
-            ids = std::mem::take(&mut *self.waiting()).into_iter().collect();
-        }
-    }
-
-    async fn take_up(self: &Arc<Self>, ids: Vec<SessionId>) {
-        for id in ids {
-            let sessions = self.clone();
-            // A viewer that is back already has done so.
-            let Some(doors) = sessions.enter(id, None) else {
-                continue;
-            };
-            let found = sessions.find(id).await;
-            tokio::spawn(async move {
-                let _leaves = Leaves(&sessions, id);
-                let gone_on = match found {
-                    Ok(Found::Session(session, records)) if !session.is_settled() => {
-                        let (task, doors) = sessions.restored(*session, &records, doors);
-                        sessions.live(id, task, doors).await
-                    }
-                    // This folder was a viewer's too; or it is over.
-                    Ok(Found::Session(..) | Found::New) => Ok(()),
-                    Ok(Found::Unusable(StoreError::OtherRole)) => Ok(()),
-                    Ok(Found::Unusable(error)) | Err(error) => Err(error),
-                };
-                if let Err(error) = gone_on {
-                    sessions.report.tell(&format!("session {id}: {error}"));
-                    sessions.note(error);
-                }
-            });
-        }
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Doors {
-    fn with(
+    pub(super) fn with(
         self,
         task: impl FnOnce(Ports) -> Task,
     ) -> (Task, (mpsc::Receiver<Connection>, UserPorts)) {
@@ -427,7 +310,7 @@ impl Doors {
 }
 
 /// Frees the session's slot when dropped.
-struct Leaves<'a>(&'a Sessions, SessionId);
+pub(super) struct Leaves<'a>(pub(super) &'a Sessions, pub(super) SessionId);
 
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
@@ -450,32 +333,5 @@ pub(super) async fn tell(
         }
         drop(place);
         report.of_session("streamer", id, &event);
-    }
-}
-
-/// The link again, its first message still to come.
-async fn with_first(link: Link, first: bytes::Bytes) -> Link {
-    let Link {
-        identity,
-        end: LinkEnd {
-            outgoing,
-            mut incoming,
-        },
-    } = link;
-    let (to, from) = mpsc::channel(LinkEnd::QUEUE);
-    let _ = to.send(first).await;
-    tokio::spawn(async move {
-        while let Some(bytes) = incoming.recv().await {
-            if to.send(bytes).await.is_err() {
-                return;
-            }
-        }
-    });
-    Link {
-        identity,
-        end: LinkEnd {
-            outgoing,
-            incoming: from,
-        },
     }
 }
