@@ -14,6 +14,7 @@ use crate::channel::{Channels, Setup};
 use crate::error::AppError;
 use crate::links::Links;
 use crate::seed_file;
+use crate::seed_words;
 use crate::wallet::{MintLimits, WalletError, WalletFolder};
 
 /// An opened folder. Clones are the same; it is let go of with the last.
@@ -64,7 +65,7 @@ impl Home {
         setup: Option<Setup>,
     ) -> Result<Self, AppError> {
         let wallet = Arc::new(WalletFolder::open_with(folder, limits)?);
-        let seed = seed_file::load_or_create(folder, "identity");
+        let seed = seed_file::load_or_derive(folder, seed_words::IDENTITY);
         let seed = seed.map_err(AppError::io("the identity cannot be read"))?;
         let mut entropy = Entropy([0; 32]);
         for (to, from) in entropy.0.iter_mut().zip(seed.iter()) {

@@ -12,6 +12,7 @@ use crate::error::AppError;
 use crate::home::Home;
 use crate::mint_check::mint_check;
 use crate::price::amount;
+use crate::progress::count_down;
 use crate::report::{Report, ask, plain, show_balance, show_code};
 use crate::signals::asked_to_end;
 use crate::wallet::{Begun, Handover, Invoice, PayQuote, Request, To, WithdrawQuote, Withdrawn};
@@ -221,6 +222,7 @@ async fn deposit(
             let finish = home.wallet.finish_deposit(mint, &invoice, wait);
             tokio::select! {
                 arrived = finish => arrived?,
+                never = count_down(report, "waiting for the payment", wait) => match never {},
                 () = asked_to_end() => {
                     let request = invoice.request.clone();
                     return Err(crate::wallet::WalletError::DepositPending(request).into());

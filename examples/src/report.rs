@@ -57,7 +57,7 @@ impl Report {
     }
 
     /// A line for a person that the next of its kind takes the place of, on a terminal.
-    fn live(self, line: &str) {
+    pub(crate) fn live(self, line: &str) {
         if Board::of_this_process().is_some_and(Board::has_terminal) {
             return;
         }

@@ -8,6 +8,7 @@ use streampay_core::driver::entropy;
 use zeroize::Zeroizing;
 
 use crate::durable;
+use crate::seed_words::SeedWords;
 
 /// The seed in `folder/name`, drawn and made durable on the first call. Never printed.
 pub(crate) fn load_or_create(folder: &Path, name: &str) -> io::Result<Zeroizing<[u8; 64]>> {
@@ -27,6 +28,17 @@ fn read(file: &mut File) -> io::Result<Zeroizing<[u8; 64]>> {
     } else {
         Err(io::ErrorKind::InvalidData.into())
     }
+}
+
+/// The seed in `folder/name` if it is there, else the one of the folder's words, if it has any, else
+/// as [`load_or_create`].
+pub(crate) fn load_or_derive(folder: &Path, name: &str) -> io::Result<Zeroizing<[u8; 64]>> {
+    if !folder.join(name).exists()
+        && let Some(words) = SeedWords::of(folder)?
+    {
+        durable::write(folder, name, &*words.seed(name))?;
+    }
+    load_or_create(folder, name)
 }
 
 fn create(folder: &Path, name: &str) -> io::Result<Zeroizing<[u8; 64]>> {

@@ -243,8 +243,8 @@ async fn tried(
             return Ok((None, Msat::ZERO));
         }
         report.tell(&format!(
-            "whether {mint} keeps what is locked with it is not tried yet: that takes a little of \
-             your own money there"
+            "whether {mint} keeps {} is not tried yet: that takes a little of your own money there",
+            locks(kind),
         ));
         return Ok((None, Msat::ZERO));
     }
@@ -260,7 +260,8 @@ async fn tried(
     };
     if hold == Some(true) {
         report.tell(&format!(
-            "{mint} keeps what is locked with it: tried once, for {cost} of its fees"
+            "{mint} keeps {}: tried once, for {cost} of its fees",
+            locks(kind),
         ));
     }
     report.say(
@@ -268,6 +269,14 @@ async fn tried(
         serde_json::json!({"mint": mint, "hold": hold, "cost_msat": cost.msat()}),
     );
     Ok((hold, cost))
+}
+
+/// What is locked for each way to pay, for a person.
+const fn locks(kind: LockKind) -> &'static str {
+    match kind {
+        LockKind::Htlc => "what is locked by a hash (chain)",
+        LockKind::P2pk => "what is locked to a key (p2pk)",
+    }
 }
 
 fn unfit(mint: &str, fault: MintFault) -> AppError {

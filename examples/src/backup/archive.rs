@@ -123,7 +123,6 @@ impl List {
         if entries.next().is_some() {
             return Err(Unfit::Damaged("it has more files than its list"));
         }
-        drop(entries);
         // Only the end tells that nothing is cut off. After the archive there is padding at most.
         let rest = io::copy(&mut from.take(LIST_MAX), &mut io::sink())?;
         if rest >= LIST_MAX {

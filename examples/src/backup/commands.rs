@@ -9,6 +9,7 @@ use super::{Backup, Passphrase};
 use crate::error::AppError;
 use crate::ledger::history::date;
 use crate::report::{Report, plain};
+use crate::seed_words::SeedWords;
 
 /// Saving everything, and getting it back.
 #[derive(Debug, Subcommand)]
@@ -29,16 +30,30 @@ pub enum Vault {
         #[arg(long)]
         json: bool,
     },
-    /// Make an empty folder (`--data`) what it was when a backup was made.
+    /// Show the twelve words that bring back who you are and ecash that your wallet made: for paper.
+    ///
+    /// That is deposits, tokens received and change. Not what was earned, or came home from sessions,
+    /// until it was moved, nor sessions that are open: those are in a `backup` alone. Whoever has the
+    /// words has your money.
+    Words,
+    /// Make an empty folder (`--data`) what it was when a backup was made, or what its words say.
     ///
     /// Never use both, this folder and the one that was saved: they would spend the same money.
     Restore {
         /// What `backup` wrote.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        #[arg(
+            value_name = "FILE",
+            required_unless_present = "words",
+            requires = "passphrase"
+        )]
+        file: Option<PathBuf>,
         /// The passphrase: `env:NAME` or `file:PATH`.
-        #[arg(long, value_name = "WHERE")]
-        passphrase: Passphrase,
+        #[arg(long, value_name = "WHERE", requires = "file")]
+        passphrase: Option<Passphrase>,
+        /// Where the twelve words are, where there is no backup: `env:NAME` or `file:PATH`. The
+        /// wallet's ecash is looked for at each `--mint`.
+        #[arg(long, value_name = "WHERE", conflicts_with_all = ["file", "list"], requires = "mint")]
+        words: Option<Passphrase>,
         /// A mint where you put money only after the backup; may be said several times.
         #[arg(long, value_name = "URL")]
         mint: Vec<String>,
@@ -69,34 +84,67 @@ impl Vault {
                 report.tell(&format!("saved in {}, and read again", file.display()));
                 Ok(())
             }
+            Self::Words => show_words(folder),
             Self::Restore {
                 file,
                 passphrase,
-                list: true,
-                json,
-                ..
-            } => {
-                tell(Report { json }, "backup", &super::look(&file, &passphrase)?);
-                Ok(())
-            }
-            Self::Restore {
-                file,
-                passphrase,
+                words,
                 mint,
+                list,
                 json,
-                list: false,
             } => {
                 let report = Report { json };
                 for mint in &mint {
                     streampay_cashu::check_mint_url(mint)?;
                 }
-                let made = super::restore(folder, &file, &passphrase, mint).await?;
-                tell(report, "restored", &made);
-                tell_bound(report, &made);
+                match (file.zip(passphrase), words) {
+                    (Some((file, passphrase)), _) if list => {
+                        tell(report, "backup", &super::look(&file, &passphrase)?);
+                    }
+                    (Some((file, passphrase)), _) => {
+                        let made = super::restore(folder, &file, &passphrase, mint).await?;
+                        tell(report, "restored", &made);
+                        tell_bound(report, &made);
+                    }
+                    (None, Some(words)) => {
+                        super::restore_words(folder, &words, mint)?;
+                        tell_of_words(report);
+                    }
+                    (None, None) => {
+                        return Err(AppError::Usage("say FILE and --passphrase, or --words"));
+                    }
+                }
                 Ok(())
             }
         }
     }
+}
+
+fn show_words(folder: &Path) -> Result<(), AppError> {
+    let words = SeedWords::of(folder).map_err(AppError::io("the words cannot be read"))?;
+    let without =
+        "there are no words: no folder of yours, or one of before there were any. Use `backup`";
+    let words = words.ok_or_else(|| AppError::file(folder, without))?;
+    Report { json: false }.tell(
+        "whoever has these words has your money. They bring back deposits, tokens received and \
+         change; what was earned or came home from sessions is in a `backup` alone",
+    );
+    println!("{}", *words.text());
+    Ok(())
+}
+
+fn tell_of_words(report: Report) {
+    report.say(
+        "restored",
+        json!({
+            "made_unix_s": null, "sessions": 0, "open": [], "mints": [], "rescue_kits": 0,
+        }),
+    );
+    report.tell(
+        "you are who you were, and the wallet's seed is there. The next command that uses money, or \
+         `recover`, looks for its ecash at the mints that you named. What was earned, or came home from \
+         sessions, is not in words; never use another folder with the same words beside this one",
+    );
 }
 
 fn tell(report: Report, name: &str, backup: &Backup) {

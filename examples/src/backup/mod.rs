@@ -15,6 +15,7 @@ use std::io::{self, BufReader, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 
 use streampay_core::units::Unix;
+use tempfile::TempDir;
 
 use self::archive::{List, Unfit};
 pub use self::contents::{AtMint, Contents, OpenSession};
@@ -22,6 +23,7 @@ pub use self::passphrase::Passphrase;
 use self::restored::Restored;
 use self::seal::{Opener, Sealer};
 use crate::error::AppError;
+use crate::seed_words::SeedWords;
 
 /// What a backup is of, and when it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,46 @@ pub async fn restore(
     mints: Vec<String>,
 ) -> Result<Backup, AppError> {
     let phrase = passphrase.read()?;
+    let staging = staged(folder)?;
+    let list = open(file, &phrase, Some(staging.path()));
+    let list = list.map_err(|error| AppError::file(file, &error.to_string()))?;
+    // Both stores open, or this is no folder to go on with.
+    let (contents, lock) = Contents::of(staging.path()).await?;
+    if contents != list.contents {
+        return Err(AppError::file(
+            file,
+            "what it says of itself is not what is in it",
+        ));
+    }
+    drop(lock);
+    Restored::new(list.made_unix_s, mints).write(staging.path())?;
+    place(staging, folder)?;
+    Ok(list.into())
+}
+
+/// Makes `folder` from its words alone: who its owner is, and the wallet's seed. `mints` are those
+/// where there may be ecash. What was in sessions that are open is not in words.
+///
+/// # Errors
+/// [`AppError`]: there is something in the folder; the words are none.
+pub fn restore_words(
+    folder: &Path,
+    words: &Passphrase,
+    mints: Vec<String>,
+) -> Result<(), AppError> {
+    let words = SeedWords::parse(&words.read_all()?).ok_or(AppError::Usage(
+        "these are no seed words: twelve English ones of BIP 39, the last of which checks the others",
+    ))?;
+    let staging = staged(folder)?;
+    let failed = AppError::io("the words cannot be written");
+    words.write(staging.path()).map_err(failed)?;
+    // Of any time: nothing of the wallet is known.
+    Restored::new(0, mints).write(staging.path())?;
+    place(staging, folder)
+}
+
+/// A folder beside `folder`, which is empty or not there.
+fn staged(folder: &Path) -> Result<TempDir, AppError> {
     let is_empty = match fs::read_dir(folder) {
         Ok(mut within) => within.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -114,22 +156,14 @@ pub async fn restore(
     let failed = |error: io::Error| AppError::file(folder, &error.to_string());
     let parent = parent_of(folder);
     fs::create_dir_all(parent).map_err(failed)?;
-    let staging = tempfile::Builder::new()
-        .prefix(".restoring-")
-        .tempdir_in(parent);
-    let staging = staging.map_err(failed)?;
-    let list = open(file, &phrase, Some(staging.path()));
-    let list = list.map_err(|error| AppError::file(file, &error.to_string()))?;
-    // Both stores open, or this is no folder to go on with.
-    let (contents, lock) = Contents::of(staging.path()).await?;
-    if contents != list.contents {
-        return Err(AppError::file(
-            file,
-            "what it says of itself is not what is in it",
-        ));
-    }
-    drop(lock);
-    Restored::new(list.made_unix_s, mints).write(staging.path())?;
+    let mut staging = tempfile::Builder::new();
+    staging.prefix(".restoring-");
+    staging.tempdir_in(parent).map_err(failed)
+}
+
+/// Under its own name at once, and durable.
+fn place(staging: TempDir, folder: &Path) -> Result<(), AppError> {
+    let failed = |error: io::Error| AppError::file(folder, &error.to_string());
     if folder.exists() {
         fs::remove_dir(folder).map_err(failed)?;
     }
@@ -137,10 +171,10 @@ pub async fn restore(
     // There is nothing left under its old name.
     let _ = staging.keep();
     #[cfg(unix)]
-    File::open(parent)
+    File::open(parent_of(folder))
         .and_then(|parent| parent.sync_all())
         .map_err(failed)?;
-    Ok(list.into())
+    Ok(())
 }
 
 impl From<List> for Backup {

@@ -35,24 +35,32 @@ impl FromStr for Passphrase {
 }
 
 impl Passphrase {
-    /// What to open a backup with.
+    /// All that is there.
     ///
     /// # Errors
-    /// [`AppError::Usage`] where there is none.
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, AppError> {
-        let mut text = match self {
-            Self::Env(name) => Zeroizing::new(std::env::var(name).map_err(|_| {
-                AppError::Usage("the environment has no passphrase under this name")
-            })?),
+    /// [`AppError`] where it cannot be read.
+    pub(super) fn read_all(&self) -> Result<Zeroizing<String>, AppError> {
+        match self {
+            Self::Env(name) => std::env::var(name)
+                .map(Zeroizing::new)
+                .map_err(|_| AppError::Usage("the environment has nothing under this name")),
             Self::File(path) => {
                 let failed = |error: std::io::Error| AppError::file(path, &error.to_string());
                 let mut text = Zeroizing::new(String::new());
                 let file = File::open(path).map_err(failed)?;
                 let read = file.take(MOST).read_to_string(&mut text);
                 read.map_err(failed)?;
-                text
+                Ok(text)
             }
-        };
+        }
+    }
+
+    /// What to open a backup with.
+    ///
+    /// # Errors
+    /// [`AppError::Usage`] where there is none.
+    pub(super) fn read(&self) -> Result<Zeroizing<String>, AppError> {
+        let mut text = self.read_all()?;
         let end = text.find(['\r', '\n']).unwrap_or(text.len());
         text.truncate(end);
         match text.is_empty() {

@@ -350,7 +350,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         },
         report,
     };
-    report.tell(&format!(
+    let line = format!(
         "serving {} at {}{}{}{}; Ctrl-C ends",
         what,
         offer.price,
@@ -363,7 +363,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         args.zero_conf_max.map_or(String::new(), |most| {
             format!(", unconfirmed up to {most} a channel")
         }),
-    ));
+    );
     fees::tell_of(home.channels.as_deref(), report).await;
     let board = (args.tui || args.metrics.is_some()).then(|| Board::put_up(args.tui));
     if let (Some(at), Some(board)) = (args.metrics, board) {
@@ -375,6 +375,8 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         );
     }
     let mut serving = serve(home, offer).await?;
+    // Nothing is served before somebody listens.
+    report.tell(&line);
     let link = serving.link.to_string();
     show_link(report, &link);
     if let (Some(whip), Some(file)) = (&serving.whip, key_file) {

@@ -98,7 +98,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "until when the rest is locked, null where it is not",
     ),
     ("max_msat", "the most that it pays for one close"),
-    ("made_unix_s", "when the backup was made"),
+    (
+        "made_unix_s",
+        "when the backup was made, null where words alone were restored",
+    ),
     ("media_ms", "media delivered, or received, in all"),
     ("mint", "its address"),
     ("mint_calls", "requests at the mint that ticks caused"),

@@ -4,10 +4,8 @@
 use streampay_core::session::Event;
 use streampay_core::units::Msat;
 
+use crate::progress::{bar, minutes};
 use crate::quote::a_minute;
-
-/// How wide the bar is, in characters.
-const BAR: u64 = 24;
 
 /// What one session has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,19 +43,10 @@ impl Status {
     }
 
     fn line(&self) -> String {
-        let whole = self.budget.msat().max(1);
-        let full = u128::from(self.paid.msat()).saturating_mul(BAR.into()) / u128::from(whole);
-        let full = usize::try_from(full.min(BAR.into())).unwrap_or_default();
-        let rest = usize::try_from(BAR)
-            .unwrap_or_default()
-            .saturating_sub(full);
-        let (full, rest) = ("#".repeat(full), "-".repeat(rest));
         let (paid, budget) = (self.paid, self.budget);
+        let bar = bar(paid.msat(), budget.msat());
         let seen = minutes(self.media_ms / 1000);
-        format!(
-            "[{full}{rest}] {paid} of {budget} paid, {seen} seen{}",
-            self.left()
-        )
+        format!("{bar} {paid} of {budget} paid, {seen} seen{}", self.left())
     }
 
     /// How long the rest of the budget lasts, fees left out.
@@ -69,15 +58,6 @@ impl Status {
         };
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         format!(", at most {} left", minutes(seconds))
-    }
-}
-
-/// `1:02:03`, or `2:03` below an hour.
-fn minutes(seconds: u64) -> String {
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{rest:02}"),
-        _ => format!("{hours}:{minutes:02}:{rest:02}"),
     }
 }
 

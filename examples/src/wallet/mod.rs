@@ -47,6 +47,7 @@ use zeroize::Zeroizing;
 
 use crate::home::{lock, private_file};
 use crate::seed_file;
+use crate::seed_words::{self, SeedWords};
 
 /// What a user has at one mint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +109,8 @@ impl WalletFolder {
     pub fn open_with(folder: &Path, limits: MintLimits) -> Result<Self, WalletError> {
         let failed = |error| WalletError::Folder(folder.to_owned(), error);
         let lock = lock(folder, "wallet.lock")?;
-        let seed = seed_file::load_or_create(folder, "wallet.seed").map_err(failed)?;
+        SeedWords::begin(folder).map_err(failed)?;
+        let seed = seed_file::load_or_derive(folder, seed_words::WALLET).map_err(failed)?;
         let path = folder.join("wallet.redb");
         private_file(&path).map_err(failed)?;
         let store = WalletRedbDatabase::new(&path);

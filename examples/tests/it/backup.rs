@@ -212,6 +212,44 @@ fn viewer_made_again_from_an_old_backup_finds_what_is_left_and_pays_nothing_twic
     println!("{found} of {there} msat came back");
 }
 
+#[test]
+fn words_alone_bring_back_who_one_is_and_the_wallet() {
+    let stage = Stage::new();
+    let at = stage.folder.path().join("viewer");
+    let words = run(VIEWER, &at, &["words"]);
+    assert_eq!(words.status.code(), Some(2), "no folder yet: {words:?}");
+    let (streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "40sat");
+    ticks(&viewer, 2);
+    end(&mut viewer);
+    let recovery = stage.recover(VIEWER, "viewer");
+    assert_eq!(recovery.status.code(), Some(0), "{recovery:?}");
+    let there = wallet(&at);
+    let words = run(VIEWER, &at, &["words"]);
+    assert_eq!(words.status.code(), Some(0), "{words:?}");
+    let identity = fs::read(at.join("identity")).unwrap();
+    fs::remove_dir_all(&at).unwrap();
+
+    let paper = stage.folder.path().join("paper");
+    let text = String::from_utf8(words.stdout).unwrap();
+    let from = format!("file:{}", paper.display());
+    let args = ["restore", "--words", &from, "--mint", &stage.mint_url];
+    fs::write(&paper, text.replacen(' ', " zoo ", 1)).unwrap();
+    let wrong = run(VIEWER, &at, &args);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    fs::write(&paper, text.replace(' ', "\n")).unwrap();
+    let restored = run(VIEWER, &at, &args);
+    assert_eq!(restored.status.code(), Some(0), "{restored:?}");
+    let recovery = stage.recover(VIEWER, "viewer");
+    assert_eq!(recovery.status.code(), Some(0), "{recovery:?}");
+    assert_eq!(fs::read(at.join("identity")).unwrap(), identity);
+    // All but what came home from the session, whose outputs are of its purse.
+    let found = wallet(&at);
+    assert!(found > 0 && found <= there, "{found} of {there}");
+    assert_balances(VIEWER, &at, 0);
+    drop(streamer);
+}
+
 fn wallet(at: &Path) -> u64 {
     let account = run(VIEWER, at, &["recover", "--json"]);
     msat(&recovered(&account, "wallet"), "spendable_msat")

@@ -93,7 +93,10 @@ async fn payout_comes_to_its_amount_and_is_paid_once_however_it_is_cut_short() {
     let done = finish(&earner.wallet, None).await.unwrap().unwrap();
     assert!(done.is_done(), "{done:?}");
     assert_eq!(done.parts[0].state, payout.parts[0].state, "as it was");
-    assert_eq!(Payout::all(&earner.wallet).unwrap(), [done.clone()]);
+    assert_eq!(
+        Payout::all(&earner.wallet).unwrap(),
+        std::slice::from_ref(&done)
+    );
     let fees = |at: usize| match done.parts[at].state {
         PartState::Paid { fees_msat, .. } => fees_msat / 1_000,
         _ => 0,
