@@ -137,16 +137,17 @@ fn wallets(stage: &Stage) -> Result<(), String> {
     let Some(outstanding) = stage.outstanding() else {
         return Ok(());
     };
-    let out = history(stage, VIEWER, "viewer");
-    let mut held: u64 = out.iter().filter_map(|row| row["out_msat"].as_u64()).sum();
+    let mut held = 0;
     for (program, name) in [(VIEWER, "viewer"), (STREAMER, "streamer")] {
         let output = run(program, &stage.data(name), &["audit", "--json"]);
-        for mint in events(&output)
-            .iter()
-            .filter(|event| event["event"] == "mint")
-        {
-            let of = |field: &str| mint[field].as_u64().unwrap_or_default();
-            held += of("spendable_msat") + of("pending_msat");
+        for event in events(&output) {
+            let of = |field: &str| event[field].as_u64().unwrap_or_default();
+            match event["event"].as_str() {
+                Some("mint") => held += of("spendable_msat") + of("pending_msat"),
+                // Of what the viewer has out, without the fees of locking it.
+                Some("audit") if name == "viewer" => held += of("in_purses_msat"),
+                _ => {}
+            }
         }
     }
     let rest = DUST * u64::try_from(stage.acked.len().max(1)).unwrap();

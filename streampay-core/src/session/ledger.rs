@@ -58,7 +58,8 @@ pub struct PurseLedger {
     pub purse: PurseId,
     /// The name of its method.
     pub method: String,
-    /// True once it was opened, on this side.
+    /// True once it was opened, on this side. Payer: not where it was called off before that; what it
+    /// cost is then at most [`cost`](Self::cost) while it comes home, and what came back after that.
     pub opened: bool,
     /// True once its money is where it belongs.
     pub home: bool,
@@ -147,12 +148,13 @@ impl SessionLedger {
 
 fn row_of_payer(terms: &Terms, purse: &PayerPurse) -> PurseLedger {
     // Before it is opened the record has what was asked for; one that failed to open cost nothing.
-    let opened = purse.state != PurseState::Opening && !purse.cost.is_zero();
-    let told = |amount: Msat| if opened { amount } else { Msat::ZERO };
+    let called_off = purse.called_off == Some(true);
+    let known = purse.state != PurseState::Opening && !purse.cost.is_zero();
+    let told = |amount: Msat| if known { amount } else { Msat::ZERO };
     PurseLedger {
         purse: purse.id,
         method: method_name(terms, purse.method),
-        opened,
+        opened: known && !called_off,
         home: purse.state == PurseState::Done,
         capacity: told(purse.capacity),
         cost: told(purse.cost),

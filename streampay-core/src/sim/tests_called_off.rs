@@ -5,7 +5,8 @@ use super::mint::Call;
 use super::side::Session;
 use super::*;
 use crate::backend::Request;
-use crate::session::{CloseCode, Command, Event, Input, Output};
+use crate::session::{CloseCode, Command, Event, Input, Output, PurseLedger, SessionLedger};
+use crate::store::{Store as _, session_prefix};
 use crate::units::{Msat, PurseId};
 use crate::wire::{Message, decode};
 
@@ -53,6 +54,12 @@ fn purse_that_was_put_off_is_not_opened_for_a_session_that_closes() {
         }
         pair.settle().unwrap();
         assert!(settled(&pair), "{away_ms}");
+        // What was asked for and never left a wallet is in no book.
+        let id = pair.payer.id.unwrap();
+        let records = pair.payer.store.scan(&session_prefix(id)).unwrap();
+        let ledger = SessionLedger::read(id, &records).unwrap();
+        let moved = |row: &PurseLedger| row.opened || row.cost != row.returned;
+        assert!(!ledger.purses.iter().any(moved), "{away_ms} {ledger:?}");
     }
 }
 

@@ -101,6 +101,7 @@ impl PayerSession {
         for purse in &mut record.purses {
             if purse.state == PurseState::Opening {
                 purse.state = PurseState::Closing;
+                purse.called_off = Some(true);
                 purse.request = record.common.request_id();
                 called_off.push(purse.id);
             }
@@ -241,6 +242,10 @@ impl PayerSession {
         }
         purse.state = PurseState::Done;
         purse.refunded = refunded;
+        if purse.called_off == Some(true) {
+            // Nobody was told what it cost, and nothing was paid from it: what was asked for never left.
+            (purse.capacity, purse.cost) = (refunded, refunded);
+        }
         // A tick under way is answered by this: its money is in the refund or with the payee.
         purse.pending = None;
         self.settle_if_all_home();

@@ -46,6 +46,7 @@ impl PayerSession {
             step,
             opened,
             until: None,
+            called_off: None,
         });
         self.persist();
         self.ask_to_open(id);

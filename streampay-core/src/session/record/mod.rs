@@ -191,6 +191,9 @@ pub(super) struct PayerPurse {
     /// From when on it gives no tick any more, in seconds since 1970.
     #[n(14)]
     pub(super) until: Option<u64>,
+    /// It was told to come home before it had opened: what it cost is not known, and may be nothing.
+    #[n(15)]
+    pub(super) called_off: Option<bool>,
 }
 
 /// A payment that is made and not acknowledged.

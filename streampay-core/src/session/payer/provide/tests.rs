@@ -25,6 +25,7 @@ fn purse(capacity: u64, paid: u64) -> PayerPurse {
         step: sat(1),
         opened: 1_000,
         until: Some(2_000),
+        called_off: None,
     }
 }
 
