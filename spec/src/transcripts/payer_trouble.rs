@@ -5,7 +5,9 @@ use streampay_core::session::CloseCode;
 use streampay_core::units::{PurseId, Unix};
 use streampay_core::wire::{Message, PurseOk, PurseRefused};
 
-use super::payer::{bound, first_tick, first_tick_of, reading, rebind, settle, ticked, watch};
+use super::payer::{
+    bound, first_tick, first_tick_of, reading, rebind, rebind_with, settle, ticked, watch,
+};
 use super::{Scene, puppet_payee};
 use crate::json::{Object, hex};
 use crate::peer::{Cast, Played, Stage};
@@ -90,6 +92,11 @@ pub(super) const SCENES: &[Scene] = &[
         over_acknowledged,
     ),
     scene(
+        "out-of-date",
+        "A payer that came back from a backup is shown a receipt of two purses more: it ends, and blames nobody.",
+        out_of_date,
+    ),
+    scene(
         "forged-ack",
         "A receipt with a wrong signature is misbehaviour.",
         forged_ack,
@@ -168,6 +175,21 @@ fn crash(stage: &mut Stage<'_>, take: u64) -> Played {
     rebind(stage, &mut payee, None)?;
     ticked(stage)?;
     stage.receive(&payee.ack(1, 0))
+}
+
+fn out_of_date(stage: &mut Stage<'_>) -> Played {
+    let mut payee = first_tick(stage)?;
+    stage.receive(&payee.ack(1, 0))?;
+    stage.restart()?;
+    let mut receipt = payee.receipt(3, 0);
+    (receipt.purse, receipt.total) = (PurseId(1), msat(16_000));
+    rebind_with(stage, &mut payee, receipt)?;
+    stage.must(!stage.told("misbehaved"), "blame nobody")?;
+    let code = CloseCode::OutOfDate;
+    let closes = |sent: &Message| matches!(sent, Message::Close(close) if close.code == code);
+    stage.must(stage.sent().iter().any(closes), "close")?;
+    stage.wait_ms(6_000)?;
+    settle(stage, 8_000)
 }
 
 fn crash_while_closing(stage: &mut Stage<'_>) -> Played {

@@ -41,4 +41,6 @@ crate::codes::coded! {
     Removed = 18, "the streamer ended it for this viewer";
     /// The payee sent this payer out for good.
     Banned = 19, "the streamer does not let this viewer in";
+    /// One side's records are an old backup, and the newest receipt does not fit them.
+    OutOfDate = 20, "the records of one side are too old to go on with";
 }

@@ -1,16 +1,18 @@
-//! What a payer tells its backend of receipts, after a restart and late.
+//! What a payer tells its backend of receipts, after a restart and late; and backups that are too old to
+//! go on with.
 
 use alloc::vec::Vec;
 
 use super::side::Session;
 use super::*;
 use crate::backend::Request;
-use crate::session::{CloseCode, Command, Input, Output, PayerSession};
-use crate::store::{Store, session_prefix};
-use crate::units::{Msat, Seq};
+use crate::session::{CloseCode, Command, Event, Input, Output, PayerSession};
+use crate::store::{ChangeSet, MemoryStore, Store, session_prefix};
+use crate::units::{Msat, PurseId, Seq};
 use crate::wire::{Message, decode};
 
 const PAYER: Direction = Direction::ToPayer;
+const PAYEE: Direction = Direction::ToPayee;
 
 fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap()
@@ -108,4 +110,69 @@ fn ack_that_comes_while_the_purse_comes_home_is_told() {
     let asked = requests(payer);
     let told = |asked: &[Request]| matches!(asked, [Request::Acked { seq: Seq(1), .. }]);
     assert!(told(&asked), "{asked:?}");
+}
+
+fn copy(store: &MemoryStore) -> MemoryStore {
+    let (mut copy, mut all) = (MemoryStore::new(), ChangeSet::new());
+    for (key, value) in store.scan(&[]).unwrap() {
+        all.put(key, value);
+    }
+    copy.append(&[all]).unwrap();
+    copy
+}
+
+/// One side comes back with a backup since which two purses were paid from.
+fn restored_across_two_purses(side: Direction, backup_ms: u64) -> Pair {
+    let mut pair = Pair::new(PairConfig {
+        max_purse: sat(10),
+        ..PairConfig::default()
+    });
+    pair.run(backup_ms, &[]).unwrap();
+    let of = |pair: &mut Pair, side| match side {
+        PAYER => copy(&pair.payer.store),
+        _ => copy(&pair.payee.store),
+    };
+    let old = of(&mut pair, side);
+    pair.run(14_000 - backup_ms, &[]).unwrap();
+    let newest = pair.payer().unwrap().receipt().unwrap().receipt;
+    assert!(newest.purse > PurseId(0) && newest.total > newest.cumulative);
+    let back = Some(pair.now.mono.after_ms(300));
+    if side == PAYER {
+        pair.payer.store = old;
+        pair.payer.die();
+        (pair.payer_back, pair.acked) = (back, Msat::ZERO);
+    } else {
+        pair.payee.store = old;
+        pair.payee.die();
+        pair.payee_back = back;
+    }
+    pair.take_link_down(500);
+    pair.run(10_000, &[]).unwrap();
+    pair
+}
+
+/// Neither goes on as if it knew, and neither says that the other cheats.
+#[test]
+fn backup_that_no_receipt_brings_forward_ends_the_session_without_blame() {
+    for side in [PAYER, PAYEE] {
+        // Purse 1 is known already, or not yet.
+        for backup_ms in [7_500, 1_000] {
+            let pair = restored_across_two_purses(side, backup_ms);
+            for of in [PAYER, PAYEE] {
+                let told = pair.events(of);
+                let blames = |event: &Event| matches!(event, Event::Misbehaved { .. });
+                let blamed = told.iter().find(|event| blames(event));
+                assert_eq!(blamed, None, "{side:?} {backup_ms} {of:?}");
+                let ends = |event: &Event| matches!(event, Event::Closed { code, .. } if *code == CloseCode::OutOfDate);
+                let codes = told
+                    .iter()
+                    .filter(|event| matches!(event, Event::Closed { .. }));
+                let codes: Vec<_> = codes.collect();
+                assert!(
+                    told.iter().any(ends),
+                    "{side:?} {backup_ms} {of:?}: {codes:?}"
+                );
+            }
+        }
+    }
 }

@@ -103,10 +103,10 @@ impl PayeeSession {
         };
         let (version, features) = (choice.version, choice.features);
         let Some(up) = self.up.clone() else { return };
-        if let Some(evidence) = &hello.evidence {
-            self.catch_up(evidence);
-        }
         self.session = Some(hello.session);
+        if let Some(evidence) = hello.evidence.filter(|evidence| !self.catch_up(evidence)) {
+            return self.end_out_of_date(hello, evidence);
+        }
         let nonce = up.entropy.derive("nonce");
         let identity = &self.config.identity;
         let binding = Binding {
@@ -296,10 +296,21 @@ impl PayeeSession {
         self.send(&Message::Ready(Ready { evidence }));
     }
 
-    /// A payer that kept a newer receipt than we did brings a restored backup forward.
-    pub(super) fn catch_up(&mut self, evidence: &Evidence) {
+    /// What was paid since the backup is in more than one purse, and the receipt names the sum of one:
+    /// nobody can go on from there. It ends with that receipt, and with what the backends know.
+    fn end_out_of_date(&mut self, hello: &Hello, evidence: Evidence) {
+        if let Some(record) = &mut self.record {
+            record.common.evidence = Some(StoredEvidence(evidence));
+        }
+        self.close(CloseCode::OutOfDate, false);
+        self.on_hello(hello);
+    }
+
+    /// A payer that kept a newer receipt than we did brings a restored backup forward. False where
+    /// it cannot: ours is older than what this receipt says.
+    pub(super) fn catch_up(&mut self, evidence: &Evidence) -> bool {
         let Some(record) = &mut self.record else {
-            return;
+            return true;
         };
         let receipt = evidence.receipt;
         let newer = receipt.total > record.common.receipt().total;
@@ -308,14 +319,18 @@ impl PayeeSession {
             &evidence.signature,
         );
         if !newer || !signed {
-            return;
+            return true;
         }
-        let Some(purse) = record
+        let others = record
             .purses
-            .iter_mut()
-            .find(|purse| purse.id == receipt.purse)
-        else {
-            return;
+            .iter()
+            .filter(|purse| purse.id != receipt.purse);
+        let others = others.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(purse.credited));
+        let whole = others.plus(receipt.cumulative) == Ok(receipt.total);
+        let mut purses = record.purses.iter_mut();
+        let purse = purses.find(|purse| purse.id == receipt.purse);
+        let Some(purse) = purse.filter(|_| whole) else {
+            return false;
         };
         record.tips = receipt.tips;
         purse.credited = receipt.cumulative;
@@ -330,6 +345,7 @@ impl PayeeSession {
         self.metered = self.metered.max(receipt.reading);
         self.advance_schedule(receipt.reading);
         self.persist();
+        true
     }
 
     fn first_record(&self, hello: &Hello, root: [u8; 32]) -> PayeeRecord {

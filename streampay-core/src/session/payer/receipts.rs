@@ -9,7 +9,7 @@ use crate::backend::Request;
 use crate::meter::PauseReason;
 use crate::planted;
 use crate::session::record::{PayerPurse, StoredEvidence};
-use crate::session::{Event, MediaGrant, Misbehaviour, Receipt};
+use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Receipt};
 use crate::wire::{Ack, Evidence, Message};
 
 impl PayerSession {
@@ -93,7 +93,7 @@ impl PayerSession {
             return false;
         }
         let Some(purse) = self.purse(receipt.purse) else {
-            self.misbehaved(Misbehaviour::OverAcknowledged);
+            self.does_not_fit();
             return false;
         };
         let others = self.acknowledged().saturating_minus(purse.acked);
@@ -104,11 +104,21 @@ impl PayerSession {
             && self.tips_fit(&receipt)
             && others.plus(receipt.cumulative) == Ok(receipt.total);
         if !fits {
-            self.misbehaved(Misbehaviour::OverAcknowledged);
+            self.does_not_fit();
             return false;
         }
         self.acknowledge(evidence);
         true
+    }
+
+    /// A receipt that the record makes no sense of. After a restart the record may be a backup that is too
+    /// old for it, and nobody is at fault: the session ends with what is known.
+    fn does_not_fit(&mut self) {
+        let code = self.record.as_ref().and_then(|of| of.common.close_code());
+        if self.restored || code == Some(CloseCode::OutOfDate) {
+            return self.close(CloseCode::OutOfDate, false);
+        }
+        self.misbehaved(Misbehaviour::OverAcknowledged);
     }
 
     /// A payment that was written off and is acknowledged after all is not lost: no more than what
