@@ -36,6 +36,16 @@ pub(super) enum Mishap {
     Late,
 }
 
+impl Mishap {
+    const fn at(self) -> usize {
+        match self {
+            Self::Lost => 0,
+            Self::Repeated => 1,
+            Self::Late => 2,
+        }
+    }
+}
+
 /// All of them.
 const MISHAPS: usize = 3;
 
@@ -61,14 +71,14 @@ impl Aimed {
     /// The next so many messages with this number.
     pub(super) fn aim(&mut self, number: u8, mishap: Mishap, count: u64) {
         if let Some(at) = place_of(number) {
-            self.0[at][mishap as usize] = count;
+            self.0[at][mishap.at()] = count;
         }
     }
 
     /// True where it befalls this one.
     pub(super) fn take(&mut self, kind: Option<usize>, mishap: Mishap) -> bool {
         let Some(kind) = kind else { return false };
-        let left = &mut self.0[kind][mishap as usize];
+        let left = &mut self.0[kind][mishap.at()];
         let any = *left > 0;
         *left = left.saturating_sub(1);
         any
@@ -90,7 +100,7 @@ impl MessageCounts {
     /// And this befell it.
     pub(super) fn add(&mut self, kind: Option<usize>, mishap: Mishap) {
         if let Some(kind) = kind {
-            self.0[kind][mishap as usize] += 1;
+            self.0[kind][mishap.at()] += 1;
         }
     }
 

@@ -211,10 +211,17 @@ impl World {
     fn strike_offers(&mut self, slot: usize) {
         self.count(slot, Kind::Offer);
         // The offer is heard late, while the tick that it comes too late for is checked.
-        let (lost, late) = (self.below(5), self.one_in(2));
+        let late = self.one_in(2);
+        let lost = if late {
+            self.between(2, 5)
+        } else {
+            self.below(5)
+        };
         let aimed = &mut self.slots[slot].link.aimed;
         aimed.aim(OFFER_TERMS, Mishap::Lost, lost);
-        if self.one_in(2) {
+        // One offer by itself, or several in a row.
+        let alone = self.one_in(2);
+        if !alone {
             let (agree, agreed) = (self.below(3), self.below(6));
             let aimed = &mut self.slots[slot].link.aimed;
             aimed.aim(AGREE, Mishap::Lost, agree);
@@ -226,7 +233,8 @@ impl World {
         let offer = self.offer();
         self.command(slot, PAYEE, offer);
         let mut ms = 0;
-        for _ in 0..self.below(4) {
+        let more = if alone { 0 } else { self.between(1, 3) };
+        for _ in 0..more {
             ms += self.between(100, 8_000);
             self.count(slot, Kind::OfferAgain);
             let (generation, command) = (self.slots[slot].generation, Box::new(self.offer()));
@@ -238,7 +246,7 @@ impl World {
             };
             self.after(ms, again);
         }
-        if self.one_in(4) {
+        if !alone && self.one_in(4) {
             self.strike_process(slot);
         }
     }
