@@ -1,10 +1,11 @@
 //! Matroska and WebM. Source: RFC 9559.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 
 use super::{
     Block, Tracks,
     ebml::{element, endless, float, master, text, unsigned, void},
+    output::Output,
 };
 use crate::{
     codec::{Size, av1_configuration, frame_size, is_key_frame, nal, nal_type, nal_units},
@@ -14,8 +15,7 @@ use crate::{
 /// Writes each element whole and flushes it.
 #[derive(Debug)]
 pub(super) struct Muxer<W> {
-    out: W,
-    written: u64,
+    out: Output<W>,
     h264: bool,
     /// When the cluster under way begins.
     cluster_ms: Option<u64>,
@@ -29,8 +29,7 @@ const CLUSTER_MAX_MS: u64 = 5_000;
 impl<W: Write> Muxer<W> {
     pub(super) const fn new(out: W) -> Self {
         Self {
-            out,
-            written: 0,
+            out: Output::new(out),
             h264: false,
             cluster_ms: None,
             duration_at: None,
@@ -38,7 +37,7 @@ impl<W: Write> Muxer<W> {
     }
 
     pub(super) const fn written(&self) -> u64 {
-        self.written
+        self.out.written()
     }
 
     /// Writes the head where `first` is a frame that a file can begin with.
@@ -79,7 +78,7 @@ impl<W: Write> Muxer<W> {
         let room_at = head.len() + 12;
         head.extend(info);
         head.extend(master(0x1654_ae6b, &entries));
-        self.put(&head)?;
+        self.out.put(&head)?;
         self.duration_at = u64::try_from(room_at).ok();
         Ok(true)
     }
@@ -133,15 +132,8 @@ impl<W: Write> Muxer<W> {
             body.extend_from_slice(block.data);
         }
         out.extend(element(0xa3, &body));
-        self.put(&out)?;
+        self.out.put(&out)?;
         Ok(true)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
-        self.out.flush()?;
-        self.written += u64::try_from(bytes.len()).unwrap_or(0);
-        Ok(())
     }
 }
 
@@ -152,19 +144,7 @@ impl<W: Write + Seek> Muxer<W> {
         let Some(duration_at) = self.duration_at else {
             return Ok(());
         };
-        let end = match self.out.stream_position() {
-            Ok(end) => end,
-            Err(error) if error.kind() == io::ErrorKind::NotSeekable => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        // What was written last ends here, wherever in the output it began.
-        let Some(begin) = end.checked_sub(self.written) else {
-            return Ok(());
-        };
-        self.out.seek(SeekFrom::Start(begin + duration_at))?;
-        self.out.write_all(&duration(ms))?;
-        self.out.seek(SeekFrom::Start(end))?;
-        self.out.flush()
+        self.out.fill(duration_at, &duration(ms))
     }
 }
 

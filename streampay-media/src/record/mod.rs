@@ -15,6 +15,7 @@
 mod ebml;
 mod matroska;
 mod mp4;
+mod output;
 mod plain;
 mod recorder;
 

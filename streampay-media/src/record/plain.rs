@@ -3,9 +3,9 @@
 //! Own writers and not those of `rtc` 0.21: its Ogg writer leaves a packet open whose length is a
 //! multiple of 255, writes the last packet twice and panics where time stamps wrap around.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 
-use super::{Block, Container};
+use super::{Block, Container, output::Output};
 use crate::{
     codec::{frame_size, is_key_frame, nal, nal_type, nal_units, opus_ticks},
     packet::Codec,
@@ -14,8 +14,7 @@ use crate::{
 /// Writes each frame whole and flushes it.
 #[derive(Debug)]
 pub(super) struct Plain<W> {
-    out: W,
-    written: u64,
+    out: Output<W>,
     container: Container,
     av1: bool,
     frames: u32,
@@ -32,12 +31,13 @@ const BEGINS: u8 = 2;
 const ENDS: u8 = 4;
 /// Which of all streams in a file: there is one.
 const SERIAL: u32 = 0x5350_0001;
+/// Where an IVF file says how long it is.
+const IVF_LENGTH_AT: u64 = 24;
 
 impl<W: Write> Plain<W> {
     pub(super) const fn new(out: W, container: Container) -> Self {
         Self {
-            out,
-            written: 0,
+            out: Output::new(out),
             container,
             av1: false,
             frames: 0,
@@ -48,7 +48,7 @@ impl<W: Write> Plain<W> {
     }
 
     pub(super) const fn written(&self) -> u64 {
-        self.written
+        self.out.written()
     }
 
     /// Writes the head where `first` is a frame that a file can begin with.
@@ -61,7 +61,7 @@ impl<W: Write> Plain<W> {
                 let Some(head) = ivf_head(codec, first) else {
                     return Ok(false);
                 };
-                self.put(&head)?;
+                self.out.put(&head)?;
                 self.av1 = codec == Codec::Av1;
             }
             Container::AnnexB => {
@@ -104,11 +104,11 @@ impl<W: Write> Plain<W> {
                 frame.extend(at_ms.to_le_bytes());
                 frame.extend_from_slice(delimiter);
                 frame.extend_from_slice(block.data);
-                self.put(&frame)?;
+                self.out.put(&frame)?;
                 self.last_ms = Some(at_ms);
                 self.frames = self.frames.saturating_add(1);
             }
-            Container::AnnexB => self.put(block.data)?,
+            Container::AnnexB => self.out.put(block.data)?,
             Container::Ogg => {
                 let Some(ticks) = opus_ticks(block.data) else {
                     return Ok(false);
@@ -160,15 +160,7 @@ impl<W: Write> Plain<W> {
             field.copy_from_slice(&sum);
         }
         self.page = self.page.wrapping_add(1);
-        self.put(&page)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
-        self.out.flush()?;
-        let length = u64::try_from(bytes.len()).unwrap_or(0);
-        self.written = self.written.saturating_add(length);
-        Ok(())
+        self.out.put(&page)
     }
 }
 
@@ -176,25 +168,14 @@ impl<W: Write + Seek> Plain<W> {
     /// IVF: says how long it is, in the units of its time stamps, as ffmpeg writes and reads the
     /// field; others take it for the number of frames. Nothing where the output cannot seek.
     pub(super) fn set_length(&mut self) -> io::Result<()> {
-        if self.container != Container::Ivf || self.written == 0 {
+        if self.container != Container::Ivf || self.out.written() == 0 {
             return Ok(());
         }
-        let end = match self.out.stream_position() {
-            Ok(end) => end,
-            Err(error) if error.kind() == io::ErrorKind::NotSeekable => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let Some(begin) = end.checked_sub(self.written) else {
-            return Ok(());
-        };
-        self.out.seek(SeekFrom::Start(begin.saturating_add(24)))?;
         // With the last frame as long as all are on average.
         let (last, frames) = (self.last_ms.unwrap_or(0), u64::from(self.frames));
         let length = last.saturating_mul(frames) / frames.saturating_sub(1).max(1);
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.out.write_all(&length.to_le_bytes())?;
-        self.out.seek(SeekFrom::Start(end))?;
-        self.out.flush()
+        self.out.fill(IVF_LENGTH_AT, &length.to_le_bytes())
     }
 }
 

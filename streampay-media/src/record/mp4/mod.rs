@@ -3,14 +3,14 @@
 
 mod head;
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 
 use shiguredo_mp4::{
     BoxHeader, BoxSize, Encode, SampleFlags,
     boxes::{MdatBox, MfhdBox, MoofBox, TfdtBox, TfhdBox, TrafBox, TrunBox, TrunSample},
 };
 
-use super::{Block, Tracks, matroska::length_prefixed};
+use super::{Block, Tracks, matroska::length_prefixed, output::Output};
 use crate::{
     codec::{is_key_frame, opus_ticks},
     packet::{Codec, Kind},
@@ -20,8 +20,7 @@ use head::{audio_entry, duration_at, head, video_entry};
 /// Writes fragment by fragment, each whole.
 #[derive(Debug)]
 pub(super) struct Mp4<W> {
-    out: W,
-    written: u64,
+    out: Output<W>,
     h264: bool,
     video: Option<Run>,
     audio: Option<Run>,
@@ -157,8 +156,7 @@ const fn flags(key: bool) -> SampleFlags {
 impl<W: Write> Mp4<W> {
     pub(super) const fn new(out: W) -> Self {
         Self {
-            out,
-            written: 0,
+            out: Output::new(out),
             h264: false,
             video: None,
             audio: None,
@@ -169,7 +167,7 @@ impl<W: Write> Mp4<W> {
     }
 
     pub(super) const fn written(&self) -> u64 {
-        self.written
+        self.out.written()
     }
 
     /// Writes the head where `first` is a frame that a file can begin with.
@@ -190,7 +188,7 @@ impl<W: Write> Mp4<W> {
         let Some(head) = head(&entries) else {
             return Ok(false);
         };
-        self.put(&head)?;
+        self.out.put(&head)?;
         self.h264 = tracks.video == Some(Codec::H264);
         for ((kind, _), track) in entries.into_iter().zip(1..) {
             *self.run(kind) = Some(Run::new(kind, track));
@@ -246,7 +244,7 @@ impl<W: Write> Mp4<W> {
         let Some(fragment) = self.fragment(next) else {
             return Ok(());
         };
-        self.put(&fragment)?;
+        self.out.put(&fragment)?;
         for run in [&mut self.video, &mut self.audio].into_iter().flatten() {
             run.frames.clear();
             run.data.clear();
@@ -297,14 +295,6 @@ impl<W: Write> Mp4<W> {
         }
         Some(out)
     }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
-        self.out.flush()?;
-        let length = u64::try_from(bytes.len()).unwrap_or(0);
-        self.written = self.written.saturating_add(length);
-        Ok(())
-    }
 }
 
 impl<W: Write + Seek> Mp4<W> {
@@ -314,19 +304,7 @@ impl<W: Write + Seek> Mp4<W> {
         let Some(duration_at) = self.duration_at else {
             return Ok(());
         };
-        let end = match self.out.stream_position() {
-            Ok(end) => end,
-            Err(error) if error.kind() == io::ErrorKind::NotSeekable => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let Some(begin) = end.checked_sub(self.written) else {
-            return Ok(());
-        };
         let ms = u32::try_from(ms).unwrap_or(u32::MAX);
-        self.out
-            .seek(SeekFrom::Start(begin.saturating_add(duration_at)))?;
-        self.out.write_all(&ms.to_be_bytes())?;
-        self.out.seek(SeekFrom::Start(end))?;
-        self.out.flush()
+        self.out.fill(duration_at, &ms.to_be_bytes())
     }
 }
