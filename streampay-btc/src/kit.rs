@@ -1,10 +1,14 @@
 //! What brings a payer's money home without this software, and what a watchtower needs.
 
+use std::collections::BTreeMap;
+
+use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, PrivateKey, ScriptBuf, Transaction};
 
-use crate::chain::{ChainView, Watch};
+use crate::chain::{ChainView, Seen, Watch};
 use crate::keys::ChannelSecret;
+use crate::machine::rate_of;
 use crate::script::FundingOutput;
 use crate::tx::{Contract, refund_tx};
 
@@ -133,6 +137,8 @@ pub struct TowerEntry {
 #[derive(Clone, Debug, Default)]
 pub struct Watchtower {
     entries: Vec<TowerEntry>,
+    /// The height and rate of the last close that was broadcast over one that waits.
+    bids: BTreeMap<OutPoint, (u32, FeeRate)>,
 }
 
 impl Watchtower {
@@ -150,6 +156,12 @@ impl Watchtower {
         self.entries.push(entry);
     }
 
+    /// Watches these channels and no others. What it has bid for them it still knows.
+    pub fn set(&mut self, entries: impl IntoIterator<Item = TowerEntry>) {
+        self.entries.clear();
+        entries.into_iter().for_each(|entry| self.put(entry));
+    }
+
     /// The outputs that the next view should hold.
     #[must_use]
     pub fn watched(&self) -> Vec<Watch> {
@@ -159,12 +171,15 @@ impl Watchtower {
             .collect()
     }
 
-    /// What to broadcast now: of each channel within its margin that nothing spends, or whose own
-    /// close waits at too low a rate, the cheapest close that pays enough, else the dearest.
-    /// Channels with a spend in a block are let go.
+    /// What to broadcast now: of each channel within its margin that nothing spends the cheapest close
+    /// that pays enough, else the dearest. Over a close that waits, whoever's it is, the next dearer one,
+    /// one step a block: what hangs on it is to be paid for as well, and not known. Before the margin
+    /// only a close of its own that waits at too low a rate is replaced. Channels with a spend that is
+    /// buried are let go.
     #[must_use]
     pub fn chain(&mut self, view: &ChainView) -> Vec<Transaction> {
         let mut out = Vec::new();
+        let bids = &mut self.bids;
         self.entries.retain(|entry| {
             let outpoint = entry.watch.outpoint;
             let mut outputs = view.outputs.iter();
@@ -172,30 +187,67 @@ impl Watchtower {
             let Some(seen) = state.and_then(|state| state.seen.as_ref()) else {
                 return true;
             };
-            let left = entry.expiry.saturating_sub(view.tip);
-            let wanted = view.fees.rate((left / 2).max(1));
-            let mut closes = entry.closes.iter();
-            let enough = closes.find(|(rate, _)| *rate >= wanted);
-            let best = enough.or_else(|| entry.closes.last());
-            match &seen.spend {
-                Some(spend) => {
-                    let waits = |(_, tx): &&(FeeRate, Transaction)| {
-                        tx.compute_txid() == spend.tx.compute_txid()
-                    };
-                    let own = entry.closes.iter().find(waits);
-                    let more = best.filter(|(rate, _)| own.is_some_and(|(old, _)| rate > old));
-                    if spend.height.is_none() {
-                        out.extend(more.map(|(_, tx)| tx.clone()));
-                    }
-                    spend.depth(view.tip) < crate::machine::FINAL_DEPTH
-                }
-                None if left <= entry.margin => {
-                    out.extend(best.map(|(_, tx)| tx.clone()));
-                    true
-                }
-                None => true,
+            let bid = bids.get(&outpoint).copied();
+            if let Some((rate, tx)) = entry.next_close(seen, bid, view) {
+                bids.insert(outpoint, (view.tip, rate));
+                out.push(tx.clone());
             }
+            let spend = seen.spend.as_ref();
+            spend.is_none_or(|spend| spend.depth(view.tip) < crate::machine::FINAL_DEPTH)
         });
+        let entries = &self.entries;
+        bids.retain(|outpoint, _| entries.iter().any(|of| of.watch.outpoint == *outpoint));
         out
     }
+}
+
+impl TowerEntry {
+    fn next_close(
+        &self,
+        seen: &Seen,
+        bid: Option<(u32, FeeRate)>,
+        view: &ChainView,
+    ) -> Option<(FeeRate, &Transaction)> {
+        let left = self.expiry.saturating_sub(view.tip);
+        let urgent = left <= self.margin;
+        let wanted = view.fees.rate((left / 2).max(1));
+        let above = |least: &dyn Fn(FeeRate) -> bool| {
+            let mut closes = self.closes.iter();
+            let enough = closes.find(|(rate, _)| least(*rate));
+            let found = enough.or_else(|| self.closes.last());
+            found.map(|(rate, tx)| (*rate, tx))
+        };
+        let Some(spend) = &seen.spend else {
+            let found = above(&|rate| rate >= wanted && bid.is_none_or(|(_, last)| rate >= last));
+            return found.filter(|_| urgent);
+        };
+        if spend.height.is_some() || spend.tx.lock_time != LockTime::ZERO {
+            return None;
+        }
+        let txid = spend.tx.compute_txid();
+        let own = self.closes.iter().find(|(_, tx)| tx.compute_txid() == txid);
+        let own = own.map(|(rate, _)| *rate);
+        if !urgent {
+            return above(&|rate| rate >= wanted)
+                .filter(|(rate, _)| own.is_some_and(|old| *rate > old));
+        }
+        let last = match bid {
+            // One step a block.
+            Some((height, _)) if height == view.tip => return None,
+            Some((_, last)) => Some(own.map_or(last, |own| own.max(last))),
+            None => own.or_else(|| alone_rate(seen, &spend.tx)),
+        };
+        let more = |rate| rate >= wanted && last.is_none_or(|last| rate > last);
+        above(&more).filter(|(_, tx)| tx.compute_txid() != txid)
+    }
+}
+
+/// What a close of this channel alone pays; none of one with others.
+fn alone_rate(seen: &Seen, tx: &Transaction) -> Option<FeeRate> {
+    if tx.input.len() != 1 {
+        return None;
+    }
+    let mut out = tx.output.iter().map(|output| output.value);
+    let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
+    Some(rate_of(seen.output.value.checked_sub(out)?, tx.weight()))
 }

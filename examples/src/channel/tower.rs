@@ -272,9 +272,7 @@ impl Tower {
             }
         }
         if changed {
-            self.tower = Watchtower::new();
-            let entries = self.files.values().flatten();
-            entries.for_each(|entry| self.tower.put(entry.clone()));
+            self.tower.set(self.files.values().flatten().cloned());
         }
         failed
     }

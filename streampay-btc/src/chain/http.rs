@@ -7,14 +7,22 @@ use super::ChainError;
 /// How long one call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer: a block in hexadecimal.
-const BODY_MAX: usize = 10 * 1024 * 1024;
+pub(super) const BODY_MAX: usize = 10 * 1024 * 1024;
 
 /// Status and body of the answer.
 pub(super) async fn call(request: bitreq::Request) -> Result<(i32, Vec<u8>), ChainError> {
+    call_up_to(BODY_MAX, request).await
+}
+
+/// The same for answers of up to so many bytes.
+pub(super) async fn call_up_to(
+    most: usize,
+    request: bitreq::Request,
+) -> Result<(i32, Vec<u8>), ChainError> {
     let request = request
         .with_timeout(TIMEOUT.as_secs())
         .with_max_redirects(0)
-        .with_max_body_size(Some(BODY_MAX));
+        .with_max_body_size(Some(most));
     let away = |why: String| ChainError::Away(why);
     // The client's own limit does not hold for looking up a name.
     let answer = tokio::time::timeout(TIMEOUT, request.send_async()).await;

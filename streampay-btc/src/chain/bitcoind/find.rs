@@ -13,6 +13,9 @@ use crate::chain::ChainError;
 const SEARCHES_MAX: usize = 256;
 /// The most waiting transactions that one call reads; the others are left to the next.
 const WAITING_MAX: usize = 1_024;
+/// The longest list of them, 67 bytes each: of the smallest transactions that fill a mempool of the usual
+/// 300 MB, with room.
+const MEMPOOL_MAX: usize = 128 * 1024 * 1024;
 
 /// All searches, by script and value; without one they are for all outputs to the script.
 pub(super) type Searches = HashMap<(ScriptBuf, Option<Amount>), Search>;
@@ -50,7 +53,13 @@ impl BitcoinCore {
         let search = begun(&mut searches, (&script, value));
         let pays = |tx: &Transaction| outputs_to(tx, &script, value);
         self.read_blocks(search, since, pays).await?;
-        self.read_waiting(search, pays).await?;
+        if let Err(error) = self.read_waiting(search, pays).await {
+            // Where a block has none, one may wait: nothing can be said, least of all that none does.
+            if search.found.is_empty() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "what waits for a block is not searched");
+        }
         let mut all = search.found.clone();
         all.extend(search.waiting.iter().filter(|of| {
             search
@@ -111,7 +120,8 @@ impl BitcoinCore {
         search: &mut Search,
         pays: impl Fn(&Transaction) -> Vec<Found>,
     ) -> Result<(), ChainError> {
-        let all = self.rpc("getrawmempool", json!([])).await?;
+        let all = self.rpc_up_to(MEMPOOL_MAX, "getrawmempool", json!([]));
+        let all = all.await?;
         let all = all.as_array().into_iter().flatten();
         let all = all.filter_map(|txid| txid.as_str()?.parse().ok());
         let all: HashSet<Txid> = all.collect();

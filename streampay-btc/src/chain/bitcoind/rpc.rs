@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::BitcoinCore;
 use crate::chain::ChainError;
-use crate::chain::http::{call, shown};
+use crate::chain::http::{BODY_MAX, call_up_to, shown};
 
 /// How a node lets its users in.
 #[derive(Clone)]
@@ -34,12 +34,22 @@ impl BitcoinCore {
     /// [`ChainError::Away`] where it does not answer or is still starting,
     /// [`ChainError::Refused`] with the node's own words where it says no.
     pub async fn rpc(&self, method: &str, params: Value) -> Result<Value, ChainError> {
+        self.rpc_up_to(BODY_MAX, method, params).await
+    }
+
+    /// The same for an answer of up to so many bytes.
+    pub(super) async fn rpc_up_to(
+        &self,
+        most: usize,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, ChainError> {
         let body = json!({"jsonrpc": "1.0", "id": 0, "method": method, "params": params});
         let request = bitreq::Request::new(bitreq::Method::Post, self.url.as_str())
             .with_header("Content-Type", "application/json")
             .with_header("Authorization", self.authorization()?)
             .with_body(body.to_string());
-        let (status, body) = call(request).await?;
+        let (status, body) = call_up_to(most, request).await?;
         if status == 401 || status == 403 {
             return Err(ChainError::Away("wrong user, password or cookie".into()));
         }

@@ -66,6 +66,7 @@ fn tower_without_keys_closes_for_a_payee_that_is_away() {
     assert!(look(&mut tower, &rig).is_empty());
     // It does not get into a block: the next rate.
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(9));
+    rig.chain.mine(1);
     let dearer = look(&mut tower, &rig);
     rig.chain.submit(dearer[0].clone()).unwrap();
     rig.chain.mine(6);
@@ -79,6 +80,82 @@ fn tower_without_keys_closes_for_a_payee_that_is_away() {
     assert_eq!(report.settled.unwrap().to_sat(), payout);
     assert_eq!(home, rig.value() - rig.reserve() - 60 * STEP);
     assert_eq!(report.paid.to_sat(), rig.reserve() + 80 * STEP);
+}
+
+/// A payee that closed, or whose tower did, and something of the payer's hangs on it.
+fn pinned_before_the_margin(members: u32) -> (Rig, Watchtower) {
+    let mut rig = Rig::new();
+    let mut config = sim_config(super::PAYER);
+    config.payer.home = crate::sim::open_home();
+    rig.payer = SimNode::new(&rig.chain, config, super::PAYER);
+    for number in 0..members {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        rig.accept(&opened);
+        (1..=60).for_each(|seq| rig.tick(seq));
+    }
+    let rates = [1, 2, 4, 8, 16, 32].map(FeeRate::from_sat_per_vb_u32);
+    let mut tower = Watchtower::new();
+    let entry = rig.payee.machine.tower_entry(rig.purse, &rates).unwrap();
+    tower.put(entry);
+    let left = rig.expiry() - rig.chain.tip();
+    rig.chain.mine(left - 36);
+    (rig, tower)
+}
+
+/// A block and a look of the tower's; what it broadcasts.
+fn tower_looks(rig: &Rig, tower: &mut Watchtower) -> usize {
+    rig.chain.mine(1);
+    let view = rig.chain.look(&tower.watched()).unwrap();
+    let closes = tower.chain(&view);
+    for close in &closes {
+        // Refused while it pays too little for what hangs on the other.
+        let _ = rig.chain.submit(close.clone());
+    }
+    assert!(tower.chain(&view).is_empty(), "one step a block");
+    closes.len()
+}
+
+fn hang_on(rig: &Rig) {
+    let outpoint = rig.payer.machine.report().last().unwrap().outpoint.unwrap();
+    let (tx, height) = rig.chain.spender(outpoint).unwrap();
+    assert_eq!(height, None);
+    let index = tx.input.iter().position(|i| i.previous_output == outpoint);
+    let on = bitcoin::OutPoint::new(tx.compute_txid(), u32::try_from(index.unwrap()).unwrap());
+    let fee = bitcoin::Amount::from_sat(3_000);
+    rig.chain.hang(on, fee, 19).unwrap();
+}
+
+fn is_mined(rig: &Rig) -> bool {
+    let outpoint = rig.payer.machine.report().last().unwrap().outpoint.unwrap();
+    rig.chain.spender(outpoint).is_some_and(|of| of.1.is_some())
+}
+
+#[test]
+fn tower_climbs_over_a_pin_on_its_own_close() {
+    let (rig, mut tower) = pinned_before_the_margin(1);
+    let view = rig.chain.look(&tower.watched()).unwrap();
+    rig.chain.submit(tower.chain(&view).remove(0)).unwrap();
+    hang_on(&rig);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(6));
+    let sent: usize = (0..10).map(|_| tower_looks(&rig, &mut tower)).sum();
+    assert!(is_mined(&rig), "{sent}");
+    assert!((3..=5).contains(&sent), "{sent}");
+}
+
+#[test]
+fn tower_replaces_a_batch_that_it_does_not_know() {
+    let (rig, mut tower) = pinned_before_the_margin(3);
+    let keys = [0, 1, 2].map(key);
+    let inner = rig.payee.machine.lock();
+    let batch = inner.close(&keys, &[], FeeRate::BROADCAST_MIN).unwrap();
+    drop(inner);
+    assert_eq!(batch.input.len(), 3);
+    rig.chain.submit(batch).unwrap();
+    hang_on(&rig);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(6));
+    let sent: usize = (0..10).map(|_| tower_looks(&rig, &mut tower)).sum();
+    assert!(is_mined(&rig), "{sent}");
 }
 
 #[test]

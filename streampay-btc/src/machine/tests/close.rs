@@ -1,6 +1,7 @@
 //! Closing in time, together, and after whatever happened.
 
 use super::*;
+use crate::policy::PayeePolicy;
 
 #[test]
 fn channel_without_a_tick_costs_nothing_and_comes_back_after_expiry() {
@@ -197,6 +198,31 @@ fn many_channels_are_closed_together() {
         .map(|report| report.settled.unwrap().to_sat())
         .sum();
     assert_eq!(settled, rig.balances().1);
+}
+
+/// With the payee's defaults: a channel that nears what closing may cost waits for no other.
+#[test]
+fn channel_that_fees_catch_up_with_does_not_wait_for_a_batch() {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYEE);
+    config.payee.batch_wait = PayeePolicy::new(home(PAYEE)).batch_wait;
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    for number in 0..2 {
+        rig.purse = key(number);
+        let opened = rig.opened();
+        rig.accept(&opened);
+        (1..=20).for_each(|seq| rig.tick(seq));
+    }
+    // 20 ticks may cost 4 260 sat: four fifths are 17 sat/vB.
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(16));
+    rig.payee.look();
+    assert!(rig.payee.broadcast.is_empty());
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(18));
+    rig.payee.look();
+    assert_eq!(rig.payee.broadcast.len(), 1);
+    assert_eq!(rig.payee.broadcast[0].input.len(), 2);
+    rig.mine(7);
+    assert!(rig.balances().1 > 0 && rig.payee.refused.is_empty());
 }
 
 #[test]

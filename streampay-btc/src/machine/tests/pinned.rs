@@ -88,6 +88,23 @@ fn close_to_an_earlier_payout_is_bumped_to_the_new_one() {
     assert_eq!(rig.balances().1, 0);
 }
 
+/// The home that a channel was opened with is not the one that it is refunded to.
+#[test]
+fn refund_to_a_new_home_is_booked() {
+    let mut rig = Rig::ready();
+    let mut config = sim_config(PAYER);
+    config.payer.home = home(9);
+    let disk = rig.payer.snapshot();
+    rig.payer = SimNode::new(&rig.chain, config, PAYER);
+    rig.payer.roll_back(&disk);
+    rig.payer.restart(&[rig.purse]);
+    let left = rig.expiry() - rig.chain.tip();
+    rig.payer.mine_and_look(left + 7);
+    let came = rig.chain.balance(&home(9));
+    assert!(came.to_sat() + 1_000 > rig.value());
+    assert_eq!(rig.payer.machine.report()[0].settled, Some(came));
+}
+
 #[test]
 fn refund_replaces_a_close_that_waits_after_the_expiry() {
     for pinned in [false, true] {

@@ -121,7 +121,7 @@ impl Inner {
         }
     }
 
-    fn close(
+    pub(in crate::machine) fn close(
         &self,
         members: &[PurseKey],
         coins: &[FeeCoin<'_>],
@@ -246,7 +246,7 @@ impl Inner {
 }
 
 /// A fee as a rate over the virtual size, rounded down.
-pub(super) fn rate_of(fee: Amount, weight: Weight) -> FeeRate {
+pub(crate) fn rate_of(fee: Amount, weight: Weight) -> FeeRate {
     let size = virtual_size(weight).saturating_mul(4);
     let rate = fee.to_sat().saturating_mul(1000).checked_div(size);
     FeeRate::from_sat_per_kwu(rate.unwrap_or_default())

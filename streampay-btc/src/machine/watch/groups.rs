@@ -120,7 +120,8 @@ impl Inner {
                 Some(None) if alone => {}
                 Some(None) => {
                     let since = *payee.pooled.get_or_insert(chain.tip);
-                    pool.push((*key, chain.tip.saturating_sub(since), payee.is_due(chain)));
+                    let ripe = payee.is_rising(chain) || chain.tip.saturating_sub(since) >= wait;
+                    pool.push((*key, ripe, payee.is_due(chain)));
                 }
                 // Whatever spends a channel and is no refund has our signature, to an earlier payout too.
                 Some(Some(Spend { tx, height: None })) if !is_refund(tx) => {
@@ -134,7 +135,8 @@ impl Inner {
                 _ => {}
             }
         }
-        let ripe = pool.len() >= CLOSE_INPUTS_MAX || pool.iter().any(|(_, age, _)| *age >= wait);
+        // Who waits while fees rise may come to cost more than it is worth.
+        let ripe = pool.len() >= CLOSE_INPUTS_MAX || pool.iter().any(|(_, ripe, _)| *ripe);
         pool.retain(|(.., due)| *due);
         if ripe {
             for chunk in pool.chunks(CLOSE_INPUTS_MAX) {

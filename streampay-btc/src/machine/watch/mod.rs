@@ -14,6 +14,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, PurseKey};
 
+pub(crate) use self::build::rate_of;
 pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
 use super::record::{self, Decided};
@@ -158,7 +159,7 @@ impl Inner {
                 actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
                 continue;
             }
-            payer.bid = fee.map(|fee| build::rate_of(fee, tx.weight()));
+            payer.bid = fee.map(|fee| rate_of(fee, tx.weight()));
             if !payer.decided.closing {
                 payer.decided.closing = true;
                 actions.push(persist(*key, payer.decided));

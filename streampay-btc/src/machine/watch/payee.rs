@@ -114,16 +114,20 @@ impl Payee {
     /// True where the channel is to be closed: asked for, under way, its margin reached, or fees on
     /// their way to what it is worth.
     pub(super) fn wants_close(&self, chain: &Chain) -> bool {
-        let Some(best) = &self.best else { return false };
-        if self.decided.settled.is_some() {
+        if self.best.is_none() || self.decided.settled.is_some() {
             return false;
         }
-        // Four fifths of what closing may cost: fees rise faster than blocks come.
+        let asked = self.meta.settling || self.decided.closing || self.stranded().is_some();
+        asked || self.is_urgent(chain) || self.is_rising(chain)
+    }
+
+    /// True where closing comes to four fifths of what it may cost: fees rise faster than blocks come.
+    /// One that holds hardly more than the reserve is never worth the hurry. Spec: bitcoin 5.2.
+    pub(super) fn is_rising(&self, chain: &Chain) -> bool {
+        let Some(best) = &self.best else { return false };
         let limit = self.cost_max(best.paid).saturating_mul(4) / 5;
         let rising = self.close_cost(chain).is_none_or(|cost| cost > limit);
-        let worth = best.paid > self.meta.deed.reserve.saturating_mul(2);
-        let asked = self.meta.settling || self.decided.closing || self.stranded().is_some();
-        asked || self.is_urgent(chain) || rising && worth
+        rising && best.paid > self.meta.deed.reserve.saturating_mul(2)
     }
 
     pub(in crate::machine) const fn is_urgent(&self, chain: &Chain) -> bool {

@@ -45,11 +45,18 @@ impl Payer {
         }
     }
 
-    /// What a transaction that spends the channel gives back: the output at its input's index.
+    /// What a transaction that spends the channel gives back: of a close the output at its input's
+    /// index. A refund has our signature alone: all of it is ours, wherever it pays to, such as to a
+    /// home that was another one then.
     pub(super) fn returned(&self, tx: &Transaction) -> u64 {
         let Some(contract) = &self.contract else {
             return 0;
         };
+        if is_refund(tx) {
+            let out = tx.output.iter().map(|output| output.value.to_sat());
+            let out = out.fold(0, u64::saturating_add);
+            return out.min(contract.value().to_sat());
+        }
         let mut inputs = tx.input.iter().zip(&tx.output);
         let own = inputs.find(|(input, _)| input.previous_output == contract.outpoint());
         own.filter(|(_, output)| output.script_pubkey == *contract.change_script())
