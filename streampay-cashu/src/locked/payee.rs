@@ -210,6 +210,8 @@ impl PayeePurse {
         let opening = digest(&funded.funding.encode());
         let mut purse = Self::new(key, policy, meta, funded, opening, Stage::Open);
         purse.pieces = records.pieces;
+        // A self that these records do not know may have redeemed what is credited in them.
+        purse.before = records.credited.step;
         purse.credited = records.credited;
         purse.drain = records.drain;
         (purse.restored, purse.looked) = (true, false);
