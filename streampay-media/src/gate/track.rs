@@ -84,9 +84,10 @@ impl MeteredTrack {
         self.out.clone()
     }
 
-    /// Time stamps count from `origin_ms` of the source, from the next frame on.
+    /// Time stamps count from `origin_ms` of the source, from the next frame on. It may lie before the
+    /// source's beginning, and wraps like the stamps do.
     pub(super) const fn set_origin(&mut self, kind: Kind, origin_ms: u64) {
-        self.origin_ticks = origin_ms.saturating_mul(kind.ticks_per_ms());
+        self.origin_ticks = origin_ms.wrapping_mul(kind.ticks_per_ms());
     }
 
     /// All packets of a frame have the same, whatever lies between them.

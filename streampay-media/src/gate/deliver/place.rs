@@ -23,7 +23,7 @@ pub(super) struct Place {
     pub(super) delay: Duration,
     /// What is added to the source's time, in milliseconds: the same.
     shift_ms: u64,
-    /// The viewer's time begins here in the source's.
+    /// The viewer's time begins here in the source's; of a young source, before that began: it wraps.
     epoch_ms: u64,
     /// The latest moment that was sent, in the source's time plus `shift_ms`.
     shown_ms: Option<u64>,
@@ -53,7 +53,7 @@ impl Place {
             next: 0,
             delay: Duration::ZERO,
             shift_ms: 0,
-            epoch_ms: now_ms.saturating_sub(Self::EPOCH_LEAD_MS),
+            epoch_ms: now_ms.wrapping_sub(Self::EPOCH_LEAD_MS),
             shown_ms: None,
             picture: tracks.video.is_some(),
             state: State::Outside,
@@ -125,7 +125,7 @@ impl Place {
         });
         self.shift_ms = delay_ms.max(least_ms);
         self.state = State::Flowing;
-        let origin_ms = self.epoch_ms.saturating_sub(self.shift_ms);
+        let origin_ms = self.epoch_ms.wrapping_sub(self.shift_ms);
         for (kind, track) in [
             (Kind::Video, &mut tracks.video),
             (Kind::Audio, &mut tracks.audio),

@@ -58,10 +58,15 @@ struct Rig {
 impl Rig {
     /// A source that has played for a while, and a viewer that takes these kinds and has not paid.
     async fn new(kinds: &[Kind], key_frames: bool) -> Self {
+        Self::joins(20_500, kinds, key_frames).await
+    }
+
+    /// A viewer that comes so long after the source began.
+    async fn joins(at_ms: u64, kinds: &[Kind], key_frames: bool) -> Self {
         let ring = Arc::new(Ring::new());
         let began = Instant::now();
         let source = tokio::spawn(live(ring.clone(), began, key_frames));
-        sleep_until(began + Duration::from_millis(20_500)).await;
+        sleep_until(began + Duration::from_millis(at_ms)).await;
         let came = Arc::new(Mutex::new(Vec::new()));
         let meter = Arc::new(Mutex::new(ReceiveMeter::new(Reading::default())));
         let track = |kind: Kind| {
@@ -304,6 +309,17 @@ async fn all_packets_of_a_frame_have_one_time_stamp_whatever_lies_between() {
     assert_eq!(track.stamp(2_040 * 90), 1_640 * 90);
 }
 
+/// Its time line begins before the source did, and its stamps go with what is held all the same.
+#[tokio::test(start_paused = true)]
+async fn a_hold_in_the_first_seconds_of_a_source_shows_in_the_stamps() {
+    let rig = Rig::joins(5_000, &[Video], true).await;
+    let (before, after) = goes_on_at(&rig, 3_700, 600).await;
+    let jump = first(&after, Video).stamp_ms - before.last().unwrap().stamp_ms;
+    assert!(jump > ReceiveMeter::FRAME_MAX_MS, "{jump}");
+    let (sent, received) = rig.readings();
+    assert!(sent.abs_diff(received) <= 60, "{sent} {received}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -313,6 +329,7 @@ proptest! {
     fn in_any_pauses_media_comes_in_time_and_both_meters_agree(
         pauses in proptest::collection::vec((1_u64..3_000, 1_u64..4_000), 1..12),
         sound in any::<bool>(),
+        joins_ms in 0_u64..21_000,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -321,7 +338,7 @@ proptest! {
             .unwrap();
         runtime.block_on(async {
             let kinds = if sound { &[Video, Audio][..] } else { &[Video] };
-            let rig = Rig::new(kinds, true).await;
+            let rig = Rig::joins(joins_ms, kinds, true).await;
             for (flow_ms, pause_ms) in &pauses {
                 rig.flow(*flow_ms, *pause_ms).await;
             }
