@@ -161,10 +161,15 @@ impl Claims {
         self.append(changes).await
     }
 
-    /// All of a span is used.
-    pub(super) async fn ended(&self, span: &Name) -> Result<(), StoreError> {
-        if self.lock().claims.remove(span).is_none() {
-            return Ok(());
+    /// All of a span is used, of which so much was paid. One for which more was taken since stays.
+    pub(super) async fn ended(&self, span: &Name, paid: Msat) -> Result<(), StoreError> {
+        {
+            let mut table = self.lock();
+            let over = |claim: &Claim| claim.kept.paid <= paid;
+            if !table.claims.get(span).is_some_and(over) {
+                return Ok(());
+            }
+            table.claims.remove(span);
         }
         let mut changes = ChangeSet::new();
         changes.remove(key(CLAIM, span));
@@ -279,7 +284,10 @@ mod tests {
         // It never has less used than before.
         claims.used(&SPAN, Reading::default()).await.unwrap();
         assert_eq!(claims.kept(&SPAN), Some(Kept { paid, used }));
-        claims.ended(&SPAN).await.unwrap();
+        // More was taken while it ended.
+        claims.ended(&SPAN, sat(4)).await.unwrap();
+        assert_eq!(claims.kept(&SPAN), Some(Kept { paid, used }));
+        claims.ended(&SPAN, paid).await.unwrap();
         drop(claims);
         assert_eq!(again(&folder).await.kept(&SPAN), None);
     }

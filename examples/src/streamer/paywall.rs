@@ -187,8 +187,8 @@ impl Paywall for CashuPaywall {
         }
     }
 
-    async fn ended(&self, span: Name) {
-        if let Err(error) = self.claims.ended(&span).await {
+    async fn ended(&self, span: Name, paid: Msat) {
+        if let Err(error) = self.claims.ended(&span, paid).await {
             tracing::warn!(%error, "what a player used up is not forgotten");
         }
     }

@@ -72,9 +72,10 @@ pub trait Paywall: fmt::Debug + Send + Sync + 'static {
         let _ = (span, used);
     }
 
-    /// All of a span is used.
-    async fn ended(&self, span: [u8; 32]) {
-        let _ = span;
+    /// All of a span is used, of which so much was paid in all. Where more was taken for it by now it is
+    /// not over.
+    async fn ended(&self, span: [u8; 32], paid: Msat) {
+        let _ = (span, paid);
     }
 }
 
@@ -245,7 +246,11 @@ async fn take(
         // Who hangs up frees its place only when this is over.
         let _place = place;
         let amount = paywall.take(&payment, id).await?;
-        shared.spans.paid(id, amount);
+        // It may have ended while this was taken: then what is kept has this payment in it.
+        match (shared.spans.known(&id), paywall.kept(id).await) {
+            (false, Some(kept)) => shared.spans.bring_back(id, kept),
+            _ => shared.spans.paid(id, amount),
+        }
         Ok(())
     });
     match taking.await {
@@ -388,31 +393,28 @@ impl Player {
         }
         connection.close().await;
         self.paywall.used(self.id, last).await;
-        if !self.lets_go(last) {
-            self.paywall.ended(self.id).await;
+        if let Some(paid) = self.lets_go(last) {
+            self.paywall.ended(self.id, paid).await;
         }
     }
 
-    /// Whether something is left of the span for another connection, or this cannot be told.
-    fn lets_go(&self, last: Reading) -> bool {
-        let Some(shared) = self.shared.upgrade() else {
-            return true;
-        };
+    /// What was paid for the span, if nothing is left of it for another connection. Nothing where this
+    /// cannot be told.
+    fn lets_go(&self, last: Reading) -> Option<Msat> {
+        let shared = self.shared.upgrade()?;
         shared.sessions.remove(&self.secret);
         let mut state = shared.spans.lock();
-        let span = state.spans.get_mut(&self.id);
-        let left = span.is_some_and(|span| {
-            span.used = span.used.max(last);
-            span.user = None;
-            span.free_since = Instant::now();
-            self.grant(*span.paid.borrow()).admits(beyond(last))
-        });
         state.secrets.remove(&self.secret);
-        let unused = |span: &Span| span.user.is_none();
-        if !left && state.spans.get(&self.id).is_some_and(unused) {
-            state.spans.remove(&self.id);
+        let span = state.spans.get_mut(&self.id)?;
+        span.used = span.used.max(last);
+        span.user = None;
+        span.free_since = Instant::now();
+        let paid = *span.paid.borrow();
+        if self.grant(paid).admits(beyond(last)) {
+            return None;
         }
-        left
+        state.spans.remove(&self.id);
+        Some(paid)
     }
 
     /// Lets through what is paid until nothing has flowed for long.

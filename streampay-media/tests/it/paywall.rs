@@ -110,8 +110,11 @@ impl Paywall for Tokens {
         }
     }
 
-    async fn ended(&self, span: [u8; 32]) {
-        self.kept.lock().unwrap().remove(&span);
+    async fn ended(&self, span: [u8; 32], paid: Msat) {
+        let mut kept = self.kept.lock().unwrap();
+        if kept.get(&span).is_some_and(|kept| kept.paid <= paid) {
+            kept.remove(&span);
+        }
     }
 }
 
