@@ -6,10 +6,20 @@
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use crate::chain::PROOFS_MAX;
 use crate::fee::fee_of;
 
 /// The most proofs in one swap. Chosen for mints that refuse long requests.
 const BATCH_MAX: u64 = 200;
+
+/// How many batches are asked for at once: as many outputs as the proofs of one batch. No more than that
+/// many numbers in a row are of batches that were given up before the mint signed them.
+pub(crate) const FIND_WINDOW: u64 = 6;
+/// The most batches that one effect asks for; there is another where it did not come to the end.
+pub(crate) const FIND_MAX: u64 = 16 * FIND_WINDOW;
+/// No batch has a higher number: each takes a proof out of its purse at least, and a search leaves no more
+/// than a window unused. A mint that claims to have signed more is not believed.
+pub(crate) const FIND_LAST: u64 = PROOFS_MAX + FIND_WINDOW;
 
 /// One swap, durable before it is asked for: the same inputs into the same outputs until its fate
 /// is known.
@@ -116,6 +126,13 @@ impl Drain {
         };
         let own = spent.iter().filter(|number| batch.numbers.contains(number));
         self.spent.extend(own);
+    }
+
+    /// One search has ended, with this batch the newest, or 0. True where there is no more to look for.
+    pub(crate) fn found(&mut self, last: u64) -> bool {
+        let from = self.batches.max(1);
+        self.batches = self.batches.max(last);
+        last < from.saturating_add(FIND_MAX - FIND_WINDOW) || last >= FIND_LAST
     }
 
     /// The batch under way asks for outputs of another keyset.
@@ -253,6 +270,24 @@ mod tests {
         assert!(drain.begin(cut, |_| Some(4), &keyset()));
         assert_eq!(drain.batch.as_ref().unwrap().no, 2);
         assert!(!drain.batch.as_ref().unwrap().numbers.contains(&2));
+    }
+
+    #[test]
+    fn search_ends_whatever_the_mint_claims() {
+        // Nothing, and a few: at once.
+        for last in [0, 1, 90] {
+            let mut drain = Drain::default();
+            assert!(drain.found(last), "{last}");
+            assert_eq!(drain.batches, last);
+        }
+        // Each search is full.
+        let (mut drain, mut searches) = (Drain::default(), 1);
+        while !drain.found(drain.batches.max(1) + FIND_MAX - 1) {
+            searches += 1;
+        }
+        assert!((8..=10).contains(&searches), "{searches}");
+        // Also from records that such a mint has spoilt.
+        assert!(drain.found(0));
     }
 
     #[test]

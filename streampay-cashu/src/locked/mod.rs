@@ -23,8 +23,9 @@
 //! - No tick is credited or shown from the margin before the locktime on, by the mint's clock.
 //! - Steps are redeemed in ascending order, the rest is released only above the durable closing
 //!   cumulative, and a refund's witness has no preimage.
-//! - Records may be an old backup. `Settle` and `Acked` say what the session knows, which a receipt
-//!   brought forward: nothing up to there is signed over, or taken home. A payee that lacks the newest
+//! - Records may be an old backup. `Settle` says what the session knows, which a receipt brought forward:
+//!   nothing up to there is signed over. `Acked` is the payee's word: it counts as far as these records
+//!   have shown, for it may be a lie. A payee that lacks the newest
 //!   preimage is shown it with the next tick, or asks for it in its release. After a start the mint is
 //!   asked for outputs of batches that the records do not know, before another is made.
 

@@ -7,6 +7,9 @@ use streampay_core::units::RequestId;
 use crate::mint::{Fault, Purseless};
 use crate::node::{Mode, Pair, purse, sat};
 
+const EMPTY: Option<Outcome> = Some(Outcome::Failed(BackendError::Fatal(
+    RefusalCode::PurseEmpty,
+)));
 const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
 
 /// A pair at a mint that says it is three hours ago, with a lock of two: the mint takes a refund at once.
@@ -131,19 +134,67 @@ async fn batches_of_a_restored_payee_share_no_outputs_with_older_ones() {
     assert_eq!(pair.payee.spendable().await, 35);
 }
 
+/// What a receipt says it has shown, and its records do not, may be a lie: a release that rests on it is
+/// worth no preimage, and the locktime brings the rest.
 #[tokio::test]
-async fn restored_payer_takes_a_release_once_it_knows_what_was_acknowledged() {
+async fn restored_payer_waits_for_what_only_a_receipt_says_it_has_shown() {
     for mode in [Mode::Chain, Mode::P2pk] {
-        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        let mut pair = with_short_lock(mode).await;
+        pair.open(0, 10).await;
+        pair.tick(1).await;
         let backup = pair.payer.records(purse(0));
-        pair.ticks(1..=4).await;
+        pair.ticks(2..=4).await;
         pair.settle().await;
         pair.payer.put_back(purse(0), &backup);
         pair.payer.restart(&[purse(0)]).await;
         let acked = pair.acked_request(4, 4);
         assert_eq!(pair.payer.ask(purse(0), acked).await, None);
+        let next = pair.pay_request(5, 5);
+        assert_eq!(pair.payer.ask(purse(0), next).await, EMPTY, "{mode:?}");
         pair.show_note().await;
+        is_after_the_locktime(&mut pair);
         assert_eq!(pair.release().await, 30, "{mode:?}");
+    }
+}
+
+/// The payer's process began anew with all its records. Its payee signs a receipt for the whole purse, and
+/// asks for the preimage that would be worth it.
+#[tokio::test]
+async fn payee_that_overclaims_after_a_plain_restart_is_shown_no_preimage_for_it() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = with_short_lock(mode).await;
+        pair.open(0, 10).await;
+        let backup = pair.payee.records(purse(0));
+        pair.ticks(1..=2).await;
+        pair.payer.restart(&[purse(0)]).await;
+        let acked = pair.acked_request(10, 10);
+        assert_eq!(pair.payer.ask(purse(0), acked).await, None);
+        pair.payee.put_back(purse(0), &backup);
+        pair.payee.restart(&[purse(0)]).await;
+        let settle = pair.settle_request(10);
+        pair.payee.ask(purse(0), settle).await;
+        pair.show_note().await;
+        assert_eq!(pair.payer.notes.get(&purse(0)), None, "{mode:?}");
+        is_after_the_locktime(&mut pair);
+        assert_eq!(pair.release().await, 40, "{mode:?}: all that was not paid");
+    }
+}
+
+/// A tick shows all that is below it.
+#[tokio::test]
+async fn payee_that_overclaims_after_a_plain_restart_is_paid_no_tick_above_it() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        pair.ticks(1..=2).await;
+        pair.payer.restart(&[purse(0)]).await;
+        let acked = pair.acked_request(6, 6);
+        assert_eq!(pair.payer.ask(purse(0), acked).await, None);
+        let next = pair.pay_request(7, 7);
+        assert_eq!(pair.payer.ask(purse(0), next).await, EMPTY, "{mode:?}");
+        // What was not paid is signed over as ever.
+        pair.settle().await;
+        pair.show_note().await;
+        assert_eq!(pair.release().await, 40, "{mode:?}");
     }
 }
 

@@ -152,8 +152,7 @@ impl PayeePurse {
             Ok(LockedDone::Found(last)) => last,
             done => return self.not_now(now, done.err().unwrap_or(BackendError::Unknown)),
         };
-        self.looked = true;
-        self.drain.batches = self.drain.batches.max(last);
+        self.looked = self.drain.found(last);
         let mut answer = Answer::default();
         record::put_drain(&mut answer.delta, &self.drain);
         let next = match self.meta.closed {

@@ -84,8 +84,7 @@ impl PayerPurse {
             Ok(LockedDone::Found(last)) => last,
             done => return self.later(now, done.err().unwrap_or(BackendError::Unknown)),
         };
-        self.looked = true;
-        self.drain.batches = self.drain.batches.max(last);
+        self.looked = self.drain.found(last);
         self.come_home(now)
     }
 
@@ -271,9 +270,10 @@ impl PayerPurse {
     }
 
     /// A payee that was restored from a backup asks for the newest preimage: it has been shown it before,
-    /// so that nothing more is out.
+    /// so that nothing more is out. Whatever it says, none that was not shown.
     fn newest_for(&self, release: &Release) -> Option<Bytes> {
         let newest = self.paid.acked.max(release.from.checked_sub(1)?);
+        let newest = newest.min(self.paid.revealed);
         release.known.filter(|known| *known < newest)?;
         let preimage = self.chain.as_ref()?.preimage(newest)?;
         Some(Bytes::copy_from_slice(preimage.dangerous_bytes()))

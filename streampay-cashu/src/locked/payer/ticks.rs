@@ -8,7 +8,7 @@ use crate::chain::{PIECE, first_proof};
 use crate::locked::clock::MintClock;
 use crate::locked::job::{LockedDone, LockedJob};
 use crate::locked::{job, record, whole_steps};
-use crate::machine::OUT_OF_ORDER;
+use crate::machine::{OUT_OF_ORDER, msat};
 
 /// A refused tick is shown again only while the purse has so much usable life left, in seconds:
 /// with less, the payee would say that it is too late.
@@ -29,7 +29,7 @@ impl PayerPurse {
         let (Some(step), true) = (step, amount <= cumulative && !amount.is_zero()) else {
             return Answer::failed(BackendError::Fatal(RefusalCode::WrongAmount));
         };
-        if step > count {
+        if step > count || !self.has_shown_before(amount, cumulative) {
             return Answer::failed(EMPTY);
         }
         match self.clock.and_then(|clock| clock.at(now)) {
@@ -40,6 +40,18 @@ impl PayerPurse {
                 self.ask_time()
             }
         }
+    }
+
+    /// True where all that was paid before this tick was shown by these records. A session takes more for
+    /// paid after a restart, where the payee's receipt says so, and a preimage opens every older step: one
+    /// that leaps would give away what was never paid.
+    fn has_shown_before(&self, amount: Msat, cumulative: Msat) -> bool {
+        let before = cumulative.msat().checked_sub(amount.msat());
+        let shown = self.paid.revealed.checked_mul(self.meta.step);
+        let shown = shown.map(|shown| msat(shown).msat());
+        before
+            .zip(shown)
+            .is_some_and(|(before, shown)| before <= shown)
     }
 
     /// From then on nothing is shown, by the mint's clock.
@@ -75,14 +87,14 @@ impl PayerPurse {
         self.pieces.get(from..to)
     }
 
-    /// By the payee's signature. Where these records are an old backup it may be more than they know of.
+    /// By the payee's word, which reaches no further than what was shown. Where these records are an old
+    /// backup more was: the mint says so, once the payee has it.
     pub(super) fn acked(&mut self, cumulative: Msat) -> Answer {
         let mut answer = Answer::default();
-        let count = self.planned().map_or(0, |planned| planned.plan.count);
         let step = whole_steps(cumulative, self.meta.step).unwrap_or_default();
-        if step > self.paid.acked && step <= count {
+        let step = step.min(self.paid.revealed);
+        if step > self.paid.acked {
             self.paid.acked = step;
-            self.paid.revealed = self.paid.revealed.max(step);
             record::put_paid(&mut answer.delta, &self.paid);
         }
         answer

@@ -11,14 +11,11 @@ use crate::coin::Seed;
 use crate::fee::PROOFS_MAX;
 use crate::figures::{self, RECEIVED, RETURNED};
 use crate::job::Place;
+use crate::locked::drain::{FIND_LAST, FIND_MAX, FIND_WINDOW};
 use crate::locked::record::{Meta, Records, Stage};
 use crate::runner::outputs::{Outputs, premints};
 use crate::runner::swap_in::unspent;
 use crate::runner::{OWN_STORE, Runner, keysets};
-
-/// How many batches are asked for at once: as many outputs as the proofs of one batch. No more than that
-/// many numbers in a row are of batches that were given up before the mint signed them.
-const WINDOW: u64 = 6;
 
 impl Runner {
     /// For the records of a purse of locked ecash that were restored from a backup: asks the mint for what
@@ -39,15 +36,21 @@ impl Runner {
             None => return Ok(Msat::ZERO),
         };
         let wallet = self.wallet(&place).await?;
-        let from = records.drain.batches.max(1);
-        let (_, sum) = find(&wallet, &place, &seed, (from, payer)).await?;
-        Msat::from_sat(sum).map_err(|_| BackendError::Unknown)
+        let (mut drain, mut sum) = (records.drain, 0_u64);
+        loop {
+            let from = drain.batches.max(1);
+            let (last, new) = find(&wallet, &place, &seed, (from, payer)).await?;
+            sum = sum.saturating_add(new);
+            if drain.found(last) {
+                return Msat::from_sat(sum).map_err(|_| BackendError::Unknown);
+            }
+        }
     }
 }
 
-/// Looks from batch `from` on, in all keysets of the mint, until so many in a row are unsigned. With
-/// `payer` it is the payer's money that came back. Gives the newest batch, 0 where there is none, and
-/// what was not in the wallet.
+/// Looks from batch `from` on, in all keysets of the mint, until so many in a row are unsigned, or
+/// [`FIND_MAX`] were asked for, or there can be none. With `payer` it is the payer's money that came
+/// back. Gives the newest batch, 0 where there is none, and what was not in the wallet.
 pub(super) async fn find(
     wallet: &Wallet,
     place: &Place,
@@ -56,18 +59,20 @@ pub(super) async fn find(
 ) -> Result<(u64, u64), BackendError> {
     let ids = keysets(wallet, true).await?.ids();
     let (mut first, mut last, mut sum) = (from, 0, 0_u64);
-    loop {
-        let until = first.saturating_add(WINDOW);
+    let end = from.saturating_add(FIND_MAX);
+    while first < end && first <= FIND_LAST {
+        let until = first.saturating_add(FIND_WINDOW);
         for id in &ids {
             let (found, new) = signed(wallet, (place, payer), (seed, *id), first..until).await?;
             last = found.max(last);
             sum = sum.saturating_add(new);
         }
         if last < first {
-            return Ok((last, sum));
+            break;
         }
         first = until;
     }
+    Ok((last, sum))
 }
 
 /// The newest batch among `numbers` of which the mint has signed something in this keyset, and what of
