@@ -103,6 +103,8 @@ planted! {
     OfferReplacesAgreed = "offer-replaces-agreed",
     /// A refused payment that stays out counts as taken back.
     OutstandingPaidAgain = "outstanding-paid-again",
+    /// The payer's meter counts all that comes while nothing flows.
+    MeterRunsWhilePaused = "meter-runs-while-paused",
     /// After a restart the payer's backend is not told again what was acknowledged last.
     AckedNotTold = "acked-not-told",
     /// After a restart a tick older than the last one counts as a gap.

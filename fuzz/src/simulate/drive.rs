@@ -16,7 +16,7 @@ use super::world::{Ev, PAYEE, PAYER, Session, World};
 const HELLO: u8 = 0;
 const TICK: u8 = 14;
 const ACK: u8 = 16;
-const NACK: u8 = 18;
+pub(super) const NACK: u8 = 18;
 /// How long a dead process's connection stays up, in milliseconds.
 const HANG_UP_MS: u64 = 60;
 

@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    fn payer(&self, slot: usize) -> Option<&PayerSession> {
+    pub(super) fn payer(&self, slot: usize) -> Option<&PayerSession> {
         match self.slots[slot].ends[PAYER].session.as_ref()? {
             Session::Payer(payer) => Some(payer),
             Session::Payee(_) => None,
@@ -284,6 +284,11 @@ impl World {
                 reason: PauseReason::Drift,
                 by_peer: false,
             } if side == PAYER => self.count(slot, Kind::DriftBooked),
+            Event::Paused {
+                reason: PauseReason::ByPayer,
+                by_peer: false,
+            } if side == PAYER => self.begin_to_send_on(slot),
+            Event::Resumed if side == PAYER => self.slots[slot].media.still = None,
             Event::TipReceived { .. } => self.count(slot, Kind::Tipped),
             Event::TickReclaimed { .. } => self.count(slot, Kind::Reclaimed),
             Event::TermsBegan { .. } if side == PAYEE => self.count(slot, Kind::TermsBegan),

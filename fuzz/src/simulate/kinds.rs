@@ -56,6 +56,8 @@ kinds! {
     Stranger = "stranger",
     /// A user paused.
     UserPause = "user paused",
+    /// The payee sent on through the payer's pause.
+    SentOn = "payee sent on while paused",
     /// A user closed.
     UserClose = "user closed",
     /// A user gave a tip.

@@ -136,6 +136,7 @@ impl World {
             struck: 0,
             healed: 0,
             agrees: true,
+            sends_on: false,
         };
         self.slots.push(slot);
         let slot = self.slots.len() - 1;
@@ -183,8 +184,9 @@ impl World {
             ..Truth::default()
         };
         truth.preview_window = self.setting.preview + self.setting.window;
-        let agrees = !self.one_in(5);
+        let (agrees, sends_on) = (!self.one_in(5), self.one_in(6));
         let place = &mut self.slots[slot];
+        place.sends_on = sends_on;
         place.payer.policy = policy;
         place.generation += 1;
         (place.over, place.agrees, place.leaving) = (false, agrees, false);

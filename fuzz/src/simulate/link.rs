@@ -7,6 +7,7 @@ use streampay_core::session::{
 };
 use streampay_core::wire::{Hello, Message, encode};
 
+use super::drive::NACK;
 use super::kinds::Kind;
 use super::messages::{Aimed, Mishap, kind_of};
 use super::world::{Ev, PAYEE, PAYER, STREAMER, World};
@@ -30,6 +31,8 @@ pub(super) struct Link {
     pub(super) delay: u64,
     /// Nothing comes through before then.
     pub(super) dark_until: u64,
+    /// Nacks that came through on this connection, where nothing comes twice.
+    nacks: Vec<Bytes>,
 }
 
 fn take(count: &mut u64) -> bool {
@@ -95,10 +98,19 @@ impl World {
     }
 
     pub(super) fn on_arrival(&mut self, slot: usize, to: usize, conn: u32, bytes: Bytes) {
-        let link = &self.slots[slot].link;
-        if link.up && link.conn == conn {
-            self.input(slot, to, Input::Received(bytes));
+        let repeats = self.switches.repeats;
+        let link = &mut self.slots[slot].link;
+        if !link.up || link.conn != conn {
+            return;
         }
+        // The payer asks again where an answer is long in coming: the second is a repeat as well.
+        if !repeats && bytes.get(2) == Some(&NACK) {
+            if link.nacks.contains(&bytes) {
+                return;
+            }
+            link.nacks.push(bytes.clone());
+        }
+        self.input(slot, to, Input::Received(bytes));
     }
 
     /// Tries to connect, unless that is on its way.
@@ -127,6 +139,8 @@ impl World {
         }
         let link = &mut self.slots[slot].link;
         (link.up, link.conn) = (true, link.conn + 1);
+        link.nacks.clear();
+        self.slots[slot].media.still = None;
         let identity = ChannelIdentity {
             payer: self.rng.bytes(),
             payee: self.rng.bytes(),

@@ -2,7 +2,9 @@
 
 use streampay_core::meter::{Grant, Reading};
 use streampay_core::session::Input;
+use streampay_core::units::Msat;
 
+use super::kinds::Kind;
 use super::world::{Ev, PAYEE, PAYER, World};
 
 /// The media of one slot.
@@ -13,7 +15,12 @@ pub(super) struct Media {
     /// Pieces before this one are not looked at any more.
     epoch: u32,
     packet: Reading,
+    /// The payer has paused, on this connection: what was used then.
+    pub(super) still: Option<Msat>,
 }
+
+/// What a payee that sends on sends at a time, in milliseconds.
+const SENT_ON_MS: u64 = 1_000;
 
 fn plus(a: Reading, b: Reading) -> Reading {
     Reading {
@@ -130,9 +137,69 @@ impl World {
             return;
         }
         slot_.truth.received = plus(slot_.truth.received, grown);
-        let end = &mut slot_.ends[PAYER];
+        self.meter_payer(slot, grown);
+    }
+
+    /// The payer's meter reads so much more.
+    fn meter_payer(&mut self, slot: usize, grown: Reading) {
+        let end = &mut self.slots[slot].ends[PAYER];
         end.reading = plus(end.reading, grown);
         let reading = end.reading;
         self.input(slot, PAYER, Input::Usage(reading));
+    }
+
+    /// The payer has paused: what a payee that sends on would be paid for when it flows again.
+    pub(super) fn begin_to_send_on(&mut self, slot: usize) {
+        let booked = self.payer(slot).map(|payer| payer.booked());
+        let place = &mut self.slots[slot];
+        if !place.link.up || !place.sends_on || place.media.packet.media_ms == 0 {
+            return;
+        }
+        let own = plus(place.truth.received, booked.unwrap_or_default());
+        place.media.still = Some(place.truth.price(own));
+        let conn = place.link.conn;
+        self.count(slot, Kind::SentOn);
+        self.after(100, Ev::SendOn { slot, conn });
+    }
+
+    /// Sends more past the gate, as long as the payer has paused. It is not on the payee's own meter.
+    pub(super) fn send_on(&mut self, slot: usize, conn: u32) {
+        let place = &self.slots[slot];
+        let here = place.link.up && place.link.conn == conn && place.media.still.is_some();
+        if !here || place.ends[PAYEE].session.is_none() {
+            return;
+        }
+        let packets = SENT_ON_MS / self.setting.packet_ms;
+        self.after(
+            15,
+            Ev::Unasked {
+                slot,
+                conn,
+                packets,
+            },
+        );
+        self.after(SENT_ON_MS, Ev::SendOn { slot, conn });
+    }
+
+    /// Packets come that nobody asked for. They are worth something as far as media on its way may
+    /// be, and no more.
+    pub(super) fn on_unasked(&mut self, slot: usize, conn: u32, packets: u64) {
+        let Some(payer) = self.payer(slot) else {
+            return;
+        };
+        let (bought, booked) = (payer.bought(), payer.booked());
+        let place = &mut self.slots[slot];
+        if !place.link.up || place.link.conn != conn {
+            return;
+        }
+        let (truth, packet) = (&mut place.truth, place.media.packet);
+        let most = (place.media.still).map(|used| truth.most_while_still(used, bought));
+        for _ in 0..packets {
+            let counts = most.is_none_or(|most| truth.price(plus(truth.received, booked)) <= most);
+            if counts {
+                truth.received = plus(truth.received, packet);
+            }
+        }
+        self.meter_payer(slot, times(packet, packets));
     }
 }

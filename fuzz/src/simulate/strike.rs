@@ -179,7 +179,8 @@ impl World {
                     },
                 );
             }
-            3 | 4 => self.strike_offers(slot),
+            // What comes for nothing may begin a new price here before it does there: one or the other.
+            3 | 4 if !self.slots[slot].sends_on => self.strike_offers(slot),
             5 if self.one_in(4) => {
                 self.count(slot, Kind::UserReceipt);
                 self.command(slot, PAYER, Command::RequestReceipt);

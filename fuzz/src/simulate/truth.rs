@@ -66,6 +66,17 @@ impl Truth {
         Schedule { next, ..*phase }.used(reading)
     }
 
+    /// How far a payer may count what comes while nothing flows, where so much was used and bought: to
+    /// the end of what is open, and by as much as two meters may differ. Spec: pricing 2.3.
+    pub(super) fn most_while_still(&self, used: Msat, bought: Msat) -> Msat {
+        let differ = Reading {
+            media_ms: TOLERANCE_MS,
+            bytes: TOLERANCE_BYTES,
+        };
+        let open = bought.saturating_plus(msat(self.preview_window));
+        open.max(used).saturating_plus(self.tariff.price(differ))
+    }
+
     /// True where the tariffs before this phase price `reading` beyond where it begins.
     fn is_beyond(&self, phase: usize, reading: Reading) -> bool {
         let Some(at) = phase.checked_sub(1) else {

@@ -111,6 +111,8 @@ pub(super) struct Slot {
     pub(super) healed: u64,
     /// What the user says to a dearer tariff.
     pub(super) agrees: bool,
+    /// The payee sends on, past its gate, while the payer has paused.
+    pub(super) sends_on: bool,
 }
 
 /// Something that happens at a time.
@@ -148,6 +150,15 @@ pub(super) enum Ev {
         slot: usize,
         conn: u32,
         grown: Reading,
+    },
+    SendOn {
+        slot: usize,
+        conn: u32,
+    },
+    Unasked {
+        slot: usize,
+        conn: u32,
+        packets: u64,
     },
     Back {
         node: usize,
@@ -358,6 +369,12 @@ impl World {
             } => self.on_answer(slot, side, (life, generation), result),
             Ev::Media { slot, epoch } => self.on_media(slot, epoch),
             Ev::Packets { slot, conn, grown } => self.on_packets(slot, conn, grown),
+            Ev::SendOn { slot, conn } => self.send_on(slot, conn),
+            Ev::Unasked {
+                slot,
+                conn,
+                packets,
+            } => self.on_unasked(slot, conn, packets),
             Ev::Back { node } => self.come_back(node),
             Ev::Connect { slot } => self.connect(slot),
             Ev::HangUp { slot, conn } => {

@@ -3,6 +3,7 @@
 
 use super::{PayerSession, TOLERANCE_BYTES};
 use crate::meter::Reading;
+use crate::planted::{self, Planted};
 use crate::session::payer::flow::Live;
 use crate::units::{Mono, Msat};
 
@@ -58,7 +59,9 @@ impl PayerSession {
         let Some(still) = self.live().and_then(|live| live.still) else {
             return true;
         };
-        if self.schedule().used(self.with_booked(grown)) <= self.most_while_still(still) {
+        let most = self.most_while_still(still);
+        let counts = self.schedule().used(self.with_booked(grown)) <= most;
+        if counts || planted::is(Planted::MeterRunsWhilePaused) {
             return true;
         }
         self.unbilled = self.heard.since(self.metered);
