@@ -256,7 +256,10 @@ pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, u64, u64)> {
                     let Some((way, side)) = all.get(number).copied() else {
                         return;
                     };
-                    let (syncs, writes) = count(way, side);
+                    // A busy machine may take longer than a program is waited for.
+                    let mut tries = (0..3).map(|_| count(way, side));
+                    let counted = tries.find(|(syncs, writes)| *syncs > 0 && *writes > 0);
+                    let (syncs, writes) = counted.expect("a session of each kind");
                     found
                         .lock()
                         .unwrap()
