@@ -19,6 +19,12 @@ const IDENTITY: &[u8; 64] = b"CANARY-of-the-identity-that-must-never-be-seen-any
 const STREAM_KEY: &str = "CANARY-of-the-stream-key";
 const RPC_PASSWORD: &str = "CANARY-of-the-rpc-password";
 const TURN_PASSWORD: &str = "CANARY-of-the-turn-password";
+const PASSPHRASE: &str = "CANARY-of-the-passphrase-of-a-backup";
+/// Words that belong together, and what they stand for. Source: BIP 39, test vectors.
+const WORDS: &str = "ozone drill grab fiber curtain grace pudding thank cruise elder eight picnic";
+const WORDS_ENTROPY: [u8; 16] = [
+    0x9e, 0x88, 0x5d, 0x95, 0x2a, 0xd3, 0x62, 0xca, 0xeb, 0x4e, 0xfe, 0x34, 0xa8, 0xe9, 0x1b, 0xd2,
+];
 
 /// The forms in which bytes get into a log: as they are, in hex, in base64, as numbers.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
@@ -140,6 +146,7 @@ impl Folders {
                 ("wallet.seed", of(name, WALLET_SEED)),
                 ("identity", of(name, IDENTITY)),
                 ("stream-key", STREAM_KEY.as_bytes().to_vec()),
+                ("words", WORDS.as_bytes().to_vec()),
             ] {
                 let path = data.join(file);
                 std::fs::write(&path, &bytes).unwrap();
@@ -234,6 +241,7 @@ fn no_secret_is_in_any_log_at_the_finest_level() {
         let said = folders.run(program, name, &["recover", "--json"]);
         logs.add("recover", said.into_bytes());
     }
+    let again = vaults(&mut folders, &mut logs);
     logs.add_files(&folders.files);
     let all: usize = logs.0.iter().map(|(_, bytes)| bytes.len()).sum();
     let traces = logs
@@ -253,10 +261,58 @@ fn no_secret_is_in_any_log_at_the_finest_level() {
         ("the node's password", RPC_PASSWORD.as_bytes()),
         ("the relay's password", TURN_PASSWORD.as_bytes()),
         ("a token", token.as_bytes()),
+        ("a backup's passphrase", PASSPHRASE.as_bytes()),
+        ("the entropy of the words", &WORDS_ENTROPY),
+        ("a wallet's seed from words", &again[0]),
+        ("an identity from words", &again[1]),
     ] {
         logs.are_clean_of(what, secret);
     }
+    // Three in a row are enough, however they are parted.
+    for parted in [" ", ", ", "\n", "\\n", "\", \""] {
+        let words: Vec<&str> = WORDS.split(' ').collect();
+        for three in words.windows(3) {
+            logs.are_clean_of("words", three.join(parted).as_bytes());
+        }
+    }
     preimages(&folders, &logs);
+}
+
+/// Words shown, a folder made from them, and one saved and made again. Returns the seeds that words make.
+fn vaults(folders: &mut Folders, logs: &mut Logs) -> [Vec<u8>; 2] {
+    let at = |name: &str| folders.stage.folder.path().join(name);
+    let (saved, phrase, paper) = (at("saved.age"), at("phrase"), at("paper"));
+    std::fs::write(&phrase, PASSPHRASE).unwrap();
+    std::fs::write(&paper, WORDS).unwrap();
+    let from = |path: &Path| format!("file:{}", path.display());
+    let (saved, phrase, paper) = (saved.to_str().unwrap(), from(&phrase), from(&paper));
+    let mint = folders.stage.mint_url.clone();
+    for (program, name) in [(STREAMER, "streamer"), (VIEWER, "viewer")] {
+        // Said on purpose, to who asks.
+        let words = folders.run(program, name, &["words"]);
+        assert_eq!(words.trim(), WORDS);
+        let sealed = [saved, "--passphrase", &phrase, "--json"];
+        for command in ["backup", "restore"] {
+            let folder = match command {
+                "restore" => format!("{name}-again"),
+                _ => name.to_owned(),
+            };
+            let said = folders.run(program, &folder, &[&[command], &sealed[..]].concat());
+            assert!(said.contains("made_unix_s"), "{command}: {said}");
+            logs.add(command, said.into_bytes());
+        }
+        let again = format!("{name}-words");
+        let args = ["restore", "--words", &paper, "--mint", &mint, "--json"];
+        let said = folders.run(program, &again, &args);
+        logs.add("restore --words", said.into_bytes());
+        let said = folders.run(program, &again, &["recover", "--json"]);
+        logs.add("recover of words", said.into_bytes());
+    }
+    ["wallet.seed", "identity"].map(|seed| {
+        let seed = std::fs::read(folders.data("viewer-words").join(seed)).unwrap();
+        assert_eq!(seed.len(), 64);
+        seed
+    })
 }
 
 fn sessions(folders: &mut Folders, mint: &str, pay: &str) {
