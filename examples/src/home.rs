@@ -10,6 +10,7 @@ use streampay_core::driver::{Node, StoreWriter};
 use streampay_core::session::{Entropy, SecretKey};
 use streampay_core::store::RedbStore;
 
+use crate::backup::restored;
 use crate::channel::{Channels, Setup};
 use crate::error::AppError;
 use crate::links::Links;
@@ -81,6 +82,7 @@ impl Home {
         let runner = Arc::new(Runner::new(wallet.clone()));
         let mut policy = LockedPolicy::default();
         policy.exposure = limits.exposure;
+        policy.restored = restored::at(folder)?;
         let chain = LockedMachine::chain(policy, Some(receiver.clone()));
         let p2pk = LockedMachine::p2pk(policy, Some(receiver.clone())).beside(&chain);
         let node = Node::builder(writer.clone())

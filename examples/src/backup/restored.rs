@@ -10,7 +10,7 @@ use serde_json::json;
 use streampay_cashu::LockedMachine;
 use streampay_core::session::{PurseLedger, Role, TaggedHash};
 use streampay_core::store::purse_prefix;
-use streampay_core::units::PurseKey;
+use streampay_core::units::{PurseKey, Unix};
 use uuid::Uuid;
 
 use crate::durable;
@@ -66,14 +66,20 @@ impl Restored {
 
     /// None where the folder is its own, or all is known.
     fn of(folder: &Path) -> Result<Option<Self>, AppError> {
+        let restored = Self::read(folder)?;
+        Ok(restored.filter(|of| of.stage != Stage::Done))
+    }
+
+    /// None where the folder is its own.
+    fn read(folder: &Path) -> Result<Option<Self>, AppError> {
         let bytes = match std::fs::read(folder.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(AppError::io("restored.json cannot be read")(error)),
         };
-        let restored: Self = serde_json::from_slice(&bytes)
+        let restored = serde_json::from_slice(&bytes)
             .map_err(|_| AppError::Failed("restored.json is damaged: restore the backup again"))?;
-        Ok(Some(restored).filter(|of| of.stage != Stage::Done))
+        Ok(Some(restored))
     }
 
     /// The name of its line in the book of `mint`.
@@ -89,6 +95,16 @@ impl Restored {
             .for_each(|(to, from)| *to = from);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
+}
+
+/// When `folder` was made from a backup, also once all is known of it: the self that was lost may have
+/// signed purses over that are locked for longer. Of later purses it says nothing.
+///
+/// # Errors
+/// [`AppError`] where the folder cannot be read.
+pub(crate) fn at(folder: &Path) -> Result<Option<Unix>, AppError> {
+    let restored = Restored::read(folder)?;
+    Ok(restored.map(|restored| Unix(restored.restored_unix_s)))
 }
 
 /// Before anything is paid or earned: a home that was restored asks its mints what is still there.
@@ -259,6 +275,7 @@ mod tests {
     fn folder_is_restored_until_all_is_known() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Restored::of(folder.path()).unwrap(), None);
+        assert_eq!(at(folder.path()).unwrap(), None);
         let mut restored = Restored::new(5, vec!["https://mint.example".to_owned()]);
         for stage in [Stage::New, Stage::Open] {
             restored.stage = stage;
@@ -276,7 +293,11 @@ mod tests {
         restored.stage = Stage::Done;
         restored.write(folder.path()).unwrap();
         assert_eq!(Restored::of(folder.path()).unwrap(), None);
+        // Locks of before outlive it.
+        let since = Unix(restored.restored_unix_s);
+        assert_eq!(at(folder.path()).unwrap(), Some(since));
         std::fs::write(folder.path().join(FILE), b"{").unwrap();
         assert!(Restored::of(folder.path()).is_err());
+        assert!(at(folder.path()).is_err());
     }
 }

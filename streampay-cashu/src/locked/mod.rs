@@ -95,7 +95,8 @@ pub struct LockedPolicy {
     pub checking_max: usize,
     /// Payee: when the records were made again from a backup, by our own clock. A purse of before may have
     /// been signed over to its payer by a self that they do not know: each of its ticks is redeemed
-    /// before another is credited, and none is once one was found spent.
+    /// before another is credited, and none is once one was found spent. Where redeeming one would cost
+    /// more than `max_fee_permille`, the fewest of which it does not.
     pub restored: Option<Unix>,
 }
 

@@ -1,5 +1,6 @@
 //! A payee's purse of locked ecash: checked once, credited with a hash a tick, redeemed in batches.
 
+mod held;
 mod redeem;
 mod refusal;
 mod ticks;
@@ -16,7 +17,7 @@ use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob, Secret32};
 use super::record::{self, Credited, Meta, PayeeMeta, Records};
-use super::{LockedMachine, LockedPolicy, RESTORED_SLACK_S, job};
+use super::{LockedMachine, LockedPolicy, job};
 use crate::chain::{Funded, Funding, FundingError, PurseKeys, ReceiverKey, first_proof};
 use crate::coin::Seed;
 use crate::job::Place;
@@ -424,18 +425,14 @@ impl PayeePurse {
         &self.meta.place.mint
     }
 
-    /// True of a purse that may be older than our records were made again from a backup.
-    fn may_be_released(&self) -> bool {
-        let opened = self.funded.funding.locktime;
-        let opened = opened.saturating_sub(self.meta.agreed.lock_s);
-        let restored = self.policy.restored;
-        restored.is_some_and(|at| opened <= at.0.saturating_add(RESTORED_SLACK_S))
+    fn per_step(&self) -> u64 {
+        u64::try_from(self.funded.per_step()).unwrap_or(u64::MAX)
     }
 
     /// Whether crediting `steps` more would leave more open at this mint than the policy allows.
     /// Where nothing is open, one payment always may be.
     fn is_over_exposed(&self, steps: u64) -> bool {
-        if self.may_be_released() && self.open() > 0 {
+        if self.is_held() {
             return true;
         }
         let open = self.open().saturating_add(self.others);
@@ -445,8 +442,11 @@ impl PayeePurse {
 
     /// What is credited and not redeemed, in the unit: whole steps.
     pub(super) fn open(&self) -> u64 {
-        let per_step = u64::try_from(self.funded.per_step()).unwrap_or(u64::MAX);
-        let home = self.drain.next.checked_div(per_step).unwrap_or_default();
+        let home = self
+            .drain
+            .next
+            .checked_div(self.per_step())
+            .unwrap_or_default();
         let open = self.credited.step.saturating_sub(home);
         open.saturating_mul(self.meta.step)
     }

@@ -244,6 +244,26 @@ async fn payer_gains_a_tick_at_most_from_a_release_that_a_restored_payee_forgot(
     assert_eq!(pair.settle().await, 15);
 }
 
+/// A tick by itself would go to the mint, which takes a whole satoshi a swap.
+#[tokio::test]
+async fn restored_payee_redeems_no_tick_that_its_fee_would_eat() {
+    let mut pair = Pair::opened(true, 100, 500, 1, 40).await;
+    pair.ticks(1..=2).await;
+    let backup = pair.payee.records(purse(0));
+    let mut policy = pair.payee.policy;
+    policy.restored = Some(pair.payee.now.unix);
+    pair.payee.set_policy(policy);
+    pair.payee.put_back(purse(0), &backup);
+    pair.payee.restart(&[purse(0)]).await;
+    for (step, spendable) in [(3, 0), (4, 3), (5, 3), (7, 3), (8, 6), (11, 6), (12, 9)] {
+        while pair.credited < step {
+            pair.ticks(pair.credited + 1..=pair.credited + 1).await;
+        }
+        assert_eq!(pair.payee.spendable().await, spendable, "{step}");
+    }
+    assert_eq!(pair.settle().await, 9);
+}
+
 /// A step was shown and not acknowledged, and its release comes while the way back has begun.
 #[tokio::test]
 async fn release_that_comes_during_a_refund_does_not_hold_it_up() {

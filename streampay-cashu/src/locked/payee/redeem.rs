@@ -18,13 +18,12 @@ impl PayeePurse {
         }
         let until = self.proofs_until(self.credited.step);
         let due = until.saturating_sub(self.drain.next);
-        let per_step = u64::try_from(self.funded.per_step()).unwrap_or(u64::MAX);
-        let ticks = due.checked_div(per_step).unwrap_or_default();
+        let ticks = due.checked_div(self.per_step()).unwrap_or_default();
         let time = self.clock.and_then(|clock| clock.at(now));
         let late = time.is_some_and(|time| time >= self.usable_until());
         // At half of the limit: there is time then to find the mint away, and try again.
         let open = msat(self.open().saturating_add(self.others));
-        let exposed = open.saturating_plus(open) >= self.policy.exposure || self.may_be_released();
+        let exposed = open.saturating_plus(open) >= self.policy.exposure || self.is_held();
         let all = self.meta.closed || self.redeem_all || late || exposed;
         if due == 0 || !(all || ticks >= self.policy.redeem_ticks) {
             return Answer::default();
