@@ -100,6 +100,16 @@ struct Chain {
     tip: u32,
     fees: FeeTable,
     at: u64,
+    /// The height of the first view since the start.
+    first: u32,
+}
+
+impl Chain {
+    /// True some blocks after the start. A restart gives channels back one after the other, and looks
+    /// at the chain in between: until then, what is not known may be known yet.
+    const fn is_complete(&self) -> bool {
+        self.tip >= self.first.saturating_add(FINAL_DEPTH)
+    }
 }
 
 struct Channel {

@@ -93,3 +93,17 @@ fn runs_pay_close_and_refund() {
         "{all:?}"
     );
 }
+
+/// A restart gives channels back one by one. The look for the first one let go of the coin that had
+/// paid for the close of the second one, and that was booked as if it had cost nothing.
+#[test]
+fn a_coin_is_known_until_the_close_that_it_paid_for_is_booked() {
+    let bytes = <Vec<u8> as bitcoin::hex::FromHex>::from_hex(concat!(
+        "61744ba71f2ee72483b1a7ddb59721723db9edc687d383b31a16f137c7120a53f797d4b98cf2baede4a4",
+        "6d1e67d88b690ad91480565dae6eb59c94c6031ba869fd1dd5e431c965a92cbf1bc0e47052a3ca458245",
+        "6dc0ce9173df4d45ee380e973e897aebfc1de53acc848cada58a7d127f4199d4b9a5a389bd6c022e0745",
+        "902d29fcf94656b1bf55cf7dea04be86f97b3af3d7a9f443930aa882",
+    ))
+    .unwrap();
+    run(&bytes).unwrap();
+}

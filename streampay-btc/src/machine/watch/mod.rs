@@ -94,6 +94,7 @@ impl Inner {
             tip: view.tip,
             fees: view.fees.clone(),
             at: now.mono.0,
+            first: self.chain.as_ref().map_or(view.tip, |chain| chain.first),
         };
         let mut actions = Vec::new();
         self.wallet.look(view);
@@ -120,7 +121,7 @@ impl Inner {
         }
         self.close_due(&chain, &mut actions);
         self.refund_due(&chain, &mut actions);
-        let spent = self.wallet.forget_spent(chain.tip);
+        let spent = self.forget_spent(&chain);
         if !spent.is_empty() {
             actions.push(Action::Persist(spent));
         }

@@ -32,7 +32,8 @@ impl Payee {
         };
         let mut decided = self.decided;
         decided.closing = true;
-        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
+        let known = new.cost.is_some() || chain.is_complete() || !self.shares_cost(&spend.tx);
+        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH && known {
             let amount = self.share(&spend.tx, new.cost);
             decided.settled = Some(amount);
             let amount = Amount::from_sat(amount);
@@ -76,6 +77,11 @@ impl Payee {
         }
         let cost = cost.map_or(0, Amount::to_sat);
         self.paid_by(tx).saturating_sub(cost)
+    }
+
+    /// True where what it leaves depends on what else went into the transaction.
+    fn shares_cost(&self, tx: &Transaction) -> bool {
+        self.best.is_some() && !is_refund(tx) && !self.is_mutual(tx)
     }
 
     /// What the update in a close pays: all but the change at the index of the channel's input, of

@@ -16,7 +16,7 @@ use crate::chain::{ChainView, Seen, Watch};
 use crate::keys::{ChannelSecret, KeyError, NodeKeys, Seed, secp};
 use crate::machine::payee::COINBASE_DEPTH;
 use crate::machine::{Action, Chain, ChannelMachine, Inner, record};
-use crate::tx::{CloseError, FeeCoin, sweep_tx};
+use crate::tx::{CloseError, Contract, FeeCoin, sweep_tx};
 
 /// The most coins that it knows at a time.
 const COINS_MAX: usize = 64;
@@ -103,6 +103,20 @@ impl ChannelMachine {
 }
 
 impl Inner {
+    /// Lets coins go whose spend is buried, and says what to write. What a channel brought is known by
+    /// the coins that went into its close, so they stay until it is booked.
+    pub(super) fn forget_spent(&mut self, chain: &Chain) -> ChangeSet {
+        if !chain.is_complete() {
+            return ChangeSet::new();
+        }
+        let unbooked = self.channels.values().filter_map(|channel| {
+            let open = !channel.is_over() && !channel.is_candidate();
+            channel.contract().filter(|_| open).map(Contract::outpoint)
+        });
+        let unbooked: BTreeSet<OutPoint> = unbooked.collect();
+        self.wallet.forget_spent(chain.tip, &unbooked)
+    }
+
     fn free_coins(&self) -> Vec<FeeCoin<'_>> {
         let chain = self.chain.as_ref();
         let free = chain.map(|chain| self.wallet.usable(chain, None, &BTreeSet::new()));
@@ -203,16 +217,20 @@ impl FeeWallet {
         }
     }
 
-    /// Lets coins go whose spend is buried, and says what to write.
-    pub(super) fn forget_spent(&mut self, tip: u32) -> ChangeSet {
+    /// Lets coins go whose spend is buried and takes none of these outputs, and says what to write.
+    fn forget_spent(&mut self, tip: u32, unbooked: &BTreeSet<OutPoint>) -> ChangeSet {
         let mut delta = ChangeSet::new();
         self.coins.retain(|outpoint, (_, seen)| {
             let spend = seen.as_ref().and_then(|seen| seen.spend.as_ref());
-            let buried = spend.is_some_and(|spend| spend.depth(tip) >= FINAL_DEPTH);
-            if buried {
+            let over = spend.is_some_and(|spend| {
+                let mut inputs = spend.tx.input.iter();
+                spend.depth(tip) >= FINAL_DEPTH
+                    && !inputs.any(|input| unbooked.contains(&input.previous_output))
+            });
+            if over {
                 delta.remove(record_key(*outpoint));
             }
-            !buried
+            !over
         });
         delta.within_node(ChannelMachine::METHOD)
     }
