@@ -301,6 +301,7 @@ impl Payer {
             return;
         };
         if moved {
+            self.decided.unspent = None;
             (self.seen, self.tried, self.asked) = (None, None, None);
             self.adrift = false;
             // The payee was shown the other one, and takes ticks of no other: it only comes home.

@@ -145,6 +145,32 @@ pub(crate) struct Decided {
     /// The spend is buried, and this came to us.
     #[n(1)]
     pub(crate) settled: Option<u64>,
+    /// No spend is in a block below this height, by far: what was seen unspent need not be looked for
+    /// further back after a restart.
+    #[n(2)]
+    pub(crate) unspent: Option<u32>,
+}
+
+/// Blocks from one note that an output is unspent to the next, and so deep a reorganisation it bears.
+const UNSPENT_EVERY: u32 = 36;
+
+impl Decided {
+    /// The same once an output is seen that nothing spends at this height of the chain, in a block at
+    /// `height`. It changes now and then only.
+    pub(crate) fn with_unspent(self, height: u32, tip: u32) -> Self {
+        let known = self.unspent.unwrap_or(height).max(height);
+        let old = known.saturating_add(2 * UNSPENT_EVERY) <= tip;
+        let unspent = old.then(|| tip.saturating_sub(UNSPENT_EVERY));
+        Self {
+            unspent: unspent.or(self.unspent),
+            ..self
+        }
+    }
+
+    /// From which height on a spend is to be looked for.
+    pub(crate) fn since(self, since: u32) -> u32 {
+        self.unspent.unwrap_or(since).max(since)
+    }
 }
 
 /// A channel's records as they were found.

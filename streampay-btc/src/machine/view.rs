@@ -122,8 +122,11 @@ impl Channel {
     pub(super) fn look_at(&self) -> Option<Watch> {
         let contract = self.contract().filter(|_| !self.is_over())?;
         let since = match &self.role {
-            Side::Payer(payer) => payer.meta.deed.as_ref().map_or(0, |deed| deed.since),
-            Side::Payee(payee) => payee.meta.deed.since,
+            Side::Payer(payer) => {
+                let since = payer.meta.deed.as_ref().map_or(0, |deed| deed.since);
+                payer.decided.since(since)
+            }
+            Side::Payee(payee) => payee.decided.since(payee.meta.deed.since),
         };
         Some(Watch {
             outpoint: contract.outpoint(),

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 pub use self::rpc::RpcAuth;
 use self::rpc::btc_per_kvb;
-use self::scan::Scan;
+use self::scan::{Scan, State};
 use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Watch, one_by_one};
 use crate::machine::WalletCoin;
 
@@ -27,9 +27,13 @@ const SCAN_MAX: u32 = 288;
 /// A node of Bitcoin Core.
 ///
 /// It sees spends of outputs that it is asked about: unspent ones by `gettxout`, spends that wait
-/// by `gettxspendingprevout`, others in the blocks since, each read once. So are the transactions
-/// that wait for a block, where an output is looked for by its script: in a full mempool that takes
-/// several calls of [`ChainSource::find`].
+/// by `gettxspendingprevout`, others in the blocks since, each read once for all of them. So are the
+/// transactions that wait for a block, where an output is looked for by its script: in a full mempool
+/// that takes several calls of [`ChainSource::find`].
+///
+/// A pruned node has to have the blocks since an output was last seen unspent. Machines write that down
+/// every 36 blocks, so one that keeps the least, 288, serves whoever looks once a day. What it has
+/// pruned it says in the log, and of an output whose spend may be there it says nothing else.
 #[derive(Debug)]
 pub struct BitcoinCore {
     url: String,
@@ -100,14 +104,26 @@ impl ChainSource for BitcoinCore {
         let tip = self.tip().await?;
         let fees = self.fees().await?;
         let mut outputs = Vec::with_capacity(watches.len());
+        let mut spent = Vec::new();
         for watch in watches {
-            let scan = scans.entry(watch.outpoint).or_default();
+            let outpoint = watch.outpoint;
+            let scan = scans.entry(outpoint).or_default();
             match self.state(watch, tip, scan).await {
-                Ok(seen) => outputs.push(OutputState {
-                    outpoint: watch.outpoint,
-                    seen,
-                }),
-                Err(error) => self.left_out(watch.outpoint, &error).await?,
+                Ok(State::Known(seen)) => outputs.push(OutputState { outpoint, seen }),
+                Ok(State::InBlocks) => spent.push(watch),
+                Err(error) => self.left_out(outpoint, &error).await?,
+            }
+        }
+        if let Err(error) = self.read_spends(&spent, tip, &mut scans).await {
+            self.tip().await?;
+            tracing::warn!(%error, "blocks cannot be read");
+        }
+        for watch in spent {
+            let outpoint = watch.outpoint;
+            let scan = scans.entry(outpoint).or_default();
+            match scan.seen(watch, tip.0) {
+                Ok(seen) => outputs.push(OutputState { outpoint, seen }),
+                Err(error) => self.left_out(outpoint, &error).await?,
             }
         }
         let watched = |outpoint: &OutPoint| watches.iter().any(|of| of.outpoint == *outpoint);
@@ -125,12 +141,8 @@ impl ChainSource for BitcoinCore {
 
     async fn output(&self, watch: &Watch) -> Result<(u32, Option<Seen>), ChainError> {
         let tip = self.tip().await?;
-        let unread = Watch {
-            since: u32::MAX,
-            ..watch.clone()
-        };
-        let seen = self.state(&unread, tip, &mut Scan::default()).await?;
-        Ok((tip.0, seen))
+        let state = self.state(watch, tip, &mut Scan::default()).await?;
+        Ok((tip.0, state.unspent()))
     }
 
     async fn find(

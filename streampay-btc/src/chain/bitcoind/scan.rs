@@ -1,5 +1,7 @@
 //! How an output stands: unspent, spent by what waits, or spent in a block.
 
+use std::collections::HashMap;
+
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Amount, Block, BlockHash, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde_json::{Value, json};
@@ -15,6 +17,82 @@ pub(super) struct Scan {
     upto: Option<(u32, BlockHash)>,
     funding: Option<Found<(TxOut, bool)>>,
     spend: Option<Found<Transaction>>,
+    /// The node has not kept all blocks that may hold the spend.
+    missing: bool,
+}
+
+/// What the node says of an output at once.
+pub(super) enum State {
+    /// How it stands; none where it does not exist and nothing waits.
+    Known(Option<Seen>),
+    /// It is not unspent, and nothing that waits spends it: blocks may say.
+    InBlocks,
+}
+
+impl State {
+    pub(super) fn unspent(self) -> Option<Seen> {
+        match self {
+            Self::Known(seen) => seen,
+            Self::InBlocks => None,
+        }
+    }
+}
+
+impl Scan {
+    /// The first block that it was not looked for in.
+    fn next(&self, watch: &Watch) -> u32 {
+        let upto = self.upto.as_ref();
+        upto.map_or(watch.since, |(height, _)| height.saturating_add(1))
+    }
+
+    /// Blocks that what is known rests on.
+    fn places(&self) -> Vec<(u32, BlockHash)> {
+        let funding = self.funding.as_ref();
+        let spend = self.spend.as_ref();
+        let found = [
+            self.upto,
+            funding.map(|found| (found.height, found.hash)),
+            spend.map(|found| (found.height, found.hash)),
+        ];
+        found.into_iter().flatten().collect()
+    }
+
+    /// What blocks say of it, once all were read.
+    pub(super) fn seen(&self, watch: &Watch, tip: u32) -> Result<Option<Seen>, ChainError> {
+        if watch.since > tip {
+            return Ok(None);
+        }
+        if self.next(watch) <= tip {
+            return Err(ChainError::Away("still reading blocks".into()));
+        }
+        let spend = self.spend.as_ref().map(|found| Spend {
+            tx: found.what.clone(),
+            height: Some(found.height),
+        });
+        if spend.is_none() && self.missing {
+            let why = "the node has pruned blocks that may hold the spend: use one that keeps them";
+            return Err(ChainError::Refused(why.into()));
+        }
+        let (output, height, coinbase) = match (&self.funding, &spend) {
+            (Some(found), _) => (found.what.0.clone(), found.height, found.what.1),
+            // Created before the watch began: the spend is what counts.
+            (None, Some(_)) => {
+                let output = TxOut {
+                    value: Amount::ZERO,
+                    script_pubkey: watch.script.clone(),
+                };
+                (output, watch.since.saturating_sub(1), false)
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Seen {
+            output,
+            height: Some(height),
+            coinbase,
+            parent: None,
+            spend,
+        }))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -30,7 +108,7 @@ impl BitcoinCore {
         watch: &Watch,
         tip: (u32, BlockHash),
         scan: &mut Scan,
-    ) -> Result<Option<Seen>, ChainError> {
+    ) -> Result<State, ChainError> {
         let outpoint = watch.outpoint;
         if let Some((output, height, coinbase)) = self.unspent(outpoint, true, tip.0).await? {
             if let Some(height) = height {
@@ -41,70 +119,40 @@ impl BitcoinCore {
                 None => self.raw(outpoint.txid).await?.filter(is_truc),
                 Some(_) => None,
             };
-            return Ok(Some(Seen {
+            return Ok(State::Known(Some(Seen {
                 parent,
                 output,
                 height,
                 coinbase,
                 spend: None,
-            }));
+            })));
         }
         let waiting = self.waiting_spend(outpoint).await?;
         if let Some(tx) = waiting {
             let spend = Some(Spend { tx, height: None });
             if let Some((output, height, coinbase)) = self.unspent(outpoint, false, tip.0).await? {
-                return Ok(Some(Seen {
+                return Ok(State::Known(Some(Seen {
                     output,
                     height,
                     coinbase,
                     parent: None,
                     spend,
-                }));
+                })));
             }
             // Both wait.
             let Some(parent) = self.raw(outpoint.txid).await? else {
-                return Ok(None);
+                return Ok(State::Known(None));
             };
-            return Ok(output_of(&parent, outpoint).map(|output| Seen {
+            let seen = output_of(&parent, outpoint).map(|output| Seen {
                 output,
                 height: None,
                 coinbase: false,
                 parent: is_truc(&parent).then(|| parent.clone()),
                 spend,
-            }));
+            });
+            return Ok(State::Known(seen));
         }
-        if watch.since > tip.0 {
-            return Ok(None);
-        }
-        self.scan(watch, tip, scan).await?;
-        let spend = scan.spend.clone().map(|found| Spend {
-            tx: found.what,
-            height: Some(found.height),
-        });
-        Ok(scan.funding.clone().map_or_else(
-            || {
-                // Created before the watch began: the spend is what counts.
-                spend.clone().map(|spend| Seen {
-                    output: TxOut {
-                        value: Amount::ZERO,
-                        script_pubkey: watch.script.clone(),
-                    },
-                    height: Some(watch.since.saturating_sub(1)),
-                    coinbase: false,
-                    parent: None,
-                    spend: Some(spend),
-                })
-            },
-            |found| {
-                Some(Seen {
-                    output: found.what.0,
-                    height: Some(found.height),
-                    coinbase: found.what.1,
-                    parent: None,
-                    spend: spend.clone(),
-                })
-            },
-        ))
+        Ok(State::InBlocks)
     }
 
     /// What is unspent now is not spent in any block so far: a search begins here.
@@ -123,7 +171,7 @@ impl BitcoinCore {
             _ => self.hash_at(height).await?,
         };
         scan.upto = Some(tip);
-        scan.spend = None;
+        (scan.spend, scan.missing) = (None, false);
         scan.funding = Some(Found {
             height,
             hash,
@@ -132,53 +180,90 @@ impl BitcoinCore {
         Ok(())
     }
 
-    /// Searches the blocks since the last time. What was found in blocks that are no more is
-    /// forgotten.
-    async fn scan(
+    /// Reads the blocks that these outputs have not been looked for in, each once for all of them, and
+    /// no more than [`SCAN_MAX`]: the rest is left to the next look. What was found in blocks that are
+    /// no more is forgotten.
+    pub(super) async fn read_spends(
         &self,
-        watch: &Watch,
+        watches: &[&Watch],
         tip: (u32, BlockHash),
-        scan: &mut Scan,
+        scans: &mut HashMap<OutPoint, Scan>,
     ) -> Result<(), ChainError> {
-        let places = [
-            scan.upto,
-            scan.funding
-                .as_ref()
-                .map(|found| (found.height, found.hash)),
-            scan.spend.as_ref().map(|found| (found.height, found.hash)),
-        ];
-        for (height, hash) in places.into_iter().flatten() {
-            if height > tip.0 || self.hash_at(height).await? != hash {
-                *scan = Scan::default();
-                break;
+        let mut hashes = HashMap::from([tip]);
+        let mut first = tip.0.saturating_add(1);
+        for watch in watches {
+            let scan = scans.entry(watch.outpoint).or_default();
+            for (height, hash) in scan.places() {
+                let now = match hashes.get(&height) {
+                    Some(now) => *now,
+                    None if height > tip.0 => tip.1,
+                    None => {
+                        let now = self.hash_at(height).await?;
+                        hashes.insert(height, now);
+                        now
+                    }
+                };
+                if now != hash {
+                    *scan = Scan::default();
+                    break;
+                }
+            }
+            first = first.min(scan.next(watch));
+        }
+        if first > tip.0 {
+            return Ok(());
+        }
+        let kept = self.kept_from().await?;
+        for watch in watches {
+            let scan = scans.entry(watch.outpoint).or_default();
+            if scan.next(watch) < kept {
+                let last = kept.saturating_sub(1);
+                scan.missing = true;
+                scan.upto = Some((last, self.hash_at(last).await?));
             }
         }
-        let first = scan
-            .upto
-            .map_or(watch.since, |(height, _)| height.saturating_add(1));
-        let last = tip.0.min(first.saturating_add(SCAN_MAX));
-        for height in first..=last {
+        let first = first.max(kept);
+        for height in first..=tip.0.min(first.saturating_add(SCAN_MAX)) {
             let hash = self.hash_at(height).await?;
             let block = self.block(hash).await?;
             for tx in block.txdata {
-                let spends = |tx: &Transaction| {
-                    let mut inputs = tx.input.iter();
-                    inputs.any(|input| input.previous_output == watch.outpoint)
-                };
-                if tx.compute_txid() == watch.outpoint.txid {
-                    let what = output_of(&tx, watch.outpoint).map(|out| (out, tx.is_coinbase()));
-                    scan.funding = what.map(|what| Found { height, hash, what });
-                } else if spends(&tx) {
-                    let what = tx;
-                    scan.spend = Some(Found { height, hash, what });
+                let txid = tx.compute_txid();
+                for watch in watches {
+                    let outpoint = watch.outpoint;
+                    let Some(scan) = scans.get_mut(&outpoint) else {
+                        continue;
+                    };
+                    let spends = || tx.input.iter().any(|of| of.previous_output == outpoint);
+                    if scan.next(watch) != height {
+                        continue;
+                    }
+                    if txid == outpoint.txid {
+                        let what = output_of(&tx, outpoint).map(|out| (out, tx.is_coinbase()));
+                        scan.funding = what.map(|what| Found { height, hash, what });
+                    } else if spends() {
+                        let what = tx.clone();
+                        scan.spend = Some(Found { height, hash, what });
+                    }
                 }
             }
-            scan.upto = Some((height, hash));
-        }
-        if last < tip.0 {
-            return Err(ChainError::Away("still reading blocks".into()));
+            for watch in watches {
+                if let Some(scan) = scans.get_mut(&watch.outpoint)
+                    && scan.next(watch) == height
+                {
+                    scan.upto = Some((height, hash));
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The first block that the node has: above 0 where it is pruned.
+    async fn kept_from(&self) -> Result<u32, ChainError> {
+        let info = self.rpc("getblockchaininfo", json!([])).await?;
+        let height = info.get("pruneheight").and_then(Value::as_u64);
+        Ok(height
+            .and_then(|height| u32::try_from(height).ok())
+            .unwrap_or(0))
     }
 
     async fn unspent(

@@ -29,6 +29,7 @@ impl Payer {
         self.adrift = new.seen.is_none() && (self.signed == 0 || chain.tip >= expiry);
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
             self.bid = None;
+            self.note_unspent(key, chain, actions);
             return;
         };
         let mut decided = self.decided;
@@ -40,6 +41,15 @@ impl Payer {
             actions.push(Action::Event(key, WatchEvent::Settled { amount }));
         }
         if decided != self.decided {
+            self.decided = decided;
+            actions.push(persist(key, decided));
+        }
+    }
+
+    fn note_unspent(&mut self, key: PurseKey, chain: &Chain, actions: &mut Vec<Action>) {
+        let height = self.seen.as_ref().and_then(|seen| seen.height);
+        let decided = height.map(|height| self.decided.with_unspent(height, chain.tip));
+        if let Some(decided) = decided.filter(|decided| *decided != self.decided) {
             self.decided = decided;
             actions.push(persist(key, decided));
         }

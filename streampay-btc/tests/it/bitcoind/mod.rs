@@ -39,11 +39,13 @@ use self::two::{STEP, Two, key, sat};
 mod channels;
 mod forgotten;
 mod mutual;
+mod pruned;
 mod restarts;
 mod sizes;
 mod trouble;
 mod two;
 mod wallet;
+mod wsh;
 
 struct Node {
     core: BitcoinCore,
@@ -70,6 +72,11 @@ fn address() -> String {
 
 /// None, and a word about it, where there is no bitcoind to test against.
 async fn node() -> Option<Arc<Node>> {
+    node_with(&[]).await
+}
+
+/// The same, started with these options too.
+async fn node_with(options: &[&str]) -> Option<Arc<Node>> {
     let Some(exe) = std::env::var_os("BITCOIND_EXE") else {
         static SAID: Once = Once::new();
         // Not by a macro: what those say is kept from whoever runs the tests.
@@ -87,6 +94,7 @@ async fn node() -> Option<Arc<Node>> {
         .arg(format!("-datadir={}", home.path().display()))
         .arg(format!("-rpcport={port}"))
         .args(["-regtest", "-server", "-listen=0", "-minrelaytxfee=0.00001"])
+        .args(options)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
