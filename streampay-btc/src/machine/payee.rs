@@ -1,6 +1,6 @@
 //! A payee's channel: checked on the own chain source, ticked, closed.
 
-use bitcoin::{Amount, FeeRate, Network, Transaction};
+use bitcoin::{Amount, FeeRate, Network, Transaction, Txid};
 use streampay_core::backend::{
     Answer, BackendError, Consumed, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -46,6 +46,10 @@ pub(super) struct Payee {
     pub(super) attempt: Attempt,
     /// The funding transaction, kept where ticks are taken before a block has it: nodes may forget it.
     pub(super) parent: Option<Transaction>,
+    /// That one was broadcast by itself since the chain knew it last: still unknown, it was refused.
+    pub(super) offered: bool,
+    /// The close that was broadcast with it, and its fee, until the chain shows it.
+    pub(super) carried: Option<(Txid, Amount)>,
 }
 
 /// The best update, decoded and verified.
@@ -113,6 +117,8 @@ impl Payee {
             pooled: None,
             attempt: Attempt::None,
             parent: None,
+            offered: false,
+            carried: None,
         })
     }
 
@@ -151,6 +157,8 @@ impl Payee {
             pooled: None,
             attempt: Attempt::None,
             parent: None,
+            offered: false,
+            carried: None,
             meta,
         })
     }

@@ -21,7 +21,7 @@ use crate::wire::Opening;
 const BLOCK_S: u64 = 600;
 /// So many blocks after the expiry a funding that was known once may come back. Source: Bitcoin Core,
 /// `DEFAULT_MEMPOOL_EXPIRY_HOURS`, 336.
-const FORGOTTEN: u32 = 2_016;
+pub(super) const FORGOTTEN: u32 = 2_016;
 
 pub(super) struct Payer {
     pub(super) meta: PayerMeta,

@@ -48,6 +48,11 @@ impl SimChain {
         self.lock().away = away;
     }
 
+    /// Leaves these outputs out of every view from now on, as a source does that cannot look at them.
+    pub fn leave_out(&self, outpoints: &[OutPoint]) {
+        self.lock().left_out = outpoints.to_vec();
+    }
+
     /// A transaction of somebody's that pays `value` to `script`, in the mempool.
     ///
     /// # Errors
@@ -270,7 +275,8 @@ impl SimChain {
         if inner.away {
             return Err(ChainError::Away("told to be away".into()));
         }
-        let outputs = watches.iter().map(|watch| OutputState {
+        let asked = |watch: &&Watch| !inner.left_out.contains(&watch.outpoint);
+        let outputs = watches.iter().filter(asked).map(|watch| OutputState {
             outpoint: watch.outpoint,
             seen: inner.seen(watch.outpoint),
         });

@@ -29,6 +29,8 @@ pub(super) struct Inner {
     pub(super) floor: FeeRate,
     pub(super) rate: FeeRate,
     pub(super) away: bool,
+    /// Outputs that no view holds.
+    pub(super) left_out: Vec<OutPoint>,
     faucets: u32,
 }
 
@@ -42,6 +44,7 @@ impl Default for Inner {
             floor: FeeRate::BROADCAST_MIN,
             rate: FeeRate::from_sat_per_vb_u32(2),
             away: false,
+            left_out: Vec::new(),
             faucets: 0,
         }
     }

@@ -61,6 +61,10 @@ impl BitcoinCore {
 
     async fn fees(&self) -> Result<FeeTable, ChainError> {
         let info = self.rpc("getmempoolinfo", json!([])).await?;
+        // Until then it does not know what waits, and what is not known is not gone.
+        if info.get("loaded") == Some(&Value::Bool(false)) {
+            return Err(ChainError::Away("the node still reads its mempool".into()));
+        }
         let least = |name: &str| info.get(name).and_then(btc_per_kvb);
         let floor = [least("mempoolminfee"), least("minrelaytxfee")];
         let floor = floor.into_iter().flatten().max();

@@ -9,6 +9,7 @@ use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
 
 mod audit;
 mod away;
+mod batch;
 mod called_off;
 mod candidates;
 mod close;

@@ -56,7 +56,8 @@ fn a_close_brings_a_funding_along_that_nodes_have_forgotten() {
     assert!(rig.chain.waiting().is_empty(), "forgotten");
     let late = rig.payload(TICKS + 1);
     rig.payee.look();
-    assert_eq!(rig.payee.refused, Vec::new());
+    rig.payee.look();
+    assert_eq!(rig.payee.refused.len(), 1, "alone it is refused");
     assert!(matches!(
         rig.receive(TICKS + 1, late),
         Some(Outcome::Failed(_))
@@ -70,6 +71,7 @@ fn the_forgotten_funding_is_on_the_payees_disk() {
     rig.payee.look();
     spike(&rig, 30);
     rig.payee.restart(&[rig.purse]);
+    rig.payee.look();
     both_have_theirs(&mut rig);
 }
 
@@ -77,6 +79,7 @@ fn the_forgotten_funding_is_on_the_payees_disk() {
 fn what_a_forgotten_funding_cannot_pay_for_is_stated_and_tried_again() {
     let mut rig = unconfirmed();
     spike(&rig, 300);
+    rig.payee.look();
     let events = rig.payee.look().unwrap();
     let lost = |(_, event): &(PurseKey, WatchEvent)| matches!(event, WatchEvent::Uneconomic { .. });
     assert!(events.iter().any(lost), "{events:?}");
@@ -95,7 +98,13 @@ fn a_funding_that_was_spent_otherwise_is_refused_with_its_close() {
     let funding = rig.payer.machine.report()[0].outpoint.unwrap();
     rig.chain.bump(funding).unwrap();
     rig.payee.look();
-    rig.mine(3);
+    let settle = Request::Settle {
+        cumulative: Msat::ZERO,
+    };
+    assert_eq!(rig.payee.request(rig.purse, settle.clone()), LATER);
+    rig.chain.mine(1);
+    let closing = |(_, event): &(PurseKey, WatchEvent)| matches!(event, WatchEvent::Closing { .. });
+    assert!(!rig.payee.look().unwrap().iter().any(closing), "none is");
     assert!(!rig.payee.refused.is_empty());
     assert_eq!(rig.balances(), (0, 0));
     assert_eq!(
@@ -103,6 +112,51 @@ fn a_funding_that_was_spent_otherwise_is_refused_with_its_close() {
         ChannelState::Closing,
         "watched on"
     );
+    let left = rig.payee.machine.report()[0].expiry - rig.chain.tip();
+    rig.chain.mine(left + 2_015);
+    assert_eq!(rig.payee.request(rig.purse, settle.clone()), LATER);
+    rig.chain.mine(1);
+    let nothing = Some(Outcome::Settled {
+        settled: Msat::ZERO,
+    });
+    rig.payee.look();
+    assert_eq!(rig.payee.request(rig.purse, settle), nothing);
+    rig.payee.restart(&[rig.purse]);
+    let report = rig.payee.machine.report().remove(0);
+    assert_eq!(report.settled, Some(Amount::ZERO), "it is durable");
+}
+
+/// A node that has lost it takes it again where it pays for itself: no close, and ticks go on.
+#[test]
+fn a_funding_that_a_node_has_lost_is_given_back_to_it_alone() {
+    let mut rig = unconfirmed();
+    let spent = rig.payee.machine.report()[0].paid;
+    spike(&rig, 30);
+    spike(&rig, 2);
+    assert!(rig.chain.waiting().is_empty(), "forgotten");
+    rig.payee.look();
+    rig.payee.look();
+    assert_eq!(rig.chain.waiting().len(), 1, "the funding alone");
+    let report = rig.payee.machine.report().remove(0);
+    assert_eq!((report.state, report.paid), (ChannelState::Open, spent));
+    rig.tick(TICKS + 1);
+    assert!(rig.payee.refused.is_empty());
+}
+
+/// What a view leaves out is not gone, also where it was never seen since the start.
+#[test]
+fn a_funding_that_is_left_out_is_brought_along_by_nothing() {
+    let mut rig = unconfirmed();
+    rig.payee.look();
+    let outpoint = rig.payer.machine.report()[0].outpoint.unwrap();
+    rig.chain.leave_out(&[outpoint]);
+    rig.payee.restart(&[rig.purse]);
+    rig.payee.look();
+    rig.payee.look();
+    assert!(rig.payee.broadcast.is_empty());
+    rig.chain.leave_out(&[]);
+    rig.payee.look();
+    rig.tick(TICKS + 1);
 }
 
 #[test]

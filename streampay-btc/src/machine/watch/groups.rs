@@ -58,17 +58,19 @@ impl Inner {
             };
             used.extend(tx.input.iter().map(|input| input.previous_output));
             let txid = tx.compute_txid();
+            if let [key] = group.members.as_slice()
+                && let Some(payee) = self.payee_mut(*key)
+                && let Some(parent) = payee.stranded().cloned()
+            {
+                // It may be refused for ever: it is told of once the chain shows it.
+                payee.carried = Some((txid, fee));
+                actions.push(Action::Package(vec![parent, tx]));
+                continue;
+            }
             for key in &group.members {
                 actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
             }
-            let parent = match group.members.as_slice() {
-                [key] => self.payee(*key).and_then(Payee::stranded).cloned(),
-                _ => None,
-            };
-            actions.push(match parent {
-                Some(parent) => Action::Package(vec![parent, tx]),
-                None => Action::Broadcast(tx),
-            });
+            actions.push(Action::Broadcast(tx));
         }
     }
 
@@ -81,6 +83,10 @@ impl Inner {
             let Side::Payee(payee) = &mut channel.role else {
                 continue;
             };
+            if let Some(parent) = payee.offer_parent() {
+                actions.push(Action::Broadcast(parent));
+                continue;
+            }
             if !payee.wants_close(chain) {
                 continue;
             }
@@ -170,7 +176,7 @@ impl Inner {
     /// members whose margin has come.
     fn bumps(&self, chain: &Chain, tx: &Transaction, members: Vec<PurseKey>) -> Vec<Group> {
         let Some(fee) = self.fee_of(tx) else {
-            return Vec::new();
+            return self.outbids(chain, tx, &members);
         };
         let wanted = chain.fees.rate(self.target(&members, chain));
         let urgent = |key: &PurseKey| self.payee(*key).is_some_and(|of| of.is_urgent(chain));
@@ -213,6 +219,25 @@ impl Inner {
             });
         }
         groups
+    }
+
+    /// What replaces a close that waits and spends what this node does not know, such as after its
+    /// disk was an older one: within their margin the members alone. What it paid is not known: what
+    /// was refused is raised. Before that nothing does: the others are in that close alone.
+    fn outbids(&self, chain: &Chain, tx: &Transaction, members: &[PurseKey]) -> Vec<Group> {
+        let bid = |key: &PurseKey| {
+            let payee = self.payee(*key)?;
+            let wanted = chain.fees.rate(payee.target(chain.tip));
+            let more = payee.bid.map(|last| percent(last, BUMP_PERCENT));
+            (payee.is_urgent(chain) && payee.is_due(chain)).then(|| Group {
+                members: vec![*key],
+                rate: more.map_or(wanted, |more| more.max(wanted)),
+                over: None,
+                split: false,
+                replaces: Some(tx.compute_txid()),
+            })
+        };
+        members.iter().filter_map(bid).collect()
     }
 
     /// The shortest wait of the members.

@@ -19,7 +19,7 @@ pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
 use super::record::{self, Decided};
 use super::{Action, Chain, Inner, Side};
-use crate::chain::{ChainView, Seen};
+use crate::chain::{ChainView, OutputState, Seen, Spend};
 use crate::script::OutputType;
 use crate::tx::{Contract, refund_tx};
 
@@ -98,7 +98,8 @@ impl Inner {
         };
         let mut actions = Vec::new();
         self.wallet.look(view);
-        let seen: BTreeMap<OutPoint, Looked<'_>> = (view.outputs.iter())
+        let besides = self.spent_besides(view);
+        let seen: BTreeMap<OutPoint, Looked<'_>> = (view.outputs.iter().chain(&besides))
             .map(|state| {
                 let spend = state.seen.as_ref().and_then(|seen| seen.spend.as_ref());
                 let cost = spend.and_then(|of| self.fee_part(&of.tx, state.outpoint));
@@ -119,6 +120,7 @@ impl Inner {
                 Side::Payee(payee) => payee.look(*key, new, &chain, &mut actions),
             }
         }
+        let mut actions = at_once(actions);
         self.close_due(&chain, &mut actions);
         self.refund_due(&chain, &mut actions);
         let spent = self.forget_spent(&chain);
@@ -127,6 +129,42 @@ impl Inner {
         }
         self.chain = Some(chain);
         actions
+    }
+
+    /// The payee's channels that the view leaves out, and that a buried transaction in it spends: what
+    /// is closed together is booked together, while all of it is known.
+    fn spent_besides(&self, view: &ChainView) -> Vec<OutputState> {
+        let spends = view.outputs.iter().filter_map(|state| {
+            let spend = state.seen.as_ref()?.spend.as_ref()?;
+            (spend.depth(view.tip) >= FINAL_DEPTH).then_some(spend)
+        });
+        let mut spent: BTreeMap<OutPoint, &Spend> = BTreeMap::new();
+        for spend in spends {
+            let inputs = spend.tx.input.iter();
+            spent.extend(inputs.map(|input| (input.previous_output, spend)));
+        }
+        for state in &view.outputs {
+            spent.remove(&state.outpoint);
+        }
+        let channels = self.channels.values().filter_map(|channel| {
+            let Side::Payee(payee) = &channel.role else {
+                return None;
+            };
+            let outpoint = payee.contract.outpoint();
+            let spend = *spent.get(&outpoint)?;
+            let known = payee.seen.as_ref().and_then(|seen| seen.height);
+            payee.meta.accepted.then(|| OutputState {
+                outpoint,
+                seen: Some(Seen {
+                    output: payee.contract.funding(),
+                    height: known.or(spend.height),
+                    coinbase: false,
+                    parent: None,
+                    spend: Some(spend.clone()),
+                }),
+            })
+        });
+        channels.collect()
     }
 
     /// Broadcasts the refunds whose time has come.
@@ -170,6 +208,22 @@ impl Inner {
             actions.push(Action::Broadcast(tx));
         }
     }
+}
+
+/// The same with all that is to be made durable in one, and first: what is booked together is durable
+/// together.
+fn at_once(actions: Vec<Action>) -> Vec<Action> {
+    let (mut all, mut rest) = (ChangeSet::new(), Vec::with_capacity(actions.len()));
+    for action in actions {
+        match action {
+            Action::Persist(changes) => all.merge(changes),
+            other => rest.push(other),
+        }
+    }
+    if !all.is_empty() {
+        rest.insert(0, Action::Persist(all));
+    }
+    rest
 }
 
 /// A refund has a height in it, a close has none.

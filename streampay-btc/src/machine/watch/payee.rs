@@ -6,6 +6,7 @@ use streampay_core::units::PurseKey;
 
 use super::{FINAL_DEPTH, LAST_BLOCKS, Looked, WatchEvent, is_refund, persist, tell};
 use crate::machine::payee::Payee;
+use crate::machine::payer::FORGOTTEN;
 use crate::machine::record;
 use crate::machine::{Action, Chain};
 use crate::tx::CloseInput;
@@ -25,12 +26,19 @@ impl Payee {
         let Some(new) = new else { return };
         tell(key, self.seen.as_ref(), new.seen, actions);
         self.seen = new.seen.cloned();
+        self.offered &= self.seen.is_none();
         self.keep_parent(key, actions);
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
             self.bid = None;
             self.note_unspent(key, chain, actions);
+            self.give_up(key, chain, actions);
             return;
         };
+        if let Some((txid, fee)) = self.carried.take()
+            && spend.tx.compute_txid() == txid
+        {
+            actions.push(Action::Event(key, WatchEvent::Closing { txid, fee }));
+        }
         let mut decided = self.decided;
         decided.closing = true;
         let known = new.cost.is_some() || chain.is_complete() || !self.shares_cost(&spend.tx);
@@ -70,9 +78,38 @@ impl Payee {
         }
     }
 
-    /// The funding, where no node holds it any more: a close has to bring it along.
+    /// Nodes have long forgotten a funding that is in no block by now: there is nothing to close, and
+    /// its payer could take it back at once.
+    fn give_up(&mut self, key: PurseKey, chain: &Chain, actions: &mut Vec<Action>) {
+        let over = self.meta.deed.expiry.saturating_add(FORGOTTEN);
+        if self.seen.is_some() || self.decided.settled.is_some() || chain.tip < over {
+            return;
+        }
+        self.decided.settled = Some(0);
+        actions.push(persist(key, self.decided));
+        let amount = Amount::ZERO;
+        actions.push(Action::Event(key, WatchEvent::Settled { amount }));
+    }
+
+    /// The funding that was kept, where the newest view says that no node holds it.
+    fn missing(&self) -> Option<&Transaction> {
+        let gone = self.seen.is_none() && !self.stale;
+        self.parent.as_ref().filter(|_| gone)
+    }
+
+    /// That funding, to be broadcast by itself first: it may pay for itself.
+    pub(super) fn offer_parent(&mut self) -> Option<Transaction> {
+        if self.offered || self.best.is_none() || self.decided.settled.is_some() {
+            return None;
+        }
+        let parent = self.missing().cloned()?;
+        self.offered = true;
+        Some(parent)
+    }
+
+    /// The funding, where no node takes it by itself any more: a close has to bring it along.
     pub(super) fn stranded(&self) -> Option<&Transaction> {
-        self.parent.as_ref().filter(|_| self.seen.is_none())
+        self.missing().filter(|_| self.offered)
     }
 
     /// What a transaction that spends the channel leaves of it for the payee: what its update pays,
@@ -85,8 +122,10 @@ impl Payee {
         if self.is_mutual(tx) {
             return tx.output.last().map_or(0, |output| output.value.to_sat());
         }
-        let cost = cost.map_or(0, Amount::to_sat);
-        self.paid_by(tx).saturating_sub(cost)
+        // Where what went into it is not known any more, it cost what it may at most.
+        let paid = self.paid_by(tx);
+        let cost = cost.map_or_else(|| self.cost_max(paid), Amount::to_sat);
+        paid.saturating_sub(cost)
     }
 
     /// True where what it leaves depends on what else went into the transaction.

@@ -56,6 +56,7 @@ async fn a_close_brings_a_forgotten_funding_along_on_bitcoind() {
     let alone = two.node.core.rpc("sendrawtransaction", json!([hex])).await;
     assert!(alone.is_err(), "nobody takes it alone");
     two.payee.restart(&[purse]).await;
+    two.payee.runner.sync().await.unwrap();
     let (fee, size) = two.waits(purse).await;
     assert!(fee > size, "{fee} for {size}");
     two.mine(7).await;

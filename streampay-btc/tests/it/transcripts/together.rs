@@ -127,6 +127,8 @@ fn funding_forgotten() -> Stage {
     stage.chain.set_floor(rate(25));
     assert!(stage.chain.waiting().is_empty(), "forgotten");
     stage.restart(PAYEE);
+    assert!(stage.chain.waiting().is_empty(), "alone it is refused");
+    stage.look(PAYEE);
     assert_eq!(stage.chain.waiting().len(), 2, "both");
     stage.mine(6, &[PAYEE]);
     all_settled(&stage);
