@@ -151,17 +151,23 @@ def check_tx(report, name, tx, cases, coins):
     report.case(f"{name} pays a fee", True, fee > 0)
 
 
+def parents(steps):
+    """The unconfirmed fundings that views had."""
+    return {of["seen"]["parent"] for step in steps
+            for of in step["input"].get("view", {}).get("outputs", []) if "parent" in of.get("seen", {})}
+
+
 def txs(steps):
+    """What is broadcast but for fundings, which are told to nodes that forgot them."""
     for step in steps:
         for of in step["outputs"]:
-            if "broadcast" in of:
+            if "broadcast" in of and of["broadcast"] not in parents(steps):
                 yield Tx(bytes.fromhex(of["broadcast"]))
 
 
 def check_packages(report, name, steps):
     """The parent was seen before, and the close spends it."""
-    seen = {of["seen"]["parent"] for step in steps
-            for of in step["input"].get("view", {}).get("outputs", []) if "parent" in of.get("seen", {})}
+    seen = parents(steps)
     for step in steps:
         for of in step["outputs"]:
             if "package" in of:
