@@ -19,6 +19,16 @@ pub(super) struct Purse<'a> {
 /// What is wrong, and by how much.
 pub(super) type Wrong = (&'static str, i128);
 
+const GONE: &str = "more is gone than was ever paid from it";
+const SHORT: &str = "less was redeemed than was acknowledged";
+const NOTHING: &str = "nothing was redeemed of what was acknowledged";
+
+/// True of what is nothing wrong in a folder that was restored from a backup: ecash of the purse came home to the
+/// self that was lost, which spent it on. Nobody can find it again, and the mint tells nobody for what it went.
+pub(super) fn may_be_spent_on(what: &str) -> bool {
+    [GONE, SHORT, NOTHING].contains(&what)
+}
+
 /// The mints of a payee's purses that were redeemed, as far as that was worth it.
 pub(super) fn mints_to_redeem_at(session: &SessionLedger) -> Vec<MintUrl> {
     let rows = session.purses.iter();
@@ -91,7 +101,7 @@ fn paid(row: &PurseLedger, figures: &PurseFigures, price: Option<Price>) -> Vec<
     };
     let over = given(figures) - price.of(row, row.made);
     if price.is_exact && over > 0 && !price.is_dust(over) {
-        wrong.push(("more is gone than was ever paid from it", over));
+        wrong.push((GONE, over));
     }
     wrong
 }
@@ -110,13 +120,10 @@ fn received(row: &PurseLedger, figures: &PurseFigures, price: Option<Price>) -> 
     if let Some(price) = price {
         let short = price.of(row, row.acknowledged) - earned(figures);
         if short > 0 && !price.is_dust(short) {
-            wrong.push(("less was redeemed than was acknowledged", short));
+            wrong.push((SHORT, short));
         }
     } else if !row.acknowledged.is_zero() && figures.received.is_zero() {
-        wrong.push((
-            "nothing was redeemed of what was acknowledged",
-            of(row.acknowledged),
-        ));
+        wrong.push((NOTHING, of(row.acknowledged)));
     }
     wrong
 }
