@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, Transaction, TxIn, Txid};
 
 use super::{Channel, PAYEE, STEP, Tally, World};
 use crate::machine::ChannelReport;
@@ -13,9 +13,13 @@ const RESERVE: u64 = 927;
 
 impl World {
     /// What holds at every moment.
-    pub(super) fn judge(&self) -> Result<(), String> {
+    pub(super) fn judge(&mut self) -> Result<(), String> {
         if self.deceived {
-            return Err("a changed payment was credited".into());
+            return Err("a changed payment was credited, or a false opening accepted".into());
+        }
+        while let Some(tx) = self.payee.broadcast.get(self.judged) {
+            self.judge_close(tx)?;
+            self.judged = self.judged.saturating_add(1);
         }
         for node in [&self.payer, &self.payee] {
             for (tx, reject) in &node.refused {
@@ -48,12 +52,44 @@ impl World {
         Ok(())
     }
 
+    /// What the payee signs for a channel leaves the payer what it never paid, and is never older than
+    /// what the payee acknowledged. Whether it gets into a block does not matter.
+    fn judge_close(&self, tx: &Transaction) -> Result<(), String> {
+        for channel in &self.channels {
+            let own = |input: &TxIn| channel.outpoints.contains(&input.previous_output);
+            let Some(index) = tx.input.iter().position(own) else {
+                continue;
+            };
+            let Some(input) = tx.input.get(index) else {
+                continue;
+            };
+            let funding = self.chain.transaction(input.previous_output.txid);
+            let funding = funding.and_then(|(tx, _)| tx.output.first().cloned());
+            let Some(value) = funding.map(|output| output.value.to_sat()) else {
+                continue;
+            };
+            let change = (tx.output.get(index))
+                .filter(|output| output.script_pubkey == open_home())
+                .map_or(0, |output| output.value.to_sat());
+            let paid = value.saturating_sub(change);
+            let most = channel.signed.saturating_mul(STEP).saturating_add(RESERVE);
+            let least = match input.witness.len() {
+                1 => channel.acked.saturating_mul(STEP),
+                _ => due(channel),
+            };
+            if paid > most || paid < least && !self.forgot {
+                return Err(format!("a close takes {paid}, of {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+
     /// A close of which was said that it may cost no more.
     fn is_capped(&self, tx: &Transaction) -> bool {
         let mut inputs = tx.input.iter().map(|input| input.previous_output);
         inputs.any(|input| {
             let mut channels = self.channels.iter();
-            channels.any(|channel| channel.uneconomic && channel.outpoints.contains(&input))
+            channels.any(|channel| channel.capped && channel.outpoints.contains(&input))
         })
     }
 
@@ -149,7 +185,7 @@ impl World {
         if own.is_some_and(|own| own.to_sat() != came) {
             return Err(format!("{own:?} booked, {came} came"));
         }
-        let excused = self.forgot || self.spike || channel.uneconomic || !channel.watched;
+        let excused = self.forgot || channel.spike || channel.uneconomic || !channel.watched;
         if lost && !excused {
             return Err(format!("the payee lost {} ticks", channel.acked));
         }

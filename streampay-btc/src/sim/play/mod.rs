@@ -11,6 +11,7 @@ use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 
 use super::{Reject, SimChain, SimNode, open_home, sim_config};
 use crate::machine::{ChannelReport, Role, WalletCoin, WatchEvent};
+use crate::script::OutputType;
 
 const PAYER: u8 = 1;
 const PAYEE: u8 = 2;
@@ -24,6 +25,8 @@ const MARGIN: u32 = 36;
 const DEADLINE: u32 = 18;
 /// How long a payer may take to sign a mutual close, in milliseconds.
 const MUTUAL_MS: u64 = 60_000;
+/// As in the payee's defaults.
+const BATCH_WAIT: u32 = 6;
 /// What the payee's fee wallet pays for one close at most; it has some coins of twice as much.
 const WALLET_FEE: u64 = 15_000;
 const COINS: usize = 3;
@@ -36,7 +39,9 @@ const RATES: [u32; 6] = [1, 2, 3, 10, 60, 300];
 /// # Errors
 /// The invariant that does not hold, in words.
 pub fn play(bytes: &[u8]) -> Result<Tally, String> {
-    let mut world = World::new();
+    // What the last byte leaves at its default in most runs, others try.
+    let odd = bytes.last().copied().unwrap_or_default();
+    let mut world = World::new(odd);
     for step in bytes.chunks_exact(2) {
         if let [what, how] = step {
             world.step(*what, *how);
@@ -81,8 +86,13 @@ struct Channel {
     outpoints: Vec<OutPoint>,
     /// The payee looked in time.
     watched: bool,
-    /// Closing was said to cost too much.
+    /// Closing was said to cost too much, once at least.
+    capped: bool,
+    /// It was said so in the margin.
     uneconomic: bool,
+    /// Fees were so high in the margin that a close could miss the expiry.
+    spike: bool,
+    kind: OutputType,
 }
 
 struct World {
@@ -94,21 +104,25 @@ struct World {
     snapshots: [Vec<RestoredPurse>; 2],
     /// The payee lost what it had written.
     forgot: bool,
-    /// Fees were so high that a close could miss the expiry.
-    spike: bool,
     /// What blocks ask, in sat/vB.
     rate: u32,
-    /// A changed payment was credited.
+    /// A changed payment was credited, or a false opening accepted.
     deceived: bool,
+    /// What the payee broadcast and was judged.
+    judged: usize,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(odd: u8) -> Self {
+        let has = |bit: u8| odd & (1 << bit) != 0;
         let chain = SimChain::new();
         let node = |number| {
             let mut config = sim_config(number);
             config.payee.mutual_ms = MUTUAL_MS;
             config.payee.wallet_fee_max = Amount::from_sat(WALLET_FEE);
+            if has(2) {
+                config.payee.batch_wait = BATCH_WAIT;
+            }
             if number == PAYER {
                 config.payer.home = open_home();
             }
@@ -127,7 +141,13 @@ impl World {
             seq: 0,
             outpoints: Vec::new(),
             watched: false,
+            capped: false,
             uneconomic: false,
+            spike: false,
+            kind: match has(u8::try_from(number).unwrap_or_default().saturating_add(3)) {
+                false => OutputType::Taproot,
+                true => OutputType::Wsh,
+            },
         };
         let mut payee = node(PAYEE);
         give_coins(&chain, &mut payee);
@@ -139,9 +159,9 @@ impl World {
             away: false,
             snapshots: [Vec::new(), Vec::new()],
             forgot: false,
-            spike: false,
             rate: 2,
             deceived: false,
+            judged: 0,
         }
     }
 
@@ -154,6 +174,7 @@ impl World {
             5 => self.tick(at, 1, false),
             6 => self.tick(at, amount, true),
             7 => self.replay(at, how, false),
+            8 if how < 96 => self.lie(at, how),
             8 => self.replay(at, how, true),
             9 | 10 => self.mine(u32::from(how >> 3).saturating_add(1)),
             11 => {
@@ -223,11 +244,13 @@ impl World {
         let payee = self.payee.look();
         let looked = payee.is_some();
         let events = payee.unwrap_or_default().into_iter().chain(payer);
+        let mut said = Vec::new();
         for (purse, event) in events {
             let mut channels = self.channels.iter_mut();
             let channel = channels.find(|channel| channel.purse == purse);
             if let (Some(channel), WatchEvent::Uneconomic { .. }) = (channel, event) {
-                channel.uneconomic = true;
+                channel.capped = true;
+                said.push(purse);
             }
         }
         let tip = self.chain.tip();
@@ -244,8 +267,11 @@ impl World {
             }
             let own = report.role == Role::Payee;
             channel.watched |= own && looked && (DEADLINE..=MARGIN).contains(&left);
-            // Above this, what may go into fees does not buy a block.
-            self.spike |= self.rate > 10 && left <= MARGIN;
+            if own && (1..=MARGIN).contains(&left) {
+                channel.uneconomic |= said.contains(&channel.purse);
+                // Above this, what may go into fees does not buy a block.
+                channel.spike |= self.rate > 10;
+            }
         }
     }
 

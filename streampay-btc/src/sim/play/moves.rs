@@ -7,13 +7,27 @@ use streampay_core::backend::{Outcome, PurseOffer, Request};
 use streampay_core::units::{Seq, XOnlyKey};
 
 use super::{PAYEE, STEP, World, sat};
+use crate::codec;
+use crate::params::{ChannelParams, ParamFields};
+use crate::script::FundingOutput;
+use crate::tx::Contract;
+use crate::wire::Opening;
 
 /// What the payer's own transactions on waiting outputs pay, in satoshi.
 const CHILD_FEES: [u64; 4] = [400, 1_000, 3_000, 9_000];
 
 impl World {
-    fn offer(&self) -> PurseOffer {
-        let params = self.payee.machine.params();
+    /// The payee's terms, with the output type that this channel is to have.
+    fn offer(&self, at: usize) -> PurseOffer {
+        let params = self.payee.machine.params().map(|params| params.encode());
+        let fields = params.and_then(|params| ChannelParams::decode(&params));
+        let params = fields.and_then(|fields| {
+            let kind = self.channels.get(at).map(|channel| channel.kind);
+            ChannelParams::new(&ParamFields {
+                types: kind.into_iter().collect(),
+                ..fields
+            })
+        });
         PurseOffer {
             params: params.map(|params| params.encode()).unwrap_or_default(),
             tick: sat(STEP),
@@ -23,7 +37,7 @@ impl World {
     }
 
     pub(super) fn open(&mut self, at: usize) {
-        let offer = self.offer();
+        let offer = self.offer(at);
         let Some(channel) = self.channels.get_mut(at) else {
             return;
         };
@@ -44,6 +58,53 @@ impl World {
                 .request(channel.purse, Request::Accept { offer, opening });
             channel.accepted |= matches!(accepted, Some(Outcome::Accepted { .. }));
         }
+    }
+
+    /// Somebody shows the payee what is no channel, or another one, of an output that is known: before the
+    /// payer shows the real one, or after.
+    pub(super) fn lie(&mut self, at: usize, how: u8) {
+        let offer = self.offer(at);
+        let other = self.channels.iter().map(|channel| channel.purse);
+        let other = other.rev().nth(at);
+        let Some(channel) = self.channels.get(at) else {
+            return;
+        };
+        let opening = channel.opened.as_ref().map(|opened| &opened.opening);
+        let real = opening.and_then(|bytes| Opening::decode(channel.purse, &offer, bytes).ok());
+        let (Some((params, real)), Some(other)) = (real, other) else {
+            return;
+        };
+        let (mut purse, mut outpoint) = (channel.purse, real.outpoint());
+        let output = real.output();
+        let (mut payee, mut expiry) = (*output.payee(), output.expiry());
+        match how >> 1 & 3 {
+            0 => outpoint.vout = outpoint.vout.saturating_add(u32::from(how)),
+            1 => expiry = expiry.saturating_add(1),
+            2 => outpoint.vout = u32::MAX >> 1,
+            _ => {
+                // The output of one channel, for the keys of the other one.
+                purse = other;
+                let own = params.payee.channel_key(output.payer(), purse);
+                payee = own.unwrap_or(payee);
+            }
+        }
+        if outpoint == real.outpoint() && expiry == output.expiry() && purse == channel.purse {
+            return;
+        }
+        let kind = output.output_type();
+        let Ok(output) = FundingOutput::new(kind, *output.payer(), payee, expiry) else {
+            return;
+        };
+        let (network, change) = (params.network, real.change_script().clone());
+        let (value, reserve) = (real.value(), real.reserve());
+        let Ok(lie) = Contract::new(network, output, outpoint, value, reserve, change) else {
+            return;
+        };
+        let opening = codec::encode(&Opening::new(purse, &lie)).into();
+        let accepted = self
+            .payee
+            .request(purse, Request::Accept { offer, opening });
+        self.deceived |= matches!(accepted, Some(Outcome::Accepted { .. }));
     }
 
     /// The payer signs so many ticks more than were acknowledged, and the payee gets it or not.
