@@ -90,7 +90,7 @@ pub(super) fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
         Event::Settled { total, returned } => (
             "settled",
             json!({"total_msat": total.msat(), "returned_msat": returned.msat()}),
-            text(format!("settled: {total}")),
+            text(format!("settled: {total} in all; {returned} came home")),
         ),
         Event::Unsettled { error, .. } => (
             "unsettled",
