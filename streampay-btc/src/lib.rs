@@ -24,6 +24,8 @@
 
 pub mod chain;
 mod codec;
+#[cfg(test)]
+mod damage;
 mod job;
 pub mod keys;
 pub mod kit;

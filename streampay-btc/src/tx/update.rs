@@ -53,7 +53,7 @@ impl UpdateSignature {
         }
     }
 
-    fn read(kind: OutputType, bytes: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(kind: OutputType, bytes: &[u8]) -> Result<Self, Refusal> {
         let (&flag, body) = bytes.split_last().ok_or(Refusal::Malformed)?;
         match kind {
             OutputType::Taproot => {
