@@ -150,7 +150,12 @@ impl World {
 
     /// The payer has paused: what a payee that sends on would be paid for when it flows again.
     pub(super) fn begin_to_send_on(&mut self, slot: usize) {
-        let booked = self.payer(slot).map(|payer| payer.booked());
+        // A payee that died before it was paid begins anew, and with it what the payer counts.
+        let payer = self.payer(slot).filter(|payer| !payer.bought().is_zero());
+        let booked = payer.map(|payer| payer.booked());
+        if booked.is_none() {
+            return;
+        }
         let place = &mut self.slots[slot];
         if !place.link.up || !place.sends_on || place.media.packet.media_ms == 0 {
             return;
