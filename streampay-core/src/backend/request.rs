@@ -42,8 +42,9 @@ pub enum Request {
     },
     /// Payer: the tick `seq` was acknowledged, and all up to it is the payee's for good. It may come
     /// again, also after a restart and while another request is under way, which it leaves as it is;
-    /// and it may be one that this machine does not know, where its records are an old backup. No
-    /// outcome, whatever the purse: one that is not known has nothing to note.
+    /// and it may be one that this machine does not know, where its records are an old backup, or the
+    /// payee lies: nothing may be shown, paid or given up that rests on it alone, nor on a
+    /// [`Pay`](Self::Pay) whose `cumulative` leaps over what was paid here. No outcome, whatever the purse: one that is not known has nothing to note.
     Acked {
         /// Which tick.
         seq: Seq,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::side::Session;
 use super::*;
 use crate::backend::Request;
-use crate::session::{CloseCode, Command, Event, Input, Output, PayerSession};
+use crate::session::{CloseCode, Command, Event, Input, Output, PayerSession, Receipt};
 use crate::store::{ChangeSet, MemoryStore, Store, session_prefix};
 use crate::units::{Msat, PurseId, Seq};
 use crate::wire::{Message, decode};
@@ -121,8 +121,8 @@ fn copy(store: &MemoryStore) -> MemoryStore {
     copy
 }
 
-/// One side comes back with a backup since which two purses were paid from.
-fn restored_across_two_purses(side: Direction, backup_ms: u64) -> Pair {
+/// One side comes back with a backup since which two purses were paid from. With the newest receipt of before.
+fn restored_across_two_purses(side: Direction, backup_ms: u64, died_ms: u64) -> (Pair, Receipt) {
     let mut pair = Pair::new(PairConfig {
         max_purse: sat(10),
         ..PairConfig::default()
@@ -133,7 +133,7 @@ fn restored_across_two_purses(side: Direction, backup_ms: u64) -> Pair {
         _ => copy(&pair.payee.store),
     };
     let old = of(&mut pair, side);
-    pair.run(14_000 - backup_ms, &[]).unwrap();
+    pair.run(died_ms - backup_ms, &[]).unwrap();
     let newest = pair.payer().unwrap().receipt().unwrap().receipt;
     assert!(newest.purse > PurseId(0) && newest.total > newest.cumulative);
     let back = Some(pair.now.mono.after_ms(300));
@@ -148,7 +148,40 @@ fn restored_across_two_purses(side: Direction, backup_ms: u64) -> Pair {
     }
     pair.take_link_down(500);
     pair.run(10_000, &[]).unwrap();
-    pair
+    (pair, newest)
+}
+
+/// What the payee's backends were told to settle of a purse last.
+fn settled(pair: &Pair, of: u32) -> Option<Msat> {
+    let settled = pair.payee.machines.iter().flat_map(|of| &of.settled);
+    let of_purse = settled.filter(|(key, _)| key.purse == PurseId(of));
+    of_purse.map(|(_, cumulative)| *cumulative).next_back()
+}
+
+/// Its backends give nothing back of what can be told from the receipt.
+#[test]
+fn payee_that_no_receipt_brings_forward_settles_what_the_receipt_tells() {
+    // Purses hold five payments of 2. The backup, the death, the receipt's purse; what is settled of 0 to 2.
+    let cases = [
+        // Both known: one by the receipt, one by the rest of the total.
+        (3_000, 6_000, 1, [Some(10), Some(2), None]),
+        // The receipt's is not known.
+        (1_000, 8_000, 1, [Some(10), None, None]),
+        // One was full already.
+        (7_200, 11_000, 2, [Some(10), Some(10), Some(2)]),
+        // Two that are not known: the total says more than the one can hold.
+        (1_000, 11_000, 2, [Some(10), None, None]),
+    ];
+    for (backup_ms, died_ms, of, wanted) in cases {
+        let (pair, newest) = restored_across_two_purses(PAYEE, backup_ms, died_ms);
+        assert_eq!(newest.purse, PurseId(of), "{backup_ms} {died_ms}");
+        let told = [0, 1, 2].map(|of| settled(&pair, of));
+        assert_eq!(
+            told,
+            wanted.map(|sum| sum.map(sat)),
+            "{backup_ms} {died_ms}"
+        );
+    }
 }
 
 /// Neither goes on as if it knew, and neither says that the other cheats.
@@ -157,7 +190,7 @@ fn backup_that_no_receipt_brings_forward_ends_the_session_without_blame() {
     for side in [PAYER, PAYEE] {
         // Purse 1 is known already, or not yet.
         for backup_ms in [7_500, 1_000] {
-            let pair = restored_across_two_purses(side, backup_ms);
+            let (pair, _) = restored_across_two_purses(side, backup_ms, 14_000);
             for of in [PAYER, PAYEE] {
                 let told = pair.events(of);
                 let blames = |event: &Event| matches!(event, Event::Misbehaved { .. });

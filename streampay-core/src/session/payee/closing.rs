@@ -156,16 +156,20 @@ impl PayeeSession {
     /// A payer that kept a newer receipt than we close with brings a restored backup forward while it
     /// settles: what it shows is due too.
     pub(super) fn settle_more(&mut self, evidence: &Evidence) {
-        let id = evidence.receipt.purse;
-        let Phase::Settling(_) = &self.phase else {
+        let (Phase::Settling(_), Some(record)) = (&self.phase, &self.record) else {
             return;
         };
-        let credited = |session: &Self| session.purse(id).map(|purse| purse.credited);
-        let before = credited(self);
-        self.catch_up(evidence);
-        let settles = |purse: &PayeePurse| purse.state == PurseState::Closing;
-        if before < credited(self) && self.purse(id).is_some_and(settles) {
-            self.ask_to_settle(id);
+        let before = record.purses.clone();
+        if !self.catch_up(evidence) {
+            self.take_sums(*evidence);
+        }
+        for purse in before {
+            let rises = |now: &PayeePurse| {
+                now.state == PurseState::Closing && now.credited > purse.credited
+            };
+            if self.purse(purse.id).is_some_and(rises) {
+                self.ask_to_settle(purse.id);
+            }
         }
     }
 

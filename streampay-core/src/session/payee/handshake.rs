@@ -11,14 +11,12 @@ use crate::planted::{self, Planted};
 use crate::session::binding::{
     Binding, Choice, best_version, known, role_hash, sign_binding, understands,
 };
-use crate::session::record::{
-    Apart, Common, Fixed, PayeeRecord, StoredEvidence, StoredKey, StoredTerms,
-};
+use crate::session::record::{Apart, Common, Fixed, PayeeRecord, StoredKey, StoredTerms};
 use crate::session::{
     ChannelIdentity, CloseCode, Entropy, Event, Hash, Misbehaviour, Output, Role,
 };
 use crate::units::{Mono, Msat};
-use crate::wire::{Bind, Close, Evidence, Hello, Message, Ready, Terms, Welcome, encode};
+use crate::wire::{Bind, Close, Hello, Message, Ready, Terms, Welcome, encode};
 
 /// How long a fresh connection has to say hello, and again to bind, in milliseconds. Spec:
 /// session 9.2.
@@ -294,58 +292,6 @@ impl PayeeSession {
             .as_ref()
             .and_then(|record| record.common.evidence());
         self.send(&Message::Ready(Ready { evidence }));
-    }
-
-    /// What was paid since the backup is in more than one purse, and the receipt names the sum of one:
-    /// nobody can go on from there. It ends with that receipt, and with what the backends know.
-    fn end_out_of_date(&mut self, hello: &Hello, evidence: Evidence) {
-        if let Some(record) = &mut self.record {
-            record.common.evidence = Some(StoredEvidence(evidence));
-        }
-        self.close(CloseCode::OutOfDate, false);
-        self.on_hello(hello);
-    }
-
-    /// A payer that kept a newer receipt than we did brings a restored backup forward. False where
-    /// it cannot: ours is older than what this receipt says.
-    pub(super) fn catch_up(&mut self, evidence: &Evidence) -> bool {
-        let Some(record) = &mut self.record else {
-            return true;
-        };
-        let receipt = evidence.receipt;
-        let newer = receipt.total > record.common.receipt().total;
-        let signed = self.key.public().verifies(
-            receipt.hash(record.common.fixed.session),
-            &evidence.signature,
-        );
-        if !newer || !signed {
-            return true;
-        }
-        let others = record
-            .purses
-            .iter()
-            .filter(|purse| purse.id != receipt.purse);
-        let others = others.fold(Msat::ZERO, |sum, purse| sum.saturating_plus(purse.credited));
-        let whole = others.plus(receipt.cumulative) == Ok(receipt.total);
-        let mut purses = record.purses.iter_mut();
-        let purse = purses.find(|purse| purse.id == receipt.purse);
-        let Some(purse) = purse.filter(|_| whole) else {
-            return false;
-        };
-        record.tips = receipt.tips;
-        purse.credited = receipt.cumulative;
-        purse.seq = receipt.seq;
-        purse.last = None;
-        purse.refusal = None;
-        if (purse.receiving.as_ref()).is_some_and(|tick| tick.seq <= receipt.seq) {
-            purse.receiving = None;
-        }
-        record.common.evidence = Some(StoredEvidence(*evidence));
-        record.common.reading = record.common.reading.max(receipt.reading);
-        self.metered = self.metered.max(receipt.reading);
-        self.advance_schedule(receipt.reading);
-        self.persist();
-        true
     }
 
     fn first_record(&self, hello: &Hello, root: [u8; 32]) -> PayeeRecord {

@@ -25,6 +25,7 @@
 //! may pass it; from closing on no tick is credited but the one
 //! that is being checked. Spec: session.
 
+mod backup;
 mod change;
 mod closing;
 mod config;
