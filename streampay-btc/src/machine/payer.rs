@@ -201,6 +201,13 @@ impl Payer {
         let Some(paid) = cumulative.sat_floor().checked_add(deed.reserve) else {
             return failed(BackendError::Fatal(RefusalCode::WrongAmount));
         };
+        // A session takes more for paid after a restart, where the payee's receipt says so, and an update
+        // pays all that is below it: one that leaps would give away what was never paid.
+        let before = cumulative.sat_floor().saturating_sub(amount.sat_floor());
+        let known = self.signed.saturating_sub(deed.reserve);
+        if before > known {
+            return failed(empty);
+        }
         let signature = match contract.sign_update(&self.secret, Amount::from_sat(paid)) {
             Ok(signature) => signature,
             Err(_) => return failed(empty),

@@ -210,3 +210,13 @@ fn payers_limits_hold_whatever_the_terms_say() {
         assert!(rig.chain.waiting().is_empty(), "no money moved");
     }
 }
+
+/// Its process began anew, and its payee signed a receipt for more than was paid.
+#[test]
+fn update_that_rests_on_what_was_never_signed_is_not_made() {
+    let mut rig = Rig::ready();
+    rig.tick(1);
+    rig.payer.restart(&[rig.purse]);
+    assert_eq!(rig.pay(6), EMPTY);
+    rig.payload(2);
+}
