@@ -225,7 +225,8 @@ def check_tower(report, name, steps):
         rates = sorted((int(blocks), int(rate)) for blocks, rate in view["rates"])
         within = [rate for blocks, rate in rates if blocks <= max(left // 2, 1)]
         wanted = max(within[-1] if within else rates[0][1], int(view["floor"]))
-        best = next((of for of in closes if of[0] >= wanted), closes[-1])
+        may = closes if left <= 6 else closes[:int(entry["early"])]
+        best = next((of for of in may if of[0] >= wanted), may[-1])
         spend = (view["outputs"] or [{}])[0].get("seen", {}).get("spend")
         waits = spend is not None and "height" not in spend
         due = left <= int(entry["margin"]) and spend is None or waits and best[0] > last

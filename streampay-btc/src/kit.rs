@@ -128,8 +128,11 @@ pub struct TowerEntry {
     pub expiry: u32,
     /// So many blocks before that the tower acts.
     pub margin: u32,
-    /// Closes of this channel alone, each with its feerate, ascending.
+    /// Closes of this channel alone, each with its feerate, ascending. None costs more than it may in
+    /// the last 6 blocks before the expiry. Spec: bitcoin 5.4.
     pub closes: Vec<(FeeRate, Transaction)>,
+    /// So many of them, the cheapest, may be broadcast before those blocks.
+    pub early: usize,
 }
 
 /// Closes channels whose owner is away. It needs no key and makes no decision but which of the
@@ -211,10 +214,12 @@ impl TowerEntry {
         let left = self.expiry.saturating_sub(view.tip);
         let urgent = left <= self.margin;
         let wanted = view.fees.rate((left / 2).max(1));
+        let early = self.closes.get(..self.early);
+        let allowed = early.filter(|_| left > crate::machine::LAST_BLOCKS);
+        let allowed = allowed.unwrap_or(&self.closes);
         let above = |least: &dyn Fn(FeeRate) -> bool| {
-            let mut closes = self.closes.iter();
-            let enough = closes.find(|(rate, _)| least(*rate));
-            let found = enough.or_else(|| self.closes.last());
+            let enough = allowed.iter().find(|(rate, _)| least(*rate));
+            let found = enough.or_else(|| allowed.last());
             found.map(|(rate, tx)| (*rate, tx))
         };
         let Some(spend) = &seen.spend else {

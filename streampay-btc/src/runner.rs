@@ -295,10 +295,12 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
                 let _one = self.candidates.lock().await;
                 let found = self.chain.output(&watch).await;
                 found
-                    .map(|(tip, seen)| self.machine.show(purse, tip, seen))
+                    .map(|(tip, seen)| self.machine.show(purse, &watch, tip, seen))
                     .map_err(SyncError::Chain)
             }
-            None => self.sync().await,
+            None if self.machine.knows(purse) => self.sync().await,
+            // Refused or forgotten meanwhile: a stranger's word costs no look at all channels.
+            None => Ok(()),
         };
         looked.map_or(Err(BackendError::Transient), |()| Ok(Done::Looked))
     }

@@ -61,7 +61,7 @@ impl TowerFile {
                 "outpoint": entry.watch.outpoint.to_string(),
                 "script": entry.watch.script.to_hex_string(), "since": entry.watch.since,
                 "expiry": entry.expiry, "margin": entry.margin,
-                "closes": closes.collect::<Vec<_>>(),
+                "closes": closes.collect::<Vec<_>>(), "early": entry.early,
             })
         });
         json!({
@@ -113,6 +113,10 @@ fn entry_of(value: &Value) -> Option<TowerEntry> {
     let closes = value.get("closes")?.as_array()?.iter().map(close);
     let mut closes = closes.collect::<Option<Vec<_>>>()?;
     closes.sort_by_key(|(rate, _)| *rate);
+    // Older files do not tell.
+    let early = value.get("early").map_or(Some(closes.len()), |early| {
+        usize::try_from(early.as_u64()?).ok()
+    })?;
     Some(TowerEntry {
         watch: Watch {
             outpoint,
@@ -122,6 +126,7 @@ fn entry_of(value: &Value) -> Option<TowerEntry> {
         expiry: number("expiry")?,
         margin: number("margin")?,
         closes,
+        early,
     })
 }
 

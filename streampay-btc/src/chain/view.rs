@@ -44,7 +44,8 @@ pub struct Seen {
     /// True for a block's own reward: not spendable before depth 100.
     pub coinbase: bool,
     /// The transaction with it, while it waits and is safe from changed transaction ids, and a close
-    /// can follow it unconfirmed: all inputs are segwit, and the version is 3. Source: BIP 431.
+    /// can follow it unconfirmed: all inputs are segwit and in blocks, and the version is 3. Source:
+    /// BIP 431.
     pub parent: Option<Transaction>,
     /// What spends it.
     pub spend: Option<Spend>,

@@ -77,12 +77,20 @@ impl ChannelMachine {
         channel.look_at().filter(|_| channel.is_candidate())
     }
 
-    /// What the chain says of such an output at this height. A channel that is accepted is told of
-    /// by [`ChannelMachine::chain`].
-    pub fn show(&self, purse: PurseKey, tip: u32, seen: Option<Seen>) {
+    /// False where there is no such channel any more: nothing is to be looked at for it.
+    #[must_use]
+    pub fn knows(&self, purse: PurseKey) -> bool {
+        self.lock().channels.contains_key(&purse)
+    }
+
+    /// What the chain says at this height of an output that [`ChannelMachine::candidate`] gave. A
+    /// channel that is accepted is told of by [`ChannelMachine::chain`].
+    pub fn show(&self, purse: PurseKey, watch: &Watch, tip: u32, seen: Option<Seen>) {
         let mut inner = self.lock();
         if let Some(Side::Payee(payee)) = inner.channels.get_mut(&purse).map(|of| &mut of.role)
             && !payee.meta.accepted
+            // Meanwhile another one may have been shown for the same purse.
+            && payee.contract.outpoint() == watch.outpoint
         {
             payee.show(tip, seen);
         }

@@ -40,7 +40,7 @@ use self::payee::Payee;
 use self::payer::Payer;
 pub use self::view::{ChannelReport, ChannelState, Role};
 use self::watch::FeeWallet;
-pub(crate) use self::watch::{FINAL_DEPTH, rate_of};
+pub(crate) use self::watch::{FINAL_DEPTH, LAST_BLOCKS, rate_of};
 pub use self::watch::{TooManyCoins, WalletCoin, WatchEvent};
 use crate::chain::{ChainView, FeeTable, Watch};
 use crate::codec;

@@ -77,9 +77,11 @@ impl Inner {
             let tx = tx.clone();
             Some(Spend { tx, height })
         });
+        let waits = |input: &TxIn| self.mempool.contains_key(&input.previous_output.txid);
+        let fit = segwit && tx.version == Version(3) && !tx.input.iter().any(waits);
         Some(Seen {
             coinbase: tx.is_coinbase(),
-            parent: (height.is_none() && segwit && tx.version == Version(3)).then(|| tx.clone()),
+            parent: (height.is_none() && fit).then(|| tx.clone()),
             output,
             height,
             spend,

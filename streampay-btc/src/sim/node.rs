@@ -151,11 +151,14 @@ impl SimNode {
     /// As the runner does: a channel that is not accepted is looked at by itself.
     fn look_for(&mut self, purse: PurseKey) -> Option<()> {
         let Some(watch) = self.machine.candidate(purse) else {
-            return self.look().map(|_| ());
+            return match self.machine.knows(purse) {
+                true => self.look().map(|_| ()),
+                false => Some(()),
+            };
         };
-        let view = self.chain.look(&[watch]).ok()?;
+        let view = self.chain.look(core::slice::from_ref(&watch)).ok()?;
         let seen = view.outputs.into_iter().next()?.seen;
-        self.machine.show(purse, view.tip, seen);
+        self.machine.show(purse, &watch, view.tip, seen);
         Some(())
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Amount, BlockHash, FeeRate, Network, OutPoint, Script, Transaction};
+use bitcoin::{Amount, BlockHash, FeeRate, Network, OutPoint, Script, Transaction, Txid};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -20,6 +20,8 @@ use crate::machine::WalletCoin;
 
 /// Targets that estimates are asked for, in blocks.
 const TARGETS: [u32; 6] = [2, 3, 6, 12, 36, 144];
+/// What may go to outputs that nobody can spend, in bitcoin: whoever made the funding says so.
+const BURN_MAX: u32 = 21_000_000;
 /// The most blocks that one look goes through: more are left to the next. It comes to that only
 /// for what was spent while nobody looked.
 const SCAN_MAX: u32 = 288;
@@ -83,6 +85,17 @@ impl BitcoinCore {
         self.tip().await?;
         tracing::warn!(%outpoint, %error, "an output cannot be looked at");
         Ok(())
+    }
+
+    /// True for a transaction that waits for a block and spends nothing that does.
+    async fn waits_alone(&self, txid: Txid) -> Result<bool, ChainError> {
+        match self.rpc("getmempoolentry", json!([txid.to_string()])).await {
+            // It counts itself.
+            Ok(entry) => Ok(entry.get("ancestorcount").and_then(Value::as_u64) == Some(1)),
+            // It is not there any more.
+            Err(ChainError::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn tip(&self) -> Result<(u32, BlockHash), ChainError> {
@@ -179,7 +192,7 @@ impl ChainSource for BitcoinCore {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         // The machine decides what a transaction may cost, not the node.
-        let params = json!([serialize_hex(tx), 0]);
+        let params = json!([serialize_hex(tx), 0, BURN_MAX]);
         match self.rpc("sendrawtransaction", params).await {
             Ok(_) => Ok(()),
             Err(ChainError::Refused(why)) if is_known(&why) => Ok(()),
@@ -189,7 +202,7 @@ impl ChainSource for BitcoinCore {
 
     async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
         let all: Vec<String> = package.iter().map(serialize_hex).collect();
-        let why = match self.rpc("submitpackage", json!([all, 0])).await {
+        let why = match self.rpc("submitpackage", json!([all, 0, BURN_MAX])).await {
             Ok(answer) => match package_refusal(&answer) {
                 None => return Ok(()),
                 Some(why) => why,

@@ -116,7 +116,10 @@ impl BitcoinCore {
                     .await?;
             }
             let parent = match height {
-                None => self.raw(outpoint.txid).await?.filter(is_truc),
+                None => match self.raw(outpoint.txid).await?.filter(is_truc) {
+                    Some(tx) if self.waits_alone(outpoint.txid).await? => Some(tx),
+                    _ => None,
+                },
                 Some(_) => None,
             };
             return Ok(State::Known(Some(Seen {
@@ -143,11 +146,12 @@ impl BitcoinCore {
             let Some(parent) = self.raw(outpoint.txid).await? else {
                 return Ok(State::Known(None));
             };
+            let fit = is_truc(&parent) && self.waits_alone(outpoint.txid).await?;
             let seen = output_of(&parent, outpoint).map(|output| Seen {
                 output,
                 height: None,
                 coinbase: false,
-                parent: is_truc(&parent).then(|| parent.clone()),
+                parent: fit.then(|| parent.clone()),
                 spend,
             });
             return Ok(State::Known(seen));

@@ -38,9 +38,9 @@ fn accept_where(rig: &mut Rig, lie: impl Fn(&mut Option<Seen>)) -> Option<Outcom
     assert_eq!(Call::of(effect), Some(Call::Look));
     assert!(machine.watched().is_empty(), "it is looked at apart");
     let watch = machine.candidate(purse).unwrap();
-    let mut view = rig.chain.look(&[watch]).unwrap();
+    let mut view = rig.chain.look(core::slice::from_ref(&watch)).unwrap();
     lie(&mut view.outputs[0].seen);
-    machine.show(purse, view.tip, view.outputs.remove(0).seen);
+    machine.show(purse, &watch, view.tip, view.outputs.remove(0).seen);
     machine.effect_done(now, Called::Looked.end(effect)).outcome
 }
 

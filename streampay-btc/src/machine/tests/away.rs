@@ -248,3 +248,40 @@ fn a_release_asks_nobody_to_pay() {
     assert_eq!(released, Some(transient));
     assert!(rig.chain.waiting().is_empty(), "nothing was funded");
 }
+
+/// It spends what the owner would: a third of what is due, and half of all in the last blocks.
+#[test]
+fn tower_spends_no_more_than_the_owner_may() {
+    let mut rig = Rig::ready();
+    (1..=160).for_each(|seq| rig.tick(seq));
+    let (due, paid) = (160 * STEP, 160 * STEP + rig.reserve());
+    let rates = [1, 20, 60, 100, 130, 180, 200, 250, 300, 400];
+    let rates = rates.map(FeeRate::from_sat_per_vb_u32);
+    let mut tower = Watchtower::new();
+    let entry = rig.payee.machine.tower_entry(rig.purse, &rates).unwrap();
+    let fee = |tx: &bitcoin::Transaction| {
+        let out = tx.output.iter().map(|out| out.value.to_sat());
+        rig.value() - out.sum::<u64>()
+    };
+    tower.put(entry);
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(500));
+    let left = rig.expiry() - rig.chain.tip();
+    rig.chain.mine(left - 37);
+    let mut fees = Vec::new();
+    for left in (1..=36).rev() {
+        rig.chain.mine(1);
+        let view = rig.chain.look(&tower.watched()).unwrap();
+        let most = rig.reserve() + due / 3;
+        let most = if left > 6 { most } else { most.max(paid / 2) };
+        for close in tower.chain(&view) {
+            assert!(fee(&close) <= most, "{} of {most} at {left}", fee(&close));
+            fees.push((left, fee(&close)));
+            rig.chain.submit(close).unwrap();
+        }
+    }
+    assert_eq!(fees.first().unwrap().0, 36);
+    assert!(
+        fees.iter()
+            .any(|(left, fee)| *left <= 6 && *fee > rig.reserve() + due / 3)
+    );
+}

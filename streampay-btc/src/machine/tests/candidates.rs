@@ -302,8 +302,15 @@ async fn whoever_asks_while_the_chain_is_looked_at_shares_the_next_look() {
         .machine
         .request(rig.payee.now, purse, RequestId(1), claim);
     let effect = answer.effects.into_iter().next().unwrap();
+    let late = effect.clone();
     let result = streampay_core::driver::EffectRunner::run(&*runner, effect).await;
     let answer = rig.payee.machine.effect_done(rig.payee.now, result);
     assert_eq!(answer.outcome, LATER);
+    assert_eq!((count(0), count(1)), (before + 1, 1));
+
+    // Nor does it where it has made room meanwhile.
+    rig.payee.machine.forget(purse);
+    let result = streampay_core::driver::EffectRunner::run(&*runner, late).await;
+    assert!(result.result.is_ok());
     assert_eq!((count(0), count(1)), (before + 1, 1));
 }

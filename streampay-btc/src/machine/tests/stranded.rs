@@ -172,3 +172,38 @@ fn a_funding_that_had_to_confirm_is_not_kept() {
         "no close without its parent"
     );
 }
+
+/// A close cannot follow a child of what waits: such a funding has to be alone.
+#[test]
+fn a_funding_that_hangs_on_what_waits_is_no_parent_of_a_close() {
+    let chain = SimChain::new();
+    let home = crate::sim::open_home();
+    let first = chain.pay(&home, Amount::from_sat(50_000)).unwrap();
+    chain.hang(first, Amount::from_sat(1_000), 1).unwrap();
+    let (tx, _) = chain.spender(first).unwrap();
+    let watch = Watch {
+        outpoint: bitcoin::OutPoint::new(tx.compute_txid(), 0),
+        script: home,
+        since: 0,
+    };
+    let parent = || {
+        let view = chain.look(core::slice::from_ref(&watch)).unwrap();
+        view.outputs[0].seen.clone().unwrap().parent
+    };
+    assert_eq!(parent(), None);
+    chain.mine_without(1, &[tx.compute_txid()]);
+    assert_eq!(parent(), Some(tx));
+}
+
+#[test]
+fn a_kept_funding_that_cannot_be_read_costs_no_channel() {
+    let mut rig = unconfirmed();
+    rig.payee.look();
+    let mut records = rig.payee.records(rig.purse);
+    let mut kept = records.iter_mut().filter(|(key, _)| key == b"p");
+    kept.next().unwrap().1 = vec![1, 0x42];
+    let report = rig.payee.machine.report().remove(0);
+    let other = ChannelMachine::new(sim_config(PAYEE), &Seed([PAYEE; 32])).unwrap();
+    let read = other.report_of(rig.purse, &records).unwrap();
+    assert_eq!((read.paid, read.outpoint), (report.paid, report.outpoint));
+}

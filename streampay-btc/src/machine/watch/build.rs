@@ -149,11 +149,19 @@ impl Inner {
             .filter_map(|rate| Some((*rate, self.close(&[key], &[], *rate).ok()?)))
             .collect();
         closes.sort_by_key(|(rate, _)| *rate);
+        // The tower keeps to what the owner would spend.
+        let paid = payee.best.as_ref().map_or(0, |best| best.paid);
+        let most = payee.cost_max(paid);
+        closes.retain(|(_, tx)| payee.fee_of(tx).to_sat() <= most.max(paid / 2));
+        let within = closes.iter();
+        let within = within.take_while(|(_, tx)| payee.fee_of(tx).to_sat() <= most);
+        let early = within.count();
         (!closes.is_empty()).then_some(TowerEntry {
             watch,
             expiry: payee.meta.deed.expiry,
             margin: payee.meta.deed.margin,
             closes,
+            early,
         })
     }
 

@@ -26,7 +26,7 @@ use crate::tx::{Contract, refund_tx};
 /// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
 pub(crate) const FINAL_DEPTH: u32 = 6;
 /// So many blocks before the expiry half of the claim may go into fees.
-const LAST_BLOCKS: u32 = 6;
+pub(crate) const LAST_BLOCKS: u32 = 6;
 /// Blocks that a refund may take.
 const REFUND_TARGET: u32 = 6;
 /// So many blocks after the expiry a close that waits may still get into one.

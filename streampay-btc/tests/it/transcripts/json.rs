@@ -316,6 +316,7 @@ pub(crate) fn entry(value: &Value) -> TowerEntry {
         closes: (value["closes"].as_array().unwrap().iter())
             .map(close)
             .collect(),
+        early: number(&value["early"]),
     }
 }
 
@@ -329,6 +330,7 @@ pub(crate) fn entry_json(entry: &TowerEntry) -> Value {
         "expiry": int(entry.expiry),
         "margin": int(entry.margin),
         "closes": entry.closes.iter().map(close).collect::<Vec<_>>(),
+        "early": int(entry.early),
     })
 }
 

@@ -169,7 +169,7 @@ fn tower() -> Stage {
     stage.ready();
     stage.ticks(1..=50);
     stage.look(PAYEE);
-    let rates = [1, 5, 20, 50].map(rate);
+    let rates = [1, 5, 20, 40, 60].map(rate);
     let machine = stage.payee.side.machine.as_ref().unwrap();
     let entry = machine.tower_entry(super::side::purse(0), &rates).unwrap();
     stage.tell(TOWER, json!({"create": {"role": "tower"}}));
@@ -181,7 +181,7 @@ fn tower() -> Stage {
     assert_eq!(stage.look(TOWER), nothing);
     stage.chain.mine(1);
     assert_eq!(stage.look(TOWER).len(), 1, "its margin");
-    // Fees rise, beyond all that it has: the dearest.
+    // Fees rise, beyond all that it may use so early: the dearest of that.
     for sat_vb in [15, 90] {
         stage.chain.set_rate(rate(sat_vb));
         stage.chain.mine(1);
