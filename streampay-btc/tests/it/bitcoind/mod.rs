@@ -236,13 +236,17 @@ impl ChainSource for Shared {
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
-        // What is broadcast is what the node's own test takes.
+        // What is broadcast is what the node's own test takes; but a funding that the node forgot is
+        // offered to it again, and may pay too little by itself.
         let tested = self
             .0
             .rpc("testmempoolaccept", json!([[serialize_hex(tx)], 0]))
             .await;
         let allowed = tested.pointer("/0/allowed").and_then(Value::as_bool);
-        assert_eq!(allowed, Some(true), "{tested}");
+        let why = tested.pointer("/0/reject-reason").and_then(Value::as_str);
+        let is_funding = tx.input.iter().all(|input| input.witness.len() <= 2);
+        let too_little = is_funding && why == Some("min relay fee not met");
+        assert!(allowed == Some(true) || too_little, "{tested}");
         self.0.core.broadcast(tx).await
     }
 
