@@ -85,6 +85,29 @@ fn media_that_comes_while_the_payer_paused_is_not_counted_beyond_what_is_bought(
     assert!(after.paid() <= paid.plus(Msat::from_sat(2).unwrap()).unwrap());
 }
 
+/// What two meters may differ by is not theirs again with each connection.
+#[test]
+fn connections_that_are_lost_while_the_payer_paused_make_no_room_for_more() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    pair.run(200, &[]).unwrap();
+    let paid = pair.payer().unwrap().paid();
+    let mut raw = pair.payer.reading;
+    for _ in 0..60 {
+        pair.run(10_000, &[(0, Fault::LinkDown(300))]).unwrap();
+        for _ in 0..500 {
+            raw.media_ms += 20;
+            pair.input(PAYER, Input::Usage(raw));
+        }
+    }
+    let payer = pair.payer().unwrap();
+    let most = paid.plus(Msat::from_sat(1).unwrap()).unwrap();
+    let counted = payer.reading();
+    assert!(payer.schedule().used(counted) <= most, "{counted:?}");
+    assert_eq!(payer.paid(), paid);
+}
+
 #[test]
 fn media_that_was_on_its_way_when_the_payer_paused_counts() {
     let mut pair = Pair::new(PairConfig::default());

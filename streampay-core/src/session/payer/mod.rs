@@ -86,6 +86,8 @@ pub struct PayerSession {
     /// What was told of the own meter last, and what of that never counts: it came while nothing flowed.
     heard: Reading,
     unbilled: Reading,
+    /// What was used when it stopped to flow, on whatever connection that was. Set while nothing flows.
+    stood_at: Option<Msat>,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,
     /// Methods that did not work lately.
@@ -178,6 +180,7 @@ impl PayerSession {
             key,
             heard: Reading::default(),
             unbilled: Reading::default(),
+            stood_at: None,
             metered: record
                 .as_ref()
                 .map(|record| record.common.reading)

@@ -10,7 +10,8 @@ use crate::units::{Mono, Msat};
 /// Since when the meters stand still, on a connection.
 #[derive(Clone, Copy)]
 pub(in crate::session::payer) struct Still {
-    /// What was used then.
+    /// What was used when it stopped to flow. A new connection is no new beginning: what may come late
+    /// would come again with each.
     used: Msat,
     /// How far the clock reached then, in milliseconds of media: it stands still as well.
     clock_ms: u64,
@@ -29,6 +30,10 @@ impl PayerSession {
     pub(in crate::session::payer) fn note_still(&mut self) {
         let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
         let used = self.schedule().used(self.own_reading());
+        let used = self.stood_at.unwrap_or(used);
+        if self.live().is_some() {
+            self.stood_at = (!flows).then_some(used);
+        }
         let Some(live) = self.live_mut() else { return };
         match live.still {
             None if !flows => {
