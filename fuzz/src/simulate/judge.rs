@@ -258,6 +258,9 @@ impl World {
 
     /// What events say that must not be said.
     pub(super) fn note_event(&mut self, slot: usize, side: usize, event: &Event) {
+        if side == PAYER && matches!(event, Event::Bound { .. }) {
+            self.slots[slot].media.bound = true;
+        }
         match event {
             Event::Misbehaved { how } => {
                 let found = format!("side {side} says: {how}");

@@ -140,7 +140,8 @@ impl World {
         let link = &mut self.slots[slot].link;
         (link.up, link.conn) = (true, link.conn + 1);
         link.nacks.clear();
-        self.slots[slot].media.still = None;
+        let media = &mut self.slots[slot].media;
+        (media.still, media.bound) = (None, false);
         let identity = ChannelIdentity {
             payer: self.rng.bytes(),
             payee: self.rng.bytes(),

@@ -17,6 +17,8 @@ pub(super) struct Media {
     packet: Reading,
     /// The payer has paused, on this connection: what was used then.
     pub(super) still: Option<Msat>,
+    /// The payer's side of this connection is bound.
+    pub(super) bound: bool,
 }
 
 /// What a payee that sends on sends at a time, in milliseconds.
@@ -157,7 +159,11 @@ impl World {
             return;
         }
         let place = &mut self.slots[slot];
-        if !place.link.up || !place.sends_on || place.media.packet.media_ms == 0 {
+        if !place.media.bound
+            || !place.link.up
+            || !place.sends_on
+            || place.media.packet.media_ms == 0
+        {
             return;
         }
         let own = plus(place.truth.received, booked.unwrap_or_default());

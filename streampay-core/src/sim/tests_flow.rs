@@ -108,6 +108,31 @@ fn connections_that_are_lost_while_the_payer_paused_make_no_room_for_more() {
     assert_eq!(payer.paid(), paid);
 }
 
+/// A connection that nobody has bound yet, and a payer that pauses meanwhile.
+#[test]
+fn media_that_comes_before_the_connection_is_bound_while_the_payer_paused_is_set_aside() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    pair.tamper(|_, _| vec![]);
+    pair.run(3_000, &[(0, Fault::LinkDown(300))]).unwrap();
+    let (before, delivered) = (pair.payer().unwrap().reading(), pair.delivered());
+    pair.command(PAYER, Command::Pause);
+    let mut raw = pair.payer.reading;
+    for _ in 0..250 {
+        raw.media_ms += 20;
+        pair.input(PAYER, Input::Usage(raw));
+    }
+    pair.payer.reading = raw;
+    pair.command(PAYER, Command::Resume);
+    pair.tamper = None;
+    pair.run(4_000, &[]).unwrap();
+    let after = pair.payer().unwrap().reading();
+    let grown = after.media_ms - before.media_ms;
+    let sent = pair.delivered().media_ms - delivered.media_ms;
+    assert!(sent > 0, "it flows again");
+    assert!(grown <= sent + 300, "{grown} ms, of {sent} sent");
+}
+
 #[test]
 fn media_that_was_on_its_way_when_the_payer_paused_counts() {
     let mut pair = Pair::new(PairConfig::default());

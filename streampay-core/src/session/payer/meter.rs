@@ -67,7 +67,9 @@ impl PayerSession {
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
         let reading = self.billed(reading);
-        let Some(live) = self.live() else { return };
+        let Some(live) = self.live() else {
+            return self.set_aside();
+        };
         let most = live.clock_ms(now);
         let capped = Reading {
             media_ms: reading.media_ms.min(most),

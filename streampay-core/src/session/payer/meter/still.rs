@@ -73,6 +73,22 @@ impl PayerSession {
         false
     }
 
+    /// Media came on a connection that is not bound, while nothing flows: it does not count once that
+    /// is bound and flows, but for what two meters may differ by.
+    pub(super) fn set_aside(&mut self) {
+        let Some(terms) = self.terms().filter(|_| !self.flow.flows()) else {
+            return;
+        };
+        let kept = Reading {
+            media_ms: self
+                .metered
+                .media_ms
+                .saturating_add(terms.tolerance_ms.into()),
+            bytes: self.metered.bytes.saturating_add(TOLERANCE_BYTES),
+        };
+        self.unbilled = self.unbilled.max(self.heard.since(kept));
+    }
+
     /// What was bought, the terms' preview and window, and a little for two meters that differ; or what
     /// was used already.
     fn most_while_still(&self, still: Still) -> Msat {
