@@ -159,6 +159,10 @@ impl World {
             return;
         }
         let place = &mut self.slots[slot];
+        // With two meters and many deaths the judge's word is not yet known to be right: seed 1957.
+        if place.truth.tariff.bytes.is_some() {
+            return;
+        }
         if !place.media.bound
             || !place.link.up
             || !place.sends_on
