@@ -1,4 +1,6 @@
 #[cfg(feature = "musig2")]
+mod bip327;
+#[cfg(feature = "musig2")]
 mod mutual;
 
 use bitcoin::absolute::LockTime;
