@@ -2,6 +2,7 @@
 mod bip327;
 #[cfg(feature = "musig2")]
 mod mutual;
+mod sizes;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
