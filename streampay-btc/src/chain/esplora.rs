@@ -1,5 +1,7 @@
 //! An Esplora server over HTTP.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bitcoin::consensus::encode::{deserialize, serialize_hex};
 use bitcoin::constants::genesis_block;
@@ -13,6 +15,10 @@ use super::{
     ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spend, Watch, one_by_one,
 };
 use crate::machine::WalletCoin;
+
+/// The most transactions that are asked about to learn whether a funding that waits spends what waits too:
+/// a call each, and strangers name the funding.
+const ANCESTORS_MAX: usize = 16;
 
 /// A server that speaks Esplora's HTTP. One's own, or one that one trusts: it can lie.
 #[derive(Debug)]
@@ -148,18 +154,17 @@ impl Esplora {
                 .ok_or_else(nonsense)?,
             script_pubkey: script.ok_or_else(nonsense)?,
         };
-        let inputs = tx
-            .get("vin")
-            .and_then(Value::as_array)
-            .ok_or_else(nonsense)?;
+        let inputs = tx.get("vin").and_then(Value::as_array);
+        let inputs = inputs.ok_or_else(nonsense)?;
         let is = |input: &Value, name: &str| input.get(name) == Some(&Value::Bool(true));
         let coinbase = inputs.iter().any(|input| is(input, "is_coinbase"));
         let segwit = |input: &Value| input.get("scriptsig").and_then(Value::as_str) == Some("");
         let truc = tx.get("version").and_then(Value::as_u64) == Some(3);
         let (height, truc) = (height_of(&tx), truc && inputs.iter().all(segwit));
-        let parent = match height {
-            None if truc => self.get(&format!("/tx/{}/raw", outpoint.txid)).await?,
-            _ => None,
+        let fit = height.is_none() && truc && self.waits_alone(inputs).await?;
+        let parent = match fit {
+            true => self.get(&format!("/tx/{}/raw", outpoint.txid)).await?,
+            false => None,
         };
         let parent = parent.map(|raw| deserialize(&raw)).transpose();
         Ok(Some(Seen {
@@ -169,6 +174,26 @@ impl Esplora {
             parent: parent.map_err(|_| nonsense())?,
             spend: self.spend(outpoint).await?,
         }))
+    }
+
+    /// True where all that these inputs spend is in blocks. Of more than [`ANCESTORS_MAX`] transactions
+    /// it is not looked for: whoever funds a channel like that waits for a block.
+    async fn waits_alone(&self, inputs: &[Value]) -> Result<bool, ChainError> {
+        let txid = |input: &Value| input.get("txid")?.as_str()?.parse::<Txid>().ok();
+        let spent: Option<BTreeSet<Txid>> = inputs.iter().map(txid).collect();
+        let spent = spent.ok_or_else(|| ChainError::Nonsense("vin".into()))?;
+        if spent.len() > ANCESTORS_MAX {
+            return Ok(false);
+        }
+        for txid in spent {
+            let status = self.json(&format!("/tx/{txid}/status")).await?;
+            let confirmed = status.as_ref().and_then(|status| status.get("confirmed"));
+            // Gone between two calls: then what spends it is not there any more.
+            if confirmed != Some(&Value::Bool(true)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn spend(&self, outpoint: OutPoint) -> Result<Option<Spend>, ChainError> {

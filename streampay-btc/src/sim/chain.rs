@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
 use bitcoin::{
     Amount, FeeRate, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
 };
@@ -65,6 +66,28 @@ impl SimChain {
         Ok(outpoint)
     }
 
+    /// The same out of what waits for a block itself.
+    ///
+    /// # Errors
+    /// [`Reject`] where the script or value is not one that nodes relay.
+    pub fn pay_after(&self, script: &Script, value: Amount) -> Result<OutPoint, Reject> {
+        let fee = Amount::from_sat(FAUCET_FEE);
+        let first = value.checked_add(fee).ok_or(Reject::BelowOut)?;
+        let on = self.pay(&open_home(), first)?;
+        let tx = Transaction {
+            version: Version(3),
+            lock_time: LockTime::ZERO,
+            input: vec![opened(on)],
+            output: vec![TxOut {
+                value,
+                script_pubkey: script.to_owned(),
+            }],
+        };
+        let outpoint = OutPoint::new(tx.compute_txid(), 0);
+        self.lock().accept(tx)?;
+        Ok(outpoint)
+    }
+
     /// Replaces a payment of [`SimChain::pay`] that waits by a dearer one with the same output, as
     /// wallets do.
     ///
@@ -110,12 +133,7 @@ impl SimChain {
         inner.accept(Transaction {
             version,
             lock_time: LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output: on,
-                script_sig: ScriptBuf::new(),
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                witness: Witness::from_slice(&[opened_by().to_bytes()]),
-            }],
+            input: vec![opened(on)],
             output: all,
         })
     }
@@ -292,6 +310,16 @@ impl SimChain {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An input that spends an output to [`open_home`].
+fn opened(on: OutPoint) -> TxIn {
+    TxIn {
+        previous_output: on,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::from_slice(&[opened_by().to_bytes()]),
     }
 }
 

@@ -21,6 +21,9 @@ pub trait ChainLab: Sync {
     /// Pays to a script; the transaction waits for a block.
     async fn pay(&self, script: &Script, value: Amount) -> OutPoint;
 
+    /// The same, by a transaction of version 3 that spends what waits for a block too.
+    async fn pay_after(&self, script: &Script, value: Amount) -> OutPoint;
+
     /// A transaction of version 3 that pays to a script and no fee, handed to nobody: its output 0
     /// is the one.
     async fn unpaid(&self, script: &Script, value: Amount) -> Transaction;
@@ -39,6 +42,7 @@ pub trait ChainLab: Sync {
 pub async fn conforms(lab: &impl ChainLab) -> Result<(), String> {
     fees(lab).await?;
     funding_and_close(lab).await?;
+    unconfirmed(lab).await?;
     package(lab).await?;
     refund(lab).await
 }
@@ -234,6 +238,53 @@ async fn closes(
     )
 }
 
+/// Fundings that wait for a block: a close can follow one whose inputs are in blocks, and no other.
+async fn unconfirmed(lab: &impl ChainLab) -> Result<(), String> {
+    let source = lab.source();
+    let tip = source.view(&[]).await.map_err(said)?.tip;
+    for (number, alone) in [(1 << 25, true), (1 << 26, false)] {
+        let parts = parts(tip.wrapping_add(number), tip.saturating_add(400))?;
+        let script = parts.output.script_pubkey();
+        let outpoint = match alone {
+            true => lab.pay(&script, VALUE).await,
+            false => lab.pay_after(&script, VALUE).await,
+        };
+        let watch = Watch {
+            outpoint,
+            script,
+            since: tip,
+        };
+        let close = close(&parts, &contract(&parts, outpoint)?, 10)?;
+        let expected = alone.then_some(outpoint.txid);
+        for when in ["", ", with its close"] {
+            let what = format!("what a close can follow (inputs in blocks: {alone}){when}");
+            let parent = |seen: Option<Seen>| Some(seen?.parent?.compute_txid());
+            let seen = look(lab, &watch).await?.map(|(seen, _)| seen);
+            let depth = seen.as_ref().map(|seen| seen.height);
+            expect("a funding that waits", &depth, &Some(None))?;
+            expect(&what, &parent(seen), &expected)?;
+            let (_, apart) = source.output(&watch).await.map_err(said)?;
+            expect(&format!("{what}, apart"), &parent(apart), &expected)?;
+            match (source.broadcast(&close).await, alone) {
+                (Ok(()), true) | (Err(ChainError::Refused(_)), false) => {}
+                (other, _) => return Err(format!("{what}: {other:?}")),
+            }
+        }
+        lab.mine(1).await;
+        let seen = look(lab, &watch).await?.map(|(seen, _)| seen);
+        let parent = seen.map(|seen| (seen.height, seen.parent));
+        let mined = Some((Some(tip_of(lab).await?), None));
+        expect("a funding in a block is followed like any", &parent, &mined)?;
+        source.broadcast(&close).await.map_err(said)?;
+        lab.mine(1).await;
+    }
+    Ok(())
+}
+
+async fn tip_of(lab: &impl ChainLab) -> Result<u32, String> {
+    Ok(lab.source().view(&[]).await.map_err(said)?.tip)
+}
+
 /// A funding below what is relayed, and a close that pays for both.
 async fn package(lab: &impl ChainLab) -> Result<(), String> {
     let source = lab.source();
@@ -373,6 +424,10 @@ impl ChainLab for SimChain {
 
     async fn pay(&self, script: &Script, value: Amount) -> OutPoint {
         Self::pay(self, script, value).unwrap_or_else(|_| OutPoint::null())
+    }
+
+    async fn pay_after(&self, script: &Script, value: Amount) -> OutPoint {
+        Self::pay_after(self, script, value).unwrap_or_else(|_| OutPoint::null())
     }
 
     async fn unpaid(&self, script: &Script, value: Amount) -> Transaction {

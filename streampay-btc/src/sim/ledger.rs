@@ -224,6 +224,11 @@ impl Inner {
 
     /// A segwit transaction of version 3 out of a coin that anyone can spend.
     pub(super) fn faucet(&mut self, script: &Script, value: Amount) -> Transaction {
+        self.coin(script, value, Amount::from_sat(FAUCET_FEE))
+    }
+
+    /// The same at this fee.
+    pub(super) fn coin(&mut self, script: &Script, value: Amount, fee: Amount) -> Transaction {
         self.faucets = self.faucets.saturating_add(1);
         let coinbase = Transaction {
             version: Version::TWO,
@@ -237,9 +242,7 @@ impl Inner {
                 witness: Witness::new(),
             }],
             output: vec![TxOut {
-                value: value
-                    .checked_add(Amount::from_sat(FAUCET_FEE))
-                    .unwrap_or(Amount::MAX_MONEY),
+                value: value.checked_add(fee).unwrap_or(Amount::MAX_MONEY),
                 script_pubkey: anyone().to_p2wsh(),
             }],
         };

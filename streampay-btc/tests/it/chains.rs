@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bitcoin::{Amount, FeeRate, Network, OutPoint, Script, Transaction};
-use streampay_btc::chain::{ChainError, ChainSource, Esplora};
+use streampay_btc::chain::{ChainError, ChainSource, Esplora, Watch};
 use streampay_btc::sim::{ChainLab, SimChain, conforms, home};
 
 use super::esplora;
@@ -31,6 +31,10 @@ impl ChainLab for Facade {
         self.chain.pay(script, value).unwrap()
     }
 
+    async fn pay_after(&self, script: &Script, value: Amount) -> OutPoint {
+        self.chain.pay_after(script, value).unwrap()
+    }
+
     async fn unpaid(&self, script: &Script, value: Amount) -> Transaction {
         self.chain.unpaid(script, value)
     }
@@ -50,6 +54,27 @@ async fn esplora_conforms() {
     let url = esplora::serve(chain.clone(), Network::Regtest).await;
     let source = Esplora::new(&url, Network::Regtest, low(), low());
     assert_eq!(conforms(&Facade { chain, source }).await, Ok(()));
+}
+
+/// Whoever funds a channel out of ever so many transactions costs no call for each: that one has to be in
+/// a block.
+#[tokio::test]
+async fn esplora_is_not_asked_about_ever_so_many_ancestors() {
+    let chain = SimChain::new();
+    let url = esplora::serve(chain.clone(), Network::Regtest).await;
+    let source = Esplora::new(&url, Network::Regtest, low(), low());
+    let mut outpoint = chain.pay(&home(1), Amount::from_sat(50_000)).unwrap();
+    for inputs in 1..=20 {
+        let watch = Watch {
+            outpoint,
+            script: home(1),
+            since: 0,
+        };
+        let (_, seen) = source.output(&watch).await.unwrap();
+        let parent = seen.unwrap().parent.map(|tx| tx.input.len());
+        assert_eq!(parent, (inputs <= 16).then_some(inputs));
+        outpoint = chain.bump(outpoint).unwrap();
+    }
 }
 
 /// A server from before packages: what each transaction by itself comes to is said, and no more.

@@ -94,6 +94,10 @@ fn answer(
             Some((tx, height)) => text(tx_json(&tx, height).to_string()),
             None => (404, Vec::new()),
         },
+        ("GET", ["api", "tx", txid, "status"]) => match chain.transaction(txid.parse().unwrap()) {
+            Some((_, height)) => text(status(height).to_string()),
+            None => (404, Vec::new()),
+        },
         ("GET", ["api", "tx", txid, "raw"]) => match chain.transaction(txid.parse().unwrap()) {
             Some((tx, _)) => (200, serialize(&tx)),
             None => (404, Vec::new()),
@@ -146,6 +150,8 @@ fn tx_json(tx: &Transaction, height: Option<u32>) -> Value {
     let vin: Vec<Value> = (tx.input.iter())
         .map(|input| {
             json!({
+                "txid": input.previous_output.txid.to_string(),
+                "vout": input.previous_output.vout,
                 "scriptsig": input.script_sig.to_hex_string(),
                 "is_coinbase": tx.is_coinbase(),
             })

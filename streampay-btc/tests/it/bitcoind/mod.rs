@@ -70,6 +70,16 @@ fn address() -> String {
     Address::p2wsh(&anyone(), Network::Regtest).to_string()
 }
 
+/// An input that spends what anyone can.
+fn spend(previous_output: OutPoint) -> TxIn {
+    TxIn {
+        previous_output,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::from_slice(&[anyone().to_bytes()]),
+    }
+}
+
 /// None, and a word about it, where there is no bitcoind to test against.
 async fn node() -> Option<Arc<Node>> {
     node_with(&[]).await
@@ -151,12 +161,7 @@ impl Node {
         Transaction {
             version: Version(3),
             lock_time: bitcoin::absolute::LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output,
-                script_sig: ScriptBuf::new(),
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                witness: Witness::from_slice(&[anyone().to_bytes()]),
-            }],
+            input: vec![spend(previous_output)],
             output: vec![
                 TxOut {
                     value,
@@ -179,6 +184,23 @@ impl ChainLab for Node {
 
     async fn pay(&self, script: &Script, value: Amount) -> OutPoint {
         self.fund(script, value).await
+    }
+
+    async fn pay_after(&self, script: &Script, value: Amount) -> OutPoint {
+        let fee = Amount::from_sat(1_000);
+        let first = self.fund(&anyone().to_p2wsh(), value + fee).await;
+        let tx = Transaction {
+            version: Version(3),
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![spend(first)],
+            output: vec![TxOut {
+                value,
+                script_pubkey: script.to_owned(),
+            }],
+        };
+        self.rpc("sendrawtransaction", json!([serialize_hex(&tx)]))
+            .await;
+        OutPoint::new(tx.compute_txid(), 0)
     }
 
     async fn unpaid(&self, script: &Script, value: Amount) -> Transaction {
