@@ -153,7 +153,7 @@ def check_tx(report, name, tx, cases, coins):
 
 def parents(steps):
     """The unconfirmed fundings that views had."""
-    return {of["seen"]["parent"] for step in steps
+    return {of["seen"]["parent"]["tx"] for step in steps
             for of in step["input"].get("view", {}).get("outputs", []) if "parent" in of.get("seen", {})}
 
 

@@ -12,7 +12,8 @@ use tokio::sync::OnceCell;
 
 use super::http::{call, shown};
 use super::{
-    ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Spend, Watch, one_by_one,
+    ChainError, ChainSource, ChainView, FeeTable, OutputState, Parent, Seen, Spend, Watch,
+    one_by_one,
 };
 use crate::machine::WalletCoin;
 
@@ -162,16 +163,24 @@ impl Esplora {
         let truc = tx.get("version").and_then(Value::as_u64) == Some(3);
         let (height, truc) = (height_of(&tx), truc && inputs.iter().all(segwit));
         let fit = height.is_none() && truc && self.waits_alone(inputs).await?;
-        let parent = match fit {
+        let raw = match fit {
             true => self.get(&format!("/tx/{}/raw", outpoint.txid)).await?,
             false => None,
         };
-        let parent = parent.map(|raw| deserialize(&raw)).transpose();
+        let parent = raw.map(|raw| {
+            let fee = tx.get("fee").and_then(Value::as_u64);
+            Some(Parent {
+                tx: deserialize(&raw).ok()?,
+                fee: fee.map(Amount::from_sat)?,
+            })
+        });
         Ok(Some(Seen {
             output,
             height,
             coinbase,
-            parent: parent.map_err(|_| nonsense())?,
+            parent: parent
+                .map(|parent| parent.ok_or_else(nonsense))
+                .transpose()?,
             spend: self.spend(outpoint).await?,
         }))
     }

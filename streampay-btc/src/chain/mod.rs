@@ -12,7 +12,7 @@ mod view;
 pub use bitcoind::{BitcoinCore, RpcAuth};
 #[cfg(feature = "esplora")]
 pub use esplora::Esplora;
-pub use view::{ChainView, FeeTable, OutputState, Seen, Spend, Watch};
+pub use view::{ChainView, FeeTable, OutputState, Parent, Seen, Spend, Watch};
 
 use std::sync::Arc;
 

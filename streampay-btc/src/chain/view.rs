@@ -1,6 +1,6 @@
 //! What a chain source sees, as plain data.
 
-use bitcoin::{FeeRate, OutPoint, ScriptBuf, Transaction, TxOut};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut};
 
 /// An output to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,18 @@ pub struct Seen {
     /// The transaction with it, while it waits and is safe from changed transaction ids, and a close
     /// can follow it unconfirmed: all inputs are segwit and in blocks, and the version is 3. Source:
     /// BIP 431.
-    pub parent: Option<Transaction>,
+    pub parent: Option<Parent>,
     /// What spends it.
     pub spend: Option<Spend>,
+}
+
+/// A funding that waits for a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// The transaction.
+    pub tx: Transaction,
+    /// What it pays itself: a close that follows it pays the rest.
+    pub fee: Amount,
 }
 
 /// A transaction that spends an output.

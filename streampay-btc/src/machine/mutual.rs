@@ -6,11 +6,11 @@ use bitcoin::{Amount, ScriptBuf, Transaction, Weight};
 use bytes::Bytes;
 use streampay_core::session::Entropy;
 
-use super::payee::Payee;
+use super::payee::{Payee, can_follow};
 use super::payer::Payer;
 use super::{Chain, Env};
 use crate::keys::ChannelSecret;
-use crate::tx::{Contract, MutualClose, MutualTerms, PayerPart, cosign, fee_for};
+use crate::tx::{Contract, MutualClose, MutualTerms, PayerPart, cosign, fee_with};
 use crate::wire::{Cosigned, Proposal};
 
 /// What a signature of the key path adds to an unsigned transaction: marker, count, length, 64 bytes.
@@ -61,8 +61,9 @@ impl Payee {
     }
 
     fn mutual_terms(&self, env: &Env<'_>, chain: &Chain) -> Option<MutualTerms> {
-        let spent = self.decided.closing || self.seen.as_ref()?.spend.is_some();
-        if spent || self.is_urgent(chain) {
+        let seen = self.seen.as_ref()?;
+        let spent = self.decided.closing || seen.spend.is_some();
+        if spent || !can_follow(seen) || self.is_urgent(chain) {
             return None;
         }
         let paid = self.best.as_ref()?.paid;
@@ -74,7 +75,8 @@ impl Payee {
         self.contract.output().merkle_root()?;
         let draft = self.contract.mutual_tx(&terms(Amount::ZERO)).ok()?;
         let weight = draft.weight().checked_add(WITNESS)?;
-        let fee = fee_for(weight, chain.fees.rate(self.target(chain.tip))).ok()?;
+        let rate = chain.fees.rate(self.target(chain.tip));
+        let fee = fee_with(weight, rate, self.carried()).ok()?;
         let terms = terms(fee);
         let affordable = fee.to_sat() <= self.cost_max(paid);
         (affordable && self.contract.mutual_tx(&terms).is_ok()).then_some(terms)

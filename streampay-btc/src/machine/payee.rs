@@ -13,7 +13,7 @@ use super::{Chain, ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, settl
 use crate::chain::Seen;
 use crate::job::Job;
 use crate::keys::{ChannelSecret, NodeKeys};
-use crate::tx::{Contract, Refusal, UpdateSignature, fee_for};
+use crate::tx::{Contract, Refusal, UpdateSignature, fee_with};
 use crate::wire::{Opening, PAYLOAD_MAX};
 
 /// A block's reward can be spent at this depth. Source: Bitcoin Core, `COINBASE_MATURITY`.
@@ -245,9 +245,7 @@ impl Payee {
         } else {
             deed.depth
         };
-        // A close of version 3 cannot follow an unconfirmed parent of another version.
-        let fit = seen.depth(tip) > 0 || seen.parent.is_some();
-        if seen.depth(tip) < depth || !fit {
+        if seen.depth(tip) < depth || !can_follow(seen) {
             return Err(BackendError::Transient);
         }
         Ok(())
@@ -309,7 +307,7 @@ impl Payee {
             Some(seen) if seen.spend.is_some() => {
                 return Err(refused(RefusalCode::AlreadySpent));
             }
-            Some(seen) if seen.depth(chain.tip) >= deed.depth => {}
+            Some(seen) if seen.depth(chain.tip) >= deed.depth && can_follow(seen) => {}
             _ => return Err(BackendError::Transient),
         }
         let cost = self.close_cost(chain);
@@ -319,11 +317,12 @@ impl Payee {
         Ok(())
     }
 
-    /// What closing this channel alone costs now, to be in a block well before the margin ends.
+    /// What closing this channel alone costs now, to be in a block well before the margin ends, with what
+    /// is missing of a funding that waits.
     pub(super) fn close_cost(&self, chain: &Chain) -> Option<u64> {
         let target = self.target(chain.tip);
         let weight = super::watch::close_weight(&self.contract);
-        let fee = fee_for(weight, chain.fees.rate(target)).ok()?;
+        let fee = fee_with(weight, chain.fees.rate(target), self.carried()).ok()?;
         Some(fee.to_sat())
     }
 
@@ -397,6 +396,11 @@ impl Payee {
     fn put_meta(&self, delta: &mut ChangeSet) {
         record::put_meta(delta, &Meta::Payee(self.meta.clone()));
     }
+}
+
+/// A close of version 3 cannot follow an unconfirmed parent of another version, nor a child of one.
+pub(super) const fn can_follow(seen: &Seen) -> bool {
+    seen.height.is_some() || seen.parent.is_some()
 }
 
 fn look_or_later(env: &Env<'_>) -> Reply {

@@ -66,6 +66,25 @@ impl SimChain {
         Ok(outpoint)
     }
 
+    /// The same for so much of a fee. Blocks take it only where that is what they ask; what
+    /// [`SimChain::pay`] pays is in the next one, whatever that asks.
+    ///
+    /// # Errors
+    /// [`Reject`] where the script, value or fee is not one that nodes relay.
+    pub fn pay_for(&self, script: &Script, value: Amount, fee: Amount) -> Result<OutPoint, Reject> {
+        let mut inner = self.lock();
+        let tx = inner.coin(script, value, fee);
+        let txid = tx.compute_txid();
+        inner.plain.insert(txid);
+        inner.accept(tx)?;
+        Ok(OutPoint::new(txid, 0))
+    }
+
+    /// Has nodes forget a transaction that waits, and whatever hangs on it.
+    pub fn forget(&self, txid: Txid) {
+        self.lock().remove(txid);
+    }
+
     /// The same out of what waits for a block itself.
     ///
     /// # Errors

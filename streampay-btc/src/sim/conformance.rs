@@ -258,7 +258,10 @@ async fn unconfirmed(lab: &impl ChainLab) -> Result<(), String> {
         let expected = alone.then_some(outpoint.txid);
         for when in ["", ", with its close"] {
             let what = format!("what a close can follow (inputs in blocks: {alone}){when}");
-            let parent = |seen: Option<Seen>| Some(seen?.parent?.compute_txid());
+            let parent = |seen: Option<Seen>| {
+                let parent = seen?.parent?;
+                (parent.fee > Amount::ZERO).then(|| parent.tx.compute_txid())
+            };
             let seen = look(lab, &watch).await?.map(|(seen, _)| seen);
             let depth = seen.as_ref().map(|seen| seen.height);
             expect("a funding that waits", &depth, &Some(None))?;

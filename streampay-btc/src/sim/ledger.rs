@@ -1,6 +1,6 @@
 //! Blocks and mempool of a simulated chain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::opcodes::all::{OP_PUSHNUM_1, OP_PUSHNUM_2};
 use bitcoin::script::Builder;
@@ -10,7 +10,7 @@ use bitcoin::{
 };
 
 use super::policy::{self, Reject};
-use crate::chain::{Seen, Spend};
+use crate::chain::{Parent, Seen, Spend};
 use crate::tx::fee_for;
 
 /// The height at which a simulated chain begins: heights are as long as today's.
@@ -31,6 +31,8 @@ pub(super) struct Inner {
     pub(super) away: bool,
     /// Outputs that no view holds.
     pub(super) left_out: Vec<OutPoint>,
+    /// Payments that blocks take by what they pay, as everybody's.
+    pub(super) plain: BTreeSet<Txid>,
     faucets: u32,
 }
 
@@ -45,6 +47,7 @@ impl Default for Inner {
             rate: FeeRate::from_sat_per_vb_u32(2),
             away: false,
             left_out: Vec::new(),
+            plain: BTreeSet::new(),
             faucets: 0,
         }
     }
@@ -79,9 +82,13 @@ impl Inner {
         });
         let waits = |input: &TxIn| self.mempool.contains_key(&input.previous_output.txid);
         let fit = segwit && tx.version == Version(3) && !tx.input.iter().any(waits);
+        let fee = policy::fee(self, tx).filter(|_| height.is_none() && fit);
         Some(Seen {
             coinbase: tx.is_coinbase(),
-            parent: (height.is_none() && fit).then(|| tx.clone()),
+            parent: fee.map(|fee| Parent {
+                tx: tx.clone(),
+                fee,
+            }),
             output,
             height,
             spend,
@@ -145,7 +152,7 @@ impl Inner {
     }
 
     /// Out of the mempool, with whatever hangs on it.
-    fn remove(&mut self, txid: Txid) {
+    pub(super) fn remove(&mut self, txid: Txid) {
         let Some(tx) = self.mempool.remove(&txid) else {
             return;
         };
@@ -178,10 +185,12 @@ impl Inner {
 
     fn is_faucet(&self, tx: &Transaction) -> bool {
         let mut inputs = tx.input.iter();
-        inputs.all(|input| {
-            let spent = self.output(input.previous_output);
-            spent.is_some_and(|(output, _)| output.script_pubkey == anyone().to_p2wsh())
-        })
+        let plain = !self.plain.is_empty() && self.plain.contains(&tx.compute_txid());
+        !plain
+            && inputs.all(|input| {
+                let spent = self.output(input.previous_output);
+                spent.is_some_and(|(output, _)| output.script_pubkey == anyone().to_p2wsh())
+            })
     }
 
     pub(super) fn disconnect(&mut self, depth: u32, lost: &[Txid]) {

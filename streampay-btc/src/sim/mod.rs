@@ -16,6 +16,6 @@ pub use chain::SimChain;
 pub use conformance::{ChainLab, conforms};
 pub use consensus::{BadInput, check_scripts};
 pub use ledger::open_home;
-pub use node::{SimNode, home, sim_config};
+pub use node::{Payment, SimNode, home, sim_config};
 pub use play::{Tally, play};
 pub use policy::Reject;

@@ -28,6 +28,8 @@ pub struct SimNode {
     pub now: Now,
     /// True where its wallet pays what it is asked to, at once.
     pub pays: bool,
+    /// How it does that.
+    pub payment: Payment,
     /// What it broadcast and the chain refused.
     pub refused: Vec<(Transaction, Reject)>,
     /// Everything that it broadcast.
@@ -41,6 +43,18 @@ pub struct SimNode {
     chain: SimChain,
     requests: BTreeMap<PurseKey, u64>,
     draws: u64,
+}
+
+/// How a wallet pays for a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Payment {
+    /// The next block has it, whatever that asks.
+    Prompt,
+    /// For so much of a fee: it waits for a block that asks no more.
+    For(Amount),
+    /// Out of what waits for a block itself.
+    After,
 }
 
 /// A script of nobody's, for a node's money to go to.
@@ -78,6 +92,7 @@ impl SimNode {
             disk,
             now: Now::default(),
             pays: true,
+            payment: Payment::Prompt,
             refused: Vec::new(),
             broadcast: Vec::new(),
             notes: Vec::new(),
@@ -166,7 +181,11 @@ impl SimNode {
         let known = self.chain.outputs_to(script, value, since);
         let outpoint = match known.first() {
             Some(outpoint) => Ok(*outpoint),
-            None if self.pays => self.chain.pay(script, value),
+            None if self.pays => match self.payment {
+                Payment::Prompt => self.chain.pay(script, value),
+                Payment::For(fee) => self.chain.pay_for(script, value, fee),
+                Payment::After => self.chain.pay_after(script, value),
+            },
             None => return Called::Failed,
         };
         outpoint.map_or(Called::Failed, |outpoint| {

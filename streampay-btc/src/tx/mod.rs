@@ -15,6 +15,7 @@ pub use close::{
 };
 pub(crate) use contract::is_standard;
 pub use contract::{Contract, ContractError};
+pub(crate) use fee::{Carried, fee_with};
 pub use fee::{FeeOverflow, fee_for, virtual_size};
 #[cfg(feature = "musig2")]
 pub use mutual::{MutualClose, MutualError, MutualTerms, PayerPart, cosign};

@@ -71,7 +71,7 @@ async fn esplora_is_not_asked_about_ever_so_many_ancestors() {
             since: 0,
         };
         let (_, seen) = source.output(&watch).await.unwrap();
-        let parent = seen.unwrap().parent.map(|tx| tx.input.len());
+        let parent = seen.unwrap().parent.map(|of| of.tx.input.len());
         assert_eq!(parent, (inputs <= 16).then_some(inputs));
         outpoint = chain.bump(outpoint).unwrap();
     }

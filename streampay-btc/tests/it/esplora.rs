@@ -91,7 +91,7 @@ fn answer(
         ("GET", ["api", "fee-estimates"]) => text(json!({"1": 2.0, "144": 1.5}).to_string()),
         ("GET", ["api", "scripthash", hash, "utxo"]) => text(utxos(chain, hash).to_string()),
         ("GET", ["api", "tx", txid]) => match chain.transaction(txid.parse().unwrap()) {
-            Some((tx, height)) => text(tx_json(&tx, height).to_string()),
+            Some((tx, height)) => text(tx_json(chain, &tx, height).to_string()),
             None => (404, Vec::new()),
         },
         ("GET", ["api", "tx", txid, "status"]) => match chain.transaction(txid.parse().unwrap()) {
@@ -146,7 +146,14 @@ fn status(height: Option<u32>) -> Value {
     json!({"confirmed": height.is_some(), "block_height": height})
 }
 
-fn tx_json(tx: &Transaction, height: Option<u32>) -> Value {
+fn tx_json(chain: &SimChain, tx: &Transaction, height: Option<u32>) -> Value {
+    let spent = tx.input.iter().filter_map(|input| {
+        let of = input.previous_output;
+        let (tx, _) = chain.transaction(of.txid)?;
+        Some(tx.output[usize::try_from(of.vout).unwrap()].value.to_sat())
+    });
+    let out: u64 = tx.output.iter().map(|output| output.value.to_sat()).sum();
+    let fee = spent.sum::<u64>().saturating_sub(out);
     let vin: Vec<Value> = (tx.input.iter())
         .map(|input| {
             json!({
@@ -165,7 +172,13 @@ fn tx_json(tx: &Transaction, height: Option<u32>) -> Value {
             })
         })
         .collect();
-    json!({"version": tx.version.0, "vin": vin, "vout": vout, "status": status(height)})
+    json!({
+        "version": tx.version.0,
+        "vin": vin,
+        "vout": vout,
+        "fee": fee,
+        "status": status(height),
+    })
 }
 
 fn outspend(chain: &SimChain, outpoint: OutPoint) -> Value {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use self::rpc::RpcAuth;
-use self::rpc::btc_per_kvb;
+use self::rpc::{btc, btc_per_kvb};
 use self::scan::{Scan, State};
 use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Watch, one_by_one};
 use crate::machine::WalletCoin;
@@ -87,13 +87,18 @@ impl BitcoinCore {
         Ok(())
     }
 
-    /// True for a transaction that waits for a block and spends nothing that does.
-    async fn waits_alone(&self, txid: Txid) -> Result<bool, ChainError> {
+    /// What a transaction pays that waits for a block and spends nothing that does; none for others.
+    async fn fee_alone(&self, txid: Txid) -> Result<Option<Amount>, ChainError> {
         match self.rpc("getmempoolentry", json!([txid.to_string()])).await {
-            // It counts itself.
-            Ok(entry) => Ok(entry.get("ancestorcount").and_then(Value::as_u64) == Some(1)),
+            Ok(entry) => {
+                let fee = entry.pointer("/fees/base").and_then(btc);
+                let fee = fee.ok_or_else(|| ChainError::Nonsense("getmempoolentry".into()))?;
+                // It counts itself.
+                let alone = entry.get("ancestorcount").and_then(Value::as_u64) == Some(1);
+                Ok(alone.then_some(fee))
+            }
             // It is not there any more.
-            Err(ChainError::Refused(_)) => Ok(false),
+            Err(ChainError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

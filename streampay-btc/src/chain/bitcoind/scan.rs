@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::rpc::btc;
 use super::{BitcoinCore, SCAN_MAX};
-use crate::chain::{ChainError, Seen, Spend, Watch};
+use crate::chain::{ChainError, Parent, Seen, Spend, Watch};
 
 /// What is known of an output from blocks.
 #[derive(Clone, Debug, Default)]
@@ -116,9 +116,9 @@ impl BitcoinCore {
                     .await?;
             }
             let parent = match height {
-                None => match self.raw(outpoint.txid).await?.filter(is_truc) {
-                    Some(tx) if self.waits_alone(outpoint.txid).await? => Some(tx),
-                    _ => None,
+                None => match self.raw(outpoint.txid).await? {
+                    Some(tx) => self.parent(tx).await?,
+                    None => None,
                 },
                 Some(_) => None,
             };
@@ -143,20 +143,30 @@ impl BitcoinCore {
                 })));
             }
             // Both wait.
-            let Some(parent) = self.raw(outpoint.txid).await? else {
+            let Some(tx) = self.raw(outpoint.txid).await? else {
                 return Ok(State::Known(None));
             };
-            let fit = is_truc(&parent) && self.waits_alone(outpoint.txid).await?;
-            let seen = output_of(&parent, outpoint).map(|output| Seen {
+            let Some(output) = output_of(&tx, outpoint) else {
+                return Ok(State::Known(None));
+            };
+            return Ok(State::Known(Some(Seen {
                 output,
                 height: None,
                 coinbase: false,
-                parent: fit.then(|| parent.clone()),
+                parent: self.parent(tx).await?,
                 spend,
-            });
-            return Ok(State::Known(seen));
+            })));
         }
         Ok(State::InBlocks)
+    }
+
+    /// A transaction that waits, where a close can follow it.
+    async fn parent(&self, tx: Transaction) -> Result<Option<Parent>, ChainError> {
+        if !is_truc(&tx) {
+            return Ok(None);
+        }
+        let fee = self.fee_alone(tx.compute_txid()).await?;
+        Ok(fee.map(|fee| Parent { tx, fee }))
     }
 
     /// What is unspent now is not spent in any block so far: a search begins here.

@@ -18,6 +18,7 @@ mod pay;
 mod pinned;
 mod replaced;
 mod stranded;
+mod waiting;
 mod wallet;
 
 use super::*;

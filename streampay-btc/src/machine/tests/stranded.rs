@@ -188,7 +188,8 @@ fn a_funding_that_hangs_on_what_waits_is_no_parent_of_a_close() {
     };
     let parent = || {
         let view = chain.look(core::slice::from_ref(&watch)).unwrap();
-        view.outputs[0].seen.clone().unwrap().parent
+        let parent = view.outputs[0].seen.clone().unwrap().parent;
+        parent.map(|of| of.tx)
     };
     assert_eq!(parent(), None);
     chain.mine_without(1, &[tx.compute_txid()]);

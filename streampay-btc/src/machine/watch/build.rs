@@ -10,7 +10,8 @@ use super::{WatchEvent, percent};
 use crate::kit::TowerEntry;
 use crate::machine::payee::Payee;
 use crate::machine::{Action, Chain, Inner, Side};
-use crate::tx::{CloseError, ClosePlan, FeeCoin, close_tx, fee_for, virtual_size};
+use crate::tx::{Carried, CloseError, ClosePlan, FeeCoin};
+use crate::tx::{close_tx, fee_for, fee_with, virtual_size};
 
 /// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
 /// relay fee of older nodes. Source: BIP 125, rule 4.
@@ -98,7 +99,11 @@ impl Inner {
             let fee = Amount::from_sat(over.to_sat().saturating_add(more));
             percent(rate_of(fee, weight), 101)
         });
-        let wanted = group.rate.max(least.unwrap_or(FeeRate::ZERO));
+        let Ok(own) = fee_with(weight, group.rate, self.carried_by(&group.members)) else {
+            return Attempt::default();
+        };
+        let own = group.rate.max(rate_for(own, weight)).max(group.more);
+        let wanted = own.max(least.unwrap_or(FeeRate::ZERO));
         // The wallet's part is never exceeded.
         let dear = wanted > most && (!group.split || !coins.is_empty());
         let rate = if dear { most } else { wanted };
@@ -118,6 +123,14 @@ impl Inner {
             },
             Err(CloseError::Uneconomic { fee, .. }) => short(fee),
             Err(_) => Attempt::default(),
+        }
+    }
+
+    /// A funding that a close pays for too: it is a close of that channel alone.
+    pub(super) fn carried_by(&self, members: &[PurseKey]) -> Option<Carried> {
+        match members {
+            [key] => self.payee(*key)?.carried(),
+            _ => None,
         }
     }
 
@@ -251,6 +264,12 @@ impl Inner {
             Side::Payer(_) => None,
         })
     }
+}
+
+/// The least rate at which a transaction of `weight` pays `fee`.
+pub(super) fn rate_for(fee: Amount, weight: Weight) -> FeeRate {
+    let size = virtual_size(weight).saturating_mul(4).max(1);
+    FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1000).div_ceil(size))
 }
 
 /// A fee as a rate over the virtual size, rounded down.

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
 use streampay_core::units::PurseKey;
 
-use super::build::rate_of;
-use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, close_weight, is_refund, percent, persist};
-use crate::chain::Spend;
-use crate::machine::payee::Payee;
+use super::build::{rate_for, rate_of};
+use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, is_refund, percent, persist};
+use crate::chain::{Seen, Spend};
+use crate::machine::payee::{Payee, can_follow};
 use crate::machine::{Action, Chain, Inner, Side};
-use crate::tx::CLOSE_INPUTS_MAX;
+use crate::tx::{CLOSE_INPUTS_MAX, fee_with};
 
 /// Channels to be closed in one transaction.
 pub(super) struct Group {
     pub(super) members: Vec<PurseKey>,
+    /// What it pays at least, with a funding that it pays for too.
     pub(super) rate: FeeRate,
+    /// What it pays at least by itself.
+    pub(super) more: FeeRate,
     /// The least fee: what it replaces paid so much.
     pub(super) over: Option<Amount>,
     /// Part of a batch that must not stay as it is: what that costs is paid.
@@ -24,19 +27,18 @@ pub(super) struct Group {
     pub(super) replaces: Option<Txid>,
 }
 
-/// A close that brings its funding along, and pays for it as if that paid nothing. Spec: bitcoin 5.4.
-fn carrying(key: PurseKey, payee: &Payee, chain: &Chain) -> Option<Group> {
-    let parent = payee.stranded()?.weight().to_wu();
-    let close = close_weight(&payee.contract).to_wu();
-    let rate = chain.fees.rate(payee.target(chain.tip)).to_sat_per_kwu();
-    let both = rate.saturating_mul(close.saturating_add(parent));
-    Some(Group {
-        members: vec![key],
-        rate: FeeRate::from_sat_per_kwu(both.div_ceil(close.max(1))),
-        over: None,
-        split: false,
-        replaces: None,
-    })
+impl Group {
+    /// Channels that nothing spends yet.
+    const fn new(members: Vec<PurseKey>, rate: FeeRate) -> Self {
+        Self {
+            members,
+            rate,
+            more: FeeRate::ZERO,
+            over: None,
+            split: false,
+            replaces: None,
+        }
+    }
 }
 
 impl Inner {
@@ -97,7 +99,8 @@ impl Inner {
             if payee.awaits_cosigning(chain) {
                 continue;
             }
-            let unspent = payee.seen.as_ref().is_some_and(|seen| seen.spend.is_none());
+            let free = |seen: &Seen| seen.spend.is_none() && can_follow(seen);
+            let unspent = payee.seen.as_ref().is_some_and(free);
             if let Some(tx) = payee.take_mutual().filter(|_| unspent) {
                 payee.tried = Some(chain.tip);
                 let txid = tx.compute_txid();
@@ -115,13 +118,8 @@ impl Inner {
             };
             match payee.seen.as_ref().map(|seen| &seen.spend) {
                 Some(None) if alone && payee.is_due(chain) => {
-                    groups.push(Group {
-                        members: vec![*key],
-                        rate: chain.fees.rate(payee.target(chain.tip)),
-                        over: None,
-                        split: false,
-                        replaces: None,
-                    });
+                    let rate = chain.fees.rate(payee.target(chain.tip));
+                    groups.push(Group::new(vec![*key], rate));
                 }
                 Some(None) if alone => {}
                 Some(None) => {
@@ -137,7 +135,11 @@ impl Inner {
                         .1
                         .push(*key);
                 }
-                None if payee.is_due(chain) => groups.extend(carrying(*key, payee, chain)),
+                // A close that brings its funding along. Spec: bitcoin 5.4.
+                None if payee.is_due(chain) && payee.stranded().is_some() => {
+                    let rate = chain.fees.rate(payee.target(chain.tip));
+                    groups.push(Group::new(vec![*key], rate));
+                }
                 _ => {}
             }
         }
@@ -156,13 +158,7 @@ impl Inner {
                     .into_iter()
                     .chain(alone.into_iter().map(|key| vec![key]))
                 {
-                    groups.push(Group {
-                        members,
-                        rate,
-                        over: None,
-                        split: false,
-                        replaces: None,
-                    });
+                    groups.push(Group::new(members, rate));
                 }
             }
         }
@@ -187,14 +183,16 @@ impl Inner {
         let old = rate_of(fee, tx.weight());
         // What hangs on the old one, such as on a change, is to be paid for as well, and not known: what
         // was refused is raised.
-        let rate = |members: &[PurseKey]| {
+        let more = |members: &[PurseKey]| {
             let bids = members.iter().filter_map(|key| self.payee(*key)?.bid);
             let last = bids.max().unwrap_or(old).max(old);
-            wanted.max(percent(last, BUMP_PERCENT))
+            percent(last, BUMP_PERCENT)
         };
+        let least = fee_with(tx.weight(), wanted, self.carried_by(&members));
+        let enough = least.is_ok_and(|least| rate_for(least, tx.weight()) <= old);
         let (hurried, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(urgent);
         let split = !hurried.is_empty() && tx.input.len() > 1;
-        if !split && hurried.is_empty() && wanted <= old {
+        if !split && hurried.is_empty() && enough {
             return Vec::new();
         }
         let mut over = Some(fee);
@@ -202,7 +200,8 @@ impl Inner {
         let mut groups = Vec::new();
         if !rest.is_empty() {
             groups.push(Group {
-                rate: rate(&rest),
+                more: more(&rest),
+                rate: wanted,
                 members: rest,
                 over: over.take(),
                 split,
@@ -211,7 +210,8 @@ impl Inner {
         }
         for key in hurried {
             groups.push(Group {
-                rate: rate(&[key]),
+                more: more(&[key]),
+                rate: wanted,
                 members: vec![key],
                 over: over.take(),
                 split,
@@ -228,10 +228,13 @@ impl Inner {
         let bid = |key: &PurseKey| {
             let payee = self.payee(*key)?;
             let wanted = chain.fees.rate(payee.target(chain.tip));
-            let more = payee.bid.map(|last| percent(last, BUMP_PERCENT));
+            let more = payee
+                .bid
+                .map_or(FeeRate::ZERO, |last| percent(last, BUMP_PERCENT));
             (payee.is_urgent(chain) && payee.is_due(chain)).then(|| Group {
                 members: vec![*key],
-                rate: more.map_or(wanted, |more| more.max(wanted)),
+                rate: wanted,
+                more,
                 over: None,
                 split: false,
                 replaces: Some(tx.compute_txid()),

@@ -9,7 +9,7 @@ use crate::machine::payee::Payee;
 use crate::machine::payer::FORGOTTEN;
 use crate::machine::record;
 use crate::machine::{Action, Chain};
-use crate::tx::CloseInput;
+use crate::tx::{Carried, CloseInput};
 
 /// The sighash type of an update without change: `NONE|ANYONECANPAY`.
 const FULLY_SPENT: u8 = 0x82;
@@ -66,7 +66,10 @@ impl Payee {
     /// Where ticks are taken before a block has the funding, nodes may forget it while fees are high.
     fn keep_parent(&mut self, key: PurseKey, actions: &mut Vec<Action>) {
         let parent = self.seen.as_ref().and_then(|seen| seen.parent.as_ref());
-        let Some(parent) = parent.filter(|_| self.meta.deed.depth == 0) else {
+        let Some(parent) = parent
+            .map(|of| &of.tx)
+            .filter(|_| self.meta.deed.depth == 0)
+        else {
             return;
         };
         let is_funding = || parent.compute_txid() == self.contract.outpoint().txid;
@@ -110,6 +113,16 @@ impl Payee {
     /// The funding, where no node takes it by itself any more: a close has to bring it along.
     pub(super) fn stranded(&self) -> Option<&Transaction> {
         self.missing().filter(|_| self.offered)
+    }
+
+    /// The funding, where a close pays for it too: it waits for a block, or a close brings it along, which
+    /// pays for it as if it paid nothing.
+    pub(in crate::machine) fn carried(&self) -> Option<Carried> {
+        if let Some(parent) = self.stranded() {
+            return Some((parent.weight(), Amount::ZERO));
+        }
+        let parent = self.seen.as_ref()?.parent.as_ref()?;
+        Some((parent.tx.weight(), parent.fee))
     }
 
     /// What a transaction that spends the channel leaves of it for the payee: what its update pays,

@@ -7,7 +7,7 @@ use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use streampay_btc::chain::{ChainView, FeeTable, OutputState, Seen, Spend, Watch};
+use streampay_btc::chain::{ChainView, FeeTable, OutputState, Parent, Seen, Spend, Watch};
 use streampay_btc::kit::TowerEntry;
 use streampay_btc::machine::{ChannelConfig, WalletCoin, WatchEvent};
 use streampay_btc::params::DepthRule;
@@ -341,7 +341,10 @@ fn seen_json(seen: &Seen) -> Value {
         "coinbase": seen.coinbase,
     });
     if let Some(parent) = &seen.parent {
-        value["parent"] = json!(serialize_hex(parent));
+        value["parent"] = json!({
+            "tx": serialize_hex(&parent.tx),
+            "fee": int(parent.fee.to_sat()),
+        });
     }
     if let Some(height) = seen.height {
         value["height"] = int(height);
@@ -365,7 +368,10 @@ pub(crate) fn view(value: &Value) -> ChainView {
         },
         height: height(value),
         coinbase: value["coinbase"].as_bool().unwrap(),
-        parent: (value.get("parent")).map(|tx| deserialize_hex(tx.as_str().unwrap()).unwrap()),
+        parent: value.get("parent").map(|parent| Parent {
+            tx: deserialize_hex(parent["tx"].as_str().unwrap()).unwrap(),
+            fee: sat(&parent["fee"]),
+        }),
         spend: value.get("spend").map(|spend| Spend {
             tx: deserialize_hex(spend["tx"].as_str().unwrap()).unwrap(),
             height: height(spend),
