@@ -104,8 +104,7 @@ impl Inner {
         };
         let own = group.rate.max(rate_for(own, weight)).max(group.more);
         let wanted = own.max(least.unwrap_or(FeeRate::ZERO));
-        // The wallet's part is never exceeded.
-        let dear = wanted > most && (!group.split || !coins.is_empty());
+        let dear = wanted > most;
         let rate = if dear { most } else { wanted };
         let missing = dear.then(|| fee_for(weight, wanted).unwrap_or(Amount::MAX_MONEY));
         if rate < chain.fees.floor || least.is_some_and(|least| rate < least) {

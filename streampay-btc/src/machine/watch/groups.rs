@@ -21,10 +21,25 @@ pub(super) struct Group {
     pub(super) more: FeeRate,
     /// The least fee: what it replaces paid so much.
     pub(super) over: Option<Amount>,
-    /// Part of a batch that must not stay as it is: what that costs is paid.
-    pub(super) split: bool,
     /// What it replaces: coins of the fee wallet in there are free again.
     pub(super) replaces: Option<Txid>,
+}
+
+/// What is done about channels that are to be closed.
+pub(super) struct Plan {
+    /// Each of them a close. The first makes room for the others, where they replace one.
+    groups: Vec<Group>,
+    /// What is done where the first one cannot pay for that, or has bid all that it may in vain.
+    otherwise: Option<Group>,
+}
+
+impl From<Group> for Plan {
+    fn from(group: Group) -> Self {
+        Self {
+            groups: vec![group],
+            otherwise: None,
+        }
+    }
 }
 
 impl Group {
@@ -35,7 +50,6 @@ impl Group {
             rate,
             more: FeeRate::ZERO,
             over: None,
-            split: false,
             replaces: None,
         }
     }
@@ -46,38 +60,62 @@ impl Inner {
     pub(super) fn close_due(&mut self, chain: &Chain, actions: &mut Vec<Action>) {
         // Each coin of the fee wallet helps one close.
         let mut used: BTreeSet<OutPoint> = BTreeSet::new();
-        for group in self.groups(chain, actions) {
-            let built = self.build(&group, chain, &used, actions);
-            for key in &group.members {
-                if let Some(payee) = self.payee_mut(*key) {
-                    payee.tried = Some(chain.tip);
-                    let bid = built.as_ref().map(|(tx, fee)| rate_of(*fee, tx.weight()));
-                    payee.bid = bid.or(payee.bid);
-                }
+        for plan in self.plans(chain, actions) {
+            let whole = plan.otherwise.filter(|_| {
+                let first = plan.groups.first();
+                !first.is_some_and(|group| self.makes_room(group, chain, &used))
+            });
+            for group in whole.map_or(plan.groups, |whole| vec![whole]) {
+                self.close_group(&group, chain, &mut used, actions);
             }
-            let Some((tx, fee)) = built else {
-                continue;
-            };
-            used.extend(tx.input.iter().map(|input| input.previous_output));
-            let txid = tx.compute_txid();
-            if let [key] = group.members.as_slice()
-                && let Some(payee) = self.payee_mut(*key)
-                && let Some(parent) = payee.stranded().cloned()
-            {
-                // It may be refused for ever: it is told of once the chain shows it.
-                payee.carried = Some((txid, fee));
-                actions.push(Action::Package(vec![parent, tx]));
-                continue;
-            }
-            for key in &group.members {
-                actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
-            }
-            actions.push(Action::Broadcast(tx));
         }
     }
 
+    /// True where a close pays enough to replace what waits, and more than what was refused.
+    fn makes_room(&self, group: &Group, chain: &Chain, used: &BTreeSet<OutPoint>) -> bool {
+        let Some((tx, fee)) = self.build(group, chain, used, &mut Vec::new()) else {
+            return false;
+        };
+        let bids = group.members.iter().filter_map(|key| self.payee(*key)?.bid);
+        let rate = rate_of(fee, tx.weight());
+        bids.max().is_none_or(|last| rate > last)
+    }
+
+    fn close_group(
+        &mut self,
+        group: &Group,
+        chain: &Chain,
+        used: &mut BTreeSet<OutPoint>,
+        actions: &mut Vec<Action>,
+    ) {
+        let built = self.build(group, chain, used, actions);
+        for key in &group.members {
+            if let Some(payee) = self.payee_mut(*key) {
+                payee.tried = Some(chain.tip);
+                let bid = built.as_ref().map(|(tx, fee)| rate_of(*fee, tx.weight()));
+                payee.bid = bid.or(payee.bid);
+            }
+        }
+        let Some((tx, fee)) = built else { return };
+        used.extend(tx.input.iter().map(|input| input.previous_output));
+        let txid = tx.compute_txid();
+        if let [key] = group.members.as_slice()
+            && let Some(payee) = self.payee_mut(*key)
+            && let Some(parent) = payee.stranded().cloned()
+        {
+            // It may be refused for ever: it is told of once the chain shows it.
+            payee.carried = Some((txid, fee));
+            actions.push(Action::Package(vec![parent, tx]));
+            return;
+        }
+        for key in &group.members {
+            actions.push(Action::Event(*key, WatchEvent::Closing { txid, fee }));
+        }
+        actions.push(Action::Broadcast(tx));
+    }
+
     /// Which channels are closed together now, and at which rate.
-    fn groups(&mut self, chain: &Chain, actions: &mut Vec<Action>) -> Vec<Group> {
+    fn plans(&mut self, chain: &Chain, actions: &mut Vec<Action>) -> Vec<Plan> {
         let wait = self.config.payee.batch_wait;
         let (mut pool, mut groups) = (Vec::new(), Vec::new());
         let mut waiting: BTreeMap<Txid, (Transaction, Vec<PurseKey>)> = BTreeMap::new();
@@ -162,17 +200,20 @@ impl Inner {
                 }
             }
         }
+        let mut plans: Vec<Plan> = groups.into_iter().map(Plan::from).collect();
         for (tx, members) in waiting.into_values() {
-            groups.extend(self.bumps(chain, &tx, members));
+            plans.extend(self.bumps(chain, &tx, members));
         }
-        groups
+        plans
     }
 
     /// What replaces a close that waits for a block: the same at a higher rate, or without the
-    /// members whose margin has come.
-    fn bumps(&self, chain: &Chain, tx: &Transaction, members: Vec<PurseKey>) -> Vec<Group> {
+    /// members whose margin has come. Where that is all of them, or those that are left cannot pay for
+    /// what all have paid so far, it stays whole: no member could pay for it alone.
+    fn bumps(&self, chain: &Chain, tx: &Transaction, members: Vec<PurseKey>) -> Vec<Plan> {
         let Some(fee) = self.fee_of(tx) else {
-            return self.outbids(chain, tx, &members);
+            let bids = self.outbids(chain, tx, &members);
+            return bids.into_iter().map(Plan::from).collect();
         };
         let wanted = chain.fees.rate(self.target(&members, chain));
         let urgent = |key: &PurseKey| self.payee(*key).is_some_and(|of| of.is_urgent(chain));
@@ -181,44 +222,37 @@ impl Inner {
             return Vec::new();
         }
         let old = rate_of(fee, tx.weight());
-        // What hangs on the old one, such as on a change, is to be paid for as well, and not known: what
-        // was refused is raised.
-        let more = |members: &[PurseKey]| {
-            let bids = members.iter().filter_map(|key| self.payee(*key)?.bid);
-            let last = bids.max().unwrap_or(old).max(old);
-            percent(last, BUMP_PERCENT)
-        };
         let least = fee_with(tx.weight(), wanted, self.carried_by(&members));
         let enough = least.is_ok_and(|least| rate_for(least, tx.weight()) <= old);
-        let (hurried, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(urgent);
-        let split = !hurried.is_empty() && tx.input.len() > 1;
-        if !split && hurried.is_empty() && enough {
+        let (hurried, rest): (Vec<_>, Vec<_>) = members.iter().copied().partition(urgent);
+        if hurried.is_empty() && enough {
             return Vec::new();
         }
-        let mut over = Some(fee);
         let replaces = Some(tx.compute_txid());
-        let mut groups = Vec::new();
-        if !rest.is_empty() {
-            groups.push(Group {
-                more: more(&rest),
+        // What hangs on the old one, such as on a change, is to be paid for as well, and not known: what
+        // was refused is raised.
+        let group = |members: Vec<PurseKey>, over| {
+            let bids = members.iter().filter_map(|key| self.payee(*key)?.bid);
+            let last = bids.max().unwrap_or(old).max(old);
+            Group {
                 rate: wanted,
-                members: rest,
-                over: over.take(),
-                split,
+                more: percent(last, BUMP_PERCENT),
+                members,
+                over,
                 replaces,
-            });
+            }
+        };
+        let whole = group(members, Some(fee));
+        if hurried.is_empty() || rest.is_empty() {
+            return vec![whole.into()];
         }
-        for key in hurried {
-            groups.push(Group {
-                more: more(&[key]),
-                rate: wanted,
-                members: vec![key],
-                over: over.take(),
-                split,
-                replaces,
-            });
-        }
-        groups
+        let alone = hurried.into_iter().map(|key| group(vec![key], None));
+        vec![Plan {
+            groups: core::iter::once(group(rest, Some(fee)))
+                .chain(alone)
+                .collect(),
+            otherwise: Some(whole),
+        }]
     }
 
     /// What replaces a close that waits and spends what this node does not know, such as after its
@@ -236,7 +270,6 @@ impl Inner {
                 rate: wanted,
                 more,
                 over: None,
-                split: false,
                 replaces: Some(tx.compute_txid()),
             })
         };

@@ -25,6 +25,12 @@ pub(crate) const SCENES: &[Scene] = &[
         play: batch_margin,
     },
     Scene {
+        name: "batch-one-margin",
+        about: "No block takes the close of three whose margins come at once: it is bumped whole.",
+        roles: PAYEE_ALONE,
+        play: batch_one_margin,
+    },
+    Scene {
         name: "funding-forgotten",
         about: "Fees rise beyond a funding that was taken unconfirmed: its close brings it along.",
         roles: PAYEE_ALONE,
@@ -109,6 +115,31 @@ fn batch_margin() -> Stage {
         .collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 2]);
+    stage.mine(6, &[PAYEE]);
+    all_settled(&stage);
+    stage
+}
+
+fn batch_one_margin() -> Stage {
+    let mut stage = Stage::new();
+    for number in 0..3 {
+        stage.purse = number;
+        stage.ready();
+        stage.ticks(1..=3);
+    }
+    let first = expiry(&stage, 0);
+    stage.chain.mine(first - 37 - stage.chain.tip());
+    settle_all(&mut stage);
+    // The margin of the last one comes two blocks after that of the first.
+    for blocks in [3, 1] {
+        let close = stage.chain.waiting()[0].compute_txid();
+        stage.chain.mine_without(blocks, &[close]);
+        stage.look(PAYEE);
+        let waiting = stage.chain.waiting();
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].input.len(), 3);
+        assert_ne!(waiting[0].compute_txid(), close, "bumped");
+    }
     stage.mine(6, &[PAYEE]);
     all_settled(&stage);
     stage
