@@ -1,5 +1,6 @@
 //! Makes the machine's calls: looks at the chain, has channels funded, broadcasts.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -67,7 +68,8 @@ pub enum SyncError {
     /// The chain source.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The store failed: nothing is broadcast any more until the process is started anew.
+    /// The store failed: until the process is started anew no tick is taken, and nothing is broadcast
+    /// but closes within the margin, and refunds.
     #[error("the store failed: {0}")]
     Store(StoreError),
     /// The fee wallet is full.
@@ -152,7 +154,7 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
     }
 
     /// Looks at the chain and does what the machine says, each thing once the one before is
-    /// durable. A transaction that the chain refuses is tried again at the next block. Whoever asks
+    /// durable. Once the store has failed, only what cannot wait for it. A transaction that the chain refuses is tried again at the next block. Whoever asks
     /// while a look is under way shares the next one with all others.
     ///
     /// # Errors
@@ -170,10 +172,38 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         last
     }
 
+    /// Where the store has failed, nothing is looked for or decided any more, and no tick can be made
+    /// durable; channels are closed and refunded all the same where no tick can follow.
     async fn sync_once(&self, sound: &mut bool) -> Result<(), SyncError> {
-        if !*sound {
-            return Err(SyncError::Store(StoreError::Poisoned));
+        let mut done = match *sound {
+            true => self.look_for_money(sound).await,
+            false => Err(SyncError::Store(StoreError::Poisoned)),
+        };
+        let view = self.chain.view(&self.machine.watched()).await?;
+        let mut actions = VecDeque::from(self.machine.chain(self.clock.now(), &view));
+        if done.is_err() {
+            actions = self.machine.without_disk(actions);
         }
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Persist(changes) => {
+                    if let Err(error) = self.store.append(changes).await {
+                        *sound = false;
+                        tracing::error!(%error, "the store failed: only what cannot wait is broadcast");
+                        done = Err(SyncError::Store(error));
+                        actions = self.machine.without_disk(actions);
+                    }
+                }
+                Action::Broadcast(tx) => self.broadcast(&[tx]).await,
+                Action::Package(package) => self.broadcast(&package).await,
+                Action::Event(purse, event) => self.tell(purse, event),
+            }
+        }
+        done
+    }
+
+    /// Looks for payments to addresses that were shown, and for coins. An error is that of the store.
+    async fn look_for_money(&self, sound: &mut bool) -> Result<(), SyncError> {
         for of in self.machine.unpaid() {
             let found = self.chain.find(&of.script, of.value, of.since).await;
             let found = found.unwrap_or_else(|error| {
@@ -190,25 +220,13 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
             }
         }
         match self.new_fee_coins().await {
-            Ok(coins) => self.take_coins(sound, &coins).await?,
-            // Channels are closed all the same.
-            Err(error) => tracing::warn!(%error, "no coins are looked for"),
-        }
-        let view = self.chain.view(&self.machine.watched()).await?;
-        for action in self.machine.chain(self.clock.now(), &view) {
-            match action {
-                Action::Persist(changes) => {
-                    if let Err(error) = self.store.append(changes).await {
-                        *sound = false;
-                        return Err(SyncError::Store(error));
-                    }
-                }
-                Action::Broadcast(tx) => self.broadcast(&[tx]).await,
-                Action::Package(package) => self.broadcast(&package).await,
-                Action::Event(purse, event) => self.tell(purse, event),
+            Ok(coins) => self.take_coins(sound, &coins).await,
+            Err(error) => {
+                // Channels are closed all the same.
+                tracing::warn!(%error, "no coins are looked for");
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Gives the fee wallet coins: see [`ChannelMachine::add_fee_coins`].

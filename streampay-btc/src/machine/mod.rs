@@ -25,7 +25,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::{FeeRate, Network, Transaction};
@@ -193,6 +193,11 @@ impl ChannelMachine {
     #[must_use]
     pub fn chain(&self, now: Now, view: &ChainView) -> Vec<Action> {
         self.lock().take_view(now, view)
+    }
+
+    /// What may be done of these where the disk has failed. All that is to be made durable is left out.
+    pub(crate) fn without_disk(&self, actions: VecDeque<Action>) -> VecDeque<Action> {
+        self.lock().without_disk(actions)
     }
 
     /// How every channel stands.

@@ -194,24 +194,28 @@ impl SimNode {
     }
 
     /// Shows the machine the chain and does what it says; none where the chain is away or the
-    /// disk fails.
+    /// disk fails: then only what cannot wait is done.
     pub fn look(&mut self) -> Option<Vec<(PurseKey, WatchEvent)>> {
+        let mut sound = true;
         for of in self.machine.unpaid() {
             let known = self.chain.outputs_to(&of.script, of.value, of.since);
             if let Some(outpoint) = known.first() {
                 let changes = self.machine.paid_late(of.purse, *outpoint);
-                if !self.persist(changes) {
-                    return None;
-                }
+                sound &= self.persist(changes);
             }
         }
         let view = self.chain.look(&self.machine.watched()).ok()?;
+        let mut actions = VecDeque::from(self.machine.chain(self.now, &view));
+        if !sound {
+            actions = self.machine.without_disk(actions);
+        }
         let mut events = Vec::new();
-        for action in self.machine.chain(self.now, &view) {
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Persist(changes) => {
                     if !self.persist(changes) {
-                        return None;
+                        sound = false;
+                        actions = self.machine.without_disk(actions);
                     }
                 }
                 Action::Broadcast(tx) => {
@@ -230,7 +234,7 @@ impl SimNode {
                 Action::Event(purse, event) => events.push((purse, event)),
             }
         }
-        Some(events)
+        sound.then_some(events)
     }
 
     /// Looks until nothing happens any more, mining a block each time.

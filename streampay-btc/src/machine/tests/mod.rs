@@ -13,6 +13,7 @@ mod batch;
 mod called_off;
 mod candidates;
 mod close;
+mod disk;
 mod margins;
 mod mutual;
 mod pay;

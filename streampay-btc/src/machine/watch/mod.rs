@@ -8,7 +8,7 @@ mod payee;
 mod payer;
 mod wallet;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
 use streampay_core::store::ChangeSet;
@@ -17,7 +17,7 @@ use streampay_core::units::{Now, PurseKey};
 pub(crate) use self::build::rate_of;
 pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
-use super::record::{self, Decided};
+use super::record::{self, Decided, Deed};
 use super::{Action, Chain, Inner, Side};
 use crate::chain::{ChainView, OutputState, Seen, Spend};
 use crate::script::OutputType;
@@ -207,6 +207,52 @@ impl Inner {
             actions.push(Action::Event(*key, WatchEvent::Refunding { txid }));
             actions.push(Action::Broadcast(tx));
         }
+    }
+}
+
+impl Inner {
+    /// What may be done of these though nothing can be made durable any more: what spends a channel on
+    /// which no tick is taken by its height alone. Spec: bitcoin 5.2.
+    pub(super) fn without_disk(&self, actions: VecDeque<Action>) -> VecDeque<Action> {
+        let may = |tx: &Transaction| {
+            let mut inputs = tx.input.iter().map(|input| input.previous_output);
+            inputs.any(|outpoint| self.is_late(outpoint))
+        };
+        let left_out: BTreeSet<Txid> = (actions.iter())
+            .filter_map(|action| match action {
+                Action::Broadcast(tx) => Some(tx),
+                Action::Package(package) => package.last(),
+                Action::Persist(_) | Action::Event(..) => None,
+            })
+            .filter(|tx| !may(tx))
+            .map(Transaction::compute_txid)
+            .collect();
+        let stays = |action: &Action| match action {
+            Action::Persist(_) => false,
+            Action::Broadcast(tx) => may(tx),
+            Action::Package(package) => package.last().is_some_and(may),
+            // Told again once it is durable.
+            Action::Event(_, WatchEvent::Settled { .. }) => false,
+            Action::Event(_, WatchEvent::Closing { txid, .. } | WatchEvent::Refunding { txid }) => {
+                !left_out.contains(txid)
+            }
+            Action::Event(..) => true,
+        };
+        actions.into_iter().filter(stays).collect()
+    }
+
+    /// True where a channel with this output is within its margin, or beyond.
+    fn is_late(&self, outpoint: OutPoint) -> bool {
+        let tip = self.chain.as_ref().map_or(0, |chain| chain.tip);
+        self.channels.values().any(|channel| {
+            let deed = match &channel.role {
+                Side::Payer(payer) => payer.meta.deed.as_ref(),
+                Side::Payee(payee) => payee.meta.accepted.then_some(&payee.meta.deed),
+            };
+            let own = channel.contract().map(Contract::outpoint) == Some(outpoint);
+            let late = |deed: &Deed| deed.expiry.saturating_sub(tip) <= deed.margin;
+            own && deed.is_some_and(late)
+        })
     }
 }
 
