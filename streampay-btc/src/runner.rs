@@ -345,8 +345,16 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         value: Amount,
         since: u32,
     ) -> Result<Done, BackendError> {
-        if let Done::Funded { outpoint, fee } = self.find(&script, value, since).await? {
-            return Ok(Done::Funded { outpoint, fee });
+        match self.chain.find(&script, value, since).await {
+            Ok(found) => {
+                if let Some(outpoint) = found.first() {
+                    let (outpoint, fee) = ((*outpoint).into(), 0);
+                    return Ok(Done::Funded { outpoint, fee });
+                }
+            }
+            // A full mempool takes long to read. The wallet knows what it has paid.
+            Err(ChainError::Reading(_)) => {}
+            Err(_) => return Err(BackendError::Transient),
         }
         let order = FundingOrder {
             purse,

@@ -28,6 +28,9 @@ pub enum ChainError {
     /// It does not answer, or not in time. Later, the same again.
     #[error("the chain source does not answer: {0}")]
     Away(String),
+    /// It has not read everything yet, and goes on where it is asked again.
+    #[error("the chain source has not read everything yet: {0}")]
+    Reading(String),
     /// It answered something that cannot be.
     #[error("the chain source answers nonsense: {0}")]
     Nonsense(String),
@@ -64,10 +67,11 @@ pub trait ChainSource: Send + Sync + 'static {
     }
 
     /// Outputs to `script` of exactly `value` that are in a block from `since` on, or wait for
-    /// one; the deepest first.
+    /// one; the deepest first. That there is none may only be said where
+    /// all of them were read.
     ///
     /// # Errors
-    /// [`ChainError`].
+    /// [`ChainError`]; [`ChainError::Reading`] where there was no time to read all.
     async fn find(
         &self,
         script: &Script,

@@ -9,7 +9,7 @@ use streampay_core::units::{Msat, PurseKey};
 
 use super::mutual::Asked;
 use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
-use super::{ChannelMachine, Env, FINAL_DEPTH, OUT_OF_ORDER, Reply, failed, msat, released};
+use super::{ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, released};
 use crate::chain::Seen;
 use crate::codec;
 use crate::job::{Job, Place};
@@ -19,7 +19,7 @@ use crate::wire::Opening;
 
 /// Seconds a block takes on average.
 const BLOCK_S: u64 = 600;
-/// So many blocks after the expiry a funding that was known once may come back. Source: Bitcoin Core,
+/// So many blocks after the expiry a funding may still come, or come back. Source: Bitcoin Core,
 /// `DEFAULT_MEMPOOL_EXPIRY_HOURS`, 336.
 pub(super) const FORGOTTEN: u32 = 2_016;
 
@@ -244,8 +244,7 @@ impl Payer {
         };
         if self.contract.is_none() || self.adrift {
             let Some(job) = find(deed).filter(|_| !env.fresh) else {
-                let wait = if self.adrift { FORGOTTEN } else { FINAL_DEPTH };
-                let over = deed.expiry.saturating_add(wait);
+                let over = deed.expiry.saturating_add(FORGOTTEN);
                 let over = env.chain.is_some_and(|chain| chain.tip >= over);
                 return Reply::Answer(super::merge(answer, self.unpaid(over)));
             };
@@ -260,8 +259,8 @@ impl Payer {
         Reply::First(answer, Job::Look)
     }
 
-    /// Nobody has paid to the address, as far as is known: whoever was shown it may yet, until the
-    /// channel could be refunded at once.
+    /// Nobody has paid to the address, as far as is known: whoever was shown it may have, as long as
+    /// nodes could keep that waiting.
     fn unpaid(&mut self, over: bool) -> Answer {
         if !over {
             return Answer::failed(BackendError::Transient);

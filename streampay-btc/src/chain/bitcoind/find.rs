@@ -31,6 +31,30 @@ pub(super) struct Search {
     waiting: Vec<Found>,
 }
 
+impl Search {
+    /// What was found, where so many transactions that wait are `left` to be read. Where nothing was
+    /// found, nothing can be said before all are: least of all that nobody paid.
+    fn outputs(&self, left: Result<usize, ChainError>) -> Result<Vec<Found>, ChainError> {
+        let mut all = self.found.clone();
+        let is_new = |of: &&Found| all.iter().all(|known| known.outpoint != of.outpoint);
+        let waiting: Vec<Found> = self.waiting.iter().filter(is_new).copied().collect();
+        all.extend(waiting);
+        match left {
+            Ok(1..) if all.is_empty() => {
+                let left = left.unwrap_or_default();
+                let what = format!("{left} of the transactions that wait are left");
+                Err(ChainError::Reading(what))
+            }
+            Err(error) if self.found.is_empty() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "what waits for a block is not searched");
+                Ok(all)
+            }
+            Ok(_) => Ok(all),
+        }
+    }
+}
+
 /// An output to a script.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
@@ -53,21 +77,8 @@ impl BitcoinCore {
         let search = begun(&mut searches, (&script, value));
         let pays = |tx: &Transaction| outputs_to(tx, &script, value);
         self.read_blocks(search, since, pays).await?;
-        if let Err(error) = self.read_waiting(search, pays).await {
-            // Where a block has none, one may wait: nothing can be said, least of all that none does.
-            if search.found.is_empty() {
-                return Err(error);
-            }
-            tracing::warn!(%error, "what waits for a block is not searched");
-        }
-        let mut all = search.found.clone();
-        all.extend(search.waiting.iter().filter(|of| {
-            search
-                .found
-                .iter()
-                .all(|known| known.outpoint != of.outpoint)
-        }));
-        Ok(all)
+        let left = self.read_waiting(search, pays).await;
+        search.outputs(left)
     }
 
     /// Outputs to `script` of whatever value, in blocks from `since` on.
@@ -115,11 +126,12 @@ impl BitcoinCore {
         Ok(())
     }
 
+    /// How many are left to be read.
     async fn read_waiting(
         &self,
         search: &mut Search,
         pays: impl Fn(&Transaction) -> Vec<Found>,
-    ) -> Result<(), ChainError> {
+    ) -> Result<usize, ChainError> {
         let all = self.rpc_up_to(MEMPOOL_MAX, "getrawmempool", json!([]));
         let all = all.await?;
         let all = all.as_array().into_iter().flatten();
@@ -128,6 +140,7 @@ impl BitcoinCore {
         search.read.retain(|txid| all.contains(txid));
         search.waiting.retain(|of| all.contains(&of.outpoint.txid));
         let new: Vec<Txid> = all.difference(&search.read).copied().collect();
+        let left = new.len().saturating_sub(WAITING_MAX);
         for txid in new.into_iter().take(WAITING_MAX) {
             // Gone since: replaced, or in the next block.
             if let Some(tx) = self.raw(txid).await? {
@@ -135,7 +148,7 @@ impl BitcoinCore {
                 search.read.insert(txid);
             }
         }
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -159,4 +172,32 @@ fn outputs_to(tx: &Transaction, script: &ScriptBuf, value: Option<Amount>) -> Ve
         height: None,
     };
     paying.map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash as _;
+
+    use super::*;
+
+    fn found(byte: u8, height: Option<u32>) -> Found {
+        Found {
+            outpoint: OutPoint::new(Txid::from_byte_array([byte; 32]), 0),
+            value: Amount::from_sat(1),
+            height,
+        }
+    }
+
+    /// A full mempool is read in parts: what is not read yet may be the payment.
+    #[test]
+    fn that_nobody_paid_is_said_once_all_that_waits_is_read() {
+        let mut search = Search::default();
+        let reading = |done| matches!(done, Err(ChainError::Reading(_)));
+        assert!(reading(search.outputs(Ok(1))));
+        assert!(search.outputs(Ok(0)).unwrap().is_empty());
+        search.waiting.push(found(1, None));
+        assert_eq!(search.outputs(Ok(9)).unwrap().len(), 1);
+        search.found.push(found(1, Some(7)));
+        assert_eq!(search.outputs(Ok(9)).unwrap().len(), 1, "the same");
+    }
 }

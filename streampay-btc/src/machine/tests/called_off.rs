@@ -10,6 +10,7 @@ use streampay_core::units::{Msat, RequestId, Seq};
 
 use super::{PAYER, Rig};
 use crate::chain::{ChainError, ChainSource};
+use crate::machine::payer::FORGOTTEN;
 use crate::machine::*;
 use crate::runner::{Funded, FundingOrder, FundingWallet, Runner};
 use crate::sim::{SimChain, home};
@@ -93,10 +94,10 @@ fn release_itself_finds_the_payment() {
 }
 
 #[test]
-fn address_that_nobody_paid_is_let_go_after_its_expiry() {
+fn address_that_nobody_paid_is_let_go_long_after_its_expiry() {
     let mut rig = shown_and_closed();
     let left = rig.payer.machine.report()[0].expiry - rig.chain.tip();
-    rig.payer.mine_and_look(left + FINAL_DEPTH - 1);
+    rig.payer.mine_and_look(left + FORGOTTEN - 1);
     assert_eq!(release(&mut rig), TRANSIENT);
     rig.payer.mine_and_look(1);
     assert_eq!(release(&mut rig), NOTHING);
