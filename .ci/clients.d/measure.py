@@ -51,6 +51,14 @@ window.apart = async () => {
   });
   return at.video && at.audio ? at.video - at.audio : null;
 };
+// How long it means to wait with what comes, in seconds, summed over so many pictures or samples.
+window.waits = async () => {
+  const at = {};
+  (await pc.getStats()).forEach(it => {
+    if (it.type === 'inbound-rtp') at[it.kind] = [it.jitterBufferTargetDelay, it.jitterBufferEmittedCount];
+  });
+  return at;
+};
 """
 
 
@@ -80,7 +88,7 @@ def after_pauses(programs, mint, browser, pauses, hold_s):
     assert answer["status"] == 201, answer
     tab.run("observe(pc.getReceivers().find(it => it.track.kind === 'video').track)")
     until("a picture", lambda: tab.run("decoded.length") > 0)
-    answers, pictures, apart = [], [], []
+    answers, pictures, apart, waits = [], [], [], []
     at = answer["location"]
     while tokens:
         # The span is used up and what was under way is there; so long it is late.
@@ -91,11 +99,16 @@ def after_pauses(programs, mint, browser, pauses, hold_s):
         answers.append(said["answered"])
         pictures.append(said["picture"])
         apart.append(tab.run("apart()"))
+        waits.append(tab.run("waits()"))
     known = [abs(it) for it in apart if it is not None]
     print(f"paid request to its answer: {figures(answers)}")
     print(f"paid request to the first decoded picture: {figures(pictures)}")
     print(f"answer to the first decoded picture: "
           f"{figures([p - a for p, a in zip(pictures, answers)])}")
+    for kind in ("video", "audio"):
+        means = [it[kind] for it in waits]
+        means = [(b[0] - a[0]) / (b[1] - a[1]) * 1000 for a, b in zip(means, means[1:]) if b[1] > a[1]]
+        print(f"how long Chromium means to wait with its {kind}, from pause to pause: {figures(means)}")
     for token in steady:
         assert tab.do("topUp", at, token)["status"] == 204
     later = []

@@ -18,11 +18,15 @@ use streampay_media::{
 
 use crate::{Sender, ours, view};
 
+/// Pauses of so many milliseconds: made up for, made longer, replayed (spec: ADR 15).
+const PAUSES_MS: [u64; 3] = [100, 300, 600];
+
 /// In milliseconds, one for each pause.
 #[derive(Default)]
 struct Times {
     last_packet: Vec<f64>,
-    first_packet: Vec<f64>,
+    /// By the length of the pause.
+    first_packet: [Vec<f64>; PAUSES_MS.len()],
 }
 
 pub(crate) async fn measure(pauses: usize) {
@@ -48,7 +52,7 @@ pub(crate) async fn measure(pauses: usize) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut times = Times::default();
-    for at in 0..pauses {
+    for (at, (length, pause_ms)) in (0..pauses).zip(PAUSES_MS.iter().enumerate().cycle()) {
         // So that pauses fall everywhere between two pictures.
         let run = Duration::from_millis(300 + u64::try_from(at).unwrap() * 7 % 40);
         tokio::time::sleep(run).await;
@@ -56,7 +60,7 @@ pub(crate) async fn measure(pauses: usize) {
         let paused = Instant::now();
         let pause = Command::Pause;
         user.commands.send(pause).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(*pause_ms)).await;
         let last = taken().last().map_or(Duration::ZERO, |last| *last - paused);
         times.last_packet.push(last.as_secs_f64() * 1000.0);
         let resumed = Instant::now();
@@ -69,14 +73,20 @@ pub(crate) async fn measure(pauses: usize) {
             assert!(resumed.elapsed() < Duration::from_secs(10), "nothing came");
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        times.first_packet.push(first.as_secs_f64() * 1000.0);
+        times.first_packet[length].push(first.as_secs_f64() * 1000.0);
     }
     println!("| {pauses} pauses, ms | median | p90 | most |\n|---|---|---|---|");
     show("pause to the last packet", times.last_packet);
-    show("resumption to the first packet", times.first_packet);
+    for (pause_ms, first_packet) in PAUSES_MS.iter().zip(times.first_packet) {
+        let name = format!("resumption after {pause_ms} ms to the first packet");
+        show(&name, first_packet);
+    }
 }
 
 fn show(name: &str, mut times: Vec<f64>) {
+    if times.is_empty() {
+        return;
+    }
     times.sort_by(f64::total_cmp);
     let nth = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
     println!(

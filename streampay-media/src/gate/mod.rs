@@ -10,9 +10,10 @@
 //!
 //! # Opening
 //! Shut at its limit or paused, a viewer keeps its place in the source's ring. Opened again within
-//! half a second it goes on where it stopped, and what came meanwhile is sent at once. Later, and
+//! a fifth of a second it goes on where it stopped, and what came meanwhile is sent at once. Later, and
 //! at the first opening, it goes on with the last key frame, or where it stopped if that is newer,
-//! picture and sound at the pace at which they came and stamped with when they are sent: to a
+//! picture and sound at the pace at which they came and stamped with when they are sent, half a second
+//! after it stopped at the earliest: to a
 //! decoder nothing is ever late. What lies before is left out and not counted. Where there is no
 //! key frame of the last two seconds the picture waits for the next one; sound goes on at once.
 

@@ -138,9 +138,9 @@ async fn rig_of(tokens: &Arc<Tokens>) -> Rig {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Got {
     packets: u64,
-    /// From the first picture to the last, by time stamps.
+    /// From the first picture to the last, by time stamps, less the jumps over what was held back.
     picture_ms: u32,
-    first_stamp: Option<u32>,
+    last_stamp: Option<u32>,
 }
 
 struct Handler {
@@ -176,8 +176,11 @@ impl PeerConnectionEventHandler for Handler {
                         got.packets += 1;
                         if picture {
                             let stamp = packet.header.timestamp;
-                            let first = *got.first_stamp.get_or_insert(stamp);
-                            got.picture_ms = stamp.wrapping_sub(first) / 90;
+                            let last = got.last_stamp.replace(stamp).unwrap_or(stamp);
+                            let step_ms = stamp.wrapping_sub(last) / 90;
+                            if step_ms <= 500 {
+                                got.picture_ms += step_ms;
+                            }
                         }
                     });
                 }

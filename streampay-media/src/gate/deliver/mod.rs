@@ -43,13 +43,13 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
     let mut place = Place::new(&ring, &tracks);
     let mut packets = Vec::with_capacity(BATCH);
     loop {
+        let mut due = None;
         if gate.is_open() {
-            place.opened(&ring, &mut gate, &mut tracks);
+            due = place.opened(&ring, &mut gate, &mut tracks);
         } else {
             place.held();
         }
-        let mut due = None;
-        if !place.is_outside() {
+        if !place.is_outside() && due.is_none() {
             match ring.pull_due(place.next, BATCH, place.delay, &mut packets) {
                 Err(Lagged) if gate.is_open() => {
                     place.lost(&ring, &mut gate, &mut tracks);

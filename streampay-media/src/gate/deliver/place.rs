@@ -40,12 +40,26 @@ enum State {
     Held,
 }
 
+/// What becomes of a viewer whose gate has opened again.
+enum AfterHold {
+    /// It goes on where it stopped, with what came meanwhile all at once.
+    GoOn,
+    /// Nothing before then.
+    Wait(Instant),
+    EnterAnew,
+}
+
 impl Place {
     /// The time line of a viewer begins so long before its first packet could be.
     const EPOCH_LEAD_MS: u64 = 10_000;
-    /// The longest hold that a viewer makes up for by what came meanwhile, all at once. What is
-    /// longer shows in its time stamps, as a jump that its meter does not take for media.
-    const MADE_UP_MAX_MS: u64 = ReceiveMeter::FRAME_MAX_MS;
+    /// The longest hold that a viewer makes up for by what came meanwhile, all at once. Decoders take
+    /// that for jitter, and wait so long with every picture from then on, for half a minute and more.
+    const MADE_UP_MAX: Duration = Duration::from_millis(200);
+    /// What is longer shows in the time stamps, as a jump that is longer than this: else the viewer's
+    /// meter would take it for media. A hold between the two is made that long.
+    const JUMP_MAX_MS: u64 = ReceiveMeter::FRAME_MAX_MS;
+    /// So long after a packet is due that is held, its stamp can move with it.
+    const JUMP: Duration = Duration::from_millis(Self::JUMP_MAX_MS + 2);
 
     pub(super) fn new(ring: &Ring, tracks: &Tracks) -> Self {
         let now_ms = ring.entry(Reader::Sound).now_us / 1000;
@@ -64,26 +78,46 @@ impl Place {
         self.state == State::Outside
     }
 
-    /// The gate is open: decides where to go on, if that is to be decided.
-    pub(super) fn opened(&mut self, ring: &Ring, gate: &mut Gate, tracks: &mut Tracks) {
+    /// The gate is open: decides where to go on, if that is to be decided. Says when, where that is
+    /// not now.
+    pub(super) fn opened(
+        &mut self,
+        ring: &Ring,
+        gate: &mut Gate,
+        tracks: &mut Tracks,
+    ) -> Option<Instant> {
         match self.state {
             State::Outside => self.enter(ring, Reader::Picture, gate, tracks),
-            State::Held if gate.has_credit() => {
-                self.state = State::Flowing;
-                if ring.beyond(self.next).is_none_or(|it| self.is_too_late(it)) {
+            State::Held if gate.has_credit() => match self.after_hold(ring) {
+                AfterHold::GoOn => self.state = State::Flowing,
+                AfterHold::Wait(until) => return Some(until),
+                AfterHold::EnterAnew => {
                     self.enter(ring, Reader::PictureAfter(self.next), gate, tracks);
                 }
-            }
+            },
             State::Flowing | State::Held => {}
         }
+        None
     }
 
     /// By the clock, which is what the viewer sees, and by the source: one that stood still is not
     /// made up for by falling behind it.
-    fn is_too_late(&self, (ago, beyond_us): (Duration, u64)) -> bool {
-        let by_the_source = self.shift_ms.saturating_add(Self::MADE_UP_MAX_MS);
-        let by_the_clock = self.delay + Duration::from_millis(Self::MADE_UP_MAX_MS + 1);
-        ago > by_the_clock && beyond_us / 1000 > by_the_source
+    fn after_hold(&self, ring: &Ring) -> AfterHold {
+        let Some((ago, beyond_us)) = ring.beyond(self.next) else {
+            return AfterHold::EnterAnew;
+        };
+        let by_the_clock = ago.saturating_sub(self.delay);
+        let beyond = Duration::from_micros(beyond_us);
+        let by_the_source = beyond.saturating_sub(Duration::from_millis(self.shift_ms));
+        if by_the_clock.min(by_the_source) <= Self::MADE_UP_MAX {
+            AfterHold::GoOn
+        } else if by_the_clock < Self::JUMP {
+            AfterHold::Wait(Instant::now() + (Self::JUMP - by_the_clock))
+        } else if by_the_source.as_millis() > u128::from(Self::JUMP_MAX_MS) {
+            AfterHold::EnterAnew
+        } else {
+            AfterHold::GoOn
+        }
     }
 
     /// The packets at this place are gone.
@@ -120,7 +154,7 @@ impl Place {
         let begin_ms = begin_us / 1000;
         let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
         let least_ms = self.shown_ms.map_or(0, |shown_ms| {
-            let after = shown_ms.saturating_add(Self::MADE_UP_MAX_MS + 1);
+            let after = shown_ms.saturating_add(Self::JUMP_MAX_MS + 1);
             after.saturating_sub(begin_ms)
         });
         self.shift_ms = delay_ms.max(least_ms);
