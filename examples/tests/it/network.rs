@@ -23,6 +23,7 @@ use streampay_media::source::{FileOptions, Source};
 use streampay_media::whep::{Arrival, Client, Server, ServerConfig};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch as tokio_watch};
+use tokio::time::Instant;
 
 use crate::cashu_node::sat;
 use crate::stream::{stage, stage_paying, stage_with};
@@ -31,6 +32,8 @@ use crate::stream::{stage, stage_paying, stage_with};
 struct Network {
     streamer: String,
     up: tokio_watch::Sender<bool>,
+    /// RTP packets that reached the viewer, over all connections.
+    media: tokio_watch::Sender<u64>,
 }
 
 impl Network {
@@ -39,6 +42,7 @@ impl Network {
         let network = Arc::new(Self {
             streamer: url.to_owned(),
             up: tokio_watch::Sender::new(true),
+            media: tokio_watch::Sender::new(0),
         });
         let app = Router::new()
             .route("/whep", post(Self::pass_offer))
@@ -63,12 +67,15 @@ impl Network {
         let sockets = [Arc::new(to_viewer), Arc::new(to_streamer)];
         for (from, to, peer) in [(0, 1, streamer), (1, 0, viewer)] {
             let (from, to) = (sockets[from].clone(), sockets[to].clone());
-            let up = network.up.subscribe();
+            let network = network.clone();
             tokio::spawn(async move {
                 let mut packet = [0; 2048];
                 while let Ok((length, _)) = from.recv_from(&mut packet).await {
-                    if *up.borrow() {
+                    if *network.up.borrow() {
                         let _ = to.send_to(&packet[..length], peer).await;
+                        if is_media(&packet[..length]) {
+                            network.media.send_modify(|packets| *packets += 1);
+                        }
                     }
                 }
             });
@@ -79,6 +86,20 @@ impl Network {
         ];
         (StatusCode::CREATED, headers, answer).into_response()
     }
+
+    /// Until so many packets more have reached the viewer: of the clip, about 100 a second.
+    async fn media(&self, more: u64) {
+        let mut media = self.media.subscribe();
+        let enough = *media.borrow() + more;
+        let reached = media.wait_for(|packets| *packets >= enough);
+        let reached = tokio::time::timeout(Duration::from_secs(100), reached).await;
+        reached.expect("media flows").unwrap();
+    }
+}
+
+/// RTP with media, rather than RTCP, STUN or DTLS. Source: RFC 7983 7, RFC 5761 4.
+fn is_media(packet: &[u8]) -> bool {
+    matches!(packet, [128..=191, kind, ..] if !(192..=223).contains(kind))
 }
 
 /// The description with `at` as its only candidate, and the loopback candidate that it had.
@@ -120,12 +141,13 @@ async fn lose_the_network(pay: Pay, gone: Duration) {
     order.link.url = url;
     let (wishes, from_user) = mpsc::channel(1);
     let user = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        network.media(300).await;
         network.up.send_replace(false);
+        // What is tested is that long an absence.
         tokio::time::sleep(gone).await;
         network.up.send_replace(true);
-        // What is paid ahead, finding out, a new connection, and some ticks of it.
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        // Some ticks of it, by a new connection where the absence was longer than finding out takes.
+        network.media(400).await;
         wishes.send(Wish::Leave).await.unwrap();
     };
     let (watched, ()) = tokio::join!(watch(&stage.viewer, &order, from_user), user);
@@ -184,15 +206,21 @@ async fn a_viewer_that_lost_its_connection_keeps_its_seat() {
     let direct = stage.order(50, "2sat/1s", &stage.folder.path().join("other.webm"));
     let nobody = || mpsc::channel(1).1;
     let others = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        network.media(300).await;
         let full = watch(&other, &direct, nobody()).await;
         let full = full.err().map(|error| error.to_string());
         network.up.send_replace(false);
-        // Until the streamer has seen that the connection is gone.
-        tokio::time::sleep(Duration::from_secs(9)).await;
-        let busy = watch(&other, &direct, nobody()).await.unwrap();
+        // Until the streamer has seen that the connection is gone; then there is a door, and no seat.
+        let until = Instant::now() + Duration::from_secs(40);
+        let busy = loop {
+            match watch(&other, &direct, nobody()).await {
+                Ok(watched) => break watched,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
         network.up.send_replace(true);
-        tokio::time::sleep(Duration::from_secs(6)).await;
+        network.media(400).await;
         wishes.send(Wish::Leave).await.unwrap();
         (full, busy.code)
     };
