@@ -11,28 +11,24 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use streampay_core::{meter::{Grant, Reading}, session::Role};
-//! use streampay_media::{embed::{self, GatedTracks}, packet::Kind, source::Source};
+//! use streampay_media::{embed::{self, GatedTracks}, peer::PeerError, source::Source};
 //! use tokio::sync::watch;
 //! use webrtc::{
-//!     data_channel::DataChannel, media_stream::track_local::static_rtp::TrackLocalStaticRTP,
-//!     peer_connection::PeerConnection, rtp_transceiver::RtpSender,
+//!     data_channel::DataChannel, peer_connection::PeerConnection, rtp_transceiver::RtpSender,
 //! };
 //!
-//! /// After the answer is set: `track` is on the connection, `channel` is what the viewer opened.
+//! /// After the answer is set: `sender` is what `add_track` gave, `channel` what the viewer opened.
 //! async fn meter(
 //!     connection: Arc<dyn PeerConnection>,
 //!     channel: Arc<dyn DataChannel>,
-//!     track: Arc<TrackLocalStaticRTP>,
-//!     ssrc: u32,
 //!     sender: Arc<dyn RtpSender>,
 //!     source: Arc<Source>,
-//! ) -> Result<(), Box<dyn std::error::Error>> {
-//!     let negotiated = sender.get_parameters().await?.rtp_parameters.codecs;
-//!     let payload_type = negotiated.first().ok_or("no codec")?.payload_type;
+//! ) -> Result<(), PeerError> {
 //!     let link = embed::link(&*connection, channel, Role::Payee).await?;
 //!     let (grants, gate) = watch::channel(Grant::default());
 //!     let delivery = GatedTracks::new(source)
-//!         .with(Kind::Video, track, ssrc, payload_type)
+//!         .with(&*sender)
+//!         .await?
 //!         .start(gate, Reading::default());
 //!     // The session: runs over the link, publishes grants, is told the readings.
 //!     let usage = delivery.reading();
@@ -51,13 +47,13 @@ use streampay_core::{
 use tokio::{sync::watch, task::AbortHandle};
 use webrtc::{
     data_channel::DataChannel,
-    media_stream::track_local::static_rtp::TrackLocalStaticRTP,
     peer_connection::{PeerConnection, Registry},
+    rtp_transceiver::RtpSender,
 };
 
 use crate::{
     gate::{Gate, MeteredTrack, Shown, Tracks, deliver},
-    packet::{Kind, PacketCount},
+    packet::{Codec, Kind, PacketCount},
     peer::{self, PeerError},
     source::Source,
 };
@@ -79,22 +75,42 @@ impl GatedTracks {
         }
     }
 
-    /// With the track for one kind of media: its SSRC, and the payload type that was negotiated for
-    /// the source's codec. Another of the same kind takes its place.
-    #[must_use]
-    pub fn with(
-        mut self,
-        kind: Kind,
-        track: Arc<TrackLocalStaticRTP>,
-        ssrc: u32,
-        payload_type: u8,
-    ) -> Self {
+    /// With what sends one kind of media, as `add_track` gave it, after the answer is set: only then
+    /// is it known how the viewer calls the codec. Another of the same kind takes its place.
+    ///
+    /// # Errors
+    /// [`PeerError::WrongTrack`] where its track is not for one encoding of the source's codec: the stack
+    /// would drop what is written to it and say nothing, and it would be counted.
+    /// [`PeerError::NoCommonCodec`] where the viewer does not take that codec, [`PeerError::NotLive`]
+    /// where it is not known yet what the source is, [`PeerError::Stack`].
+    pub async fn with(mut self, sender: &dyn RtpSender) -> Result<Self, PeerError> {
+        let track = sender.track().clone();
+        let codecs: Vec<Codec> = self.source.description().codecs().collect();
+        if codecs.is_empty() {
+            return Err(PeerError::NotLive);
+        }
+        let wrong = || PeerError::WrongTrack(codecs.clone());
+        let ssrcs = track.ssrcs().await;
+        let &[ssrc] = ssrcs.as_slice() else {
+            return Err(wrong());
+        };
+        let named = track.codec(ssrc).await;
+        let codec = named
+            .and_then(|named| Codec::from_mime(&named.mime_type))
+            .filter(|codec| codecs.contains(codec))
+            .ok_or_else(wrong)?;
+        let parameters = sender.get_parameters().await?.rtp_parameters;
+        let mut negotiated = parameters.codecs.iter();
+        let payload_type = negotiated
+            .find(|it| Codec::from_mime(&it.rtp_codec.mime_type) == Some(codec))
+            .map(|it| it.payload_type)
+            .ok_or_else(|| PeerError::NoCommonCodec(vec![codec]))?;
         let track = Some(MeteredTrack::new(track, ssrc, payload_type));
-        match kind {
+        match codec.kind() {
             Kind::Video => self.tracks.video = track,
             Kind::Audio => self.tracks.audio = track,
         }
-        self
+        Ok(self)
     }
 
     /// Puts the gate in: `grants` decides packet by packet, on top of `initial`, the session's

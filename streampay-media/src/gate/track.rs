@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use rtc::rtp;
-use webrtc::media_stream::track_local::{
-    TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP,
-};
+use webrtc::media_stream::track_local::{TrackLocal, TrackLocalEvent};
 
 use crate::packet::{Kind, MediaPacket};
 
@@ -27,7 +25,7 @@ pub(crate) struct MeteredTrack {
 /// Where packets go.
 #[derive(Clone)]
 pub(super) enum Out {
-    Stack(Arc<TrackLocalStaticRTP>),
+    Stack(Arc<dyn TrackLocal>),
     #[cfg(test)]
     Test(Arc<dyn Fn(rtp::Packet) + Send + Sync>),
 }
@@ -64,7 +62,8 @@ impl Out {
 pub(crate) struct TrackClosed;
 
 impl MeteredTrack {
-    pub(crate) const fn new(local: Arc<TrackLocalStaticRTP>, ssrc: u32, payload_type: u8) -> Self {
+    /// The stack drops packets of another SSRC or payload type than its own, and says nothing.
+    pub(crate) const fn new(local: Arc<dyn TrackLocal>, ssrc: u32, payload_type: u8) -> Self {
         Self::to(Out::Stack(local), ssrc, payload_type)
     }
 

@@ -32,6 +32,9 @@ pub enum PeerError {
     /// [`ViewerConnection::start`](super::ViewerConnection::start) was called before.
     #[error("delivery was started before")]
     AlreadyStarted,
+    /// A track of [`embed`](crate::embed) is not for one encoding of what the source has.
+    #[error("the track is not for one encoding of the stream's codecs ({})", names(.0))]
+    WrongTrack(Vec<Codec>),
     /// Nobody publishes yet, so that it is not known what the stream is.
     #[error("the stream has not begun; try again in a moment")]
     NotLive,

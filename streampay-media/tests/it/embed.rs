@@ -10,8 +10,9 @@ use streampay_core::{
 };
 use streampay_media::{
     embed::{self, GatedTracks},
-    packet::Kind,
-    source::{FileOptions, Source},
+    packet::{Codec, Kind},
+    peer::PeerError,
+    source::{Description, FileOptions, Source, Video},
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
@@ -101,6 +102,25 @@ impl Own {
     }
 }
 
+/// A source of this alone.
+fn only(codec: Codec) -> Description {
+    let picture = Video {
+        codec,
+        size: None,
+        frames_per_1000_s: None,
+    };
+    match codec.kind() {
+        Kind::Video => Description {
+            video: Some(picture),
+            ..Description::NOTHING
+        },
+        Kind::Audio => Description {
+            audio: Some(codec),
+            ..Description::NOTHING
+        },
+    }
+}
+
 #[tokio::test]
 async fn an_applications_own_tracks_carry_what_is_paid_and_its_channel_a_session() {
     const SSRC: u32 = 77;
@@ -121,7 +141,7 @@ async fn an_applications_own_tracks_carry_what_is_paid_and_its_channel_a_session
         .await
         .unwrap();
     let track = camera(SSRC);
-    let as_track: Arc<dyn TrackLocal> = track.clone();
+    let as_track: Arc<dyn TrackLocal> = track;
     let sender = streamer.connection.add_track(as_track).await.unwrap();
     let offer = viewer.described().await;
     streamer
@@ -155,15 +175,17 @@ async fn an_applications_own_tracks_carry_what_is_paid_and_its_channel_a_session
 
     let speed = NonZeroU32::new(4).unwrap();
     let source = Source::open(&asset("clip.ivf"), FileOptions { speed }).await;
-    let negotiated = sender.get_parameters().await.unwrap().rtp_parameters.codecs;
-    let vp8 = negotiated
-        .iter()
-        .find(|codec| codec.rtp_codec.mime_type == "video/VP8");
-    let payload_type = vp8.unwrap().payload_type;
+    for codec in [Codec::H264, Codec::Opus] {
+        let (_writer, other) = Source::live(only(codec));
+        let refused = GatedTracks::new(other).with(&*sender).await.unwrap_err();
+        assert!(matches!(refused, PeerError::WrongTrack(_)), "{refused}");
+    }
+    let (_writer, nothing) = Source::awaited();
+    let refused = GatedTracks::new(nothing).with(&*sender).await.unwrap_err();
+    assert!(matches!(refused, PeerError::NotLive), "{refused}");
     let (grants, gate) = watch::channel(Grant::default());
-    let delivery = GatedTracks::new(source.unwrap())
-        .with(Kind::Video, track, SSRC, payload_type)
-        .start(gate, Reading::default());
+    let gated = GatedTracks::new(source.unwrap()).with(&*sender).await;
+    let delivery = gated.unwrap().start(gate, Reading::default());
     let (mut reading, mut sent) = (delivery.reading(), delivery.sent());
     let unpaid = settled(&mut sent, Duration::from_millis(400)).await;
     assert_eq!((unpaid.video, unpaid.audio), (0, 0));

@@ -382,7 +382,7 @@ async fn on_the_mock_runtime(at: u64) -> Judge {
         .unwrap();
     let offer = viewer.described().await;
     let track = camera(SSRC);
-    let as_track: Arc<dyn TrackLocal> = track.clone();
+    let as_track: Arc<dyn TrackLocal> = track;
     let sender = streamer.connection.add_track(as_track).await.unwrap();
     streamer
         .connection
@@ -407,15 +407,9 @@ async fn on_the_mock_runtime(at: u64) -> Judge {
             .await
             .unwrap();
     }
-    let negotiated = sender.get_parameters().await.unwrap().rtp_parameters.codecs;
-    let vp8 = negotiated
-        .iter()
-        .find(|codec| codec.rtp_codec.mime_type == "video/VP8");
-    let payload_type = vp8.unwrap().payload_type;
     let (grants, receiver) = watch::channel(Grant::default());
-    let delivery = GatedTracks::new(source)
-        .with(Kind::Video, track, SSRC, payload_type)
-        .start(receiver, Reading::default());
+    let gated = GatedTracks::new(source).with(&*sender).await.unwrap();
+    let delivery = gated.start(receiver, Reading::default());
     let ground = Ground {
         sent: delivery.sent(),
         packets,
