@@ -142,8 +142,8 @@ pub const EVENTS: &[Event] = &[
     event("finding", "audit", "something does not fit", "at what msat"),
     event(
         "found_again",
-        "recover, and what uses money first, after restore",
-        "ecash that is newer than the backup: of the wallet at a mint, or of a viewer's purse",
+        "recover, and what uses money first after restore",
+        "ecash that is newer than the backup, of the wallet at a mint or of a viewer's purse; or of a purse that a mint had denied",
         "mint session purse amount_msat",
     ),
     event(

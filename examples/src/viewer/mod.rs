@@ -5,6 +5,7 @@ mod attend;
 pub mod browser;
 pub mod keys;
 pub mod locked;
+mod lost;
 pub(crate) mod recording;
 pub mod recover;
 mod status;

@@ -119,7 +119,8 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     if !found {
         report.tell("no session is open");
     }
-    Ok(all_settled)
+    let none_lost = super::lost::find(home, report).await?;
+    Ok(all_settled && none_lost)
 }
 
 /// What comes back by itself, where all that a session has out is in channels that are being closed.

@@ -52,6 +52,10 @@ pub(crate) struct Drain {
     pub(crate) batches: u64,
     #[n(3)]
     pub(crate) batch: Option<Batch>,
+    /// The first batch of which the mint said that somebody else spent what went in. Should that be a
+    /// mistake of its own, this and later ones are looked for again.
+    #[n(4)]
+    pub(crate) doubtful: Option<u64>,
 }
 
 /// How batches are made.
@@ -126,13 +130,24 @@ impl Drain {
         };
         let own = spent.iter().filter(|number| batch.numbers.contains(number));
         self.spent.extend(own);
+        self.doubtful = self.doubtful.or(Some(batch.no));
+    }
+
+    /// The first batch that a search looks for.
+    pub(crate) fn first_sought(&self) -> u64 {
+        self.doubtful.unwrap_or(self.batches).max(1)
     }
 
     /// One search has ended, with this batch the newest, or 0. True where there is no more to look for.
     pub(crate) fn found(&mut self, last: u64) -> bool {
-        let from = self.batches.max(1);
+        let from = self.first_sought();
         self.batches = self.batches.max(last);
-        last < from.saturating_add(FIND_MAX - FIND_WINDOW) || last >= FIND_LAST
+        let ended = last < from.saturating_add(FIND_MAX - FIND_WINDOW) || last >= FIND_LAST;
+        if !ended {
+            // The next search goes on from there.
+            self.doubtful = None;
+        }
+        ended
     }
 
     /// The batch under way asks for outputs of another keyset.

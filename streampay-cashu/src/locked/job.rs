@@ -243,6 +243,12 @@ pub(crate) enum LockedJob {
         #[n(3)]
         payer: bool,
     },
+    /// Payer: a funding failed for good, and that is durable. What of its inputs is unspent goes back.
+    #[n(10)]
+    Forget {
+        #[n(0)]
+        plan: Plan,
+    },
 }
 
 impl LockedJob {
@@ -250,7 +256,7 @@ impl LockedJob {
     /// are paced one by one.
     pub(crate) const fn place(&self) -> Option<&Place> {
         match self {
-            Self::Fund { plan, .. } => Some(&plan.place),
+            Self::Fund { plan, .. } | Self::Forget { plan } => Some(&plan.place),
             Self::Check { place, .. } | Self::Redeem { place, .. } | Self::Find { place, .. } => {
                 Some(place)
             }

@@ -34,7 +34,7 @@ pub(crate) mod drain;
 mod exposure;
 pub(crate) mod job;
 mod payee;
-mod payer;
+pub(crate) mod payer;
 pub(crate) mod record;
 
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ use crate::machine::OUT_OF_ORDER;
 pub(crate) const REFUND_WINDOW_S: u64 = 24 * 3600;
 /// How long after the locktime the payer asks for its refund, in seconds: the mint's clock is
 /// known to a few.
-const REFUND_AFTER_S: u64 = 5;
+pub(crate) const REFUND_AFTER_S: u64 = 5;
 /// When a mint that did not answer is asked again, in seconds.
 const RETRY_S: u64 = 30;
 /// How much earlier a purse may have been opened than its locktime says, in seconds: the slack of both
@@ -371,7 +371,7 @@ fn merge(mut first: Answer, then: Answer) -> Answer {
 }
 
 /// The proofs' own bytes of these numbers, one after the other.
-fn pieces_of(all: &[u8], numbers: &[u64]) -> Option<Vec<u8>> {
+pub(crate) fn pieces_of(all: &[u8], numbers: &[u64]) -> Option<Vec<u8>> {
     let pieces = numbers.iter().map(|number| {
         let from = usize::try_from(*number).ok()?.checked_mul(PIECE)?;
         all.get(from..from.checked_add(PIECE)?)

@@ -1,7 +1,7 @@
 //! A payer's purse of locked ecash: planned, funded, shown step by step, and brought home.
 
 mod home;
-mod secrets;
+pub(crate) mod secrets;
 mod ticks;
 
 use cdk::nuts::PublicKey;
@@ -146,7 +146,11 @@ impl PayerPurse {
         let mut purse = Self::new(key, policy, meta, records);
         purse.looked = false;
         purse.derive();
-        let effects = purse.next_effect(true);
+        let effects = match purse.meta.stage {
+            // Its session was told; should it ask again, that is the time.
+            Stage::Lost(_) => Vec::new(),
+            _ => purse.next_effect(true),
+        };
         let answer = Answer {
             effects,
             ..Answer::default()
@@ -192,7 +196,12 @@ impl PayerPurse {
         }
         if id == ABANDON {
             return match done {
-                Ok(_) => self.abandoned(),
+                Ok(Done::Locked(LockedDone::Sum(spent))) => self.abandoned(spent),
+                Ok(_) => self.abandoned(0),
+                // There is no wallet any more to give anything back to.
+                Err(BackendError::Fatal(_)) if matches!(self.meta.stage, Stage::Lost(_)) => {
+                    self.abandoned(u64::MAX)
+                }
                 Err(error) => Answer::failed(error),
             };
         }
@@ -262,22 +271,34 @@ impl PayerPurse {
         let (BackendError::Fatal(code) | BackendError::Rejected(code, _)) = error else {
             return Answer::failed(error);
         };
-        if matches!(self.meta.stage, Stage::Open(_) | Stage::Released(_)) {
+        if !matches!(self.meta.stage, Stage::Planning | Stage::Funding(_)) {
             return Answer::failed(error);
         }
-        // Nothing was swapped: what is reserved goes back, and the purse ends.
+        // What is reserved goes back, and the purse ends.
         if !self.meta.closing {
             self.meta.failed = Some(code.code());
             self.meta.closing = true;
         }
-        self.meta.stage = Stage::Planning;
+        self.meta.stage = match self.planned() {
+            // It was asked for: the mint's word that nothing came of it is not the last.
+            Some(planned) => Stage::Lost(planned.clone()),
+            None => Stage::Planning,
+        };
         self.advance(false)
     }
 
-    fn abandoned(&mut self) -> Answer {
+    /// What was reserved is given back, but for `spent` of it.
+    fn abandoned(&mut self, spent: u64) -> Answer {
         let Some(code) = self.meta.failed else {
-            return self.finished(0);
+            return match spent {
+                0 => self.finished(0),
+                _ => home::released(0),
+            };
         };
+        if spent > 0 {
+            // The seed stays: `Runner::find_lost` asks the mint again.
+            return Answer::failed(BackendError::Fatal(RefusalCode::from_code(code)));
+        }
         self.gone = true;
         let mut answer = Answer::failed(BackendError::Fatal(RefusalCode::from_code(code)));
         record::remove_meta(&mut answer.delta);
@@ -316,6 +337,11 @@ impl PayerPurse {
                 self.running.start(key, FUND, || job(fund))
             }
             Stage::Open(_) => self.drain_effect(again),
+            Stage::Lost(planned) => {
+                let plan = planned.plan.clone();
+                let forget = LockedJob::Forget { plan };
+                self.running.start(key, ABANDON, || job(forget))
+            }
             Stage::Released(_) => Vec::new(),
         }
     }
@@ -337,44 +363,20 @@ impl PayerPurse {
     fn planned(&self) -> Option<&Planned> {
         match &self.meta.stage {
             Stage::Funding(planned) | Stage::Open(planned) => Some(planned),
-            Stage::Planning | Stage::Released(_) => None,
+            Stage::Planning | Stage::Released(_) | Stage::Lost(_) => None,
         }
     }
 
     /// What the plan and its seed determine.
     fn derive(&mut self) {
         let (locked, chain) = match self.planned() {
-            Some(planned) => (self.locked_of(planned), self.chain_of(planned)),
+            Some(planned) => (
+                locked_of(self.key, &self.meta, planned),
+                chain_of(&self.meta, planned),
+            ),
             None => (None, None),
         };
         (self.locked, self.chain) = (locked, chain);
-    }
-
-    fn chain_of(&self, planned: &Planned) -> Option<Chain> {
-        if !self.meta.agreed.chain {
-            return None;
-        }
-        Chain::new(Secrets(&planned.plan.seed).top(), planned.plan.count)
-    }
-
-    fn locked_of(&self, planned: &Planned) -> Option<Locked> {
-        let plan = &planned.plan;
-        let secrets = Secrets(&plan.seed);
-        let refund = secrets.refund()?.public_key();
-        let chain = self.chain_of(planned);
-        let locks = chain.as_ref().map(Chain::locks).unwrap_or_default();
-        let funding = Funding::new(
-            self.key,
-            (&plan.place.mint, &plan.place.unit),
-            &plan.keyset,
-            plan.count,
-            plan.token.clone(),
-            (planned.locktime, refund),
-            secrets.salt(),
-            &locks,
-        );
-        let receiver = PublicKey::from_slice(&*self.meta.receiver).ok()?;
-        Some(Locked::new(funding, receiver))
     }
 
     fn opened(&self, now: Now) -> Option<Outcome> {
@@ -423,4 +425,32 @@ impl PayerPurse {
     fn put_meta(&self, delta: &mut ChangeSet) {
         record::put_meta(delta, &Meta::Payer(self.meta.clone()));
     }
+}
+
+fn chain_of(meta: &PayerMeta, planned: &Planned) -> Option<Chain> {
+    if !meta.agreed.chain {
+        return None;
+    }
+    Chain::new(Secrets(&planned.plan.seed).top(), planned.plan.count)
+}
+
+/// The funding that a plan makes, without its proofs.
+pub(crate) fn locked_of(key: PurseKey, meta: &PayerMeta, planned: &Planned) -> Option<Locked> {
+    let plan = &planned.plan;
+    let secrets = Secrets(&plan.seed);
+    let refund = secrets.refund()?.public_key();
+    let chain = chain_of(meta, planned);
+    let locks = chain.as_ref().map(Chain::locks).unwrap_or_default();
+    let funding = Funding::new(
+        key,
+        (&plan.place.mint, &plan.place.unit),
+        &plan.keyset,
+        plan.count,
+        plan.token.clone(),
+        (planned.locktime, refund),
+        secrets.salt(),
+        &locks,
+    );
+    let receiver = PublicKey::from_slice(&*meta.receiver).ok()?;
+    Some(Locked::new(funding, receiver))
 }

@@ -60,6 +60,10 @@ pub(crate) enum Stage {
     /// What came back, in the unit.
     #[n(3)]
     Released(#[n(0)] u64),
+    /// The funding was asked for and failed for good, by the mint's word. Should it have been carried
+    /// out all the same, its outputs come from this alone.
+    #[n(4)]
+    Lost(#[n(0)] Planned),
 }
 
 /// A plan, when its locks give way, and what redeeming costs.

@@ -2,8 +2,11 @@
 
 mod find;
 mod fund;
+mod lost;
 mod redeem;
 mod verify;
+
+pub use self::lost::LostFunding;
 
 use cdk::nuts::{Id, KeySet, MintInfo, State};
 use cdk::wallet::Wallet;
@@ -42,6 +45,10 @@ impl Runner {
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
                 self.fund_locked(&wallet, &plan, &funded, (again, latest))
                     .await
+            }
+            LockedJob::Forget { plan } => {
+                let wallet = self.wallet(&plan.place).await?;
+                fund::forget(&wallet, &plan).await
             }
             LockedJob::Verify {
                 place,

@@ -13,6 +13,7 @@ mod swap_in;
 
 pub use self::budget::CallBudget;
 pub use self::check::{MintFault, MintPolicy, canary, canary_home, check_mint};
+pub use self::locked::LostFunding;
 pub use self::quote::{PurseQuote, best_mint, purse_quote};
 
 use std::str::FromStr;

@@ -45,6 +45,16 @@ pub enum Call {
     },
     /// Payer: nothing is opened; what is reserved is free again.
     Abandon {},
+    /// Payer: a funding failed for good. Which of these inputs are spent leave the wallet, the others are
+    /// free again; it ends in how many were.
+    Forget {
+        /// The mint's URL.
+        mint: String,
+        /// The unit.
+        unit: String,
+        /// What went in, by its Y.
+        inputs: Vec<Hex>,
+    },
     /// Payee: learn the mint's keysets.
     Keysets {
         /// The mint's URL.
@@ -298,6 +308,11 @@ impl Call {
                 change: plan.change.into_iter().map(Int).collect(),
                 again,
                 latest: Some(Int(latest)),
+            },
+            LockedJob::Forget { plan } => Self::Forget {
+                mint: plan.place.mint,
+                unit: plan.place.unit,
+                inputs: plan.inputs.iter().map(|y| hex(&**y)).collect(),
             },
             LockedJob::Verify {
                 place,

@@ -15,7 +15,7 @@ use plain::{Kind, PayerStage, Receipt, Token, TokenState};
 pub enum State {
     /// A payer's, of locked ecash.
     Payer {
-        /// `planning`, `funding`, `open` or `released`.
+        /// `planning`, `funding`, `open`, `released` or `lost`.
         stage: &'static str,
         /// The newest step that was shown.
         shown: Int,
@@ -80,6 +80,7 @@ fn of_locked(records: &RestoredPurse) -> Option<State> {
                 locked::Stage::Funding(_) => "funding",
                 locked::Stage::Open(_) => "open",
                 locked::Stage::Released(_) => "released",
+                locked::Stage::Lost(_) => "lost",
             },
             shown: Int(read.paid.revealed),
             acknowledged: Int(read.paid.acked),

@@ -13,6 +13,7 @@ mod canaries;
 mod conformance;
 mod fooled;
 mod locked;
+mod lost;
 mod mint;
 mod mints;
 mod node;

@@ -99,6 +99,7 @@ impl PayeePurse {
                 let open = self.proofs_until(self.before);
                 self.swept |= spent.iter().any(|number| *number >= open);
                 self.drain.some_spent(&spent);
+                self.looked = false;
             }
             Ok(LockedDone::OtherKeysets(keysets)) => {
                 let other = self.drain.other_keyset(keysets.active());
@@ -137,7 +138,7 @@ impl PayeePurse {
         let find = LockedJob::Find {
             place: self.meta.place.clone(),
             seed: self.meta.seed.clone(),
-            from: self.drain.batches.max(1),
+            from: self.drain.first_sought(),
             payer: false,
         };
         Answer {

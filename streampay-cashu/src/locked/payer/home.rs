@@ -73,7 +73,7 @@ impl PayerPurse {
         let find = LockedJob::Find {
             place: planned.plan.place.clone(),
             seed: planned.plan.seed.clone(),
-            from: self.drain.batches.max(1),
+            from: self.drain.first_sought(),
             payer: true,
         };
         self.running.start(self.key, FIND, || job(find))
@@ -197,7 +197,10 @@ impl PayerPurse {
         let mut again = false;
         match done {
             Ok(LockedDone::Swapped) => self.drain.home(),
-            Ok(LockedDone::SomeSpent(spent)) => self.drain.some_spent(&spent),
+            Ok(LockedDone::SomeSpent(spent)) => {
+                self.drain.some_spent(&spent);
+                self.looked = false;
+            }
             Ok(LockedDone::OtherKeysets(keysets)) => {
                 again = true;
                 if !self.drain.other_keyset(keysets.active()) {

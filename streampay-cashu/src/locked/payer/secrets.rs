@@ -7,7 +7,7 @@ use streampay_core::session::TaggedHash;
 use crate::chain::Preimage;
 use crate::coin::Seed;
 
-pub(super) struct Secrets<'a>(pub(super) &'a Seed);
+pub(crate) struct Secrets<'a>(pub(crate) &'a Seed);
 
 impl Secrets<'_> {
     fn derive(&self, tag: &str) -> [u8; 32] {
@@ -23,7 +23,7 @@ impl Secrets<'_> {
         self.derive("streampay/cashu/salt/v1")
     }
 
-    pub(super) fn refund(&self) -> Option<SecretKey> {
+    pub(crate) fn refund(&self) -> Option<SecretKey> {
         SecretKey::from_slice(&self.derive("streampay/cashu/refund/v1")).ok()
     }
 }

@@ -38,7 +38,7 @@ impl Runner {
         let wallet = self.wallet(&place).await?;
         let (mut drain, mut sum) = (records.drain, 0_u64);
         loop {
-            let from = drain.batches.max(1);
+            let from = drain.first_sought();
             let (last, new) = find(&wallet, &place, &seed, (from, payer)).await?;
             sum = sum.saturating_add(new);
             if drain.found(last) {

@@ -12,7 +12,7 @@ use crate::job::{Listed, Plan};
 use crate::locked::REFUND_WINDOW_S;
 use crate::locked::job::{Agreed, LockedDone};
 use crate::runner::fund::{Tick, forget_spent, planned_inputs, planned_ys, reserved};
-use crate::runner::outputs::{Outputs, premint_of, premints};
+use crate::runner::outputs::{Outputs, premint_of, premints, states};
 use crate::runner::swap::{Swapped, swap};
 use crate::runner::swap_in::unspent;
 use crate::runner::{MANY, OWN_STORE, Runner, keysets};
@@ -103,19 +103,7 @@ impl Runner {
         (again, latest): (bool, u64),
     ) -> Result<LockedDone, BackendError> {
         let limit = self.limit.saturating_mul(MANY);
-        let set = keyset(wallet, funded.keyset).await?;
-        let mut all = (0..funded.proofs())
-            .map(|number| {
-                let secret = funded.secret(number)?;
-                let blinding = funded.blinding(number)?;
-                premint_of(secret, blinding, funded.keyset, funded.amount(number)?).ok()
-            })
-            .collect::<Option<Vec<_>>>()
-            .ok_or(BackendError::Unknown)?;
-        let locked = all.len();
-        let change_seed = plan.seed.child(0, b"change");
-        all.extend(premints(&change_seed, funded.keyset, &plan.change)?);
-        let outputs = Outputs::of(all, set);
+        let (outputs, locked) = outputs_of(wallet, plan, funded).await?;
 
         // Where the inputs are gone from the wallet an earlier run has swapped them: look at the mint
         // before at them.
@@ -125,24 +113,29 @@ impl Runner {
             true => outputs.restore(wallet).await?,
             false => None,
         };
-        let mut proofs = match before {
-            Some(proofs) => proofs,
-            None => {
-                if again && self.time_at(wallet).await? > latest {
-                    return Ok(LockedDone::PlanAgain);
-                }
-                match swap(wallet, inputs?, &outputs, again, limit).await? {
-                    Swapped::Ours { proofs, .. } => proofs,
-                    Swapped::OtherKeyset => {
-                        keysets(wallet, true).await?;
-                        return Ok(LockedDone::PlanAgain);
-                    }
-                    Swapped::SpentElsewhere => {
-                        forget_spent(wallet, plan).await?;
-                        return Err(BackendError::Fatal(RefusalCode::AlreadySpent));
-                    }
-                }
+        let end = match (before, inputs) {
+            (Some(proofs), _) => Fate::Ours(proofs),
+            // Whatever the mint says of them now, they were swapped, and their seed is all that is left.
+            (None, Err(_)) => return Err(BackendError::Unknown),
+            (None, Ok(_)) if again && self.time_at(wallet).await? > latest => {
+                fate(wallet, plan, &outputs).await?
             }
+            (None, Ok(inputs)) => match swap(wallet, inputs, &outputs, again, limit).await? {
+                Swapped::Ours { proofs, .. } => Fate::Ours(proofs),
+                Swapped::OtherKeyset => {
+                    keysets(wallet, true).await?;
+                    match again {
+                        true => fate(wallet, plan, &outputs).await?,
+                        false => Fate::Undone,
+                    }
+                }
+                Swapped::SpentElsewhere => Fate::Lost,
+            },
+        };
+        let mut proofs = match end {
+            Fate::Ours(proofs) => proofs,
+            Fate::Undone => return Ok(LockedDone::PlanAgain),
+            Fate::Lost => return Err(BackendError::Fatal(RefusalCode::AlreadySpent)),
         };
         let change = proofs.split_off(locked);
         store(wallet, plan, change, again).await?;
@@ -154,8 +147,61 @@ impl Runner {
     }
 }
 
+/// The outputs of a plan, those of the purse first, and how many they are.
+pub(super) async fn outputs_of(
+    wallet: &Wallet,
+    plan: &Plan,
+    funded: &Funded,
+) -> Result<(Outputs, usize), BackendError> {
+    let set = keyset(wallet, funded.keyset).await?;
+    let mut all = (0..funded.proofs())
+        .map(|number| {
+            let secret = funded.secret(number)?;
+            let blinding = funded.blinding(number)?;
+            premint_of(secret, blinding, funded.keyset, funded.amount(number)?).ok()
+        })
+        .collect::<Option<Vec<_>>>()
+        .ok_or(BackendError::Unknown)?;
+    let locked = all.len();
+    let change_seed = plan.seed.child(0, b"change");
+    all.extend(premints(&change_seed, funded.keyset, &plan.change)?);
+    Ok((Outputs::of(all, set), locked))
+}
+
+/// What became of a plan that an earlier run may have carried out.
+enum Fate {
+    Ours(Vec<Proof>),
+    /// Nothing happened.
+    Undone,
+    /// Its inputs are spent, and the mint restores none of its outputs.
+    Lost,
+}
+
+/// Of a plan whose outputs the mint has just said it did not sign: that alone is no proof.
+async fn fate(wallet: &Wallet, plan: &Plan, outputs: &Outputs) -> Result<Fate, BackendError> {
+    let states = states(wallet, planned_ys(plan)?).await?;
+    if states.iter().all(|state| *state == State::Unspent) {
+        return Ok(Fate::Undone);
+    }
+    if !states.contains(&State::Spent) {
+        return Err(BackendError::Transient);
+    }
+    let restored = outputs.restore(wallet).await?;
+    Ok(restored.map_or(Fate::Lost, Fate::Ours))
+}
+
+/// After a funding that failed for good, and once that is durable: inputs that are spent leave the
+/// wallet, the others are spendable again. How many were spent.
+pub(super) async fn forget(wallet: &Wallet, plan: &Plan) -> Result<LockedDone, BackendError> {
+    let states = states(wallet, planned_ys(plan)?).await?;
+    let spent = states.iter().filter(|state| **state == State::Spent);
+    let spent = u64::try_from(spent.count()).unwrap_or(u64::MAX);
+    forget_spent(wallet, plan).await?;
+    Ok(LockedDone::Sum(spent))
+}
+
 /// Change spendable, inputs gone: in one write. The locked proofs are in our own records.
-async fn store(
+pub(super) async fn store(
     wallet: &Wallet,
     plan: &Plan,
     change: Vec<Proof>,
@@ -187,7 +233,11 @@ async fn store(
     update.map_err(|_| OWN_STORE)
 }
 
-async fn note(wallet: &Wallet, plan: &Plan, proofs: &[Proof]) -> Result<(), BackendError> {
+pub(super) async fn note(
+    wallet: &Wallet,
+    plan: &Plan,
+    proofs: &[Proof],
+) -> Result<(), BackendError> {
     let ys = proofs
         .iter()
         .map(|proof| proof.y().ok())
