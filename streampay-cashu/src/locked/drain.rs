@@ -21,6 +21,10 @@ pub(crate) const FIND_MAX: u64 = 16 * FIND_WINDOW;
 /// than a window unused. A mint that claims to have signed more is not believed.
 pub(crate) const FIND_LAST: u64 = PROOFS_MAX + FIND_WINDOW;
 
+/// The first batch that is made without knowing what batches there are: no other has its number. There are
+/// at most [`FIND_WINDOW`] of them, more than a purse has batches.
+pub(crate) const BLIND: u64 = FIND_LAST + 1;
+
 /// One swap, durable before it is asked for: the same inputs into the same outputs until its fate
 /// is known.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -56,6 +60,9 @@ pub(crate) struct Drain {
     /// mistake of its own, this and later ones are looked for again.
     #[n(4)]
     pub(crate) doubtful: Option<u64>,
+    /// How many batches were made blindly.
+    #[n(5)]
+    pub(crate) blind: u64,
 }
 
 /// How batches are made.
@@ -73,6 +80,41 @@ impl Drain {
     /// Begins the next batch; false where there is none to make, or one under way.
     pub(crate) fn begin(
         &mut self,
+        cut: Cut,
+        amount: impl Fn(u64) -> Option<u64>,
+        keyset: &ByteVec,
+    ) -> bool {
+        let no = self.batches.saturating_add(1);
+        let begun = self.begin_as(no, cut, amount, keyset);
+        if begun {
+            self.batches = no;
+        }
+        begun
+    }
+
+    /// True where a batch can be made although nobody has looked for those that the records do not know.
+    pub(crate) const fn has_blind(&self) -> bool {
+        self.blind < FIND_WINDOW
+    }
+
+    /// Begins such a batch, of a number that only those have.
+    pub(crate) fn begin_blind(
+        &mut self,
+        cut: Cut,
+        amount: impl Fn(u64) -> Option<u64>,
+        keyset: &ByteVec,
+    ) -> bool {
+        let no = BLIND.saturating_add(self.blind);
+        let begun = self.has_blind() && self.begin_as(no, cut, amount, keyset);
+        if begun {
+            self.blind = self.blind.saturating_add(1);
+        }
+        begun
+    }
+
+    fn begin_as(
+        &mut self,
+        no: u64,
         cut: Cut,
         amount: impl Fn(u64) -> Option<u64>,
         keyset: &ByteVec,
@@ -96,9 +138,8 @@ impl Drain {
             let net = sum.zip(fee).and_then(|(sum, fee)| sum.checked_sub(fee));
             match net {
                 Some(net) if net > 0 => {
-                    self.batches = self.batches.saturating_add(1);
                     self.batch = Some(Batch {
-                        no: self.batches,
+                        no,
                         numbers,
                         keyset: keyset.clone(),
                         net,
@@ -130,7 +171,9 @@ impl Drain {
         };
         let own = spent.iter().filter(|number| batch.numbers.contains(number));
         self.spent.extend(own);
-        self.doubtful = self.doubtful.or(Some(batch.no));
+        if batch.no < BLIND {
+            self.doubtful = self.doubtful.or(Some(batch.no));
+        }
     }
 
     /// The first batch that a search looks for.
@@ -138,9 +181,11 @@ impl Drain {
         self.doubtful.unwrap_or(self.batches).max(1)
     }
 
-    /// One search has ended, with this batch the newest, or 0. True where there is no more to look for.
-    pub(crate) fn found(&mut self, last: u64) -> bool {
+    /// One search has ended, with this batch the newest, or 0, and so many blind ones. True where there is
+    /// no more to look for.
+    pub(crate) fn found(&mut self, last: u64, blind: u64) -> bool {
         let from = self.first_sought();
+        self.blind = self.blind.max(blind);
         self.batches = self.batches.max(last);
         let ended = last < from.saturating_add(FIND_MAX - FIND_WINDOW) || last >= FIND_LAST;
         if !ended {
@@ -292,17 +337,17 @@ mod tests {
         // Nothing, and a few: at once.
         for last in [0, 1, 90] {
             let mut drain = Drain::default();
-            assert!(drain.found(last), "{last}");
+            assert!(drain.found(last, 0), "{last}");
             assert_eq!(drain.batches, last);
         }
         // Each search is full.
         let (mut drain, mut searches) = (Drain::default(), 1);
-        while !drain.found(drain.batches.max(1) + FIND_MAX - 1) {
+        while !drain.found(drain.batches.max(1) + FIND_MAX - 1, 0) {
             searches += 1;
         }
         assert!((8..=10).contains(&searches), "{searches}");
         // Also from records that such a mint has spoilt.
-        assert!(drain.found(0));
+        assert!(drain.found(0, 0));
     }
 
     #[test]

@@ -327,7 +327,8 @@ pub(crate) enum LockedDone {
     /// Its proofs are locked to us and the mint's; about all else the mint could not be asked.
     #[n(12)]
     Proven,
-    /// The newest batch of which the mint has signed outputs; 0 where there is none.
+    /// The newest batch of which the mint has signed outputs, 0 where there is none; and how many were
+    /// made blindly.
     #[n(13)]
-    Found(#[n(0)] u64),
+    Found(#[n(0)] u64, #[n(1)] u64),
 }

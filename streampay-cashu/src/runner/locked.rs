@@ -143,7 +143,8 @@ impl Runner {
             } => {
                 let wallet = self.wallet(&place).await?;
                 let found = find::find(&wallet, &place, &seed, (from, payer));
-                found.await.map(|(last, _)| LockedDone::Found(last))
+                let (last, blind, _) = found.await?;
+                Ok(LockedDone::Found(last, blind))
             }
             LockedJob::Ledger { place, payer } => {
                 let wallet = self.wallet(&place).await?;

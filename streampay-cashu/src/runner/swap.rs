@@ -28,13 +28,26 @@ pub(crate) async fn swap(
     again: bool,
     limit: Duration,
 ) -> Result<Swapped, BackendError> {
-    if again && let Some(proofs) = outputs.restore(wallet).await? {
-        return Ok(Swapped::Ours {
-            proofs,
-            before: true,
-        });
-    }
     let ys: Vec<_> = inputs.iter().filter_map(|input| input.y().ok()).collect();
+    if again {
+        match outputs.restore(wallet).await {
+            Ok(Some(proofs)) => {
+                return Ok(Swapped::Ours {
+                    proofs,
+                    before: true,
+                });
+            }
+            Ok(None) => {}
+            // It cannot say. While nothing that goes in is spent, the same swap once more does no harm:
+            // it is done once, however often it is asked for.
+            Err(error) => {
+                let states = states(wallet, ys.clone()).await.map_err(|_| error)?;
+                if states.iter().any(|state| *state != State::Unspent) {
+                    return Err(error);
+                }
+            }
+        }
+    }
     let request = SwapRequest::new(inputs, outputs.messages());
     let connector = wallet.mint_connector();
     // A lost answer must leave time to ask for it.

@@ -187,7 +187,7 @@ impl Called {
             Self::SomeSpent { numbers: spent } => LockedDone::SomeSpent(numbers(spent)),
             Self::OtherKeysets { keysets } => LockedDone::OtherKeysets(known(keysets)?),
             Self::Signed { release } => LockedDone::Signed(release.0.into()),
-            Self::Found { batch } => LockedDone::Found(batch.0),
+            Self::Found { batch } => LockedDone::Found(batch.0, 0),
             Self::Good {} => LockedDone::Good,
             Self::Sum { sum } => LockedDone::Sum(sum.0),
             Self::Keysets { .. } | Self::SpentElsewhere {} => return None,

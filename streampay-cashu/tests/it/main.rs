@@ -22,4 +22,5 @@ mod refused;
 mod session;
 mod suite;
 mod tips;
+mod unfound;
 mod world;

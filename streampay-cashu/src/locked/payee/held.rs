@@ -20,7 +20,7 @@ impl PayeePurse {
     }
 
     /// Ticks that are credited and not redeemed, but for proofs that somebody else spent.
-    fn due_ticks(&self) -> u64 {
+    pub(super) fn due_ticks(&self) -> u64 {
         let until = self.proofs_until(self.credited.step);
         let spent = u64::try_from(self.drain.spent.len()).unwrap_or(u64::MAX);
         let due = until.saturating_sub(self.drain.next).saturating_sub(spent);

@@ -19,20 +19,36 @@ impl PayeePurse {
         let until = self.proofs_until(self.credited.step);
         let due = until.saturating_sub(self.drain.next);
         let ticks = due.checked_div(self.per_step()).unwrap_or_default();
-        let time = self.clock.and_then(|clock| clock.at(now));
-        let late = time.is_some_and(|time| time >= self.usable_until());
+        let late = self.is_late(now);
         // At half of the limit: there is time then to find the mint away, and try again.
         let open = msat(self.open().saturating_add(self.others));
         let exposed = open.saturating_plus(open) >= self.policy.exposure || self.is_held();
         let all = self.meta.closed || self.redeem_all || late || exposed;
-        if due == 0 || !(all || ticks >= self.policy.redeem_ticks) {
+        if due == 0 {
             return Answer::default();
         }
-        self.redeem(until, all)
+        if !(all || ticks >= self.policy.redeem_ticks) {
+            // In time for the batch it must be known which there are.
+            let soon = ticks.saturating_mul(2) >= self.policy.redeem_ticks;
+            let rests = self.retry_at.is_some_and(|at| now.unix < at);
+            return match !self.looked && soon && !rests {
+                true => self.find(),
+                false => Answer::default(),
+            };
+        }
+        self.redeem(until, all, late)
     }
 
-    fn redeem(&mut self, until: u64, all: bool) -> Answer {
-        if !self.looked {
+    /// By the mint's clock: the payer may have it all soon.
+    fn is_late(&self, now: Now) -> bool {
+        let time = self.clock.and_then(|clock| clock.at(now));
+        time.is_some_and(|time| time >= self.usable_until())
+    }
+
+    fn redeem(&mut self, until: u64, all: bool, late: bool) -> Answer {
+        // A mint that cannot say which batches there are keeps nobody from redeeming in the margin.
+        let blind = !self.looked && late && self.drain.has_blind();
+        if !self.looked && !blind {
             return self.find();
         }
         let cut = Cut {
@@ -43,9 +59,11 @@ impl PayeePurse {
         let Some(keyset) = self.meta.keysets.active() else {
             return Answer::failed(BackendError::Unknown);
         };
-        let funded = &self.funded;
-        self.drain
-            .begin(cut, |number| funded.amount(number), &keyset);
+        let amount = |number| self.funded.amount(number);
+        match blind {
+            true => self.drain.begin_blind(cut, amount, &keyset),
+            false => self.drain.begin(cut, amount, &keyset),
+        };
         let mut answer = Answer::default();
         record::put_drain(&mut answer.delta, &self.drain);
         answer.effects = self.drain_effect(false);
@@ -134,7 +152,7 @@ impl PayeePurse {
     }
 
     /// Before a batch is made after a start: are there any that our records do not know?
-    fn find(&mut self) -> Answer {
+    pub(super) fn find(&mut self) -> Answer {
         let find = LockedJob::Find {
             place: self.meta.place.clone(),
             seed: self.meta.seed.clone(),
@@ -148,11 +166,11 @@ impl PayeePurse {
     }
 
     pub(super) fn found(&mut self, now: Now, done: Result<LockedDone, BackendError>) -> Answer {
-        let last = match done {
-            Ok(LockedDone::Found(last)) => last,
+        let (last, blind) = match done {
+            Ok(LockedDone::Found(last, blind)) => (last, blind),
             done => return self.not_now(now, done.err().unwrap_or(BackendError::Unknown)),
         };
-        self.looked = self.drain.found(last);
+        self.looked = self.drain.found(last, blind);
         let mut answer = Answer::default();
         record::put_drain(&mut answer.delta, &self.drain);
         let next = match self.meta.closed {
@@ -251,7 +269,7 @@ impl PayeePurse {
             return answer;
         }
         if self.drain.next < until {
-            let redeem = self.redeem(until, true);
+            let redeem = self.redeem(until, true, self.is_late(now));
             answer = merge(answer, redeem);
             if self.drain.batch.is_some() || !self.looked {
                 return answer;

@@ -53,6 +53,11 @@ impl PayeePurse {
                 Answer::failed(BackendError::Transient),
             );
         }
+        if !self.looked && self.due_ticks() >= self.policy.redeem_ticks.max(1) {
+            // Nothing is redeemed before the mint has said which batches there are: no more at stake than
+            // ever till then.
+            return merge(self.find(), Answer::failed(BackendError::Transient));
+        }
         self.waiting = Some(Waiting {
             seq: seq.0,
             before,

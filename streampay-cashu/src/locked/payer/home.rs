@@ -80,11 +80,11 @@ impl PayerPurse {
     }
 
     pub(super) fn found(&mut self, now: Now, done: Result<LockedDone, BackendError>) -> Answer {
-        let last = match done {
-            Ok(LockedDone::Found(last)) => last,
+        let (last, blind) = match done {
+            Ok(LockedDone::Found(last, blind)) => (last, blind),
             done => return self.later(now, done.err().unwrap_or(BackendError::Unknown)),
         };
-        self.looked = self.drain.found(last);
+        self.looked = self.drain.found(last, blind);
         self.come_home(now)
     }
 

@@ -11,7 +11,7 @@ use crate::coin::Seed;
 use crate::fee::PROOFS_MAX;
 use crate::figures::{self, RECEIVED, RETURNED};
 use crate::job::Place;
-use crate::locked::drain::{FIND_LAST, FIND_MAX, FIND_WINDOW};
+use crate::locked::drain::{BLIND, FIND_LAST, FIND_MAX, FIND_WINDOW};
 use crate::locked::record::{Meta, Records, Stage};
 use crate::runner::outputs::{Outputs, premints};
 use crate::runner::swap_in::unspent;
@@ -39,9 +39,9 @@ impl Runner {
         let (mut drain, mut sum) = (records.drain, 0_u64);
         loop {
             let from = drain.first_sought();
-            let (last, new) = find(&wallet, &place, &seed, (from, payer)).await?;
+            let (last, blind, new) = find(&wallet, &place, &seed, (from, payer)).await?;
             sum = sum.saturating_add(new);
-            if drain.found(last) {
+            if drain.found(last, blind) {
                 return Msat::from_sat(sum).map_err(|_| BackendError::Unknown);
             }
         }
@@ -49,55 +49,66 @@ impl Runner {
 }
 
 /// Looks from batch `from` on, in all keysets of the mint, until so many in a row are unsigned, or
-/// [`FIND_MAX`] were asked for, or there can be none. With `payer` it is the payer's money that came
-/// back. Gives the newest batch, 0 where there is none, and what was not in the wallet.
+/// [`FIND_MAX`] were asked for, or there can be none; of a payee also for those that were made blindly. With
+/// `payer` it is the payer's money that came back. Gives the newest batch, 0 where there is none, how many
+/// blind ones there are, and what was not in the wallet.
 pub(super) async fn find(
     wallet: &Wallet,
     place: &Place,
     seed: &Seed,
     (from, payer): (u64, bool),
-) -> Result<(u64, u64), BackendError> {
+) -> Result<(u64, u64, u64), BackendError> {
     let ids = keysets(wallet, true).await?.ids();
-    let (mut first, mut last, mut sum) = (from, 0, 0_u64);
+    let (mut first, mut last, mut blind, mut sum) = (from, 0, 0, 0_u64);
     let end = from.saturating_add(FIND_MAX);
+    let mut beside: Vec<u64> = match payer {
+        true => Vec::new(),
+        false => (BLIND..BLIND.saturating_add(FIND_WINDOW)).collect(),
+    };
     while first < end && first <= FIND_LAST {
         let until = first.saturating_add(FIND_WINDOW);
+        let numbers: Vec<u64> = (first..until).chain(beside).collect();
         for id in &ids {
-            let (found, new) = signed(wallet, (place, payer), (seed, *id), first..until).await?;
-            last = found.max(last);
+            let (found, new) = signed(wallet, (place, payer), (seed, *id), &numbers).await?;
+            for no in found {
+                match no.checked_sub(FIND_LAST) {
+                    Some(made) if no >= BLIND => blind = made.max(blind),
+                    _ => last = no.max(last),
+                }
+            }
             sum = sum.saturating_add(new);
         }
         if last < first {
             break;
         }
-        first = until;
+        (first, beside) = (until, Vec::new());
     }
-    Ok((last, sum))
+    Ok((last, blind, sum))
 }
 
-/// The newest batch among `numbers` of which the mint has signed something in this keyset, and what of
-/// that is new in the wallet.
+/// The batches among `numbers` of which the mint has signed something in this keyset, and what of that
+/// is new in the wallet.
 async fn signed(
     wallet: &Wallet,
     (place, payer): (&Place, bool),
     (seed, id): (&Seed, Id),
-    numbers: core::ops::Range<u64>,
-) -> Result<(u64, u64), BackendError> {
+    numbers: &[u64],
+) -> Result<(Vec<u64>, u64), BackendError> {
     // What the outputs come to is not part of them.
     let amounts = [1; PROOFS_MAX];
     let mut all = Vec::new();
     for no in numbers {
-        let premints = premints(&seed.child(no, b"drain"), id, &amounts)?;
-        all.extend(premints.into_iter().map(|premint| (no, premint)));
+        let premints = premints(&seed.child(*no, b"drain"), id, &amounts)?;
+        all.extend(premints.into_iter().map(|premint| (*no, premint)));
     }
     let (of, premints): (Vec<u64>, Vec<_>) = all.into_iter().unzip();
     let outputs = Outputs::of_any(wallet, id, premints).await?;
     let found = outputs.signed(wallet).await?;
-    let of = found.iter().filter_map(|(at, _)| of.get(*at).copied());
-    let newest = of.max().unwrap_or_default();
+    let batches = found.iter().filter_map(|(at, _)| of.get(*at).copied());
+    let batches = batches.collect();
     let proofs = found.into_iter().map(|(_, proof)| proof).collect();
     let new = keep(wallet, (place, payer), proofs).await?;
-    Ok((newest, new))
+    Ok((batches, new))
 }
 
 /// Unspent ones that the wallet does not have come in, with a line in its book.

@@ -1,0 +1,86 @@
+//! A payee that begins anew at a mint that cannot say what it has signed (NUT-09).
+
+use streampay_core::backend::{BackendError, Outcome};
+
+use crate::mint::{Fault, Purseless};
+use crate::node::{Mode, Pair, purse};
+
+const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
+/// From the opening to the margin, in seconds.
+const USABLE_S: u64 = 4 * 3_600 - 1_800;
+
+/// Five steps of 5 are credited, two of them after a restart.
+async fn restarted(mode: Mode) -> Pair {
+    let mut pair = Pair::opened(mode, 0, 500, 5, 20).await;
+    pair.ticks(1..=3).await;
+    pair.payee.restart(&[purse(0)]).await;
+    for _ in 0..500 {
+        pair.mint.fail("restore", Fault::Away);
+    }
+    pair.ticks(4..=5).await;
+    pair
+}
+
+#[tokio::test]
+async fn payee_redeems_in_the_margin_though_the_mint_cannot_say_what_it_signed() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        for fault in [Fault::Fine, Fault::Away, Fault::TooMany] {
+            let mut pair = restarted(mode).await;
+            let backup = pair.payee.records(purse(0));
+            pair.payee.after_s(USABLE_S + 2);
+            pair.mint.fail("swap", fault);
+            for _ in 0..2 {
+                assert_eq!(pair.payee.wake(purse(0)).await, None);
+                pair.payee.after_s(60);
+            }
+            assert_eq!(pair.payee.spendable().await, 25, "{mode:?} {fault:?}");
+            // It is not settled before the mint has said what else there is.
+            let settle = pair.settle_request(5);
+            let settled = pair.payee.ask(purse(0), settle).await;
+            assert_eq!(settled, TRANSIENT, "{mode:?} {fault:?}");
+            pair.mint.heal();
+            assert_eq!(pair.settle().await, 25, "{mode:?} {fault:?}");
+            // What was redeemed blindly is found by one that does not know of it.
+            pair.payee.purses = Purseless::new(&pair.mint, 2, 0).await;
+            pair.payee.put_back(purse(0), &backup);
+            pair.payee.restart(&[purse(0)]).await;
+            assert_eq!(pair.settle().await, 25, "{mode:?} {fault:?}");
+            assert_eq!(pair.payee.spendable().await, 25, "{mode:?} {fault:?}");
+        }
+    }
+}
+
+/// Nothing was paid since the restart, and its margin has come.
+#[tokio::test]
+async fn payee_that_begins_anew_in_the_margin_redeems_at_once() {
+    let mut pair = Pair::opened(true, 0, 500, 5, 20).await;
+    pair.ticks(1..=3).await;
+    pair.payee.restart(&[purse(0)]).await;
+    pair.mint.fail("restore", Fault::Away);
+    pair.mint.set_skew(i64::try_from(USABLE_S + 10).unwrap());
+    assert_eq!(pair.payee.wake(purse(0)).await, None);
+    assert_eq!(pair.payee.spendable().await, 15);
+}
+
+#[tokio::test]
+async fn no_more_is_credited_than_one_batch_until_the_mint_says_what_it_signed() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = restarted(mode).await;
+        let mut policy = pair.payee.policy;
+        policy.redeem_ticks = 8;
+        pair.payee.set_policy(policy);
+        pair.payee.restart(&[purse(0)]).await;
+        pair.ticks(6..=8).await;
+        let payload = pair.paid(9, 9).await;
+        let request = pair.receive_request(9, 9, payload);
+        let got = pair.payee.ask(purse(0), request.clone()).await;
+        assert_eq!(got, TRANSIENT, "{mode:?}");
+        pair.mint.heal();
+        pair.payee.ask(purse(0), request.clone()).await;
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, Some(Outcome::Credited), "{mode:?}");
+        assert_eq!(pair.payee.spendable().await, 40, "{mode:?}");
+        pair.credited = 9;
+        assert_eq!(pair.settle().await, 45, "{mode:?}");
+    }
+}
