@@ -214,9 +214,9 @@ pub(crate) enum Job {
 
 impl Job {
     /// True where it brings home what a purse has earned, before its lock runs out.
-    pub(crate) const fn is_redeeming(&self) -> bool {
+    pub(crate) fn is_redeeming(&self) -> bool {
         match self {
-            Self::Locked(job) => matches!(**job, LockedJob::Redeem { .. }),
+            Self::Locked(job) => job.is_redeeming(),
             _ => false,
         }
     }

@@ -20,6 +20,11 @@ impl MintClock {
         Self { mint_s, at }
     }
 
+    /// True where it was learnt after `other`.
+    pub(crate) const fn is_newer(&self, other: &Self) -> bool {
+        self.at.mono.0 > other.at.mono.0
+    }
+
     /// The mint's time now, in seconds since 1970; none where it must be learnt again: the
     /// computer slept, or its clock was set.
     pub(crate) fn at(&self, now: Now) -> Option<u64> {

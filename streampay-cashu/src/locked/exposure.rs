@@ -1,10 +1,11 @@
-//! What is credited and not redeemed yet, mint by mint.
+//! What is credited and not redeemed yet, and what time it is, mint by mint.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use streampay_core::backend::Answer;
 
+use super::clock::MintClock;
 use super::payee::PayeePurse;
 
 /// Sums over all of this node's purses, of both methods where their machines share it.
@@ -12,16 +13,20 @@ use super::payee::PayeePurse;
 pub(super) struct Exposure(Arc<Mutex<Sums>>);
 
 #[derive(Debug, Default)]
-struct Sums(BTreeMap<String, u64>);
+struct Sums {
+    open: BTreeMap<String, u64>,
+    /// What any purse learnt of its mint's time goes for all.
+    clocks: BTreeMap<String, MintClock>,
+}
 
 impl Sums {
     fn add(&mut self, purse: &PayeePurse) {
-        let sum = self.0.entry(purse.mint().to_owned()).or_default();
+        let sum = self.open.entry(purse.mint().to_owned()).or_default();
         *sum = sum.saturating_add(purse.open());
     }
 
     fn remove(&mut self, purse: &PayeePurse) {
-        if let Some(sum) = self.0.get_mut(purse.mint()) {
+        if let Some(sum) = self.open.get_mut(purse.mint()) {
             *sum = sum.saturating_sub(purse.open());
         }
     }
@@ -50,9 +55,13 @@ impl Exposure {
     ) -> Answer {
         self.with(|sums| {
             sums.remove(purse);
-            let others = sums.0.get(purse.mint()).copied();
+            let others = sums.open.get(purse.mint()).copied();
             purse.set_others(others.unwrap_or_default());
+            purse.hear(sums.clocks.get(purse.mint()).copied());
             let answer = work(purse);
+            if let Some(clock) = purse.clock() {
+                sums.clocks.insert(purse.mint().to_owned(), clock);
+            }
             sums.add(purse);
             answer
         })

@@ -165,6 +165,9 @@ pub(crate) enum LockedJob {
         locked: Locked,
         #[n(2)]
         from: u64,
+        /// A payee's, of a purse from which something was credited and is not home.
+        #[n(3)]
+        earned: bool,
     },
     /// Either: swap locked proofs into the wallet.
     #[n(4)]
@@ -252,6 +255,17 @@ pub(crate) enum LockedJob {
 }
 
 impl LockedJob {
+    /// True where it brings home what a purse has earned, or has to come before that.
+    pub(crate) const fn is_redeeming(&self) -> bool {
+        match self {
+            Self::Redeem { .. } => true,
+            Self::Check { earned, .. } => *earned,
+            // A payee looks only for what was credited.
+            Self::Find { payer, .. } => !*payer,
+            _ => false,
+        }
+    }
+
     /// Where it asks the mint; none where it asks nobody, the mint is yet to be chosen, or its calls
     /// are paced one by one.
     pub(crate) const fn place(&self) -> Option<&Place> {

@@ -451,6 +451,17 @@ impl PayeePurse {
         open.saturating_mul(self.meta.step)
     }
 
+    /// Takes the mint's time as another purse has learnt it, where that is newer.
+    pub(super) fn hear(&mut self, clock: Option<MintClock>) {
+        let own = self.clock;
+        let newer = clock.filter(|clock| own.is_none_or(|own| clock.is_newer(&own)));
+        self.clock = newer.or(own);
+    }
+
+    pub(super) const fn clock(&self) -> Option<MintClock> {
+        self.clock
+    }
+
     pub(super) const fn set_others(&mut self, others: u64) {
         self.others = others;
     }

@@ -80,6 +80,7 @@ impl Runner {
                 place,
                 locked,
                 from,
+                ..
             } => {
                 let wallet = self.wallet(&place).await?;
                 let funded = locked.funded().map_err(|_| BackendError::Unknown)?;
@@ -159,10 +160,14 @@ impl Runner {
 }
 
 impl Runner {
-    /// The mint's time in seconds since 1970. Source: NUT-06.
+    /// The mint's time in seconds since 1970: one question for all who ask while it is under way, as
+    /// all purses do after a start. Source: NUT-06.
     pub(super) async fn time_at(&self, wallet: &Wallet) -> Result<u64, BackendError> {
-        let info = mint_info(wallet).await?;
-        self.time_of(wallet, &info).await
+        let asked = async {
+            let info = mint_info(wallet).await?;
+            self.time_of(wallet, &info).await
+        };
+        self.times.ask(&wallet.mint_url.to_string(), asked).await
     }
 
     pub(super) async fn time_of(

@@ -10,6 +10,7 @@ mod outputs;
 mod quote;
 mod swap;
 mod swap_in;
+mod times;
 
 pub use self::budget::CallBudget;
 pub use self::check::{MintFault, MintPolicy, canary, canary_home, check_mint};
@@ -29,6 +30,7 @@ use streampay_core::backend::{BackendError, Effect, EffectResult, RefusalCode};
 use streampay_core::driver::EffectRunner;
 
 use self::budget::Pacer;
+use self::times::Times;
 use crate::codec;
 use crate::coin::Seed;
 use crate::job::{Done, Job, Place};
@@ -83,6 +85,7 @@ pub struct Runner {
     wallets: Arc<dyn Wallets>,
     limit: Duration,
     pacer: Arc<Pacer>,
+    times: Arc<Times>,
 }
 
 impl Runner {
@@ -96,6 +99,7 @@ impl Runner {
             wallets,
             limit: Self::LIMIT,
             pacer: Arc::new(Pacer::default()),
+            times: Arc::new(Times::default()),
         }
     }
 

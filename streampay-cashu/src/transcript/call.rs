@@ -334,6 +334,7 @@ impl Call {
                 place,
                 locked,
                 from,
+                ..
             } => Self::Check {
                 mint: place.mint,
                 unit: place.unit,

@@ -11,8 +11,8 @@ use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use streampay_cashu::chain::ReceiverKey;
 use streampay_cashu::{
-    AcceptedMint, LockedMachine, LockedParams, LockedPolicy, Runner, SwapMachine, SwapPolicy,
-    Wallets,
+    AcceptedMint, CallBudget, LockedMachine, LockedParams, LockedPolicy, Runner, SwapMachine,
+    SwapPolicy, Wallets,
 };
 use streampay_core::backend::{
     Answer, BackendMachine, Effect, Outcome, PurseOffer, Request, RestoredPurse,
@@ -87,6 +87,7 @@ pub(crate) struct OneWallet {
     wallet: Arc<Wallet>,
     trusts_locks: bool,
     max_fee_ppk: u64,
+    budget: Option<CallBudget>,
 }
 
 impl OneWallet {
@@ -95,6 +96,7 @@ impl OneWallet {
             wallet,
             trusts_locks: true,
             max_fee_ppk: u64::MAX,
+            budget: None,
         }
     }
 }
@@ -112,6 +114,10 @@ impl Wallets for OneWallet {
 
     fn max_fee_ppk(&self, _: &MintUrl) -> u64 {
         self.max_fee_ppk
+    }
+
+    fn budget(&self, _: &MintUrl) -> Option<CallBudget> {
+        self.budget
     }
 }
 
@@ -149,6 +155,7 @@ pub(crate) struct Node {
     pub(crate) now: Now,
     pub(crate) trusts_locks: bool,
     pub(crate) max_fee_ppk: u64,
+    pub(crate) budget: Option<CallBudget>,
     /// What was last left for the other side, of each purse.
     pub(crate) notes: BTreeMap<PurseKey, bytes::Bytes>,
 }
@@ -173,6 +180,7 @@ impl Node {
             },
             trusts_locks: true,
             max_fee_ppk: u64::MAX,
+            budget: None,
             notes: BTreeMap::new(),
         }
     }
@@ -196,6 +204,7 @@ impl Node {
             wallet: self.purses.wallet.clone(),
             trusts_locks: self.trusts_locks,
             max_fee_ppk: self.max_fee_ppk,
+            budget: self.budget,
         };
         Runner::new(Arc::new(wallets)).with_limit(Duration::from_secs(20))
     }

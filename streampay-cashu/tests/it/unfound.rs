@@ -1,6 +1,8 @@
 //! A payee that begins anew at a mint that cannot say what it has signed (NUT-09).
 
+use streampay_cashu::CallBudget;
 use streampay_core::backend::{BackendError, Outcome};
+use streampay_core::driver::EffectRunner;
 
 use crate::mint::{Fault, Purseless};
 use crate::node::{Mode, Pair, purse};
@@ -82,5 +84,57 @@ async fn no_more_is_credited_than_one_batch_until_the_mint_says_what_it_signed()
         assert_eq!(pair.payee.spendable().await, 40, "{mode:?}");
         pair.credited = 9;
         assert_eq!(pair.settle().await, 45, "{mode:?}");
+    }
+}
+
+/// As many purses as there are, and a budget for one call: redeeming is not counted, nor what comes
+/// before it, and the time of the mint is asked for once.
+#[tokio::test]
+async fn purses_that_begin_anew_in_the_margin_are_all_redeemed_whatever_the_budget() {
+    for at_once in [false, true] {
+        let mut pair = Pair::new(true, 0, 500, 5).await;
+        let keys: Vec<_> = (0..5).map(purse).collect();
+        for of in 0..5 {
+            pair.open(of, 4).await;
+            let request = pair.pay_request(1, 1);
+            let Some(Outcome::Paid { payload }) = pair.payer.ask(purse(of), request).await else {
+                panic!("not paid");
+            };
+            let request = pair.receive_request(1, 1, payload);
+            let got = pair.payee.ask(purse(of), request).await;
+            assert_eq!(got, Some(Outcome::Credited));
+        }
+        pair.payee.budget = Some(CallBudget {
+            per_minute: 1,
+            burst: 1,
+        });
+        pair.payee.restart(&keys).await;
+        let before = pair.mint.calls_of("info");
+        pair.mint.set_skew(i64::try_from(USABLE_S + 10).unwrap());
+        let (now, runner) = (pair.payee.now, pair.payee.runner());
+        let machine = &mut pair.payee.machine;
+        let mut waiting = Vec::new();
+        for key in keys {
+            waiting.extend(machine.wake(now, key).effects);
+            if at_once {
+                continue;
+            }
+            while let Some(effect) = waiting.pop() {
+                waiting.extend(machine.effect_done(now, runner.run(effect).await).effects);
+            }
+        }
+        while !waiting.is_empty() {
+            let mut running = tokio::task::JoinSet::new();
+            for effect in waiting.drain(..) {
+                let runner = runner.clone();
+                running.spawn(async move { runner.run(effect).await });
+            }
+            for done in running.join_all().await {
+                waiting.extend(machine.effect_done(now, done).effects);
+            }
+        }
+        assert_eq!(pair.payee.spendable().await, 25, "{at_once}");
+        let asked = pair.mint.calls_of("info") - before;
+        assert_eq!(asked, 1, "{at_once}");
     }
 }

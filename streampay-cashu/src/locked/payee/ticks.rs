@@ -211,6 +211,7 @@ impl PayeePurse {
             place: self.meta.place.clone(),
             locked: self.bare(),
             from,
+            earned: self.drain.next < self.proofs_until(self.credited.step),
         };
         Answer {
             effects: self.running.start(self.key, CHECK, || job(check)),

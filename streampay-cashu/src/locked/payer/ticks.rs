@@ -126,6 +126,7 @@ impl PayerPurse {
             place: planned.plan.place.clone(),
             locked,
             from: u64::MAX,
+            earned: false,
         };
         Answer {
             effects: self.running.start(self.key, TIME, || job(check)),
