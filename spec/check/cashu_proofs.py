@@ -110,7 +110,18 @@ def judged(file, case):
     return error
 
 
+def is_shortest(case):
+    rest, amounts = sum(case["amounts"]), []
+    for part in sorted(case["denominations"], reverse=True):
+        amounts += [part] * (rest // part)
+        rest %= part
+    return rest == 0 and amounts == case["amounts"]
+
+
 def check(report, file):
+    for case in file["steps"]:
+        name = f"cashu step `{case['name']}`"
+        report.case(name, case["refusal"], lambda: None if is_shortest(case) else "2")
     for case in file["cases"]:
         name = f"cashu proofs `{case['name']}`"
         report.case(name, case["error"], lambda: judged(file, case))

@@ -9,6 +9,7 @@ use streampay_core::units::{PurseId, PurseKey, SessionId};
 
 use super::{LockKind, LockTerms, PROOFS_MAX, STEP_PROOFS_MAX, STEPS_MAX, lock};
 use crate::codec;
+use crate::fee::split;
 
 /// Bytes of one proof: C, e and s. Source: NUT-00, NUT-12.
 pub(crate) const PIECE: usize = 97;
@@ -166,6 +167,13 @@ impl Funding {
         self.amounts
             .iter()
             .try_fold(0_u64, |sum, amount| sum.checked_add(*amount))
+    }
+
+    /// True where a step is in as few proofs as a keyset of these denominations, ascending, allows, by the
+    /// largest that fits again and again: who redeems them pays for each.
+    pub(crate) fn is_shortest(&self, denominations: &[u64]) -> bool {
+        let shortest = self.step().and_then(|step| split(step, denominations));
+        shortest.is_some_and(|shortest| shortest == self.amounts)
     }
 
     pub(crate) fn purse_key(&self) -> PurseKey {

@@ -238,6 +238,30 @@ fn proofs() -> Vec<Case> {
     ]
 }
 
+/// In which amounts a step may be, by the mint's denominations.
+fn steps() -> Vec<Value> {
+    let powers: Vec<u64> = (0..6).map(|bit| 1 << bit).collect();
+    let cases: [(&str, &[u64], &[u64]); 8] = [
+        ("as few as can be", &powers, &[8, 2]),
+        ("one", &powers, &[32]),
+        ("more of the largest than one", &powers, &[32, 32, 1]),
+        ("the largest halved", &powers, &[4, 4, 2]),
+        ("the smallest halved", &powers, &[8, 1, 1]),
+        ("ones", &powers, &[1; 10]),
+        ("a denomination that the mint does not have", &powers, &[10]),
+        ("without a one", &[2, 8], &[8, 2]),
+    ];
+    let case = |(name, denominations, amounts): (&str, &[u64], &[u64])| {
+        let mut funding = super::funding();
+        funding.amounts = amounts.to_vec();
+        let refusal = (!funding.is_shortest(denominations)).then_some("2");
+        json!({
+            "name": name, "denominations": denominations, "amounts": amounts, "refusal": refusal,
+        })
+    };
+    cases.map(case).to_vec()
+}
+
 pub(super) fn file() -> Value {
     let mut cases = vec![Case::good("as agreed")];
     cases.extend(keysets());
@@ -253,5 +277,6 @@ pub(super) fn file() -> Value {
         "refund": terms.refund.to_hex(),
         "locktime": terms.locktime.to_string(),
         "cases": cases.iter().map(Case::to_json).collect::<Vec<_>>(),
+        "steps": steps(),
     })
 }

@@ -12,6 +12,7 @@ use crate::chain::{Funded, PIECE, Piece, first_proof, step_of};
 use crate::job::Place;
 use crate::locked::job::{Agreed, LockedDone};
 use crate::locked::{CLOCK_SLACK_S, REFUND_WINDOW_S};
+use crate::runner::fund::denominations;
 use crate::runner::{Runner, keysets, random_seed};
 use crate::verify::{Dleq, TrustedKeyset, VerifyError, Wanted, verify_proof};
 
@@ -185,6 +186,7 @@ fn check(
     pieces: &[u8],
     max_fee_ppk: u64,
 ) -> Result<Result<(), RefusalCode>, RefusalCode> {
+    let is_shortest = funded.funding.is_shortest(&denominations(&set));
     let keyset = TrustedKeyset::new(set).map_err(code_of)?;
     let wanted = Wanted {
         keyset: &keyset,
@@ -213,5 +215,49 @@ fn check(
         let y = verify_proof(proof, *amount, *kind, &wanted, &seen, &Dleq).map_err(code_of)?;
         seen.insert(y.to_bytes());
     }
+    // The payer chooses them, and the payee pays for each.
+    if !is_shortest {
+        return Ok(Err(RefusalCode::WrongAmount));
+    }
     Ok(wanted.check_keyset().map_err(code_of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors;
+    use crate::verify::tests::keyset;
+
+    #[test]
+    fn step_in_more_proofs_than_it_takes_is_refused() {
+        let judged = |amounts: &[u64]| {
+            let mut funding = vectors::funded().funding;
+            funding.amounts = amounts.to_vec();
+            (funding.locks, funding.pieces) = (Vec::new().into(), Vec::new().into());
+            let funded = funding.with_receiver(vectors::receiver()).unwrap();
+            let set = keyset(CurrencyUnit::Sat, 100, None);
+            check(&funded, set, &CurrencyUnit::Sat, 0..0, &[], 1_000)
+        };
+        assert_eq!(judged(&[8, 2]), Ok(Ok(())));
+        for amounts in [&[4, 4, 2][..], &[8, 1, 1], &[2; 5], &[1; 10], &[10]] {
+            let refused = Ok(Err(RefusalCode::WrongAmount));
+            assert_eq!(judged(amounts), refused, "{amounts:?}");
+        }
+    }
+
+    /// It has paid for them: they are signed over to it.
+    #[test]
+    fn proofs_of_such_a_step_are_looked_at_all_the_same() {
+        let funded = vectors::funded();
+        let (set, all) = (keyset(CurrencyUnit::Sat, 100, None), funded.proofs());
+        let pieces = funded.funding.pieces.to_vec();
+        let of = |pieces: &[u8]| {
+            let set = set.clone();
+            check(&funded, set, &CurrencyUnit::Sat, 0..all, pieces, 1_000)
+        };
+        assert_eq!(of(&pieces), Ok(Ok(())));
+        let mut forged = pieces.clone();
+        forged[40] ^= 1;
+        assert_eq!(of(&forged), Err(RefusalCode::BadProof));
+    }
 }
