@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use streampay_cashu::chain::ReceiverKey;
-use streampay_cashu::{LockedMachine, LockedPolicy, Runner, SwapMachine};
+use streampay_cashu::{LockedMachine, LockedPolicy, Runner, SwapMachine, SwapPolicy};
 use streampay_core::driver::{Node, StoreWriter};
 use streampay_core::session::{Entropy, SecretKey};
 use streampay_core::store::RedbStore;
@@ -82,13 +82,15 @@ impl Home {
         let runner = Arc::new(Runner::new(wallet.clone()));
         let mut policy = LockedPolicy::default();
         policy.exposure = limits.exposure;
+        let mut swap = SwapPolicy::default();
+        swap.max_fee_permille = limits.max_fee_permille;
         policy.restored = restored::at(folder)?;
         let chain = LockedMachine::chain(policy, Some(receiver.clone()));
         let p2pk = LockedMachine::p2pk(policy, Some(receiver.clone())).beside(&chain);
         let node = Node::builder(writer.clone())
             .method(Box::new(chain), runner.clone())
             .method(Box::new(p2pk), runner.clone())
-            .method(Box::new(SwapMachine::default()), runner.clone());
+            .method(Box::new(SwapMachine::new(swap)), runner.clone());
         let node = match &channels {
             Some(channels) => channels.method(node),
             None => node,

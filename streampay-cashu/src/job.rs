@@ -162,6 +162,9 @@ pub(crate) enum Job {
         /// What may leave the wallet in all.
         #[n(1)]
         budget: u64,
+        /// The most of a tick that its token may cost on top, in thousandths.
+        #[n(2)]
+        max_fee_permille: u64,
     },
     /// Payer: split what is reserved into tokens.
     #[n(1)]

@@ -228,6 +228,7 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
     };
     let limits = MintLimits {
         max_fee_ppk: args.max_fee_ppk,
+        max_fee_permille: args.max_fee_share.saturating_mul(10),
         ..MintLimits::default()
     };
     let home = &Home::open_for(data, limits, setup).await?;

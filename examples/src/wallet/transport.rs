@@ -16,7 +16,7 @@ use cdk_common::ws_client::{WsError, WsReceiver, WsSender};
 use cdk_common::{HttpError, RawResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use streampay_cashu::CallBudget;
+use streampay_cashu::{CallBudget, SwapPolicy};
 use streampay_core::units::Msat;
 use tokio::time::Instant;
 use url::Url;
@@ -46,6 +46,8 @@ pub struct MintLimits {
     /// The most that an input may cost, in thousandths of a satoshi: no session is paid at a mint
     /// that takes more.
     pub max_fee_ppk: u64,
+    /// The most that a mint may take on top of a payment that it swaps, in thousandths of it.
+    pub max_fee_permille: u64,
     /// The most that may be earned at one mint and not redeemed yet, over all sessions.
     pub exposure: Msat,
     /// How long a streamer relies on what it found a mint to be, before it looks again.
@@ -84,6 +86,7 @@ impl Default for MintLimits {
             },
             patience: Duration::ZERO,
             max_fee_ppk: Self::MAX_FEE_PPK,
+            max_fee_permille: SwapPolicy::default().max_fee_permille,
             // A few hours of one dear stream, or an hour of a hundred cheap ones.
             exposure: Msat::from_sat(100_000).unwrap_or(Msat::MAX),
             looked_at_for: Duration::from_secs(60),

@@ -42,6 +42,9 @@ pub struct SwapPolicy {
     /// The highest price of a mint's ecash that a payer goes along with, in thousandths of the
     /// tariff.
     pub price_max_permille: u64,
+    /// The most that the mint's fee for a token may come to, on top of what it is worth to the payee, in
+    /// thousandths of that. A purse of which more would go to the mint is not opened.
+    pub max_fee_permille: u64,
 }
 
 impl Default for SwapPolicy {
@@ -49,6 +52,7 @@ impl Default for SwapPolicy {
         Self {
             tokens_max: TOKENS_MAX,
             price_max_permille: crate::params::PRICE_MAX_DEFAULT,
+            max_fee_permille: 500,
         }
     }
 }

@@ -66,6 +66,7 @@ impl PayerPurse {
                 stage: PayerStage::Planning,
                 closing: false,
                 failed: None,
+                max_fee_permille: Some(policy.max_fee_permille),
             },
             tokens: BTreeMap::new(),
             running: Running::default(),

@@ -39,6 +39,10 @@ pub(crate) struct PayerMeta {
     /// Why opening failed for good; what was reserved goes back first.
     #[n(5)]
     pub(crate) failed: Option<u16>,
+    /// The most of a tick that its token may cost on top, in thousandths. None in records of before there
+    /// was a limit: all of it.
+    #[n(6)]
+    pub(crate) max_fee_permille: Option<u64>,
 }
 
 impl PayerMeta {

@@ -32,7 +32,7 @@ impl Runner {
     pub(crate) async fn plan(
         &self,
         mints: &[Listed],
-        tick: fn(u64) -> Tick,
+        tick: impl Fn(u64) -> Tick,
         budget: u64,
     ) -> Result<Plan, BackendError> {
         let mut best: Option<(Arc<Wallet>, &Listed, Rank)> = None;
@@ -152,17 +152,24 @@ pub(super) async fn select(
 /// What one tick's proofs come to, in the unit.
 #[derive(Clone, Copy)]
 pub(crate) enum Tick {
-    /// The tick, after the fee of redeeming them by themselves.
-    Net(u64),
+    /// The tick, after the fee of redeeming them by themselves, and the most that may be.
+    Net(u64, u64),
     /// The tick, before any fee: they are redeemed together with others.
     Face(u64),
+}
+
+impl Tick {
+    /// For a fee of at most so many thousandths of it, and never more than it.
+    pub(super) fn net(net: u64, max_fee_permille: u64) -> Self {
+        let most = u128::from(net) * u128::from(max_fee_permille.min(1_000)) / 1_000;
+        Self::Net(net, u64::try_from(most).unwrap_or(net))
+    }
 }
 
 pub(super) fn token_of(set: &KeySet, tick: Tick) -> Result<Vec<u64>, BackendError> {
     let denominations = denominations(set);
     match tick {
-        // A fee above the tick itself: half of the money would be the mint's.
-        Tick::Net(tick) => token_amounts(tick, set.input_fee_ppk, &denominations, tick),
+        Tick::Net(tick, most) => token_amounts(tick, set.input_fee_ppk, &denominations, most),
         Tick::Face(tick) => {
             split(tick, &denominations).filter(|amounts| amounts.len() <= STEP_PROOFS_MAX)
         }

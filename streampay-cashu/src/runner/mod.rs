@@ -144,8 +144,13 @@ impl Runner {
 
     async fn run_job(&self, job: Job) -> Result<Done, BackendError> {
         match job {
-            Job::Plan { mints, budget } => {
-                let plan = self.plan(&mints, fund::Tick::Net, budget).await?;
+            Job::Plan {
+                mints,
+                budget,
+                max_fee_permille,
+            } => {
+                let tick = |net| fund::Tick::net(net, max_fee_permille);
+                let plan = self.plan(&mints, tick, budget).await?;
                 Ok(Done::Planned(plan))
             }
             Job::Fund { plan, again } => {

@@ -75,7 +75,11 @@ pub async fn purse_quote(
 ) -> Result<PurseQuote, BackendError> {
     let credited = whole_sat(tick).ok_or(BackendError::Fatal(RefusalCode::WrongAmount))?;
     let net = mint.price_of(credited);
-    let kind = if locked { Tick::Face } else { Tick::Net };
+    // What it would cost, whatever that is.
+    let kind = |net| match locked {
+        true => Tick::Face(net),
+        false => Tick::net(net, 1_000),
+    };
     let set = wallet.active_keyset().await.map_err(fault::of_reading)?;
     let token = token_of(&set, kind(net))?;
     let face: u64 = token.iter().sum();

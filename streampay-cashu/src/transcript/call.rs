@@ -248,7 +248,7 @@ impl Call {
     #[must_use]
     pub fn of(effect: &Effect) -> Option<Self> {
         match codec::decode::<Job>(&effect.body, usize::MAX).ok()? {
-            Job::Plan { mints, budget } => Some(plan(&mints, budget)),
+            Job::Plan { mints, budget, .. } => Some(plan(&mints, budget)),
             Job::Fund { plan, again } => {
                 let outputs = (0..plan.count).flat_map(|_| plan.token.iter());
                 let outputs = outputs.map(|amount| Output {

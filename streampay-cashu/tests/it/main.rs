@@ -11,6 +11,7 @@ mod attacks;
 mod backups;
 mod canaries;
 mod conformance;
+mod dear;
 mod fooled;
 mod locked;
 mod lost;

@@ -50,6 +50,7 @@ impl PayerPurse {
                 self.running.start(self.key, PLAN, || Job::Plan {
                     mints: meta.mints.clone(),
                     budget: meta.budget,
+                    max_fee_permille: meta.max_fee_permille.unwrap_or(1_000),
                 })
             }
             (PayerStage::Planning, true) if self.running.has(PLAN) => Vec::new(),
