@@ -248,6 +248,11 @@ pub(crate) fn put_release(delta: &mut ChangeSet, release: &[u8]) {
     delta.put([RELEASE], write(&ByteVec::from(release.to_vec())));
 }
 
+/// The mint does not take it.
+pub(crate) fn remove_release(delta: &mut ChangeSet) {
+    delta.remove([RELEASE]);
+}
+
 /// All that is kept of an opening that was refused.
 pub(crate) fn remove_refused(delta: &mut ChangeSet) {
     for kind in [META, LOCKED] {

@@ -19,6 +19,7 @@ mod mint;
 mod mints;
 mod node;
 mod pair;
+mod refund;
 mod refused;
 mod session;
 mod suite;

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// HTTP 429, nothing done.
     TooMany,
+    /// The mint looks at it and does not take its witness.
+    Refused,
     /// It knows of no signature (NUT-09), whatever it has signed.
     Empty,
 }
@@ -229,6 +231,7 @@ impl TestMint {
             None | Some(Fault::Fine) => work.await,
             Some(Fault::Away) => Err(Error::HttpError(None, "connection refused".to_owned())),
             Some(Fault::TooMany) => Err(Error::HttpError(Some(429), "slow down".to_owned())),
+            Some(Fault::Refused) => Err(Error::SignatureMissingOrInvalid),
             Some(Fault::Empty) => panic!("{kind} has no empty answer"),
             Some(Fault::LoseAnswer) => {
                 let _ = work.await;

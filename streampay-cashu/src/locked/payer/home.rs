@@ -208,13 +208,34 @@ impl PayerPurse {
                 }
             }
             Ok(_) => return self.later(now, BackendError::Unknown),
-            Err(BackendError::Rejected(..)) if self.release.is_none() => {
+            Err(BackendError::Rejected(..)) if self.release.is_some() => {
+                return self.release_refused(now, &planned);
+            }
+            Err(BackendError::Rejected(..)) => {
                 // The mint's clock is behind what we think: the way back is not open yet.
                 return self.later(now, BackendError::Transient);
             }
             Err(error) => return self.later(now, error),
         }
         self.next_batch(&planned, again)
+    }
+
+    /// The mint does not take the payee's signatures. From the locktime on the same proofs come home
+    /// without, into the same outputs.
+    fn release_refused(&mut self, now: Now, planned: &Planned) -> Answer {
+        match self.clock.and_then(|clock| clock.at(now)) {
+            None => self.ask_time(),
+            Some(time) if time < planned.locktime.saturating_add(REFUND_AFTER_S) => {
+                self.later(now, BackendError::Transient)
+            }
+            Some(_) => {
+                self.release = None;
+                let mut answer = Answer::default();
+                record::remove_release(&mut answer.delta);
+                answer.effects = self.drain_effect(true);
+                answer
+            }
+        }
     }
 
     /// Nothing came of it for now.
