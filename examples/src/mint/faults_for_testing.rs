@@ -28,6 +28,9 @@ pub enum Fault {
     LoseAnswer,
     /// The mint does it, and half of the answer comes.
     Partial,
+    /// The mint does it, and of each list in the answer that says what it signed, or what is spent, only so
+    /// many in a hundred come, the first ones.
+    Short(u8),
     /// The mint does it, and every signature and key in the answer is another point.
     WrongSignature,
     /// The mint does it, and says the second where it means the first.
@@ -140,6 +143,9 @@ pub(super) async fn inject(
             let half = |body: Bytes| body.slice(..body.len() / 2);
             rewritten(next.run(request).await, half).await
         }
+        Some(Fault::Short(percent)) => {
+            rewritten(next.run(request).await, |body| shortened(body, percent)).await
+        }
         Some(Fault::WrongSignature) => rewritten(next.run(request).await, with_other_points).await,
         Some(Fault::Ago(seconds)) => {
             rewritten(next.run(request).await, |body| ago(body, seconds)).await
@@ -198,6 +204,18 @@ fn unpaid(body: Bytes) -> Bytes {
         fields.insert("amount_paid".into(), 0.into());
     }
     quote.to_string().into()
+}
+
+fn shortened(body: Bytes, percent: u8) -> Bytes {
+    let Ok(mut answer) = serde_json::from_slice::<Value>(&body) else {
+        return body;
+    };
+    for name in ["signatures", "outputs", "states"] {
+        if let Some(list) = answer.get_mut(name).and_then(Value::as_array_mut) {
+            list.truncate(list.len().saturating_mul(percent.into()) / 100);
+        }
+    }
+    answer.to_string().into()
 }
 
 fn with_other_points(body: Bytes) -> Bytes {

@@ -67,7 +67,12 @@ pub(crate) async fn swap(
     match fault {
         Fault::Keyset => Ok(Swapped::OtherKeyset),
         Fault::Away | Fault::Refused(_) => Err(fault.error()),
-        Fault::Unclear | Fault::Used => find_out(wallet, ys, outputs, fault).await,
+        Fault::Used => find_out(wallet, ys, outputs, fault).await,
+        Fault::Unclear => match find_out(wallet, ys, outputs, fault).await? {
+            // Who else but this very swap? It is asked for again, later, before anybody else is blamed.
+            Swapped::SpentElsewhere => Err(BackendError::Unknown),
+            end => Ok(end),
+        },
     }
 }
 

@@ -68,7 +68,7 @@ async fn empty_answer_after_a_crash_is_no_reason_to_forget_a_funding() {
     }
 }
 
-/// It has lost its answer too, says that the inputs are spent, and twice that it signed nothing.
+/// It has lost its answer too, says that the inputs are spent, and again and again that it signed nothing.
 #[tokio::test]
 async fn funding_that_the_mint_denies_is_found_and_comes_home() {
     for mode in [Mode::Chain, Mode::P2pk] {
@@ -76,10 +76,12 @@ async fn funding_that_the_mint_denies_is_found_and_comes_home() {
         pair.mint.set_skew(-3 * 3_600);
         pair.params = pair.params.clone().with_lock(LOCK_S, 600).unwrap();
         pair.mint.fail("swap", Fault::LoseAnswer);
-        for _ in 0..3 {
+        for _ in 0..7 {
             pair.mint.fail("restore", Fault::Empty);
         }
         let request = pair.open_request(10);
+        let failed = pair.payer.ask(purse(0), request.clone()).await;
+        assert_eq!(failed, UNKNOWN, "{mode:?}");
         let spent = BackendError::Fatal(RefusalCode::AlreadySpent);
         let failed = pair.payer.ask(purse(0), request).await;
         assert_eq!(failed, Some(Outcome::Failed(spent)), "{mode:?}");
@@ -125,16 +127,37 @@ async fn batch_that_the_mint_denies_is_looked_for_again() {
             pair.payee.set_policy(policy);
             pair.open(0, 120).await;
             pair.mint.fail("swap", Fault::LoseAnswer);
-            for _ in 0..2 + u64::from(after_a_restart) {
+            for _ in 0..5 + u64::from(after_a_restart) {
                 pair.mint.fail("restore", Fault::Empty);
             }
             pair.ticks(1..=110).await;
+            assert_eq!(pair.payee.spendable().await, 0, "{mode:?}");
             if after_a_restart {
+                pair.payee.after_s(60);
+                assert_eq!(pair.payee.wake(purse(0)).await, None);
                 assert_eq!(pair.payee.spendable().await, 30, "{mode:?}");
                 pair.payee.restart(&[purse(0)]).await;
             }
             assert_eq!(pair.settle().await, 330, "{mode:?}");
             assert_eq!(pair.payee.spendable().await, 330, "{mode:?}");
         }
+    }
+}
+
+/// As often as one run looks.
+#[tokio::test]
+async fn answer_that_is_lost_and_denied_once_is_nobody_elses_doing() {
+    for mode in Mode::ALL {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        pair.mint.fail("swap", Fault::LoseAnswer);
+        for _ in 0..2 {
+            pair.mint.fail("restore", Fault::Empty);
+        }
+        let request = pair.open_request(10);
+        let opened = pair.payer.ask(purse(0), request.clone()).await;
+        assert_eq!(opened, UNKNOWN, "{mode:?}");
+        let opened = pair.payer.ask(purse(0), request).await;
+        assert!(matches!(opened, Some(Outcome::Opened(_))), "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 450, "{mode:?}");
     }
 }
