@@ -59,6 +59,8 @@ pub(super) struct PayerPurse {
     paying: Option<(u64, u64)>,
     /// A release that is being checked.
     offered: Option<Vec<u8>>,
+    /// How many were checked and are none, and SHA-256 of the last.
+    forged: (u8, Option<[u8; 32]>),
     retry_at: Option<Unix>,
     /// False after a start, until the mint was asked for batches that the records do not know.
     looked: bool,
@@ -131,6 +133,7 @@ impl PayerPurse {
             clock: None,
             paying: None,
             offered: None,
+            forged: (0, None),
             retry_at: None,
             looked: true,
             gone: false,

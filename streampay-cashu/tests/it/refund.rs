@@ -1,6 +1,8 @@
 //! The payer's own way back, from the locktime on.
 
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::driver::EffectRunner;
+use streampay_core::units::RequestId;
 
 use crate::mint::Fault;
 use crate::node::{Mode, Pair, purse};
@@ -78,4 +80,32 @@ async fn tick_after_the_refund_is_not_credited() {
             assert_eq!(pair.payer.spendable().await, 490, "{mode:?} {restarts}");
         }
     }
+}
+
+/// Each costs the payer hundreds of signatures to look at, and its payee nothing.
+#[tokio::test]
+async fn forged_releases_are_looked_at_once_and_not_for_ever() {
+    let mut pair = opened(Mode::Chain).await;
+    pair.ticks(1..=4).await;
+    pair.settle().await;
+    let good = pair.payee.notes.get(&purse(0)).cloned().unwrap();
+    let (now, runner) = (pair.payer.now, pair.payer.runner());
+    let mut looked = 0;
+    for forged in 0..100_u8 {
+        let mut bytes = good.to_vec();
+        let last = bytes.len() - 1;
+        bytes[last] ^= forged / 2 + 1;
+        let bytes = bytes.into();
+        let note = Request::Note { bytes };
+        let machine = &mut pair.payer.machine;
+        for effect in machine.request(now, purse(0), RequestId(1), note).effects {
+            looked += 1;
+            machine.effect_done(now, runner.run(effect).await);
+        }
+        assert!(looked <= usize::from(forged / 2) + 1, "the same again");
+    }
+    assert_eq!(looked, 16);
+    // What is the payer's comes home all the same.
+    is_after_the_locktime(&mut pair);
+    assert_eq!(pair.release().await, 30);
 }
