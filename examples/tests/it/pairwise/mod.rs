@@ -1,6 +1,13 @@
 //! Everything that a session meets, combined so that each two of them meet: the way to pay, the
 //! mint's fee, what befalls the mint, how the session ends, who starts again. All sessions at once, with
 //! ticks of a second. Against nutshell (`.ci/nutshell run`) what can be done to it from here.
+//!
+//! Not two and two, but all 216 combinations, a dozen at once, at cdk's mint and at nutshells:
+//!
+//! ```sh
+//! cargo test -p streampay-examples --test it pairwise::whole -- --ignored --nocapture
+//! .ci/nutshell run cargo test -p streampay-examples --test it pairwise::whole -- --ignored --nocapture
+//! ```
 
 mod rows;
 
@@ -24,7 +31,8 @@ use crate::nutshell::{self, Front, Nutshell};
 use Again::{Nobody, Payee, Payer};
 use End::{Early, Spent, Vanished};
 use Mint::{Calm, ChangesKeys, Limits, Restarts};
-use rows::{Again, End, FEES, Mint, ROWS, Row, calm_rows, struck_at_nutshell, struck_rows};
+use rows::{Again, End, FEES, Mint, ROWS, Row};
+use rows::{all_at_nutshell, all_rows, calm_rows, struck_at_nutshell, struck_rows};
 use streampay_examples::pay::Pay::Swap;
 
 const FUNDS: u64 = 100;
@@ -276,7 +284,7 @@ async fn sessions_of_every_kind_at_once_do_so_at_mints_that_are_not_ours() {
 }
 
 /// The sessions of a mint with this fee, when it befalls the mint.
-async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
+async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf, rows: Vec<Row>) {
     let mut mint = Nutshell::start(programs, ppk).await;
     let front = Front::of(&mint).await;
     let url = match what {
@@ -286,7 +294,7 @@ async fn at_nutshell(what: Mint, ppk: u64, programs: std::path::PathBuf) {
     let now = Arc::new(Semaphore::new(0));
     // All have their money first, so that they begin together.
     let mut payers = Vec::new();
-    for row in struck_rows(what, ppk) {
+    for row in rows {
         payers.push((row, Party::with(&url, FUNDS).await));
     }
     if what == Limits {
@@ -335,7 +343,50 @@ async fn mints_that_are_not_ours_restart_change_keys_and_limit_in_the_middle_of_
     let _alone = AT_NUTSHELL.lock().await;
     let mut all = JoinSet::new();
     for (what, ppk) in struck_at_nutshell() {
-        all.spawn(at_nutshell(what, ppk, programs.clone()));
+        let rows = struck_rows(what, ppk).collect();
+        all.spawn(at_nutshell(what, ppk, programs.clone(), rows));
     }
     all.join_all().await;
+}
+
+/// So many sessions of the whole matrix run at once.
+const AT_ONCE: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes half an hour; see the head of this file"]
+async fn whole_matrix_conserves_money_and_costs_what_was_quoted() {
+    let rows: Vec<Row> = all_rows().collect();
+    for some in rows.chunks(AT_ONCE) {
+        let mut all = JoinSet::new();
+        for row in some {
+            all.spawn(against_cdk(*row));
+        }
+        all.join_all().await;
+        some.iter().for_each(|row| println!("ok      cdk {row:?}"));
+    }
+    println!("{} passed", rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes an hour; see the head of this file"]
+async fn whole_matrix_does_so_at_mints_that_are_not_ours() {
+    let Some(programs) = nutshell::programs() else {
+        let _ = foreign_mints("the whole matrix");
+        return;
+    };
+    let _alone = AT_NUTSHELL.lock().await;
+    let mut passed = 0;
+    for (what, ppk) in all_at_nutshell() {
+        let rows: Vec<Row> = all_rows()
+            .filter(|row| (row.1, row.2) == (ppk, what))
+            .collect();
+        for some in rows.chunks(AT_ONCE) {
+            at_nutshell(what, ppk, programs.clone(), some.to_vec()).await;
+            for row in some {
+                println!("ok      nutshell {row:?}");
+            }
+            passed += some.len();
+        }
+    }
+    println!("{passed} passed");
 }

@@ -73,6 +73,28 @@ pub(super) fn struck_at_nutshell() -> impl Iterator<Item = (Mint, u64)> {
     struck.flat_map(|what| FEES.map(|ppk| (what, ppk)))
 }
 
+/// Every combination there is.
+pub(super) fn all_rows() -> impl Iterator<Item = Row> {
+    let modes = MODES.into_iter();
+    modes.flat_map(|mode| {
+        let fees = FEES.into_iter();
+        fees.flat_map(move |ppk| {
+            let mints = MINTS.into_iter();
+            mints.flat_map(move |mint| {
+                let ends = ENDS.into_iter();
+                ends.flat_map(move |end| AGAIN.map(|again| (mode, ppk, mint, end, again)))
+            })
+        })
+    })
+}
+
+/// What befalls a nutshell in the whole matrix, without a fee and with one.
+pub(super) fn all_at_nutshell() -> impl Iterator<Item = (Mint, u64)> {
+    MINTS
+        .into_iter()
+        .flat_map(|what| FEES.map(|ppk| (what, ppk)))
+}
+
 pub(super) fn struck_rows(what: Mint, ppk: u64) -> impl Iterator<Item = Row> {
     let is_it = move |row: &Row| (row.1, row.2) == (ppk, what);
     ROWS.into_iter().filter(is_it)
@@ -136,6 +158,16 @@ fn pairs_that_no_row_has(rows: &[(Software, Row)]) -> Vec<(String, String)> {
         }
     }
     missing
+}
+
+#[test]
+fn whole_matrix_has_every_combination_once() {
+    let all: Vec<Row> = all_rows().collect();
+    assert_eq!(all.len(), 3 * 2 * 4 * 3 * 3);
+    for (at, row) in all.iter().enumerate() {
+        assert!(!all[..at].contains(row), "{row:?}");
+    }
+    assert!(ROWS.iter().all(|row| all.contains(row)));
 }
 
 #[test]
