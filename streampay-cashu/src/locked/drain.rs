@@ -176,6 +176,11 @@ impl Drain {
         }
     }
 
+    /// The batch under way did not come to what it should: it is made anew.
+    pub(crate) fn remake(&mut self) {
+        self.some_spent(&[]);
+    }
+
     /// The first batch that a search looks for.
     pub(crate) fn first_sought(&self) -> u64 {
         self.doubtful.unwrap_or(self.batches).max(1)

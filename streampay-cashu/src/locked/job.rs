@@ -345,4 +345,7 @@ pub(crate) enum LockedDone {
     /// made blindly.
     #[n(13)]
     Found(#[n(0)] u64, #[n(1)] u64),
+    /// The batch does not come to what its outputs do: the mint takes another fee. It has these.
+    #[n(14)]
+    OtherFee(#[n(0)] Keysets),
 }

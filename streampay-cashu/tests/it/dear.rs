@@ -31,3 +31,28 @@ async fn no_second_purse_is_split_where_the_fee_has_risen_above_the_share() {
         }
     }
 }
+
+/// Of a keyset whose id says nothing of its fee: what both sides learnt at the opening is not for ever.
+#[tokio::test]
+async fn batch_is_made_anew_where_the_mint_takes_another_fee() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        let amounts = (0..20).map(|bit| 1 << bit).collect();
+        let unit = CurrencyUnit::Sat;
+        let rotated = pair
+            .mint
+            .mint
+            .rotate_keyset(unit, amounts, 100, false, None);
+        rotated.await.unwrap();
+        pair.mint.says_fee(Some(0));
+        pair.open(0, 20).await;
+        pair.ticks(1..=10).await;
+        pair.mint.says_fee(None);
+        // Twenty proofs on each side, two satoshi.
+        assert_eq!(pair.settle().await, 48, "{mode:?}");
+        pair.show_note().await;
+        assert_eq!(pair.release().await, 48, "{mode:?}");
+        let (payer, payee) = (pair.payer.spendable().await, pair.payee.spendable().await);
+        assert_eq!(payer + payee, 496, "{mode:?}");
+    }
+}

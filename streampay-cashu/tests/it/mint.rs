@@ -69,6 +69,8 @@ pub(crate) struct TestMint {
     skew_s: AtomicI64,
     no_htlcs: AtomicBool,
     no_dleq: AtomicBool,
+    /// What all inputs cost, by the mint's word.
+    says_fee: Mutex<Option<u64>>,
     /// When all keysets end, by the mint's word.
     ends: Mutex<Option<u64>>,
     manner: Mutex<Manner>,
@@ -115,6 +117,7 @@ impl TestMint {
             skew_s: AtomicI64::new(0),
             no_htlcs: AtomicBool::new(false),
             no_dleq: AtomicBool::new(false),
+            says_fee: Mutex::default(),
             ends: Mutex::default(),
             manner: Mutex::new(Manner::Refuses),
         })
@@ -178,6 +181,17 @@ impl TestMint {
     /// Lets the mint say that its keysets end.
     pub(crate) fn ends(&self, at: u64) {
         *self.ends.lock().unwrap() = Some(at);
+    }
+
+    /// Lets the mint say another fee than it takes, or again what it takes.
+    pub(crate) fn says_fee(&self, ppk: Option<u64>) {
+        *self.says_fee.lock().unwrap() = ppk;
+    }
+
+    fn told(&self, mut set: KeySet) -> KeySet {
+        let said = *self.says_fee.lock().unwrap();
+        set.input_fee_ppk = said.unwrap_or(set.input_fee_ppk);
+        set
     }
 
     /// Of every swap with locked inputs so far: the locks, and the preimages shown.
@@ -265,14 +279,18 @@ impl MintConnector for Direct {
     }
 
     async fn get_mint_keys(&self) -> Result<Vec<KeySet>, Error> {
-        let keys = async { Ok(self.0.mint.pubkeys().keysets) };
+        let keys = async {
+            let sets = self.0.mint.pubkeys().keysets.into_iter();
+            Ok(sets.map(|set| self.0.told(set)).collect())
+        };
         self.0.call("keys", keys).await
     }
 
     async fn get_mint_keyset(&self, id: Id) -> Result<KeySet, Error> {
         let keys = async {
             let mut keys = self.0.mint.keyset_pubkeys(&id)?.keysets;
-            keys.pop().ok_or(Error::UnknownKeySet)
+            let set = keys.pop().ok_or(Error::UnknownKeySet)?;
+            Ok(self.0.told(set))
         };
         self.0.call("keys", keys).await
     }
@@ -280,6 +298,10 @@ impl MintConnector for Direct {
     async fn get_mint_keysets(&self) -> Result<KeysetResponse, Error> {
         let sets = async {
             let mut sets = self.0.mint.keysets();
+            if let Some(fee) = *self.0.says_fee.lock().unwrap() {
+                let says = |set: &mut cdk::nuts::KeySetInfo| set.input_fee_ppk = fee;
+                sets.keysets.iter_mut().for_each(says);
+            }
             if let Some(end) = *self.0.ends.lock().unwrap() {
                 let ends = |set: &mut cdk::nuts::KeySetInfo| set.final_expiry = Some(end);
                 sets.keysets.iter_mut().for_each(ends);

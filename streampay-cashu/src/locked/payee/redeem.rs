@@ -130,6 +130,15 @@ impl PayeePurse {
                 record::put_drain(&mut answer.delta, &self.drain);
                 return answer;
             }
+            Ok(LockedDone::OtherFee(keysets)) => {
+                let ppk = keysets.ppk_of(&self.funded.funding.keyset);
+                let Some(ppk) = ppk.filter(|ppk| *ppk != self.meta.ppk) else {
+                    return self.not_now(now, BackendError::Transient);
+                };
+                (self.meta.ppk, self.meta.keysets) = (ppk, keysets);
+                self.put_meta(&mut answer.delta);
+                self.drain.remake();
+            }
             Ok(_) => return self.not_now(now, BackendError::Unknown),
             Err(error) => return self.not_now(now, error),
         }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use streampay_core::backend::{Answer, BackendError, Effect, Outcome};
+use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, Unix};
 
 use super::{DRAIN, FIND, LEDGER, PayerPurse, RELEASE, Secrets, Stage};
@@ -197,8 +198,8 @@ impl PayerPurse {
         if !current {
             return Answer::default();
         }
-        let planned = planned.clone();
-        let mut again = false;
+        let mut planned = planned.clone();
+        let (mut again, mut delta) = (false, ChangeSet::new());
         match done {
             Ok(LockedDone::Swapped) => self.drain.home(),
             Ok(LockedDone::SomeSpent(spent)) => {
@@ -212,6 +213,16 @@ impl PayerPurse {
                 }
             }
             Ok(_) => return self.later(now, BackendError::Unknown),
+            Ok(LockedDone::OtherFee(keysets)) => {
+                let ppk = keysets.ppk_of(&planned.plan.keyset);
+                let Some(ppk) = ppk.filter(|ppk| *ppk != planned.ppk) else {
+                    return self.later(now, BackendError::Transient);
+                };
+                planned.ppk = ppk;
+                self.meta.stage = Stage::Open(planned.clone());
+                self.put_meta(&mut delta);
+                self.drain.remake();
+            }
             Err(BackendError::Rejected(..)) if self.release.is_some() => {
                 return self.release_refused(now, &planned);
             }
@@ -221,7 +232,11 @@ impl PayerPurse {
             }
             Err(error) => return self.later(now, error),
         }
-        self.next_batch(&planned, again)
+        let answer = Answer {
+            delta,
+            ..Answer::default()
+        };
+        merge(answer, self.next_batch(&planned, again))
     }
 
     /// The mint does not take the payee's signatures. From the locktime on the same proofs come home

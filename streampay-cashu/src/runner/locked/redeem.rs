@@ -6,7 +6,7 @@ use cdk::nuts::nut11::P2PKWitness;
 use cdk::nuts::nut14::HTLCWitness;
 use cdk::nuts::{Id, Proof, State, Witness};
 use cdk::wallet::Wallet;
-use streampay_core::backend::BackendError;
+use streampay_core::backend::{BackendError, RefusalCode};
 
 use super::{blocking, states_of};
 use crate::chain::{
@@ -52,7 +52,13 @@ pub(super) async fn redeem(
         again: job.again,
         own: job.right.is_payer(),
     };
-    match swap_inputs(wallet, inputs, &into, limit).await? {
+    let end = match swap_inputs(wallet, inputs, &into, limit).await {
+        Err(BackendError::Rejected(RefusalCode::WrongAmount, _)) => {
+            return Ok(LockedDone::OtherFee(keysets(wallet, true).await?));
+        }
+        end => end?,
+    };
+    match end {
         End::Ours => Ok(LockedDone::Swapped),
         End::OtherKeyset => Ok(LockedDone::OtherKeysets(keysets(wallet, true).await?)),
         End::SpentElsewhere => {
