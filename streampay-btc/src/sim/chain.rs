@@ -11,7 +11,7 @@ use bitcoin::{
 
 use super::ledger::{FAUCET_FEE, Inner, open_home, opened_by};
 use super::policy::Reject;
-use crate::chain::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Watch};
+use crate::chain::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Watch};
 use crate::machine::WalletCoin;
 
 /// A simulated chain. Clones share it.
@@ -228,6 +228,12 @@ impl SimChain {
         let chain = chain.map(|(tx, height)| (tx.clone(), Some(*height)));
         let waiting = inner.mempool.values().map(|tx| (tx.clone(), None));
         chain.chain(waiting).collect()
+    }
+
+    /// How an output stands, also while the source is told to be away.
+    #[must_use]
+    pub fn seen(&self, outpoint: OutPoint) -> Option<Seen> {
+        self.lock().seen(outpoint)
     }
 
     /// The transaction that spends an output, and its height where it is in a block.

@@ -1,5 +1,7 @@
 //! An Esplora server in front of a simulated chain: as much of its HTTP as the adapter asks for.
 
+use std::sync::Arc;
+
 use bitcoin::consensus::encode::{deserialize_hex, serialize};
 use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::{Network, OutPoint, Transaction};
@@ -20,18 +22,34 @@ pub(crate) async fn serve_without_packages(chain: SimChain, network: Network) ->
 }
 
 async fn serve_some(chain: SimChain, network: Network, packages: bool) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let chain = chain.clone();
-            tokio::spawn(async move { one(stream, &chain, network, packages).await });
-        }
+    let url = listen(move |method, path, body| match (method, path) {
+        ("POST", "/api/txs/package") if packages => package(&chain, body),
+        _ => answer(&chain, network, method, path, body),
     });
-    format!("http://{address}/api/")
+    format!("{}/api/", url.await)
 }
 
-async fn one(mut stream: TcpStream, chain: &SimChain, network: Network, packages: bool) {
+/// Answers every call, by its method, path and body, until the test ends; the address.
+pub(crate) async fn listen<F>(answer: F) -> String
+where
+    F: Fn(&str, &str, &str) -> (u16, Vec<u8>) + Send + Sync + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move { one(stream, &*answer).await });
+        }
+    });
+    format!("http://{address}")
+}
+
+async fn one<F>(mut stream: TcpStream, answer: &F)
+where
+    F: Fn(&str, &str, &str) -> (u16, Vec<u8>),
+{
     let mut bytes = Vec::new();
     let (head, body) = loop {
         let mut more = [0; 4096];
@@ -55,10 +73,7 @@ async fn one(mut stream: TcpStream, chain: &SimChain, network: Network, packages
     };
     let mut first = head.lines().next().unwrap_or("").split(' ');
     let (method, path) = (first.next().unwrap_or(""), first.next().unwrap_or(""));
-    let (status, body) = match (method, path) {
-        ("POST", "/api/txs/package") if packages => package(chain, &body),
-        _ => answer(chain, network, method, path, &body),
-    };
+    let (status, body) = answer(method, path, &body);
     let head = format!(
         "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()

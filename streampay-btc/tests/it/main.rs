@@ -9,7 +9,9 @@
 
 mod bitcoind;
 mod chains;
+mod core;
 mod esplora;
+mod mempool;
 mod must_fail;
 mod mutual_vectors;
 mod openings;
