@@ -212,7 +212,6 @@ impl PayerPurse {
                     return self.later(now, BackendError::Transient);
                 }
             }
-            Ok(_) => return self.later(now, BackendError::Unknown),
             Ok(LockedDone::OtherFee(keysets)) => {
                 let ppk = keysets.ppk_of(&planned.plan.keyset);
                 let Some(ppk) = ppk.filter(|ppk| *ppk != planned.ppk) else {
@@ -230,6 +229,7 @@ impl PayerPurse {
                 // The mint's clock is behind what we think: the way back is not open yet.
                 return self.later(now, BackendError::Transient);
             }
+            Ok(_) => return self.later(now, BackendError::Unknown),
             Err(error) => return self.later(now, error),
         }
         let answer = Answer {
