@@ -22,9 +22,38 @@ pub struct Tally {
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
+/// What a mint can be asked, as far as openings and ticks go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// What it is. Source: NUT-06.
+    Info,
+    /// Its keys and keysets. Source: NUT-01, NUT-02.
+    Keys,
+    /// A swap. Source: NUT-03.
+    Swap,
+    /// What is spent. Source: NUT-07.
+    State,
+    /// All else.
+    Other,
+}
+
+impl What {
+    fn of(path: &str) -> Self {
+        match path {
+            "/v1/info" => Self::Info,
+            "/v1/swap" => Self::Swap,
+            "/v1/checkstate" => Self::State,
+            path if path.starts_with("/v1/keys") => Self::Keys,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
+    /// For what.
+    pub what: What,
     /// When it came.
     pub at: Instant,
     /// A swap of locked tokens: what was paid is redeemed, or what was not is taken home.
@@ -50,8 +79,10 @@ impl Tally {
 /// The layer.
 pub(super) async fn count(State(tally): State<Tally>, request: Request, next: Next) -> Response {
     let at = Instant::now();
-    if request.uri().path() != "/v1/swap" {
-        tally.note(Asked { at, redeems: false });
+    let what = What::of(request.uri().path());
+    if what != What::Swap {
+        let redeems = false;
+        tally.note(Asked { what, at, redeems });
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
@@ -59,7 +90,7 @@ pub(super) async fn count(State(tally): State<Tally>, request: Request, next: Ne
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let redeems = spends_locked(&body);
-    tally.note(Asked { at, redeems });
+    tally.note(Asked { what, at, redeems });
     next.run(Request::from_parts(head, Body::from(body))).await
 }
 

@@ -16,7 +16,7 @@ use super::serve::{Offer, serve};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
-use crate::mint::tally::Asked;
+use crate::mint::tally::{Asked, What};
 use crate::mint::{EmbeddedMint, Storage};
 use crate::pay::Pay;
 use crate::price::Price;
@@ -176,18 +176,47 @@ pub(crate) fn verdict(balanced: bool, code: Option<CloseCode>) -> Result<(), App
 /// redemptions of locked tokens and what opens another purse.
 #[must_use]
 pub fn mint_calls(asked: &[Asked], watched: &Watched) -> usize {
-    let (Some(first), Some(closed)) = (watched.openings.first(), watched.closed) else {
+    match watched.closed {
+        Some(closed) => caused(asked, &watched.openings, closed),
+        None => 0,
+    }
+}
+
+/// Of what opens another purse, both sides together, each kind of request comes so often at most: the
+/// payer's plan and its split, the payee's look at the mint and at 768 proofs. More in that time is
+/// somebody else's.
+const fn of_an_opening(what: What) -> usize {
+    match what {
+        What::Info => 2,
+        What::Keys => 6,
+        What::Swap => 1,
+        What::State => 4,
+        What::Other => 0,
+    }
+}
+
+fn caused(asked: &[Asked], openings: &[Instant], closed: Instant) -> usize {
+    let Some(first) = openings.first() else {
         return 0;
     };
-    let later = watched.openings.iter().skip(1);
-    let opens = |at: Instant| {
-        let mut later = later.clone();
-        later.any(|open| at <= *open && *open <= at + OPENING)
-    };
-    let asked = asked.iter().filter(|asked| {
-        asked.at >= *first && asked.at < closed && !asked.redeems && !opens(asked.at)
-    });
-    asked.count()
+    let within = |asked: &&Asked| asked.at >= *first && asked.at < closed && !asked.redeems;
+    let mut left: Vec<Asked> = asked.iter().filter(within).copied().collect();
+    for open in openings.iter().skip(1) {
+        let mut excused = Vec::new();
+        // Its own calls are the last ones before it.
+        for place in (0..left.len()).rev() {
+            let Some(asked) = left.get(place).copied() else {
+                continue;
+            };
+            let near = asked.at <= *open && *open <= asked.at + OPENING;
+            let of_it = excused.iter().filter(|what| **what == asked.what).count();
+            if near && of_it < of_an_opening(asked.what) {
+                excused.push(asked.what);
+                left.remove(place);
+            }
+        }
+    }
+    left.len()
 }
 
 /// Each from its own books.
@@ -223,4 +252,41 @@ pub(crate) fn unpack_clip(folder: &Path) -> Result<PathBuf, AppError> {
 
 fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap_or(Msat::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_before_another_opening_are_counted() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let ask = |what, ms| Asked {
+            what,
+            at: at(ms),
+            redeems: false,
+        };
+        let opens =
+            |ms: u64| [What::Info, What::Swap, What::Info, What::State].map(|it| ask(it, ms));
+        let openings = [at(100), at(10_000)];
+        let count = |more: &[Asked]| {
+            let mut all: Vec<Asked> = [opens(50), opens(9_950)].concat();
+            all.extend(more);
+            all.sort_by_key(|asked| asked.at);
+            caused(&all, &openings, at(20_000))
+        };
+        assert_eq!(count(&[]), 0);
+        // One a tick, two seconds before the next purse and later.
+        let ticks: Vec<Asked> = (1..20).map(|tick| ask(What::Swap, tick * 1_000)).collect();
+        assert_eq!(count(&ticks), 19);
+        let looks: Vec<Asked> = (1..20).map(|tick| ask(What::Other, tick * 1_000)).collect();
+        assert_eq!(count(&looks), 19);
+        let redeems = |asked: &Asked| Asked {
+            redeems: true,
+            ..*asked
+        };
+        let batches: Vec<Asked> = ticks.iter().map(redeems).collect();
+        assert_eq!(count(&batches), 0);
+    }
 }
