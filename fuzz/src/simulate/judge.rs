@@ -2,7 +2,7 @@
 //!
 //! | invariant | says |
 //! |---|---|
-//! | `PayerBound` | what the payee can take or has taken, less what was used: one tick, the lead, drift that is tolerated |
+//! | `PayerBound` | what the payee can take or has taken, less what was used: one tick, the lead, drift that is tolerated; the payer's meter counts what came, and while nothing flows no more than may |
 //! | `PayeeBound` | what passed the gate is within credit, preview and window |
 //! | `CreditIsMoney` | the payee credits what it has, or can take without the payer; and all of it |
 //! | `Acknowledged` | what the payer has acks for, the payee has on its disk |
@@ -178,7 +178,7 @@ impl World {
         let (payer, payee) = (self.payer(slot)?, self.payee(slot));
         let (paid, acked) = (payer.paid().msat(), payer.acknowledged().msat());
         let (booked, written_off) = (payer.booked(), payer.written_off().msat());
-        let tips = payer.tips().msat();
+        let (tips, counted) = (payer.tips().msat(), payer.reading());
         let schedule = payer.schedule();
         let next = schedule.next;
         let told = self.is_told(slot, payer);
@@ -232,6 +232,10 @@ impl World {
             media_ms: truth.received.media_ms + booked.media_ms,
             bytes: truth.received.bytes + booked.bytes,
         };
+        if counted.max(truth.received) != truth.received {
+            let found = format!("{counted:?} counted of {:?}", truth.received);
+            return Some(("PayerBound", found));
+        }
         // The payer's word, and what is out of its hands whatever it says.
         let out = (account.payee + account.at_large + account.thief).max(paid);
         let (used, stake) = (truth.price(own).msat(), truth.stake(own, &schedule));

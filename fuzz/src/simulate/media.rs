@@ -1,7 +1,7 @@
 //! Media: packets that pass the gate while it is open, counted by both sides, in pieces.
 
-use streampay_core::meter::{Grant, Reading};
-use streampay_core::session::Input;
+use streampay_core::meter::{Grant, Reading, Schedule};
+use streampay_core::session::{Input, PayerSession};
 use streampay_core::units::Msat;
 
 use super::kinds::Kind;
@@ -144,25 +144,51 @@ impl World {
 
     /// The payer's meter reads so much more.
     fn meter_payer(&mut self, slot: usize, grown: Reading) {
+        let before = self.standing(slot);
         let end = &mut self.slots[slot].ends[PAYER];
         end.reading = plus(end.reading, grown);
         let reading = end.reading;
         self.input(slot, PAYER, Input::Usage(reading));
+        if let Some(before) = before {
+            self.judge_standing(slot, &before);
+        }
     }
 
-    /// The payer has paused: what a payee that sends on would be paid for when it flows again.
+    /// How a payer that has paused stands.
+    fn standing(&self, slot: usize) -> Option<Standing> {
+        let (payer, still) = (self.payer(slot)?, self.slots[slot].media.still?);
+        let (schedule, booked) = (payer.schedule(), payer.booked());
+        let most = self.slots[slot]
+            .truth
+            .most_while_still(still, payer.bought(), &schedule);
+        Some(Standing {
+            reading: payer.reading(),
+            booked,
+            schedule,
+            most,
+        })
+    }
+
+    /// What comes to a payer that has paused counts as far as media on its way may be, by its own meter,
+    /// and no further. Spec: pricing 2.3.
+    fn judge_standing(&mut self, slot: usize, before: &Standing) {
+        let Some(reading) = self.payer(slot).map(PayerSession::reading) else {
+            return;
+        };
+        let used = before.schedule.used(plus(reading, before.booked));
+        if reading != before.reading && used > before.most {
+            let found = format!("{used} used of {} while it stands still", before.most);
+            self.violate(slot, "PayerBound", found);
+        }
+    }
+
+    /// The payer has paused: a payee that sends on does so from now.
     pub(super) fn begin_to_send_on(&mut self, slot: usize) {
-        // A payee that died before it was paid begins anew, and with it what the payer counts.
-        let payer = self.payer(slot).filter(|payer| !payer.bought().is_zero());
-        let booked = payer.map(|payer| payer.booked());
-        if booked.is_none() {
+        let Some(payer) = self.payer(slot) else {
             return;
-        }
+        };
+        let used = payer.schedule().used(plus(payer.reading(), payer.booked()));
         let place = &mut self.slots[slot];
-        // With two meters and many deaths the judge's word is not yet known to be right: seed 1957.
-        if place.truth.tariff.bytes.is_some() {
-            return;
-        }
         if !place.media.bound
             || !place.link.up
             || !place.sends_on
@@ -170,8 +196,7 @@ impl World {
         {
             return;
         }
-        let own = plus(place.truth.received, booked.unwrap_or_default());
-        place.media.still = Some(place.truth.price(own));
+        place.media.still = Some(used);
         let conn = place.link.conn;
         self.count(slot, Kind::SentOn);
         self.after(100, Ev::SendOn { slot, conn });
@@ -196,25 +221,34 @@ impl World {
         self.after(SENT_ON_MS, Ev::SendOn { slot, conn });
     }
 
-    /// Packets come that nobody asked for. They are worth something as far as media on its way may
-    /// be, and no more.
+    /// Packets come that nobody asked for. While the payer stands still they are worth what of them it
+    /// counts within its rule, and no more: whatever else it pays for, it pays for nothing.
+    ///
+    /// How many those are is told by its own meter, not by all that ever came. That meter is behind by what a
+    /// crash undid, of the one quantity more than of the other, and has so much more room.
     pub(super) fn on_unasked(&mut self, slot: usize, conn: u32, packets: u64) {
-        let Some(payer) = self.payer(slot) else {
-            return;
-        };
-        let (bought, booked) = (payer.bought(), payer.booked());
         let place = &mut self.slots[slot];
-        if !place.link.up || place.link.conn != conn {
+        let here = place.link.up && place.link.conn == conn;
+        if !here || place.ends[PAYER].session.is_none() {
             return;
         }
-        let (truth, packet) = (&mut place.truth, place.media.packet);
-        let most = (place.media.still).map(|used| truth.most_while_still(used, bought));
-        for _ in 0..packets {
-            let counts = most.is_none_or(|most| truth.price(plus(truth.received, booked)) <= most);
-            if counts {
-                truth.received = plus(truth.received, packet);
-            }
+        let stands = place.media.still.is_some();
+        let grown = times(place.media.packet, packets);
+        let received = place.truth.received;
+        place.truth.received = plus(received, grown);
+        self.meter_payer(slot, grown);
+        // One that died in the midst of it may have all of it on its disk.
+        let after = self.payer(slot).filter(|_| stands);
+        if let Some(after) = after.map(PayerSession::reading) {
+            self.slots[slot].truth.received = received.max(after);
         }
-        self.meter_payer(slot, times(packet, packets));
     }
+}
+
+/// A payer that has paused, before something comes: what counts, and up to which price more of it may.
+struct Standing {
+    reading: Reading,
+    booked: Reading,
+    schedule: Schedule,
+    most: Msat,
 }

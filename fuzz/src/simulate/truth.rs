@@ -67,14 +67,18 @@ impl Truth {
     }
 
     /// How far a payer may count what comes while nothing flows, where so much was used and bought: to
-    /// the end of what is open, and by as much as two meters may differ. Spec: pricing 2.3.
-    pub(super) fn most_while_still(&self, used: Msat, bought: Msat) -> Msat {
+    /// the end of what is open, and by as much as two meters may differ, at the dearer of the prices.
+    /// Spec: pricing 2.3.
+    pub(super) fn most_while_still(&self, used: Msat, bought: Msat, by: &Schedule) -> Msat {
         let differ = Reading {
             media_ms: TOLERANCE_MS,
             bytes: TOLERANCE_BYTES,
         };
+        let tariffs = [Some(by.tariff), by.next.map(|next| next.tariff)];
+        let differ = tariffs.into_iter().flatten().map(|of| of.price(differ));
         let open = bought.saturating_plus(msat(self.preview_window));
-        open.max(used).saturating_plus(self.tariff.price(differ))
+        open.max(used)
+            .saturating_plus(differ.max().unwrap_or_default())
     }
 
     /// True where the tariffs before this phase price `reading` beyond where it begins.

@@ -108,6 +108,58 @@ fn connections_that_are_lost_while_the_payer_paused_make_no_room_for_more() {
     assert_eq!(payer.paid(), paid);
 }
 
+/// Eight seconds at once, of which the clock lets two count, within what is open.
+#[test]
+fn media_that_came_ahead_of_the_clock_while_the_payer_paused_does_not_count_later() {
+    let mut pair = Pair::new(PairConfig {
+        window: Msat::from_sat(5).unwrap(),
+        ..PairConfig::default()
+    });
+    pair.run(2_100, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    pair.run(200, &[]).unwrap();
+    let before = pair.payer().unwrap().reading().media_ms;
+    pair.payer.reading.media_ms += 8_000;
+    let raw = pair.payer.reading;
+    pair.input(PAYER, Input::Usage(raw));
+    let counted = pair.payer().unwrap().reading().media_ms;
+    assert!(counted > before + 1_000, "{before}, then {counted}");
+    assert!(counted < raw.media_ms - 4_000, "{counted} of {raw:?}");
+    pair.received.media_ms = counted;
+    pair.command(PAYER, Command::Resume);
+    let delivered = pair.delivered().media_ms;
+    // A connection that is lost for some seconds makes room for as much of a cache.
+    pair.run(8_000, &[(0, Fault::LinkDown(3_000))]).unwrap();
+    let grown = pair.payer().unwrap().reading().media_ms - counted;
+    let sent = pair.delivered().media_ms - delivered;
+    assert!(sent > 0, "it flows again");
+    assert!(grown <= sent, "{grown} ms, of {sent} sent");
+}
+
+/// What came while it flowed, and the clock did not let count yet, is not lost by a pause.
+#[test]
+fn media_that_waited_for_the_clock_when_the_payer_paused_counts_when_its_time_has_come() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(1_000, &[]).unwrap();
+    pair.payer.reading.media_ms += 4_000;
+    pair.received.media_ms += 4_000;
+    let raw = pair.payer.reading;
+    pair.input(PAYER, Input::Usage(raw));
+    let counted = pair.payer().unwrap().reading().media_ms;
+    assert!(counted < raw.media_ms, "{counted} of {raw:?}");
+    pair.command(PAYER, Command::Pause);
+    pair.input(PAYER, Input::Usage(raw));
+    pair.command(PAYER, Command::Resume);
+    pair.run(200, &[(0, Fault::LinkDown(100))]).unwrap();
+    for _ in 0..40 {
+        pair.run(100, &[]).unwrap();
+        let raw = pair.payer.reading;
+        pair.input(PAYER, Input::Usage(raw));
+    }
+    let reading = pair.payer().unwrap().reading().media_ms;
+    assert!(reading >= raw.media_ms, "{reading} of {raw:?}");
+}
+
 /// A connection that nobody has bound yet, and a payer that pauses meanwhile.
 #[test]
 fn media_that_comes_before_the_connection_is_bound_while_the_payer_paused_is_set_aside() {

@@ -76,10 +76,14 @@ impl PayerSession {
             ..reading
         };
         let grown = self.metered.max(capped);
-        if grown == self.metered || !self.may_count(grown) {
+        let before = self.metered;
+        if self.may_count(grown) {
+            self.metered = grown;
+        }
+        self.drop_uncounted(self.metered.since(before));
+        if self.metered == before {
             return;
         }
-        self.metered = grown;
         if let Some(live) = self.live_mut() {
             live.progress = now;
             live.stalled = false;

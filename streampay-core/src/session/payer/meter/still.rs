@@ -15,6 +15,8 @@ pub(in crate::session::payer) struct Still {
     used: Msat,
     /// How far the clock reached then, in milliseconds of media: it stands still as well.
     clock_ms: u64,
+    /// What had come by then and the clock did not let count yet. It may, when its time has come.
+    late: Reading,
 }
 
 impl Live {
@@ -29,6 +31,7 @@ impl PayerSession {
     /// Notes that it stopped to flow, or that it flows again: the time between is no time of media.
     pub(in crate::session::payer) fn note_still(&mut self) {
         let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
+        let late = self.uncounted();
         let used = self.schedule().used(self.own_reading());
         let used = self.stood_at.unwrap_or(used);
         if self.live().is_some() {
@@ -38,7 +41,11 @@ impl PayerSession {
         match live.still {
             None if !flows => {
                 let clock_ms = live.clock_ms(now);
-                live.still = Some(Still { used, clock_ms });
+                live.still = Some(Still {
+                    used,
+                    clock_ms,
+                    late,
+                });
             }
             Some(still) if flows => {
                 live.still = None;
@@ -59,18 +66,31 @@ impl PayerSession {
         reading.since(self.unbilled)
     }
 
-    /// True where this may count now. What does not count now never does.
-    pub(super) fn may_count(&mut self, grown: Reading) -> bool {
+    /// What came, may count, and does not yet.
+    fn uncounted(&self) -> Reading {
+        self.heard.since(self.unbilled).since(self.metered)
+    }
+
+    /// True where this may count now.
+    pub(super) fn may_count(&self, grown: Reading) -> bool {
         let Some(still) = self.live().and_then(|live| live.still) else {
             return true;
         };
         let most = self.most_while_still(still);
         let counts = self.schedule().used(self.with_booked(grown)) <= most;
-        if counts || planted::is(Planted::MeterRunsWhilePaused) {
-            return true;
-        }
-        self.unbilled = self.heard.since(self.metered);
-        false
+        counts || planted::is(Planted::MeterRunsWhilePaused)
+    }
+
+    /// What came while nothing flowed and did not count, for its price or for the clock, never does. What
+    /// counts, `counted`, is first what came before.
+    pub(super) fn drop_uncounted(&mut self, counted: Reading) {
+        let left = self.uncounted();
+        let Some(still) = self.live_mut().and_then(|live| live.still.as_mut()) else {
+            return;
+        };
+        let late = still.late.since(counted).min(left);
+        still.late = late;
+        self.unbilled = self.heard.since(self.metered).since(late);
     }
 
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
