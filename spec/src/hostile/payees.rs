@@ -4,7 +4,7 @@ use streampay_core::backend::{Consumed, RefusalCode};
 use streampay_core::session::{CloseCode, Hash, Receipt, Signature};
 use streampay_core::units::{PurseId, Seq};
 use streampay_core::wire::{
-    Ack, Agreed, Closed, Evidence, Message, Nack, OfferTerms, PurseOk, PurseRefused, Resume,
+    Ack, Agreed, Closed, Evidence, Message, Nack, OfferTerms, PurseOk, PurseRefused, Resume, Terms,
 };
 
 use super::Script;
@@ -12,7 +12,7 @@ use crate::json::Object;
 use crate::peer::{Cast, Payee, Played, Stage};
 use crate::people::{key, msat};
 use crate::transcripts::payer::{
-    bound, first_tick, nack, offer, pause, reading, rebind, ticked, watch,
+    bound, first_tick, first_tick_of, nack, offer, pause, reading, rebind, ticked, watch,
 };
 use crate::transcripts::payer_outstanding::{nack_of, outstanding, pays_again};
 
@@ -45,7 +45,19 @@ pub(super) const SCRIPTS: &[Script] = &[
     }),
     Script::new("payee's reading creeps ahead", creeping_reading),
     Script::new("payee's acks read more than was paid for", greedy_acks),
-    Script::new("payee sends on while its payer paused", sends_on),
+    Script::new("payee sends on while its payer paused", |stage| {
+        sends_on(stage, |_| {}, 2)
+    }),
+    Script::new("payee of a great window sends on in a pause", |stage| {
+        sends_on(stage, |terms| terms.window = msat(1_000_000_000), 3)
+    }),
+    Script::new("payee of a great preview sends on in a pause", |stage| {
+        sends_on(stage, |terms| terms.preview = msat(1_000_000_000), 3)
+    }),
+    Script::new(
+        "payee tolerates an hour, and sends on in a pause",
+        |stage| sends_on(stage, |terms| terms.tolerance_ms = 3_600_000, 3),
+    ),
     Script::new("payee denies what it acknowledged", denies),
     Script::new("payee comes back with other terms", |stage| {
         comes_back(stage, |payee| payee.terms.tick = msat(3_000))
@@ -225,9 +237,12 @@ fn creeping_reading(stage: &mut Stage<'_>) -> Played {
     stage.must(seq * 10_000 <= own + 22_000, "pay for what came")
 }
 
-/// An hour of media comes into a pause: none of it is paid when the user goes on.
-fn sends_on(stage: &mut Stage<'_>) -> Played {
-    let payee = first_tick(stage)?;
+/// An hour of media comes into a pause: no more of it is paid when the user goes on than was bought, and
+/// what one payment more would buy.
+fn sends_on(stage: &mut Stage<'_>, change: fn(&mut Terms), most: u64) -> Played {
+    let mut cast = Cast::usual()?;
+    change(&mut cast.terms);
+    let payee = first_tick_of(stage, &cast, 90_000)?;
     stage.receive(&payee.ack(1, 0))?;
     watch(stage, 0, 1_000)?;
     stage.command("pause", Object::new())?;
@@ -242,7 +257,7 @@ fn sends_on(stage: &mut Stage<'_>) -> Played {
         pay_if_asked(stage, &payee, &mut seq, 1_000)?;
         stage.wait_ms(100)?;
     }
-    stage.must(seq <= 2, "pay for what it asked for")
+    stage.must(seq <= most, "pay for what it asked for")
 }
 
 fn greedy_acks(stage: &mut Stage<'_>) -> Played {

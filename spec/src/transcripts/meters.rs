@@ -37,6 +37,13 @@ pub(super) const SCENES: &[Scene] = &[
         payer_change,
     ),
     scene(
+        "payer",
+        "pause-under-greedy-terms",
+        "Its user pauses, and media comes on, under terms with a great window and tolerance: what is \
+         bought and one payment more counts, and the rest never does.",
+        pause_under_greedy_terms,
+    ),
+    scene(
         "payee",
         "bytes-alone",
         "Only bytes have a price: lease and gate follow them.",
@@ -124,6 +131,32 @@ fn payer(stage: &mut Stage<'_>, meters: Meters) -> Played {
         stage.asked("pay").is_some() == due,
         "pay for what both come to",
     )
+}
+
+fn pause_under_greedy_terms(stage: &mut Stage<'_>) -> Played {
+    let mut cast = Cast::usual()?;
+    cast.terms.window = msat(1_000_000_000);
+    cast.terms.tolerance_ms = 3_600_000;
+    let payee = first_tick_of(stage, &cast, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    flows(stage, 0, 5_000)?;
+    stage.command("pause", Object::new())?;
+    // Two ticks buy 20 s.
+    for at in [10_000, 19_990, 20_000, 20_001, 100_000] {
+        stage.pass_ms(30_000);
+        stage.usage(at)?;
+        stage.must(stage.asked("pay").is_none(), "pay nothing")?;
+    }
+    stage.command("resume", Object::new())?;
+    stage.make_payment(payee.hello.session)?;
+    stage.receive(&payee.ack(2, 20_000))?;
+    stage.make_payment(payee.hello.session)?;
+    stage.receive(&payee.ack(3, 20_000))?;
+    stage.must(stage.asked("pay").is_none(), "pay no fourth tick")?;
+    // It goes on from what counts.
+    stage.pass_ms(1_000);
+    stage.usage(101_000)?;
+    stage.must(stage.asked("pay").is_none(), "not count the rest")
 }
 
 fn hint(stage: &mut Stage<'_>) -> Played {

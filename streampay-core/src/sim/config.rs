@@ -88,6 +88,8 @@ pub struct PairConfig {
     pub wallet: Msat,
     /// The credit window.
     pub window: Msat,
+    /// By how much the payee's reading may be ahead and is still paid, in milliseconds.
+    pub tolerance_ms: u32,
     /// The preview.
     pub preview: Msat,
     /// What the payee's budgets leave of the preview.
@@ -117,6 +119,7 @@ impl Default for PairConfig {
             methods: vec![FakeBackend::METHOD, FakeBackend::STEPS],
             wallet: sat(1_000),
             window: Msat::ZERO,
+            tolerance_ms: TOLERANCE_MS,
             preview: Msat::ZERO,
             preview_left: Msat::MAX,
             resumable_s: 86_400,
@@ -151,7 +154,7 @@ pub(super) fn terms(config: &PairConfig, payee: &SecretKey) -> Terms {
         preview: config.preview,
         window: config.window,
         tolerance_permille: 20,
-        tolerance_ms: TOLERANCE_MS,
+        tolerance_ms: config.tolerance_ms,
         live_ms: 2_000,
         methods: [FakeBackend::STEPS, FakeBackend::METHOD]
             .map(|name| Method {

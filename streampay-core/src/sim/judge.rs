@@ -1,7 +1,7 @@
 //! What must hold at each step of a run. Spec: introduction 3.
 
 use super::Pair;
-use super::config::{TOLERANCE_BYTES, TOLERANCE_MS, tariff};
+use super::config::{TOLERANCE_BYTES, tariff};
 use super::fake::FakeBackend;
 use crate::meter::{NextTariff, Reading, Schedule};
 use crate::session::{Event, PayeeSession};
@@ -257,7 +257,7 @@ impl Pair {
         let lead = Msat::new(self.config.tick.msat() / 5).unwrap_or_default();
         let part = used.media_ms.saturating_mul(20) / 1_000;
         let part_bytes = used.bytes.saturating_mul(20) / 1_000;
-        let ms = part.max(TOLERANCE_MS.into());
+        let ms = part.max(self.config.tolerance_ms.into());
         let claimed = Reading {
             media_ms: used.media_ms.saturating_add(ms),
             bytes: used.bytes.saturating_add(part_bytes.max(TOLERANCE_BYTES)),

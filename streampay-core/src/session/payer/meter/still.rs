@@ -6,6 +6,7 @@ use crate::meter::Reading;
 use crate::planted::{self, Planted};
 use crate::session::payer::flow::Live;
 use crate::units::{Mono, Msat};
+use crate::wire::Terms;
 
 /// Since when the meters stand still, on a connection.
 #[derive(Clone, Copy)]
@@ -96,34 +97,50 @@ impl PayerSession {
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
     /// is bound and flows, but for what two meters may differ by.
     pub(super) fn set_aside(&mut self) {
-        let Some(terms) = self.terms().filter(|_| !self.flow.flows()) else {
+        if self.flow.flows() || self.terms().is_none() {
             return;
-        };
+        }
+        let (metered, differ) = (self.metered, self.differ());
         let kept = Reading {
-            media_ms: self
-                .metered
-                .media_ms
-                .saturating_add(terms.tolerance_ms.into()),
-            bytes: self.metered.bytes.saturating_add(TOLERANCE_BYTES),
+            media_ms: metered.media_ms.saturating_add(differ.media_ms),
+            bytes: metered.bytes.saturating_add(differ.bytes),
         };
         self.unbilled = self.unbilled.max(self.heard.since(kept));
     }
 
     /// What was bought, the terms' preview and window, and a little for two meters that differ; or what
-    /// was used already.
+    /// was used already. Preview, window and tolerance are the payee's own words: together they are
+    /// worth no more than a payment.
     fn most_while_still(&self, still: Still) -> Msat {
         let Some(terms) = self.terms() else {
             return still.used;
         };
-        let differ = Reading {
+        let open = self.bought().saturating_plus(terms.preview);
+        let open = open.saturating_plus(terms.window).max(still.used);
+        let open = open.saturating_plus(self.price_of(self.differ()));
+        let paid = self.bought().max(still.used);
+        open.min(paid.saturating_plus(self.step()))
+    }
+
+    /// By how much two meters may differ while nothing flows: what the terms tolerate, but nothing where
+    /// that costs more than a payment.
+    fn differ(&self) -> Reading {
+        let differ = |terms: &Terms| Reading {
             media_ms: terms.tolerance_ms.into(),
             bytes: TOLERANCE_BYTES,
         };
+        let differ = self.terms().map(differ).unwrap_or_default();
+        if self.price_of(differ) > self.step() {
+            return Reading::default();
+        }
+        differ
+    }
+
+    /// By the dearer of the tariff that holds and the next.
+    fn price_of(&self, reading: Reading) -> Msat {
         let schedule = self.schedule();
-        let next = schedule.next.map(|next| next.tariff.price(differ));
-        let differ = schedule.tariff.price(differ).max(next.unwrap_or_default());
-        let open = self.bought().saturating_plus(terms.preview);
-        let open = open.saturating_plus(terms.window);
-        open.max(still.used).saturating_plus(differ)
+        let next = schedule.next.map(|next| next.tariff.price(reading));
+        let price = schedule.tariff.price(reading);
+        price.max(next.unwrap_or_default())
     }
 }
