@@ -67,10 +67,11 @@ impl PayerSession {
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
         let reading = self.billed(reading);
-        let Some(live) = self.live() else {
+        let metered = self.metered;
+        let Some(live) = self.live_mut() else {
             return self.set_aside();
         };
-        let most = live.clock_ms(now);
+        let most = live.clock_ms(now, metered);
         let capped = Reading {
             media_ms: reading.media_ms.min(most),
             ..reading

@@ -48,12 +48,14 @@ fn ack_that_nobody_waits_for_measures_nothing() {
 }
 
 #[test]
-fn refusals_are_counted_from_the_last_ack() {
-    let mut live = fresh();
-    for _ in 0..2 {
-        assert_eq!([1, 2, 3].map(|_| live.count_refusal()), [1, 2, 3]);
-        live.acknowledged(Mono(1));
-    }
+fn clock_runs_no_further_ahead_of_the_meter_than_media_is_late() {
+    let at = |media_ms| Reading { media_ms, bytes: 0 };
+    let mut live = Live::new(Mono(0), at(5_000), 2_000);
+    assert_eq!(live.clock_ms(Mono(1_000), at(5_000)), 8_000);
+    // Nothing comes for an hour; then it counts from what it reads, whatever the clock says.
+    assert_eq!(live.clock_ms(Mono(3_600_000), at(6_000)), 16_000);
+    assert_eq!(live.clock_ms(Mono(3_600_000), at(16_000)), 16_000);
+    assert_eq!(live.clock_ms(Mono(3_600_500), at(16_000)), 16_500);
 }
 
 #[test]

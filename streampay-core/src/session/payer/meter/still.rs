@@ -8,6 +8,10 @@ use crate::session::payer::flow::Live;
 use crate::units::{Mono, Msat};
 use crate::wire::Terms;
 
+/// How late media may come and still be counted, in milliseconds: what a link holds back while it is
+/// bad. Chosen as a tick of the usual terms. Spec: pricing 2.3.
+const LATE_MS: u64 = 10_000;
+
 /// Since when the meters stand still, on a connection.
 #[derive(Clone, Copy)]
 pub(in crate::session::payer) struct Still {
@@ -21,10 +25,14 @@ pub(in crate::session::payer) struct Still {
 }
 
 impl Live {
-    /// How far the reading may be, by the own clock, in milliseconds of media.
-    pub(super) const fn clock_ms(&self, now: Mono) -> u64 {
+    /// How far the reading may be, by the own clock, in milliseconds of media: no further ahead of what it
+    /// is than media is ever late. Time in which nothing came is not sold later.
+    pub(in crate::session::payer) fn clock_ms(&mut self, now: Mono, metered: Reading) -> u64 {
         let clock = now.since_ms(self.since).saturating_add(self.cache_ms);
-        self.base.media_ms.saturating_add(clock)
+        let clock = self.base.media_ms.saturating_add(clock);
+        let most = metered.media_ms.saturating_add(LATE_MS);
+        (self.base.media_ms, self.since, self.cache_ms) = (clock.min(most), now, 0);
+        self.base.media_ms
     }
 }
 
@@ -41,7 +49,7 @@ impl PayerSession {
         let Some(live) = self.live_mut() else { return };
         match live.still {
             None if !flows => {
-                let clock_ms = live.clock_ms(now);
+                let clock_ms = live.clock_ms(now, metered);
                 live.still = Some(Still {
                     used,
                     clock_ms,
