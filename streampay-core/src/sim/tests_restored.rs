@@ -209,3 +209,46 @@ fn backup_that_no_receipt_brings_forward_ends_the_session_without_blame() {
         }
     }
 }
+
+/// A number that none of the payments that the purse can hold had: after it no tick could follow.
+#[test]
+fn receipt_by_a_number_that_no_payment_had_is_not_taken_after_a_restart() {
+    for more in [u64::MAX / 2, 1_000] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(3_500, &[]).unwrap();
+        let (key, session) = (pair.payee_key.clone(), pair.payer.id.unwrap());
+        pair.tamper(move |_, bytes| match decode(bytes) {
+            Ok(Some(Message::Ready(mut ready))) => {
+                let evidence = ready.evidence.unwrap();
+                let mut receipt = evidence.receipt;
+                receipt.seq = Seq(receipt.seq.0 + more);
+                receipt.cumulative = receipt.cumulative.saturating_plus(sat(2));
+                receipt.total = receipt.total.saturating_plus(sat(2));
+                ready.evidence = Some(receipt.sign(session, &key));
+                vec![crate::wire::encode(&Message::Ready(ready))]
+            }
+            _ => vec![bytes.clone()],
+        });
+        pair.payer.die();
+        pair.payer_back = Some(pair.now.mono.after_ms(300));
+        pair.take_link_down(500);
+        let before = pair.acked;
+        // The judge objects where the payer counts what nobody credited.
+        pair.run(2_000, &[]).unwrap();
+        assert_eq!(pair.payer().unwrap().acknowledged(), before, "{more}");
+        let out = |event: &Event| {
+            matches!(
+                event,
+                Event::Closed {
+                    code: CloseCode::OutOfDate,
+                    ..
+                }
+            )
+        };
+        assert!(pair.events(PAYER).iter().any(out), "{more}");
+        let blamed = |event: &Event| matches!(event, Event::Misbehaved { .. });
+        assert!(!pair.events(PAYER).iter().any(blamed), "{more}");
+        pair.tamper = None;
+        pair.settle().unwrap();
+    }
+}

@@ -14,7 +14,7 @@ use crate::wire::{Message, Nack, Tick};
 
 /// Refusals in a row, each taken back or shown again, before the payer gives up. Chosen so that one stale token
 /// or cache does not end a stream.
-const REFUSALS_MAX: u8 = 3;
+pub(super) const REFUSALS_MAX: u8 = 3;
 
 impl PayerSession {
     /// Pays the next tick when what is ahead has fallen to the lead.

@@ -5,6 +5,7 @@ use core::cmp::Ordering;
 use bytes::Bytes;
 
 use super::PayerSession;
+use super::pay::REFUSALS_MAX;
 use crate::backend::Request;
 use crate::meter::PauseReason;
 use crate::planted;
@@ -98,7 +99,7 @@ impl PayerSession {
         };
         let others = self.acknowledged().saturating_minus(purse.acked);
         // After a restart the record may be an old backup: the payee's receipt brings it forward.
-        let forgotten = self.restored && receipt.cumulative <= purse.capacity;
+        let forgotten = self.restored && is_forgotten(purse, &receipt);
         let fits = (is_made(purse, &receipt) || forgotten)
             && is_whole(purse, &receipt)
             && self.tips_fit(&receipt)
@@ -194,6 +195,17 @@ fn is_made(purse: &PayerPurse, receipt: &Receipt) -> bool {
 }
 
 /// Payments are whole steps, and so is what a receipt says of a purse.
+/// True where a receipt acknowledges payments that an old backup of the purse does not know of: newer
+/// ones, by numbers that they can have had. After a number that is none no payment could follow.
+fn is_forgotten(purse: &PayerPurse, receipt: &Receipt) -> bool {
+    let left = purse.capacity.saturating_minus(purse.acked).msat();
+    let payments = left.checked_div(purse.step.msat()).unwrap_or_default();
+    let numbers = payments.saturating_mul(REFUSALS_MAX.into());
+    let newer = receipt.seq.0.checked_sub(purse.seq.0);
+    let fits = newer.is_some_and(|newer| (1..=numbers).contains(&newer));
+    fits && receipt.cumulative <= purse.capacity
+}
+
 fn is_whole(purse: &PayerPurse, receipt: &Receipt) -> bool {
     let more = receipt.cumulative.msat().checked_sub(purse.acked.msat());
     let part = more.and_then(|more| more.checked_rem(purse.step.msat()));
