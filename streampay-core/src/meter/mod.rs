@@ -8,6 +8,7 @@ mod schedule;
 mod tariff;
 
 pub use grant::{Grant, PauseReason};
+pub(crate) use schedule::last_on_way;
 pub use schedule::{NextTariff, Schedule};
 pub use tariff::{Rate, Reading, Tariff};
 

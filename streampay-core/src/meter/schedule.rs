@@ -125,25 +125,38 @@ impl Schedule {
 
     /// The last reading, on the straight line from the last known one to `reading`, that `from`
     /// still buys by this tariff: so nothing that has passed is ever priced anew. `reading` costs
-    /// more than `from`. By bisection: 64 steps at most.
+    /// more than `from`.
     fn begin(&self, from: Msat, reading: Reading) -> Reading {
-        let way = reading.since(self.known);
-        let steps = way.media_ms.max(way.bytes);
-        let at = |step: u64| Reading {
-            media_ms: part(self.known.media_ms, way.media_ms, step, steps),
-            bytes: part(self.known.bytes, way.bytes, step, steps),
-        };
-        let (mut low, mut high) = (0, steps);
-        while high.saturating_sub(low) > 1 {
-            let middle = low.midpoint(high);
-            if self.by_this_tariff(at(middle)) > from {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        at(low)
+        last_on_way(self.known, reading, |at| self.by_this_tariff(at) <= from)
     }
+}
+
+/// The last reading on the straight line between two that still `fits`; where the last does, that one.
+/// What fits does so up to some reading, and from there on nothing. By bisection: 64 steps at most.
+pub(crate) fn last_on_way(
+    known: Reading,
+    reading: Reading,
+    fits: impl Fn(Reading) -> bool,
+) -> Reading {
+    if fits(reading) {
+        return reading;
+    }
+    let way = reading.since(known);
+    let steps = way.media_ms.max(way.bytes);
+    let at = |step: u64| Reading {
+        media_ms: part(known.media_ms, way.media_ms, step, steps),
+        bytes: part(known.bytes, way.bytes, step, steps),
+    };
+    let (mut low, mut high) = (0, steps);
+    while high.saturating_sub(low) > 1 {
+        let middle = low.midpoint(high);
+        if fits(at(middle)) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    at(low)
 }
 
 /// `start + way * step / steps`, rounded down; `step` is at most `steps`.

@@ -81,6 +81,8 @@ mod tests_flow;
 #[cfg(test)]
 mod tests_ledger;
 #[cfg(test)]
+mod tests_meter;
+#[cfg(test)]
 mod tests_offers;
 #[cfg(test)]
 mod tests_purses;

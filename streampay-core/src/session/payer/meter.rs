@@ -3,7 +3,7 @@
 mod still;
 
 use super::PayerSession;
-use crate::meter::{PauseReason, Reading, Tariff};
+use crate::meter::{PauseReason, Reading, last_on_way};
 use crate::planted::{self, Planted};
 use crate::session::lease::lease;
 use crate::session::{CloseCode, Event};
@@ -103,15 +103,9 @@ impl PayerSession {
     /// a payee could have delivered for what it was paid, or beyond what came here, by more than a
     /// payment and a lease is not noted at all: consent to drift is consent to no more than that.
     pub(super) fn on_hint(&mut self, hint: Reading) {
-        let Some(terms) = self.terms() else { return };
-        // A payee that restarted counts a lease as used, beyond its credit.
-        let leased = lease(terms);
-        let lease = |tariff: Tariff| tariff.price(leased);
         let schedule = self.schedule();
-        let next = schedule.next.map(|next| lease(next.tariff));
-        let lease = lease(schedule.tariff).max(next.unwrap_or_default());
         let here = self.bought().max(schedule.used(self.own_reading()));
-        let most = here.saturating_plus(self.step()).saturating_plus(lease);
+        let most = here.saturating_plus(self.drift_max());
         // Together with what it said before: meter by meter each may be within, and both not.
         let hint = self.live().map_or(hint, |live| live.hint.max(hint));
         if self.schedule().used(hint) > most {
@@ -135,6 +129,13 @@ impl PayerSession {
     /// Pauses where the two meters differ by more than a tick.
     pub(super) fn watch_drift(&mut self) {
         let Some(live) = self.live() else { return };
+    /// What the payee's meter may be ahead by, and a consent may cost: a payment, and a lease, which a
+    /// payee that restarted counts as used beyond its credit.
+    fn drift_max(&self) -> Msat {
+        let leased = self.terms().map(lease).unwrap_or_default();
+        self.step().saturating_plus(self.price_of(leased))
+    }
+
         let schedule = self.schedule();
         let own = schedule.used(self.own_reading());
         let drift = schedule.used(live.hint).saturating_minus(own);
@@ -199,10 +200,11 @@ impl PayerSession {
         terms.map_or(Msat::ZERO, |(live, terms)| live.lead(terms.tick, &tariff))
     }
 
-    /// The payer consents to the drift: it counts as used from here on.
+    /// The payer consents to the drift: it counts as used from here on. One consent costs no more than
+    /// a payment and a lease; where the meters differ by more, another is asked for.
     pub(super) fn book_drift(&mut self) {
         let own = self.own_reading();
-        let Some(drift) = self.live().map(|live| live.hint.since(own)) else {
+        let Some(hint) = self.live().map(|live| live.hint) else {
             return;
         };
         let Some(record) = &mut self.record else {
@@ -218,6 +220,10 @@ impl PayerSession {
 
 /// How far the payee's reading may be ahead of ours and is still paid. Spec: pricing 5.
 fn tolerated(own: Reading, terms: &Terms) -> Reading {
+        let schedule = self.schedule();
+        let most = schedule.used(own).saturating_plus(self.drift_max());
+        let fits = |reading: Reading| schedule.used(reading) <= most;
+        let drift = last_on_way(own, own.max(hint), fits).since(own);
     let permille = u128::from(terms.tolerance_permille);
     let part = |quantity: u64| {
         let part = u128::from(quantity).saturating_mul(permille) / 1000;

@@ -145,7 +145,7 @@ impl PayerSession {
     }
 
     /// By the dearer of the tariff that holds and the next.
-    fn price_of(&self, reading: Reading) -> Msat {
+    pub(super) fn price_of(&self, reading: Reading) -> Msat {
         let schedule = self.schedule();
         let next = schedule.next.map(|next| next.tariff.price(reading));
         let price = schedule.tariff.price(reading);
