@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::meter::{PauseReason, Reading};
-use crate::session::{Command, Event};
+use crate::session::{Command, Event, Input};
 use crate::units::Msat;
 use crate::wire::{Message, encode};
 
@@ -45,4 +45,29 @@ fn consent_to_drift_costs_a_payment_and_a_lease_at_most() {
     assert!(payer.paid() <= sat(4));
     pair.run(1_000, &[]).unwrap();
     pair.settle().unwrap();
+}
+
+/// Bytes cost something too: what came of them in less than a second of media is durable.
+#[test]
+fn death_forgets_no_bytes_that_are_worth_more_than_a_part_of_a_payment() {
+    let mut pair = Pair::new(PairConfig {
+        bytes_msat: 2_000,
+        ..PairConfig::default()
+    });
+    pair.run(300, &[]).unwrap();
+    let mut raw = pair.payer.reading;
+    raw.bytes += 60_000;
+    pair.input(PAYER, Input::Usage(raw));
+    let before = pair.payer().unwrap().reading();
+    assert!(before.bytes >= 60_000);
+    pair.payer.die();
+    pair.payer_back = Some(pair.now.mono.after_ms(100));
+    pair.take_link_down(50);
+    pair.run(110, &[]).unwrap();
+    let after = pair.payer().unwrap().reading();
+    // A quarter of a tick of bytes.
+    assert!(
+        after.bytes + 25_000 >= before.bytes,
+        "{after:?}, {before:?}"
+    );
 }

@@ -18,6 +18,8 @@ pub(super) use still::Still;
 const CACHE_MS: u64 = 2_000;
 /// How often the reading is made durable, in milliseconds of media. Spec: pricing 7.3.
 const CHECKPOINT_MS: u64 = 1_000;
+/// The same in money: so many parts of a tick, as a payee's lease. Spec: pricing 7.3.
+const CHECKPOINT_PARTS: u64 = 4;
 /// How often stalls and the end of the credit are looked for, in milliseconds. When nothing is
 /// left to pay with and nothing came for so long, the credit is used up but for less than a
 /// packet.
@@ -90,11 +92,22 @@ impl PayerSession {
             live.stalled = false;
         }
         self.advance_schedule();
+        self.checkpoint(grown);
+    }
+
+    /// Makes the reading durable, where what came since it last was is a second of media, or is worth a
+    /// part of a payment, by whichever meter.
+    fn checkpoint(&mut self, reading: Reading) {
+        let tick = self.terms().map(|terms| terms.tick).unwrap_or_default();
         let Some(record) = &mut self.record else {
             return;
         };
-        if grown.since(record.common.reading).media_ms >= CHECKPOINT_MS {
-            record.common.reading = grown;
+        let (last, schedule) = (record.common.reading, record.common.schedule);
+        let grown = schedule.used(reading);
+        let grown = grown.saturating_minus(schedule.used(last)).msat();
+        let long = reading.since(last).media_ms >= CHECKPOINT_MS;
+        if long || grown.saturating_mul(CHECKPOINT_PARTS) >= tick.msat() {
+            record.common.reading = reading;
             self.persist();
         }
     }
@@ -116,6 +129,13 @@ impl PayerSession {
         }
     }
 
+    /// What the payee's meter may be ahead by, and a consent may cost: a payment, and a lease, which a
+    /// payee that restarted counts as used beyond its credit.
+    fn drift_max(&self) -> Msat {
+        let leased = self.terms().map(lease).unwrap_or_default();
+        self.step().saturating_plus(self.price_of(leased))
+    }
+
     /// The payee says its reading where it is paused or near the end of the credit: it may have
     /// missed how things stand here.
     pub(super) fn on_reading(&mut self, reading: Reading) {
@@ -129,13 +149,6 @@ impl PayerSession {
     /// Pauses where the two meters differ by more than a tick.
     pub(super) fn watch_drift(&mut self) {
         let Some(live) = self.live() else { return };
-    /// What the payee's meter may be ahead by, and a consent may cost: a payment, and a lease, which a
-    /// payee that restarted counts as used beyond its credit.
-    fn drift_max(&self) -> Msat {
-        let leased = self.terms().map(lease).unwrap_or_default();
-        self.step().saturating_plus(self.price_of(leased))
-    }
-
         let schedule = self.schedule();
         let own = schedule.used(self.own_reading());
         let drift = schedule.used(live.hint).saturating_minus(own);
@@ -207,6 +220,10 @@ impl PayerSession {
         let Some(hint) = self.live().map(|live| live.hint) else {
             return;
         };
+        let schedule = self.schedule();
+        let most = schedule.used(own).saturating_plus(self.drift_max());
+        let fits = |reading: Reading| schedule.used(reading) <= most;
+        let drift = last_on_way(own, own.max(hint), fits).since(own);
         let Some(record) = &mut self.record else {
             return;
         };
@@ -220,10 +237,6 @@ impl PayerSession {
 
 /// How far the payee's reading may be ahead of ours and is still paid. Spec: pricing 5.
 fn tolerated(own: Reading, terms: &Terms) -> Reading {
-        let schedule = self.schedule();
-        let most = schedule.used(own).saturating_plus(self.drift_max());
-        let fits = |reading: Reading| schedule.used(reading) <= most;
-        let drift = last_on_way(own, own.max(hint), fits).since(own);
     let permille = u128::from(terms.tolerance_permille);
     let part = |quantity: u64| {
         let part = u128::from(quantity).saturating_mul(permille) / 1000;
