@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::*;
-use crate::backend::RefusalCode;
+use crate::backend::{Consumed, RefusalCode};
 use crate::meter::PauseReason;
-use crate::session::{Command, Event, Misbehaviour};
+use crate::session::{CloseCode, Command, Event, Misbehaviour};
 use crate::units::{PurseId, PurseKey, Seq};
-use crate::wire::{Message, Tick, decode, encode};
+use crate::wire::{Message, Nack, Tick, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -165,7 +165,7 @@ fn nack_that_lies_though_unspent_is_reclaimed_and_paid_anew_once() {
             vec![Message::Tick(tick)]
         }
         Message::Nack(mut nack) => {
-            nack.consumed = crate::backend::Consumed::Yes;
+            nack.consumed = Consumed::Yes;
             vec![Message::Nack(nack)]
         }
         other => vec![other],
@@ -322,4 +322,32 @@ fn payment_of_a_purse_that_the_payee_denies_comes_home_at_close() {
     pair.run(8_000, &[]).unwrap();
     pair.settle().unwrap();
     assert_eq!(pair.mint.payee.msat(), 2 * 2_100);
+}
+
+/// A payee that refuses, drops the line and refuses again: each costs what the mint takes.
+#[test]
+fn refusals_are_counted_over_connections_until_an_ack() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.tamper(|_, bytes| match decode(bytes) {
+        Ok(Some(Message::Tick(_))) => vec![],
+        _ => vec![bytes.clone()],
+    });
+    for seq in 1..6 {
+        pair.run(1_000, &[(0, Fault::LinkDown(100))]).unwrap();
+        let nack = Nack {
+            purse: PurseId(0),
+            seq: Seq(seq),
+            code: RefusalCode::Malformed,
+            consumed: Consumed::No,
+        };
+        pair.inject(PAYER, &encode(&Message::Nack(nack)));
+    }
+    pair.run(1_000, &[]).unwrap();
+    let back = |event: &Event| matches!(event, Event::TickReclaimed { .. });
+    assert_eq!(count(&pair, PAYER, back), 3);
+    let code = CloseCode::BackendFailed;
+    let over = |event: &Event| matches!(event, Event::Closed { code: why, .. } if *why == code);
+    assert_eq!(count(&pair, PAYER, over), 1);
+    pair.tamper = None;
+    pair.settle().unwrap();
 }

@@ -47,7 +47,6 @@ pub(super) struct Live {
     pub(super) wants_receipt: bool,
     /// What was said in the payee's room.
     pub(super) talk: super::member::Talk,
-    refusals: u8,
     /// New offers of other terms that came on this connection.
     pub(super) offers: u8,
     /// How far the reading may be ahead of the clock, in milliseconds.
@@ -73,7 +72,6 @@ impl Live {
             grant: None,
             wants_receipt: false,
             talk: super::member::Talk::default(),
-            refusals: 0,
             offers: 0,
             cache_ms,
         }
@@ -141,12 +139,6 @@ impl Live {
         {
             self.ack_ms = Some(now.since_ms(self.decided_at));
         }
-        self.refusals = 0;
-    }
-
-    pub(super) const fn count_refusal(&mut self) -> u8 {
-        self.refusals = self.refusals.saturating_add(1);
-        self.refusals
     }
 }
 

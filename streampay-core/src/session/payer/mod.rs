@@ -111,6 +111,8 @@ pub struct PayerSession {
     lost: Option<Mono>,
     /// The feature bits that it offers.
     features: u64,
+    /// Refusals since the last ack, on whatever connections.
+    refusals: u8,
 }
 
 /// The connection.
@@ -202,6 +204,7 @@ impl PayerSession {
             notes: 0,
             lost: None,
             features: 0,
+            refusals: 0,
         }
     }
 

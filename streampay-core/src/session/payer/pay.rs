@@ -225,8 +225,7 @@ impl PayerSession {
         }
         self.uncount_tip(&pending);
         self.event(Event::TickReclaimed { seq });
-        let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
-        if refusals >= REFUSALS_MAX {
+        if self.count_refusal() >= REFUSALS_MAX && self.in_session() {
             return self.close(CloseCode::BackendFailed, false);
         }
         self.clear_pause(PauseReason::PaymentRefused);
@@ -256,8 +255,7 @@ impl PayerSession {
             purse.capacity = paid;
             return self.on_spent(id);
         }
-        let refusals = self.live_mut().map_or(0, |live| live.count_refusal());
-        if refusals >= REFUSALS_MAX {
+        if self.count_refusal() >= REFUSALS_MAX {
             return self.close(CloseCode::BackendFailed, false);
         }
         let Some(purse) = self.purse_mut(id) else {
@@ -273,6 +271,12 @@ impl PayerSession {
             live.decided(now);
         }
         self.ask_to_pay(id);
+    }
+
+    /// Over all connections: each refusal costs what the mint takes for giving it back.
+    const fn count_refusal(&mut self) -> u8 {
+        self.refusals = self.refusals.saturating_add(1);
+        self.refusals
     }
 
     fn is_refused(&self, id: PurseId) -> bool {

@@ -154,6 +154,7 @@ impl PayerSession {
             purse.seq = receipt.seq;
         }
         purse.paid = purse.paid.max(receipt.cumulative);
+        self.refusals = 0;
         self.regain_written_off();
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
@@ -194,7 +195,6 @@ fn is_made(purse: &PayerPurse, receipt: &Receipt) -> bool {
     }
 }
 
-/// Payments are whole steps, and so is what a receipt says of a purse.
 /// True where a receipt acknowledges payments that an old backup of the purse does not know of: newer
 /// ones, by numbers that they can have had. After a number that is none no payment could follow.
 fn is_forgotten(purse: &PayerPurse, receipt: &Receipt) -> bool {
@@ -206,6 +206,7 @@ fn is_forgotten(purse: &PayerPurse, receipt: &Receipt) -> bool {
     fits && receipt.cumulative <= purse.capacity
 }
 
+/// Payments are whole steps, and so is what a receipt says of a purse.
 fn is_whole(purse: &PayerPurse, receipt: &Receipt) -> bool {
     let more = receipt.cumulative.msat().checked_sub(purse.acked.msat());
     let part = more.and_then(|more| more.checked_rem(purse.step.msat()));
