@@ -67,7 +67,8 @@ impl Truth {
     }
 
     /// How far a payer may count what comes while nothing flows, where so much was used and bought: to
-    /// the end of what is open, and by as much as two meters may differ, at the dearer of the prices.
+    /// the end of what is open, and by as much as two meters may differ, at the dearer of the prices; and
+    /// by one step at most.
     /// Spec: pricing 2.3.
     pub(super) fn most_while_still(&self, used: Msat, bought: Msat, by: &Schedule) -> Msat {
         let differ = Reading {
@@ -77,8 +78,9 @@ impl Truth {
         let tariffs = [Some(by.tariff), by.next.map(|next| next.tariff)];
         let differ = tariffs.into_iter().flatten().map(|of| of.price(differ));
         let open = bought.saturating_plus(msat(self.preview_window));
-        open.max(used)
-            .saturating_plus(differ.max().unwrap_or_default())
+        let open = open.max(used);
+        let open = open.saturating_plus(differ.max().unwrap_or_default());
+        open.min(bought.max(used).saturating_plus(msat(largest_step())))
     }
 
     /// True where the tariffs before this phase price `reading` beyond where it begins.

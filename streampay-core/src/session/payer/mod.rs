@@ -86,6 +86,8 @@ pub struct PayerSession {
     /// What was told of the own meter last, and what of that never counts: it came while nothing flowed.
     heard: Reading,
     unbilled: Reading,
+    /// What had come when it stopped to flow and the clock did not let count yet. It may, in its time.
+    late: Reading,
     /// What was used when it stopped to flow, on whatever connection that was. Set while nothing flows.
     stood_at: Option<Msat>,
     /// When to ask the backend again for what it could not do.
@@ -182,6 +184,7 @@ impl PayerSession {
             key,
             heard: Reading::default(),
             unbilled: Reading::default(),
+            late: Reading::default(),
             stood_at: None,
             metered: record
                 .as_ref()

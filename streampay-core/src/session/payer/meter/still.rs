@@ -20,8 +20,6 @@ pub(in crate::session::payer) struct Still {
     used: Msat,
     /// How far the clock reached then, in milliseconds of media: it stands still as well.
     clock_ms: u64,
-    /// What had come by then and the clock did not let count yet. It may, when its time has come.
-    late: Reading,
 }
 
 impl Live {
@@ -50,11 +48,8 @@ impl PayerSession {
         match live.still {
             None if !flows => {
                 let clock_ms = live.clock_ms(now, metered);
-                live.still = Some(Still {
-                    used,
-                    clock_ms,
-                    late,
-                });
+                live.still = Some(Still { used, clock_ms });
+                self.late = late;
             }
             Some(still) if flows => {
                 live.still = None;
@@ -93,13 +88,11 @@ impl PayerSession {
     /// What came while nothing flowed and did not count, for its price or for the clock, never does. What
     /// counts, `counted`, is first what came before.
     pub(super) fn drop_uncounted(&mut self, counted: Reading) {
-        let left = self.uncounted();
-        let Some(still) = self.live_mut().and_then(|live| live.still.as_mut()) else {
+        if self.live().is_none_or(|live| live.still.is_none()) {
             return;
-        };
-        let late = still.late.since(counted).min(left);
-        still.late = late;
-        self.unbilled = self.heard.since(self.metered).since(late);
+        }
+        self.late = self.late.since(counted).min(self.uncounted());
+        self.unbilled = self.heard.since(self.metered).since(self.late);
     }
 
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
