@@ -73,6 +73,8 @@ mod tests_callers;
 #[cfg(test)]
 mod tests_change;
 #[cfg(test)]
+mod tests_each_purse;
+#[cfg(test)]
 mod tests_evil;
 #[cfg(test)]
 mod tests_features;

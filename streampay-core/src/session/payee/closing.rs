@@ -97,7 +97,8 @@ impl PayeeSession {
         }
     }
 
-    /// Once no payment is being checked: settle every purse and say what is due.
+    /// Once no payment is being checked, or that takes too long: say what is due and settle every purse
+    /// but that of the payment. One mint that is away holds up no other.
     pub(super) fn settle_if_closing(&mut self) {
         let forgets = planted::is(Planted::CloseForgetsChecking);
         let checking = self.is_receiving().is_some() && !forgets;
@@ -105,8 +106,8 @@ impl PayeeSession {
         let Phase::Settling(settling) = &mut self.phase else {
             return;
         };
-        let late = settling.deadline.is_some_and(|deadline| now >= deadline);
-        if checking && !late {
+        let early = settling.deadline.is_some_and(|deadline| now < deadline);
+        if checking && early {
             return;
         }
         settling.deadline = None;
@@ -115,18 +116,20 @@ impl PayeeSession {
         if !told {
             self.say_closed(code);
         }
-        if !checking {
-            self.settle_purses();
-        }
+        self.settle_purses(forgets);
     }
 
-    fn settle_purses(&mut self) {
+    fn settle_purses(&mut self, checked_too: bool) {
         let Some(record) = &mut self.record else {
             return;
         };
         let mut asked = Vec::new();
         let mut changed = false;
         for purse in &mut record.purses {
+            if purse.receiving.is_some() && !checked_too {
+                // What comes of it leads here again.
+                continue;
+            }
             match purse.state {
                 // One that is being checked: nothing was taken from it, and the backend may have
                 // something to give back.

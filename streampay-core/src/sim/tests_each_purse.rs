@@ -1,0 +1,111 @@
+//! Ends with several purses: one whose mint is away, or that cannot come home, holds up no other.
+
+use super::mint::Call;
+use super::*;
+use crate::backend::{Answer, BackendError, Outcome, RefusalCode};
+use crate::session::{BackendEvent, CloseCode, Command, Event, Input};
+use crate::units::{PurseId, PurseKey};
+
+const PAYER: Direction = Direction::ToPayer;
+const PAYEE: Direction = Direction::ToPayee;
+/// Never, for a test.
+const FOR_GOOD: u64 = 100_000_000;
+
+fn answer(pair: &mut Pair, to: Direction, purse: PurseId, outcome: Outcome) {
+    let session = pair.payer.id.unwrap();
+    let purse = PurseKey { session, purse };
+    let answer = Answer::outcome(outcome);
+    pair.input(to, Input::Backend(BackendEvent { purse, answer }));
+}
+
+fn calls(pair: &Pair, of: Direction, wanted: fn(Call) -> bool) -> Vec<PurseId> {
+    let calls = pair.calls.values().filter(|(side, ..)| *side == of);
+    let calls = calls.map(|(.., effect)| effect);
+    let wanted = calls.filter(|effect| Call::from_bytes(&effect.body).is_some_and(wanted));
+    wanted.map(|effect| effect.purse.purse).collect()
+}
+
+fn told(pair: &Pair, of: Direction, wanted: impl Fn(&Event) -> bool) -> bool {
+    pair.events(of).iter().any(wanted)
+}
+
+/// A purse of the method that needs no mint for a tick, with what was paid from it still out; then one
+/// of the other method, with a payment that is being checked.
+fn one_is_checked() -> (Pair, PurseId) {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(21_000, &[(0, Fault::FirstMethodAway(20_000))])
+        .unwrap();
+    let checks = |call| matches!(call, Call::Redeem { .. });
+    for _ in 0..20_000 {
+        let checked = calls(&pair, PAYEE, checks);
+        let method = |id: PurseId| {
+            let purses = pair.payer().unwrap().purses();
+            purses
+                .iter()
+                .any(|(purse, name)| *purse == id && name == FakeBackend::METHOD)
+        };
+        if let Some(id) = checked.into_iter().find(|id| method(*id)) {
+            return (pair, id);
+        }
+        pair.run(5, &[]).unwrap();
+    }
+    panic!("nothing is checked");
+}
+
+/// A redemption that the mint never answers, for whatever life of the process.
+fn settles_the_rest(restarts: bool) {
+    let (mut pair, checked) = one_is_checked();
+    pair.strike(Fault::FirstMethodAway(FOR_GOOD));
+    pair.command(PAYEE, Command::Close(CloseCode::Done));
+    if restarts {
+        pair.kill_payee(300);
+    }
+    pair.run(12_000, &[]).unwrap();
+    let settled = pair.payee.machines.iter().flat_map(|of| &of.settled);
+    let settled: Vec<PurseId> = settled.map(|(purse, _)| purse.purse).collect();
+    assert!(settled.iter().any(|id| *id != checked), "{settled:?}");
+    assert!(!settled.contains(&checked), "{settled:?}");
+    // That one is settled when its mint is back.
+    pair.settle().unwrap();
+}
+
+#[test]
+fn mint_that_never_answers_holds_up_no_purse_but_its_own() {
+    settles_the_rest(false);
+}
+
+#[test]
+fn mint_that_never_answers_holds_up_no_purse_but_its_own_after_a_restart() {
+    settles_the_rest(true);
+}
+
+/// Both of the payer's purses are asked to come home, and no mint answers.
+fn both_come_home() -> (Pair, PurseId, PurseId) {
+    let (mut pair, _) = one_is_checked();
+    pair.run(500, &[]).unwrap();
+    pair.strike(Fault::MintAway(20_000));
+    pair.command(PAYER, Command::Close(CloseCode::Done));
+    for _ in 0..2_000 {
+        let asked = calls(&pair, PAYER, |call| matches!(call, Call::ReclaimAll));
+        if let [one, other, ..] = asked[..] {
+            return (pair, one, other);
+        }
+        pair.run(5, &[]).unwrap();
+    }
+    let purses = pair.payer().unwrap().purses();
+    panic!("they are not asked: {purses:?}");
+}
+
+#[test]
+fn purse_that_cannot_come_home_keeps_no_other_away() {
+    let (mut pair, one, other) = both_come_home();
+    let error = BackendError::Fatal(RefusalCode::Other);
+    let before = pair.mint.payer;
+    answer(&mut pair, PAYER, one, Outcome::Failed(error));
+    let of_one = |event: &Event| matches!(event, Event::Unsettled { purse, .. } if *purse == one);
+    assert!(told(&pair, PAYER, of_one));
+    assert!(pair.payer().is_some_and(|payer| !payer.is_settled()));
+    assert!(!pair.payer.is_ended(), "{other:?} is on its way");
+    pair.settle().unwrap();
+    assert!(pair.mint.payer > before);
+}
