@@ -35,6 +35,8 @@ pub(super) struct Releasing {
     tries: u8,
     /// What went wrong last.
     trouble: Option<(PurseId, BackendError)>,
+    /// Purses that do not come home before `recover`.
+    failed: Vec<PurseId>,
     /// What is said on a connection that came since.
     pub(super) meeting: Option<Meeting>,
 }
@@ -198,10 +200,17 @@ impl PayerSession {
             self.phase = Phase::Releasing(Releasing::default());
         }
         let mut asked = self.call_off();
+        let Phase::Releasing(releasing) = &self.phase else {
+            return;
+        };
+        let failed = &releasing.failed;
         let Some(record) = &mut self.record else {
             return;
         };
         for purse in &mut record.purses {
+            if failed.contains(&purse.id) {
+                continue;
+            }
             let making = purse
                 .pending
                 .as_ref()
@@ -257,16 +266,19 @@ impl PayerSession {
         }
     }
 
+    /// One purse that cannot come home does not keep the others away: their answers are on their way.
     pub(super) fn release_failed(&mut self, id: PurseId, error: BackendError) {
-        if !matches!(self.phase, Phase::Releasing(_)) {
+        let Phase::Releasing(releasing) = &mut self.phase else {
             return;
-        }
+        };
         if matches!(error, BackendError::Transient | BackendError::Unknown) {
-            self.try_later();
-        } else {
-            self.event(Event::Unsettled { purse: id, error });
-            self.phase = Phase::Ended;
+            return self.try_later();
         }
+        if !releasing.failed.contains(&id) {
+            releasing.failed.push(id);
+            self.event(Event::Unsettled { purse: id, error });
+        }
+        self.settle_if_all_home();
     }
 
     /// Another round of telling every purse to come home, or the end of trying.
@@ -306,12 +318,20 @@ impl PayerSession {
     }
 
     fn settle_if_all_home(&mut self) {
-        if !matches!(self.phase, Phase::Releasing(_)) {
+        let Phase::Releasing(releasing) = &self.phase else {
             return;
-        }
+        };
+        let failed = &releasing.failed;
         let Some(record) = &mut self.record else {
             return;
         };
+        let mut purses = record.purses.iter();
+        if !failed.is_empty()
+            && purses.all(|purse| purse.state == PurseState::Done || failed.contains(&purse.id))
+        {
+            self.phase = Phase::Ended;
+            return;
+        }
         let all_home = record.purses.iter().all(|purse| {
             let asked = purse.state == PurseState::Closing;
             purse.state == PurseState::Done || asked && planted::is(Planted::ReleaseNotAwaited)
