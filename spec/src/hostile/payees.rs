@@ -58,6 +58,11 @@ pub(super) const SCRIPTS: &[Script] = &[
         "payee tolerates an hour, and sends on in a pause",
         |stage| sends_on(stage, |terms| terms.tolerance_ms = 3_600_000, 3),
     ),
+    Script::new(
+        "payee sells the time in which nothing came",
+        sells_lost_time,
+    ),
+    Script::new("payee takes two ticks by one consent", two_by_one_consent),
     Script::new("payee denies what it acknowledged", denies),
     Script::new("payee comes back with other terms", |stage| {
         comes_back(stage, |payee| payee.terms.tick = msat(3_000))
@@ -258,6 +263,43 @@ fn sends_on(stage: &mut Stage<'_>, change: fn(&mut Terms), most: u64) -> Played 
         stage.wait_ms(100)?;
     }
     stage.must(seq <= most, "pay for what it asked for")
+}
+
+/// A packet now and then, for most of an hour; then ten minutes of media at once, by forged stamps.
+fn sells_lost_time(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    let (mut seq, mut own) = (1, 0);
+    for _ in 0..100 {
+        own += 20;
+        stage.pass_ms(25_000);
+        stage.usage(own)?;
+        stage.must(stage.asked("pay").is_none(), "pay for nothing")?;
+    }
+    for _ in 0..300 {
+        own += 2_000;
+        stage.pass_ms(10);
+        stage.usage(own)?;
+        pay_if_asked(stage, &payee, &mut seq, 2_000)?;
+    }
+    // 2 s that came, 10 s that may be late, 3 s that pass: two ticks, and the one ahead.
+    stage.must(seq <= 3, "pay for the time in which nothing came")
+}
+
+/// It reads all that is paid, a tick and nearly a lease more, where little came.
+fn two_by_one_consent(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    stage.receive(&reading(20_900))?;
+    stage.must(stage.told("paused"), "ask its user")?;
+    let mut seq = 1;
+    stage.command("resume", Object::new())?;
+    for _ in 0..5 {
+        pay_if_asked(stage, &payee, &mut seq, 20_900)?;
+        stage.wait_ms(100)?;
+    }
+    stage.must(seq <= 2, "pay a tick and a lease by one consent")
 }
 
 fn greedy_acks(stage: &mut Stage<'_>) -> Played {
