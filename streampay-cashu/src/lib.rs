@@ -54,6 +54,8 @@
 pub mod chain;
 mod codec;
 mod coin;
+#[cfg(test)]
+mod damage;
 mod fee;
 mod figures;
 #[cfg(test)]

@@ -12,6 +12,8 @@
 //! process. Filter its target: `RUST_LOG=info,webrtc::peer_connection::driver=off`.
 
 mod codecs;
+#[cfg(test)]
+mod damage;
 mod error;
 mod feedback;
 mod link;

@@ -86,6 +86,8 @@ pub const fn sealable(codec: crate::packet::Codec) -> Result<(), Unsealable> {
 #[cfg(test)]
 mod bad_frames;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod gate_vectors;
 #[cfg(test)]
 mod tests;
