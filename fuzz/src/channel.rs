@@ -7,7 +7,8 @@ const STEPS_MAX: usize = 2 * 256;
 
 /// Two channels of a payer and a payee, judged by Bitcoin Core's script code: ticks that jump, are
 /// lost, repeated or changed, disks that fail or are replaced by older ones, blocks,
-/// reorganisations, fees that spike, a chain source that is away, closes by one and by both. In the end
+/// reorganisations, fees that spike, mempools that are full, fundings that are taken unconfirmed, pay
+/// little, are replaced or forgotten, a chain source that is away, closes by one and by both. In the end
 /// all is settled, and nobody has lost more than the rules say.
 ///
 /// # Panics

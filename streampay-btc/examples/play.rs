@@ -23,6 +23,7 @@ fn main() -> Result<(), String> {
         all.refunded = all.refunded.saturating_add(tally.refunded);
         all.lost = all.lost.saturating_add(tally.lost);
         all.unfunded = all.unfunded.saturating_add(tally.unfunded);
+        all.unconfirmed = all.unconfirmed.saturating_add(tally.unconfirmed);
         all.ticks = all.ticks.saturating_add(tally.ticks);
     }
     println!("{count} runs from seed {from}: {all:?}");

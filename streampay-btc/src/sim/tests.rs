@@ -85,11 +85,16 @@ fn runs_pay_close_and_refund() {
         all.refunded += tally.refunded;
         all.lost += tally.lost;
         all.unfunded += tally.unfunded;
+        all.unconfirmed += tally.unconfirmed;
         all.ticks += tally.ticks;
     }
     println!("{all:?}");
     assert!(
-        all.closed > 10 && all.mutual > 0 && all.refunded > 3 && all.ticks > 100,
+        all.closed > 10
+            && all.mutual > 0
+            && all.refunded > 3
+            && all.ticks > 100
+            && all.unconfirmed > 0,
         "{all:?}"
     );
 }

@@ -100,6 +100,7 @@ impl World {
         let of_payee = self.payee.machine.report();
         for channel in &self.channels {
             tally.ticks = tally.ticks.saturating_add(channel.acked);
+            tally.unconfirmed = (tally.unconfirmed).saturating_add(u32::from(channel.unconfirmed));
             if channel.outpoints.is_empty() {
                 tally.unfunded = tally.unfunded.saturating_add(1);
             }

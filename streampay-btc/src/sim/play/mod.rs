@@ -33,6 +33,10 @@ const COINS: usize = 3;
 /// What a block takes, in milliseconds.
 const BLOCK_MS: u64 = 600_000;
 const RATES: [u32; 6] = [1, 2, 3, 10, 60, 300];
+/// What the payer's wallet pays for a funding of about 100 vB, in satoshi.
+const FUNDING_FEES: [u64; 4] = [110, 300, 1_100, 6_500];
+/// The most that a payee takes unconfirmed, where it does: more than a channel here, or less.
+const ZERO_CONF_MAX: [u64; 2] = [200_000, 20_000];
 
 /// Runs what the bytes say, two a step, and then settles everything.
 ///
@@ -67,6 +71,8 @@ pub struct Tally {
     pub lost: u32,
     /// Never funded, or not for good.
     pub unfunded: u32,
+    /// Accepted while the funding waited for a block.
+    pub unconfirmed: u32,
     /// Ticks acknowledged.
     pub ticks: u64,
 }
@@ -93,6 +99,8 @@ struct Channel {
     /// Fees were so high in the margin that a close could miss the expiry.
     spike: bool,
     kind: OutputType,
+    /// It was accepted while its funding waited for a block.
+    unconfirmed: bool,
 }
 
 struct World {
@@ -106,8 +114,15 @@ struct World {
     forgot: bool,
     /// What blocks ask, in sat/vB.
     rate: u32,
-    /// A changed payment was credited, or a false opening accepted.
+    /// A changed payment was credited, or a false opening accepted, or either on a funding that nobody can
+    /// close.
     deceived: bool,
+    /// The most that the payee takes unconfirmed.
+    zero_conf_max: u64,
+    /// How the payer's wallet pays, besides what a step says.
+    payments: u8,
+    /// The payee has seen the chain as it is.
+    current: bool,
     /// What the payee broadcast and was judged.
     judged: usize,
 }
@@ -116,8 +131,18 @@ impl World {
     fn new(odd: u8) -> Self {
         let has = |bit: u8| odd & (1 << bit) != 0;
         let chain = SimChain::new();
+        let zero_conf_max = match (has(5), has(6)) {
+            (true, small) => ZERO_CONF_MAX.get(usize::from(small)).copied(),
+            (false, _) => None,
+        };
+        let zero_conf_max = zero_conf_max.unwrap_or_default();
         let node = |number| {
             let mut config = sim_config(number);
+            config.payee.zero_conf_max = Amount::from_sat(zero_conf_max);
+            config
+                .payee
+                .depths
+                .retain(|rule| rule.value_max > zero_conf_max);
             config.payee.mutual_ms = MUTUAL_MS;
             config.payee.wallet_fee_max = Amount::from_sat(WALLET_FEE);
             if has(2) {
@@ -148,6 +173,7 @@ impl World {
                 false => OutputType::Taproot,
                 true => OutputType::Wsh,
             },
+            unconfirmed: false,
         };
         let mut payee = node(PAYEE);
         give_coins(&chain, &mut payee);
@@ -161,6 +187,9 @@ impl World {
             forgot: false,
             rate: 2,
             deceived: false,
+            zero_conf_max,
+            payments: if zero_conf_max > 0 { odd & 7 } else { 0 },
+            current: false,
             judged: 0,
         }
     }
@@ -169,7 +198,7 @@ impl World {
         let at = usize::from(how) % CHANNELS;
         let amount = u64::from(how >> 4);
         match what % 24 {
-            0 => self.open(at),
+            0 => self.open(at, how),
             1..=4 => self.tick(at, 1, true),
             5 => self.tick(at, 1, false),
             6 => self.tick(at, amount, true),
@@ -220,7 +249,11 @@ impl World {
             19 => self.show(PAYEE, how),
             20 => self.show(PAYER, how),
             21 => self.hang(at, how),
-            22 => self.bump(at),
+            22 => match how >> 1 & 3 {
+                0 | 1 => self.bump(at),
+                2 => self.full(how >> 3),
+                _ => self.forget(at),
+            },
             _ => {
                 self.payee.store.fail_from_now_on();
                 self.tick(at, 1, true);
@@ -243,6 +276,7 @@ impl World {
         let payer = self.payer.look().unwrap_or_default();
         let payee = self.payee.look();
         let looked = payee.is_some();
+        self.current = looked;
         let events = payee.unwrap_or_default().into_iter().chain(payer);
         let mut said = Vec::new();
         for (purse, event) in events {
@@ -345,6 +379,7 @@ impl World {
         self.chain.set_away(false);
         self.rate = 1;
         self.chain.set_rate(FeeRate::from_sat_per_vb_u32(1));
+        self.chain.set_floor(FeeRate::from_sat_per_vb_u32(1));
         self.restart_payer();
         self.restart_payee();
         for purse in self.purses().into_iter().filter(|_| asked) {

@@ -1,15 +1,17 @@
 //! What the two sides do to each other: fundings, ticks, and messages of a mutual close, which arrive,
 //! are lost, come again or changed.
 
-use bitcoin::{Amount, OutPoint};
+use bitcoin::{Amount, FeeRate, OutPoint};
 use bytes::Bytes;
 use streampay_core::backend::{Outcome, PurseOffer, Request};
 use streampay_core::units::{Seq, XOnlyKey};
 
-use super::{PAYEE, STEP, World, sat};
+use super::{FUNDING_FEES, PAYEE, RATES, STEP, World, sat};
+use crate::chain::Seen;
 use crate::codec;
 use crate::params::{ChannelParams, ParamFields};
 use crate::script::FundingOutput;
+use crate::sim::Payment;
 use crate::tx::Contract;
 use crate::wire::Opening;
 
@@ -36,12 +38,24 @@ impl World {
         }
     }
 
-    pub(super) fn open(&mut self, at: usize) {
+    pub(super) fn open(&mut self, at: usize, how: u8) {
+        self.payer.payment = match how >> 1 & 7 ^ self.payments {
+            0..=2 => Payment::Prompt,
+            3 => Payment::After,
+            fee => {
+                let fee = FUNDING_FEES.get(usize::from(fee & 3)).copied();
+                Payment::For(Amount::from_sat(fee.unwrap_or_default()))
+            }
+        };
         let offer = self.offer(at);
         let Some(channel) = self.channels.get_mut(at) else {
             return;
         };
-        if channel.opened.is_none() {
+        // Where no block need have the funding, it is asked for again at once.
+        for _ in 0..=u8::from(self.zero_conf_max > 0) {
+            if channel.opened.is_some() {
+                continue;
+            }
             let request = Request::Open {
                 offer: offer.clone(),
                 capacity: sat(60_000),
@@ -56,8 +70,38 @@ impl World {
             let accepted = self
                 .payee
                 .request(channel.purse, Request::Accept { offer, opening });
-            channel.accepted |= matches!(accepted, Some(Outcome::Accepted { .. }));
+            let accepted = matches!(accepted, Some(Outcome::Accepted { .. }));
+            if accepted && !channel.accepted {
+                channel.accepted = true;
+                self.accepted(at);
+            }
         }
+    }
+
+    /// The payee has just looked at the funding, and takes the channel.
+    fn accepted(&mut self, at: usize) {
+        let seen = self.funding(at);
+        let waits = seen.as_ref().is_some_and(|seen| seen.height.is_none());
+        let good = seen.is_some_and(|seen| self.can_pay_from(&seen));
+        self.deceived |= !good;
+        if let Some(channel) = self.channels.get_mut(at) {
+            channel.unconfirmed = waits;
+        }
+    }
+
+    /// The output that the payee knows a channel by, as the chain has it.
+    fn funding(&self, at: usize) -> Option<Seen> {
+        let purse = self.channels.get(at)?.purse;
+        let mut reports = self.payee.machine.report().into_iter();
+        let outpoint = reports.find(|report| report.purse == purse)?.outpoint?;
+        self.chain.seen(outpoint)
+    }
+
+    /// True where a block has it and nothing spends it; or it waits, may, and can be followed by a close.
+    fn can_pay_from(&self, seen: &Seen) -> bool {
+        let small = seen.output.value.to_sat() <= self.zero_conf_max;
+        let waits = small && seen.parent.is_some();
+        seen.spend.is_none() && (seen.height.is_some() || waits)
     }
 
     /// Somebody shows the payee what is no channel, or another one, of an output that is known: before the
@@ -140,8 +184,14 @@ impl World {
             cumulative: sat(total.saturating_mul(STEP)),
             payload,
         };
-        if self.payee.request(channel.purse, request) == Some(Outcome::Credited) {
-            channel.acked = channel.acked.max(total);
+        if self.payee.request(channel.purse, request) != Some(Outcome::Credited) {
+            return;
+        }
+        let new = total > channel.acked;
+        channel.acked = channel.acked.max(total);
+        let seen = self.funding(at);
+        if new && self.current && !self.forgot {
+            self.deceived |= !seen.is_some_and(|seen| self.can_pay_from(&seen));
         }
     }
 
@@ -194,6 +244,23 @@ impl World {
         if let Some(outpoint) = channel.and_then(|channel| channel.outpoints.last()) {
             // Refused where it is in a block, or gone.
             let _ = self.chain.bump(*outpoint);
+        }
+        self.look();
+    }
+
+    /// Mempools are full: what pays less is forgotten, and not taken again until there is room.
+    pub(super) fn full(&mut self, how: u8) {
+        let floor = RATES.get(usize::from(how) % RATES.len());
+        let floor = floor.copied().unwrap_or(1);
+        self.chain.set_floor(FeeRate::from_sat_per_vb_u32(floor));
+        self.look();
+    }
+
+    /// Nodes forget what funded the channel, where that waits.
+    pub(super) fn forget(&mut self, at: usize) {
+        let channel = self.channels.get(at);
+        if let Some(outpoint) = channel.and_then(|channel| channel.outpoints.last()) {
+            self.chain.forget(outpoint.txid);
         }
         self.look();
     }
