@@ -10,18 +10,19 @@ mod wallet;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, Txid, Weight};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, PurseKey};
 
 pub(crate) use self::build::rate_of;
 pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
+use super::payer::Payer;
 use super::record::{self, Decided, Deed};
 use super::{Action, Chain, Inner, Side};
 use crate::chain::{ChainView, OutputState, Seen, Spend};
 use crate::script::OutputType;
-use crate::tx::{Contract, refund_tx};
+use crate::tx::{Contract, RefundError, fee_for, refund_tx};
 
 /// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
 pub(crate) const FINAL_DEPTH: u32 = 6;
@@ -29,6 +30,11 @@ pub(crate) const FINAL_DEPTH: u32 = 6;
 pub(crate) const LAST_BLOCKS: u32 = 6;
 /// Blocks that a refund may take.
 const REFUND_TARGET: u32 = 6;
+/// A refund may cost this part of the value at first, the same again every so many blocks, and this part
+/// at most. Spec: bitcoin 6.
+const REFUND_PART: u64 = 20;
+const REFUND_EVERY: u32 = 6;
+const REFUND_PART_MAX: u64 = 2;
 /// So many blocks after the expiry a close that waits may still get into one.
 const LATE: u32 = 6;
 /// A bump is at least this much more, in percent of the old rate.
@@ -180,16 +186,13 @@ impl Inner {
             let Some(contract) = &payer.contract else {
                 continue;
             };
-            let tx = match refund_tx(contract, &payer.secret, &home, rate, chain.tip) {
-                Ok(tx) => tx,
-                Err(crate::tx::RefundError::Uneconomic { value, fee }) => {
-                    let claim = value;
-                    actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
-                    continue;
-                }
-                Err(_) => continue,
-            };
             payer.tried = Some(chain.tip);
+            let refund = refund_within(contract, payer, &home, rate, chain);
+            if let Some(fee) = refund.short {
+                let claim = contract.value();
+                actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
+            }
+            let Some(tx) = refund.tx else { continue };
             let out = tx.output.iter().map(|output| output.value.to_sat()).sum();
             let value = contract.value();
             let fee = value.checked_sub(Amount::from_sat(out));
@@ -253,6 +256,57 @@ impl Inner {
             let late = |deed: &Deed| deed.expiry.saturating_sub(tip) <= deed.margin;
             own && deed.is_some_and(late)
         })
+    }
+}
+
+/// A refund as dear as is asked, or as it may be.
+struct Refund {
+    tx: Option<Transaction>,
+    /// What it should cost, where that is more than it may.
+    short: Option<Amount>,
+}
+
+/// The refund at `wanted`, within what it may cost now. None where that is less than nodes relay, or
+/// no more than what waits.
+fn refund_within(
+    contract: &Contract,
+    payer: &Payer,
+    home: &ScriptBuf,
+    wanted: FeeRate,
+    chain: &Chain,
+) -> Refund {
+    let none = Refund {
+        tx: None,
+        short: None,
+    };
+    let made = |rate| refund_tx(contract, &payer.secret, home, rate, chain.tip);
+    let weight = match made(chain.fees.floor) {
+        Ok(draft) => draft.weight(),
+        Err(RefundError::Uneconomic { fee, .. }) => {
+            return Refund {
+                short: Some(fee),
+                ..none
+            };
+        }
+        Err(_) => return none,
+    };
+    let most = rate_of(payer.refund_fee_max(chain.tip), weight);
+    let short = (wanted > most).then(|| fee_for(weight, wanted).unwrap_or(Amount::MAX_MONEY));
+    let rate = wanted.min(most);
+    let waits = payer.waiting_refund_rate();
+    if rate < chain.fees.floor || waits.is_some_and(|waits| rate <= waits) {
+        return Refund { tx: None, short };
+    }
+    match made(rate) {
+        Ok(tx) => Refund {
+            tx: Some(tx),
+            short,
+        },
+        Err(RefundError::Uneconomic { fee, .. }) => Refund {
+            tx: None,
+            short: Some(fee),
+        },
+        Err(_) => none,
     }
 }
 

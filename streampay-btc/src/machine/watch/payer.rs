@@ -5,8 +5,8 @@ use streampay_core::units::PurseKey;
 
 use super::build::rate_of;
 use super::{
-    BUMP_PERCENT, FINAL_DEPTH, LATE, Looked, REFUND_TARGET, WatchEvent, is_refund, percent,
-    persist, tell,
+    BUMP_PERCENT, FINAL_DEPTH, LATE, Looked, REFUND_EVERY, REFUND_PART, REFUND_PART_MAX,
+    REFUND_TARGET, WatchEvent, is_refund, percent, persist, tell,
 };
 use crate::chain::Spend;
 use crate::machine::payer::Payer;
@@ -102,6 +102,24 @@ impl Payer {
         let last = self.bid.unwrap_or(old).max(old);
         let more = || wanted.max(percent(last, BUMP_PERCENT));
         (height.is_none() && bump).then(more)
+    }
+
+    /// The most that a refund may cost at this height: estimates may be false, and a refund that waits
+    /// can be raised.
+    pub(super) fn refund_fee_max(&self, tip: u32) -> Amount {
+        let value = self.contract.as_ref().map_or(0, |of| of.value().to_sat());
+        let expiry = self.meta.deed.as_ref().map_or(tip, |deed| deed.expiry);
+        let steps = tip.saturating_sub(expiry) / REFUND_EVERY;
+        let most = (value / REFUND_PART).saturating_mul(u64::from(steps).saturating_add(1));
+        Amount::from_sat(most.min(value / REFUND_PART_MAX))
+    }
+
+    /// The rate of a refund that waits for a block.
+    pub(super) fn waiting_refund_rate(&self) -> Option<FeeRate> {
+        let Spend { tx, height } = self.seen.as_ref()?.spend.as_ref()?;
+        let waits = height.is_none() && is_refund(tx);
+        let fee = self.fee_of(tx).filter(|_| waits)?;
+        Some(rate_of(fee, tx.weight()))
     }
 
     /// What a close that waits gives back: a refund that replaces it is worth more.
