@@ -1,8 +1,8 @@
 //! What a payer's channel is to be: its limits, its value, its expiry. Spec: bitcoin 1.2.
 
-use bitcoin::Amount;
+use bitcoin::{Amount, Network};
 use streampay_core::backend::{PurseOffer, RefusalCode};
-use streampay_core::units::{Msat, PurseKey};
+use streampay_core::units::{Msat, PurseKey, Unix};
 
 use super::Env;
 use super::payer::Payer;
@@ -12,6 +12,14 @@ use crate::script::{FundingOutput, OutputType};
 
 /// Blocks beyond the payee's shortest life and the confirmations: for a funding that takes long.
 const SLACK: u32 = 12;
+
+/// A block of the main chain, and when it was made.
+const MAIN_BLOCK: (u32, u64) = (840_000, 1_713_571_767);
+/// The first one of signet.
+const SIGNET_BLOCK: (u32, u64) = (0, 1_598_918_400);
+/// Blocks came every 578 seconds since the first, and every 594 since that one: never faster than this for
+/// long.
+const BLOCK_S_MIN: u64 = 540;
 
 impl Payer {
     /// Checks the payee's terms against the payer's limits, and fixes everything but the outpoint.
@@ -44,6 +52,9 @@ impl Payer {
         if depth > policy.depth_max || params.margin > policy.margin_max || needed > longest {
             return Err(RefusalCode::WrongLock);
         }
+        if height_max(params.network, env.now.unix).is_some_and(|most| tip > most) {
+            return Err(RefusalCode::Other);
+        }
         let expiry = tip.checked_add(longest).ok_or(RefusalCode::Other)?;
         let payer = self.secret.public();
         let payee = params.payee.channel_key(&payer, key);
@@ -64,6 +75,19 @@ impl Payer {
             since: tip,
         })
     }
+}
+
+/// The highest that the chain can be by now, for the expiry is counted from where it is said to be; none
+/// on a chain whose blocks keep no pace.
+fn height_max(network: Network, now: Unix) -> Option<u32> {
+    let (height, at) = match network {
+        Network::Bitcoin => MAIN_BLOCK,
+        Network::Signet => SIGNET_BLOCK,
+        _ => return None,
+    };
+    let since = now.0.saturating_sub(at) / BLOCK_S_MIN;
+    let since = u32::try_from(since).unwrap_or(u32::MAX);
+    Some(height.saturating_add(since))
 }
 
 /// The most that fits limits and budget, such that a whole number of ticks empties the channel, or

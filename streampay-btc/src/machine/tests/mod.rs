@@ -18,6 +18,7 @@ mod margins;
 mod mutual;
 mod pay;
 mod pinned;
+mod plan;
 mod refund;
 mod replaced;
 mod stranded;

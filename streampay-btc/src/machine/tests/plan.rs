@@ -1,0 +1,30 @@
+//! What a payer puts money into, whatever the other side or its own chain source says.
+
+use bitcoin::Network;
+use streampay_core::units::Unix;
+
+use super::*;
+
+/// Late in 2026.
+const NOW: u64 = 1_795_000_000;
+
+fn opens(rig: &mut Rig) -> bool {
+    rig.open();
+    !rig.chain.waiting().is_empty()
+}
+
+/// The expiry is counted from it: money would be locked for years.
+#[test]
+fn tip_that_cannot_be_yet_locks_no_money() {
+    for (tip, fits) in [(970_000, true), (1_100_000, false)] {
+        let mut rig = Rig::new();
+        for (number, node) in [(PAYER, &mut rig.payer), (PAYEE, &mut rig.payee)] {
+            let mut config = sim_config(number);
+            config.network = Network::Bitcoin;
+            *node = SimNode::new(&rig.chain, config, number);
+            node.now.unix = Unix(NOW);
+        }
+        rig.chain.mine(tip - rig.chain.tip());
+        assert_eq!(opens(&mut rig), fits, "{tip}");
+    }
+}
