@@ -207,6 +207,10 @@ impl Payee {
             // No spend is below the funding: sources need not read further back.
             self.meta.deed.since = height.unwrap_or(tip);
             self.put_meta(&mut answer.delta);
+            if let Some(parent) = self.new_parent() {
+                record::put_parent(&mut answer.delta, &parent);
+                self.parent = Some(parent);
+            }
         }
         let capacity = self
             .contract

@@ -6,18 +6,25 @@ const TICKS: u64 = 60;
 
 /// A channel that is paid from while its funding waits for a block.
 fn unconfirmed() -> Rig {
+    let mut rig = taken_unconfirmed();
+    (1..=TICKS).for_each(|seq| rig.tick(seq));
+    rig
+}
+
+/// The same before the first tick, where the payee need not look for that: it has just looked.
+fn taken_unconfirmed() -> Rig {
     let mut rig = Rig::new();
     let mut config = sim_config(PAYEE);
     config.payee.zero_conf_max = Amount::from_sat(200_000);
     config.payee.depths.retain(|rule| rule.value_max > 200_000);
     rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    rig.payee.look();
     rig.open();
     let Some(Outcome::Opened(opened)) = rig.open() else {
         panic!("not opened")
     };
     let accepted = rig.accept(&opened);
     assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
-    (1..=TICKS).for_each(|seq| rig.tick(seq));
     rig
 }
 
@@ -62,6 +69,19 @@ fn a_close_brings_a_funding_along_that_nodes_have_forgotten() {
         rig.receive(TICKS + 1, late),
         Some(Outcome::Failed(_))
     ));
+    both_have_theirs(&mut rig);
+}
+
+#[test]
+fn a_funding_is_on_the_payees_disk_before_the_first_tick() {
+    let mut rig = taken_unconfirmed();
+    rig.tick(1);
+    rig.chain.set_away(true);
+    (2..=TICKS).for_each(|seq| rig.tick(seq));
+    spike(&rig, 30);
+    rig.chain.set_away(false);
+    rig.payee.restart(&[rig.purse]);
+    rig.payee.look();
     both_have_theirs(&mut rig);
 }
 

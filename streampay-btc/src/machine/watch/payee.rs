@@ -63,21 +63,24 @@ impl Payee {
         }
     }
 
-    /// Where ticks are taken before a block has the funding, nodes may forget it while fees are high.
-    fn keep_parent(&mut self, key: PurseKey, actions: &mut Vec<Action>) {
+    /// Where ticks are taken before a block has the funding, nodes may forget it while fees are high: that
+    /// one, where it was not kept yet.
+    pub(in crate::machine) fn new_parent(&self) -> Option<Transaction> {
         let parent = self.seen.as_ref().and_then(|seen| seen.parent.as_ref());
-        let Some(parent) = parent
+        let parent = parent
             .map(|of| &of.tx)
-            .filter(|_| self.meta.deed.depth == 0)
-        else {
-            return;
-        };
-        let is_funding = || parent.compute_txid() == self.contract.outpoint().txid;
-        if self.parent.as_ref() != Some(parent) && is_funding() {
+            .filter(|_| self.meta.deed.depth == 0)?;
+        let is_new = self.parent.as_ref() != Some(parent)
+            && parent.compute_txid() == self.contract.outpoint().txid;
+        is_new.then(|| parent.clone())
+    }
+
+    fn keep_parent(&mut self, key: PurseKey, actions: &mut Vec<Action>) {
+        if let Some(parent) = self.new_parent() {
             let mut delta = ChangeSet::new();
-            record::put_parent(&mut delta, parent);
+            record::put_parent(&mut delta, &parent);
             actions.push(Action::Persist(delta.within_purse(key)));
-            self.parent = Some(parent.clone());
+            self.parent = Some(parent);
         }
     }
 
