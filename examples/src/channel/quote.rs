@@ -41,7 +41,7 @@ pub fn words(asked: &ParamFields, life: u32) -> String {
     let hours = hours(longest);
     format!(
         "by btc, over a channel on {} that you fund. Closing it costs {} sat, of which what is \
-         unused comes back; funding it costs what your wallet says. It waits for confirmations \
+         unused comes back if the streamer closes together with you; funding it costs what your wallet says. It waits for confirmations \
          first ({}). If the streamer is never seen again, what you did not pay comes back after {} \
          blocks, about {hours} h",
         asked.network,

@@ -126,7 +126,7 @@ impl Payer {
             return match env.chain {
                 None if env.fresh => failed(BackendError::Transient),
                 None => Reply::First(answer, Job::Look),
-                Some(chain) => match self.plan(env, key, offer, capacity.min(budget), chain.tip) {
+                Some(chain) => match self.plan(env, key, offer, capacity.min(budget), chain) {
                     Ok(deed) => {
                         let job = fund(&deed);
                         self.meta.deed = Some(deed);

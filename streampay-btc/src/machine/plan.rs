@@ -4,10 +4,11 @@ use bitcoin::{Amount, Network};
 use streampay_core::backend::{PurseOffer, RefusalCode};
 use streampay_core::units::{Msat, PurseKey, Unix};
 
-use super::Env;
 use super::payer::Payer;
 use super::record::Deed;
+use super::{Chain, Env};
 use crate::params::{ChannelParams, ParamFields};
+use crate::policy::PayeePolicy;
 use crate::script::{FundingOutput, OutputType};
 
 /// Blocks beyond the payee's shortest life and the confirmations: for a funding that takes long.
@@ -21,6 +22,12 @@ const SIGNET_BLOCK: (u32, u64) = (0, 1_598_918_400);
 /// long.
 const BLOCK_S_MIN: u64 = 540;
 
+/// A reserve above so many times what one's own estimate makes it is more than a close needs: a payee that
+/// closes together with the payer could have what is over for itself.
+const RESERVE_TIMES: u64 = 4;
+/// The estimate for so many blocks.
+const SOON: u32 = 2;
+
 impl Payer {
     /// Checks the payee's terms against the payer's limits, and fixes everything but the outpoint.
     pub(super) fn plan(
@@ -29,15 +36,18 @@ impl Payer {
         key: PurseKey,
         offer: &PurseOffer,
         most: Msat,
-        tip: u32,
+        chain: &Chain,
     ) -> Result<Deed, RefusalCode> {
+        let tip = chain.tip;
         let params = ChannelParams::decode(&offer.params);
         let params = params.map_err(|_| RefusalCode::NoCommonMethod)?;
         let policy = &env.config.payer;
         if params.network != env.config.network {
             return Err(RefusalCode::NoCommonMethod);
         }
-        if params.reserve > policy.reserve_max {
+        let usual = PayeePolicy::reserve_at(chain.fees.rate(SOON)).to_sat();
+        let dear = params.reserve.to_sat() > usual.saturating_mul(RESERVE_TIMES);
+        if dear || params.reserve > policy.reserve_max {
             return Err(RefusalCode::FeeTooHigh);
         }
         let step = offer.tick.sat_ceil();

@@ -28,3 +28,16 @@ fn tip_that_cannot_be_yet_locks_no_money() {
         assert_eq!(opens(&mut rig), fits, "{tip}");
     }
 }
+
+/// One that closes together with the payer has it for itself, ticks or none.
+#[test]
+fn reserve_far_above_what_a_close_costs_is_refused() {
+    for (reserve, sat_vb, fits) in [(3_000, 2, true), (8_000, 2, false), (8_000, 10, true)] {
+        let mut rig = Rig::new();
+        let mut config = sim_config(PAYEE);
+        config.payee.reserve = Amount::from_sat(reserve);
+        rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+        rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(sat_vb));
+        assert_eq!(opens(&mut rig), fits, "{reserve} at {sat_vb} sat/vB");
+    }
+}
