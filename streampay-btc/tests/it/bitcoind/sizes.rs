@@ -7,12 +7,12 @@ use streampay_btc::script::OutputType;
 use super::*;
 
 /// Any key will do: nobody spends from here.
-fn p2tr(number: u8) -> ScriptBuf {
+pub(super) fn p2tr(number: u8) -> ScriptBuf {
     let program = WitnessProgram::new(WitnessVersion::V1, &[number; 32]).unwrap();
     ScriptBuf::new_witness_program(&program)
 }
 
-fn to_p2tr(number: u8, kind: OutputType) -> ChannelConfig {
+pub(super) fn to_p2tr(number: u8, kind: OutputType) -> ChannelConfig {
     let mut config = sim_config(number);
     config.payee.reserve = PayeePolicy::reserve_at(FeeRate::from_sat_per_vb_u32(10));
     config.payee.types = vec![kind];
