@@ -6,6 +6,7 @@ mod fee;
 #[cfg(feature = "musig2")]
 mod mutual;
 mod refund;
+mod spend;
 #[cfg(test)]
 mod tests;
 mod update;

@@ -21,6 +21,7 @@ mod pinned;
 mod plan;
 mod refund;
 mod replaced;
+mod spend;
 mod stranded;
 mod waiting;
 mod wallet;

@@ -34,7 +34,8 @@ impl Payer {
         };
         let mut decided = self.decided;
         decided.closing = true;
-        if decided.settled.is_none() && spend.depth(chain.tip) >= FINAL_DEPTH {
+        let buried = spend.depth(chain.tip) >= FINAL_DEPTH;
+        if decided.settled.is_none() && buried && self.is_certain(&spend.tx, chain) {
             let amount = self.returned(&spend.tx);
             decided.settled = Some(amount);
             let amount = Amount::from_sat(amount);
@@ -53,6 +54,16 @@ impl Payer {
             self.decided = decided;
             actions.push(persist(key, decided));
         }
+    }
+
+    /// True where no chain source can have made up this spend: we have signed it. One that cannot be
+    /// judged counts some blocks after the expiry, where nothing is left to be refunded.
+    fn is_certain(&self, tx: &Transaction, chain: &Chain) -> bool {
+        let signed = Amount::from_sat(self.signed);
+        let expiry = self.meta.deed.as_ref().map_or(u32::MAX, |deed| deed.expiry);
+        let over = chain.tip >= expiry.saturating_add(FINAL_DEPTH);
+        let contract = self.contract.as_ref();
+        over || contract.is_some_and(|contract| contract.is_signed_in(tx, signed))
     }
 
     /// What a transaction that spends the channel gives back: of a close the output at its input's
