@@ -254,11 +254,7 @@ impl World {
                 2 => self.full(how >> 3),
                 _ => self.forget(at),
             },
-            _ => {
-                self.payee.store.fail_from_now_on();
-                self.tick(at, 1, true);
-                self.restart_payee();
-            }
+            _ => self.fail_disk(at, how >> 4),
         }
     }
 
@@ -318,6 +314,27 @@ impl World {
 
     fn purses(&self) -> Vec<PurseKey> {
         self.channels.iter().map(|channel| channel.purse).collect()
+    }
+
+    /// One side's disk takes nothing any more: at a tick, or while the chain is looked at.
+    fn fail_disk(&mut self, at: usize, how: u8) {
+        let payer = how & 1 != 0;
+        let node = if payer {
+            &mut self.payer
+        } else {
+            &mut self.payee
+        };
+        node.store.fail_from_now_on();
+        if how & 2 == 0 {
+            self.tick(at, 1, true);
+        } else {
+            self.mine(u32::from(how >> 2).saturating_add(1));
+        }
+        if payer {
+            self.restart_payer();
+        } else {
+            self.restart_payee();
+        }
     }
 
     fn restart_payer(&mut self) {
