@@ -13,6 +13,7 @@ use crate::codec;
 use crate::coin::{Coin, Seed, to_hex};
 use crate::job::{Done, Place, Plan};
 use crate::keysets::Keysets;
+use crate::locked::drain::FIND_LAST;
 use crate::locked::job::LockedDone;
 
 /// How a [`Call`](super::Call) ended, where it did not fail.
@@ -187,7 +188,11 @@ impl Called {
             Self::SomeSpent { numbers: spent } => LockedDone::SomeSpent(numbers(spent)),
             Self::OtherKeysets { keysets } => LockedDone::OtherKeysets(known(keysets)?),
             Self::Signed { release } => LockedDone::Signed(release.0.into()),
-            Self::Found { batch } => LockedDone::Found(batch.0, 0),
+            // One of those that are made blindly says nothing of the others.
+            Self::Found { batch } => match batch.0.checked_sub(FIND_LAST) {
+                Some(blind) if blind > 0 => LockedDone::Found(0, blind),
+                _ => LockedDone::Found(batch.0, 0),
+            },
             Self::Good {} => LockedDone::Good,
             Self::Sum { sum } => LockedDone::Sum(sum.0),
             Self::Keysets { .. } | Self::SpentElsewhere {} => return None,

@@ -42,6 +42,8 @@ async fn release_that_the_mint_refuses_gives_way_to_the_refund() {
             is_after_the_locktime(&mut pair);
             pair.mint.fail("swap", Fault::Refused);
             if restarts {
+                // It learns the time between.
+                pair.mint.fail("swap", Fault::Refused);
                 pair.payer.restart(&[purse(0)]).await;
             }
             assert_eq!(pair.release().await, 30, "{mode:?} {restarts}");
