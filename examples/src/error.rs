@@ -5,6 +5,7 @@ use streampay_core::store::StoreError;
 use streampay_core::units::Msat;
 
 use crate::exit::Exit;
+use crate::report::plain;
 use crate::wallet::WalletError;
 
 /// Why a command stopped. The message says what to do next.
@@ -80,6 +81,16 @@ pub enum AppError {
     /// The user's own input.
     #[error("{0}")]
     Usage(&'static str),
+    /// A part of a payout may have been paid by the folder that was lost.
+    #[error(
+        "{to} may have been paid since the backup from which this folder was restored: ask them. Then \
+         say `split --was-paid {to}` or `split --not-paid {to}`; until then this part is not paid",
+        to = plain(to)
+    )]
+    Doubtful {
+        /// The receiver.
+        to: String,
+    },
     /// Something of our own.
     #[error("{0}")]
     Failed(&'static str),
@@ -193,6 +204,7 @@ impl AppError {
                 Exit::Unreachable
             }
             Self::Unsettled
+            | Self::Doubtful { .. }
             | Self::Wallet(WalletError::Unsettled | WalletError::DepositPending(_)) => {
                 Exit::Unsettled
             }

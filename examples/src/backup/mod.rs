@@ -24,6 +24,7 @@ use self::restored::Restored;
 use self::seal::{Opener, Sealer};
 use crate::error::AppError;
 use crate::seed_words::SeedWords;
+use crate::split;
 
 /// What a backup is of, and when it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,7 @@ pub async fn restore(
         ));
     }
     drop(lock);
+    split::doubt_all(staging.path())?;
     Restored::new(list.made_unix_s, mints).write(staging.path())?;
     place(staging, folder)?;
     Ok(list.into())

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use streampay_core::units::Msat;
 
-use super::{PartState, Payout, Share, finish, pay};
+use super::{Heard, PartState, Payout, Share, answer, finish, pay};
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
@@ -33,8 +33,14 @@ pub struct Split {
     /// Agree without being asked.
     #[arg(long)]
     yes: bool,
+    /// In a folder that was restored: this receiver says that it was paid since the backup.
+    #[arg(long, value_name = "ADDRESS")]
+    was_paid: Vec<String>,
+    /// In a folder that was restored: this receiver says that it was not paid, and is paid now.
+    #[arg(long, value_name = "ADDRESS")]
+    not_paid: Vec<String>,
     /// Only show what was paid out.
-    #[arg(long, conflicts_with_all = ["amount", "to"])]
+    #[arg(long, conflicts_with_all = ["amount", "to", "was_paid", "not_paid"])]
     list: bool,
     /// One receiver a line on stdout.
     #[arg(long)]
@@ -54,6 +60,8 @@ impl Split {
             return Ok(());
         }
         restored::ready(home, report, false).await?;
+        answer(wallet, &self.was_paid, Heard::Paid)?;
+        answer(wallet, &self.not_paid, Heard::NotPaid)?;
         // What was begun comes first: its money is planned.
         let begun = finish(wallet, self.max_fee).await?;
         if let Some(begun) = &begun {
@@ -104,6 +112,8 @@ fn tell(report: Report, payout: &Payout) {
                 fees_msat,
                 preimage,
             } => ("paid", Some(*fees_msat), preimage.as_deref()),
+            PartState::Doubtful { .. } => ("doubtful", None, None),
+            PartState::Vouched => ("vouched", None, None),
         };
         report.say(
             "payout",
@@ -117,6 +127,8 @@ fn tell(report: Report, payout: &Payout) {
             PartState::Planned => "not paid: `split` again goes on",
             PartState::Paying { .. } => "not known yet: `split` again asks",
             PartState::Paid { .. } => "paid",
+            PartState::Doubtful { .. } => "may have been paid since the backup: ask them",
+            PartState::Vouched => "paid, as you said",
         };
         let to = plain(&part.to);
         report.tell(&format!("  {} sat to {to}: {words}", part.amount_sat));

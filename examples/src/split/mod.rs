@@ -3,8 +3,12 @@
 //! A payout is on disk before its first payment, and each payment's name before it is paid: cut
 //! short anywhere, it goes on, and nobody is paid twice. Shares are whole satoshi and come to the
 //! amount exactly; fees come on top.
+//!
+//! A folder that was made from a backup does not know what its lost self has paid since: such a part is
+//! paid only where its mint says that it was not tried, or the user says that it has not arrived.
 
 pub mod commands;
+mod doubt;
 mod pay;
 mod shares;
 
@@ -15,6 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use streampay_core::units::Msat;
 
+pub use self::doubt::{Heard, answer, doubt_all};
 pub use self::pay::{finish, pay};
 pub use self::shares::{BadShare, Share, apportion};
 use crate::durable;
@@ -75,6 +80,13 @@ pub enum PartState {
         /// What proves it, in hex, where the mint gives it.
         preimage: Option<String>,
     },
+    /// Not paid as far as a backup knew; what was paid since is not known here.
+    Doubtful {
+        /// The quote of a payment that was begun before the backup.
+        quote: Option<String>,
+    },
+    /// Has arrived, by the user's word.
+    Vouched,
 }
 
 impl Payout {
@@ -113,7 +125,11 @@ impl Payout {
     /// # Errors
     /// [`AppError`] where one cannot be read.
     pub fn all(wallet: &WalletFolder) -> Result<Vec<Self>, AppError> {
-        let folder = wallet.folder().join(FOLDER);
+        Self::all_in(wallet.folder())
+    }
+
+    fn all_in(data: &Path) -> Result<Vec<Self>, AppError> {
+        let folder = data.join(FOLDER);
         let failed = |error| AppError::io("the payouts cannot be read")(error);
         let found = match fs::read_dir(&folder) {
             Ok(found) => found,
@@ -149,15 +165,26 @@ impl Payout {
     /// True where every part has arrived.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        let paid = |part: &Part| matches!(part.state, PartState::Paid { .. });
-        self.parts.iter().all(paid)
+        self.parts.iter().all(|part| part.state.is_done())
     }
 
     fn write(&self, wallet: &WalletFolder) -> Result<(), AppError> {
+        self.write_in(wallet.folder())
+    }
+
+    fn write_in(&self, data: &Path) -> Result<(), AppError> {
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         let name = format!("{:06}.json", self.number);
-        let written = durable::write(&wallet.folder().join(FOLDER), &name, &bytes);
+        let written = durable::write(&data.join(FOLDER), &name, &bytes);
         written.map_err(AppError::io("the payout cannot be written"))?;
         Ok(())
+    }
+}
+
+impl PartState {
+    /// True where it has arrived.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Paid { .. } | Self::Vouched)
     }
 }

@@ -51,16 +51,26 @@ async fn pay_part(
     let Some(part) = payout.parts.get(at).cloned() else {
         return Ok(());
     };
-    if let PartState::Paying { quote } = &part.state {
-        match wallet.payment_of(&payout.mint, quote).await? {
-            Payment::Paid { fees, preimage } => {
-                return note(wallet, payout, at, paid(fees, preimage));
-            }
-            Payment::Unclear => return Err(WalletError::Unsettled.into()),
-            Payment::NotPaid => note(wallet, payout, at, PartState::Planned)?,
+    let became = match &part.state {
+        PartState::Planned => Payment::NotPaid,
+        PartState::Paying { quote } => wallet.payment_of(&payout.mint, quote).await?,
+        PartState::Doubtful { quote } => match quote {
+            Some(quote) => wallet.payment_asked(&payout.mint, quote).await?,
+            None => Payment::NotPaid,
+        },
+        PartState::Paid { .. } | PartState::Vouched => return Ok(()),
+    };
+    match (became, &part.state) {
+        (Payment::Paid { fees, preimage }, _) => {
+            return note(wallet, payout, at, paid(fees, preimage));
         }
-    } else if part.state != PartState::Planned {
-        return Ok(());
+        (Payment::Unclear, _) => return Err(WalletError::Unsettled.into()),
+        // It may have been paid by another quote since.
+        (Payment::NotPaid, PartState::Doubtful { .. }) => {
+            return Err(AppError::Doubtful { to: part.to });
+        }
+        (Payment::NotPaid, PartState::Planned) => {}
+        (Payment::NotPaid, _) => note(wallet, payout, at, PartState::Planned)?,
     }
     let to = To::Address(part.to.clone());
     let amount = Msat::from_sat(part.amount_sat).map_err(|_| WalletError::Amount)?;

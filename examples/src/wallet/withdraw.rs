@@ -113,6 +113,30 @@ impl WalletFolder {
         let wallet = self.wallet_at(mint).await?;
         let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
         wallet.recover_incomplete_sagas().await.map_err(failed)?;
+        self.payment_known(quote).await
+    }
+
+    /// The same where the store may be older than the payment: the mint is asked whatever the store says.
+    ///
+    /// # Errors
+    /// As [`Self::payment_of`].
+    pub(crate) async fn payment_asked(
+        &self,
+        mint: &str,
+        quote: &str,
+    ) -> Result<Payment, WalletError> {
+        let became = self.payment_of(mint, quote).await?;
+        if became != Payment::NotPaid {
+            return Ok(became);
+        }
+        let wallet = self.wallet_at(mint).await?;
+        let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
+        let asked = wallet.check_melt_quote_status(quote).await;
+        asked.map_err(failed)?;
+        self.payment_known(quote).await
+    }
+
+    async fn payment_known(&self, quote: &str) -> Result<Payment, WalletError> {
         let found = self.store.get_melt_quote(quote).await;
         let Some(found) = found.map_err(WalletError::Store)? else {
             return Ok(Payment::Unclear);

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use cdk::nuts::MeltQuoteState;
 use serde_json::Value;
+use streampay_examples::backup::{Passphrase, backup, restore};
 use streampay_examples::error::AppError;
+use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
-use streampay_examples::split::{PartState, Payout, Share, finish, pay};
+use streampay_examples::split::{Heard, PartState, Payout, Share, answer, doubt_all, finish, pay};
 use streampay_examples::wallet::{WalletError, WalletFolder};
 
 use crate::cashu_node::{mint, sat};
@@ -31,13 +34,8 @@ impl Earner {
         }
     }
 
-    /// Both receivers take these amounts, and no other.
     async fn route(&self, amounts: [u64; 2]) {
-        for (host, amount) in ["one", "two"].iter().zip(amounts) {
-            let origin = format!("https://{host}.example.com");
-            let at = lightning_address(host, 1, amount).await;
-            self.wallet.route_for_testing(&origin, &at);
-        }
+        route(&self.wallet, amounts).await;
     }
 
     fn plan(&self, amount: u64) -> Payout {
@@ -49,6 +47,15 @@ impl Earner {
         self.wallet.balance().await.unwrap()[0]
             .spendable
             .sat_floor()
+    }
+}
+
+/// Both receivers take these amounts, and no other.
+async fn route(wallet: &WalletFolder, amounts: [u64; 2]) {
+    for (host, amount) in ["one", "two"].iter().zip(amounts) {
+        let origin = format!("https://{host}.example.com");
+        let at = lightning_address(host, 1, amount).await;
+        wallet.route_for_testing(&origin, &at);
     }
 }
 
@@ -126,4 +133,111 @@ async fn payment_of_an_unknown_quote_is_never_tried_again() {
     assert!(is_it, "{unclear}");
     let all = Payout::all(&earner.wallet).unwrap();
     assert_eq!(are_paid(&all[0]), [false, true]);
+}
+
+/// A folder is saved while a payout is half done, the payout goes on and is done, and the folder is lost.
+#[tokio::test]
+async fn payout_that_was_done_after_the_backup_is_not_paid_again_by_the_restored_folder() {
+    let (mint, base) = (mint(0).await, tempfile::tempdir().unwrap());
+    let at = |name: &str| base.path().join(name);
+    let (data, saved) = (at("data"), at("saved.age"));
+    let phrase = phrase(&at("phrase"));
+    let home = Home::open(&data).await.unwrap();
+    home.wallet.deposit(&mint.url(), sat(100)).await.unwrap();
+    route(&home.wallet, [33, 5]).await;
+    let shares = ADDRESSES.map(|share| share.parse::<Share>().unwrap());
+    let mut payout = Payout::plan(&home.wallet, sat(50), mint.url(), &shares).unwrap();
+    pay(&home.wallet, &mut payout, None).await.unwrap_err();
+    assert_eq!(are_paid(&payout), [true, false]);
+    drop(home);
+    backup(&data, &saved, &phrase).await.unwrap();
+
+    let home = Home::open(&data).await.unwrap();
+    route(&home.wallet, [33, 17]).await;
+    assert!(finish(&home.wallet, None).await.unwrap().unwrap().is_done());
+    drop(home);
+    std::fs::remove_dir_all(&data).unwrap();
+    restore(&data, &saved, &phrase, Vec::new()).await.unwrap();
+
+    let home = Home::open(&data).await.unwrap();
+    route(&home.wallet, [33, 17]).await;
+    let paid_out = || async { mint.ledger().await.unwrap().outstanding() };
+    let before = paid_out().await;
+    let doubt = finish(&home.wallet, None).await.unwrap_err();
+    assert!(doubt.to_string().contains("restored"), "{doubt}");
+    assert_eq!(paid_out().await, before, "nothing was paid");
+    // Nor by a backup of the restored folder.
+    drop(home);
+    backup(&data, &saved, &phrase).await.unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    restore(&data, &saved, &phrase, Vec::new()).await.unwrap();
+    let home = Home::open(&data).await.unwrap();
+    finish(&home.wallet, None).await.unwrap_err();
+    assert_eq!(paid_out().await, before, "nothing was paid");
+
+    // Its receiver says that it has it.
+    let other = "two@example.com".to_owned();
+    answer(&home.wallet, &[other], Heard::Paid).unwrap_err();
+    let receiver = payout.parts[1].to.clone();
+    answer(&home.wallet, &[receiver], Heard::Paid).unwrap();
+    assert!(finish(&home.wallet, None).await.unwrap().is_none());
+    let all = Payout::all(&home.wallet).unwrap();
+    assert_eq!(all[0].parts[1].state, PartState::Vouched);
+    assert_eq!(paid_out().await, before, "nothing was paid");
+}
+
+/// The same, and it was not done: who is asked says so, and it is paid then.
+#[tokio::test]
+async fn payout_in_doubt_is_paid_once_its_receiver_has_said_that_it_was_not() {
+    let earner = Earner::new().await;
+    earner.route([2, 1]).await;
+    let payout = earner.plan(3);
+    doubt_all(earner.folder.path()).unwrap();
+    finish(&earner.wallet, None).await.unwrap_err();
+    assert_eq!(earner.spendable().await, 100);
+    let [one, two] = [0, 1].map(|at: usize| payout.parts[at].to.clone());
+    answer(&earner.wallet, &[one], Heard::NotPaid).unwrap();
+    finish(&earner.wallet, None).await.unwrap_err();
+    let paid = Payout::all(&earner.wallet).unwrap();
+    assert_eq!(are_paid(&paid[0]), [true, false]);
+    answer(&earner.wallet, &[two], Heard::NotPaid).unwrap();
+    let done = finish(&earner.wallet, None).await.unwrap().unwrap();
+    assert_eq!(are_paid(&done), [true, true]);
+}
+
+/// The backup knows of the payment, and not how it went: its mint does.
+#[tokio::test]
+async fn payment_in_doubt_is_looked_up_at_its_mint() {
+    let earner = Earner::new().await;
+    earner.route([33, 17]).await;
+    let mut payout = earner.plan(50);
+    pay(&earner.wallet, &mut payout, None).await.unwrap();
+    let wallet = earner.wallet.wallet_at(&earner.mint.url()).await.unwrap();
+    let quotes = wallet.localstore.get_melt_quotes().await.unwrap();
+    let mut doctored = serde_json::to_value(&payout).unwrap();
+    for (part, amount) in [(0, 33), (1, 17)] {
+        let quote = quotes.iter().find(|of| of.amount.to_u64() == amount);
+        let mut quote = quote.unwrap().clone();
+        doctored["parts"][part]["state"] = "paying".into();
+        doctored["parts"][part]["quote"] = quote.id.clone().into();
+        // What the folder knew when it was saved.
+        quote.state = MeltQuoteState::Unpaid;
+        wallet.localstore.add_melt_quote(quote).await.unwrap();
+    }
+    std::fs::write(file(earner.folder.path()), doctored.to_string()).unwrap();
+    doubt_all(earner.folder.path()).unwrap();
+    let before = earner.spendable().await;
+    let done = finish(&earner.wallet, None).await.unwrap().unwrap();
+    assert_eq!(are_paid(&done), [true, true]);
+    assert_eq!(earner.spendable().await, before);
+}
+
+fn phrase(path: &Path) -> Passphrase {
+    std::fs::write(path, "correct horse battery staple").unwrap();
+    #[cfg(unix)]
+    {
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, own).unwrap();
+    }
+    format!("file:{}", path.display()).parse().unwrap()
 }
