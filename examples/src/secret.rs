@@ -13,6 +13,7 @@ use crate::error::AppError;
 
 /// The longest secret that is read, in bytes. Chosen arbitrarily: no password or seed is so long.
 const LENGTH_MAX: u64 = 64 * 1024;
+const TOO_LONG: &str = "it is too long: a secret has less than 64 KiB";
 
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,21 +44,31 @@ impl SecretPlace {
     /// # Errors
     /// [`AppError::Setting`]: there is none, it is too long, or others can read the file.
     pub fn read(&self) -> Result<Zeroizing<String>, AppError> {
-        let failed = |why: &str| AppError::Setting {
-            origin: self.to_string(),
-            why: why.to_owned(),
-        };
+        let failed = |why: &str| self.unfit(why);
         let text = match self {
             Self::Environment(name) => std::env::var(name)
                 .map(Zeroizing::new)
                 .map_err(|_| failed("the variable is not set, or is no text"))?,
             Self::File(path) => read_file(path).map_err(|why| failed(&why))?,
         };
+        if u64::try_from(text.len()).map_or(true, |length| length >= LENGTH_MAX) {
+            return Err(failed(TOO_LONG));
+        }
         let line = text.trim_end_matches(['\r', '\n']);
         if line.is_empty() {
             return Err(failed("it is empty"));
         }
         Ok(Zeroizing::new(line.to_owned()))
+    }
+}
+
+impl SecretPlace {
+    /// What is wrong with the secret here.
+    pub(crate) fn unfit(&self, why: &str) -> AppError {
+        AppError::Setting {
+            origin: self.to_string(),
+            why: why.to_owned(),
+        }
     }
 }
 
@@ -102,7 +113,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, String> {
     let read = file.take(LENGTH_MAX).read_to_string(&mut text);
     match read.map_err(failed)? {
         read if u64::try_from(read).is_ok_and(|read| read < LENGTH_MAX) => Ok(text),
-        _ => Err("it is too long".to_owned()),
+        _ => Err(TOO_LONG.to_owned()),
     }
 }
 

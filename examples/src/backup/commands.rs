@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Backup, Passphrase};
+use super::Backup;
 use crate::error::AppError;
 use crate::ledger::history::date;
 use crate::report::{Report, plain};
+use crate::secret::SecretPlace;
 use crate::seed_words::SeedWords;
 
 /// Saving everything, and getting it back.
@@ -23,9 +24,10 @@ pub enum Vault {
         /// The file. Another backup under this name is replaced.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// The passphrase, of 12 characters or more: `env:NAME` or `file:PATH`.
+        /// The passphrase, one line of 12 characters or more: `env:NAME`, or `file:PATH` of a file that only
+        /// you can read.
         #[arg(long, value_name = "WHERE")]
-        passphrase: Passphrase,
+        passphrase: SecretPlace,
         /// What is in it as events on stdout.
         #[arg(long)]
         json: bool,
@@ -47,13 +49,13 @@ pub enum Vault {
             requires = "passphrase"
         )]
         file: Option<PathBuf>,
-        /// The passphrase: `env:NAME` or `file:PATH`.
+        /// The passphrase: `env:NAME`, or `file:PATH` of a file that only you can read.
         #[arg(long, value_name = "WHERE", requires = "file")]
-        passphrase: Option<Passphrase>,
-        /// Where the twelve words are, where there is no backup: `env:NAME` or `file:PATH`. The
-        /// wallet's ecash is looked for at each `--mint`.
+        passphrase: Option<SecretPlace>,
+        /// Where the twelve words are, where there is no backup: `env:NAME`, or `file:PATH` of a file that
+        /// only you can read. The wallet's ecash is looked for at each `--mint`.
         #[arg(long, value_name = "WHERE", conflicts_with_all = ["file", "list"], requires = "mint")]
-        words: Option<Passphrase>,
+        words: Option<SecretPlace>,
         /// A mint where you put money only after the backup; may be said several times.
         #[arg(long, value_name = "URL")]
         mint: Vec<String>,

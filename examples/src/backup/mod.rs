@@ -19,10 +19,10 @@ use tempfile::TempDir;
 
 use self::archive::{List, Unfit};
 pub use self::contents::{AtMint, Contents, OpenSession};
-pub use self::passphrase::Passphrase;
 use self::restored::Restored;
 use self::seal::{Opener, Sealer};
 use crate::error::AppError;
+use crate::secret::SecretPlace;
 use crate::seed_words::SeedWords;
 use crate::split;
 
@@ -43,9 +43,9 @@ pub struct Backup {
 pub async fn backup(
     folder: &Path,
     file: &Path,
-    passphrase: &Passphrase,
+    passphrase: &SecretPlace,
 ) -> Result<Backup, AppError> {
-    let phrase = passphrase.read_new()?;
+    let phrase = passphrase::new(passphrase)?;
     if !folder.join("identity").exists() {
         return Err(AppError::file(folder, "there is nothing here to save"));
     }
@@ -85,8 +85,8 @@ pub async fn backup(
 ///
 /// # Errors
 /// [`AppError`] where it does not open, or something is wrong with it.
-pub fn look(file: &Path, passphrase: &Passphrase) -> Result<Backup, AppError> {
-    let list = open(file, &passphrase.read()?, None);
+pub fn look(file: &Path, passphrase: &SecretPlace) -> Result<Backup, AppError> {
+    let list = open(file, &passphrase::of(passphrase)?, None);
     let list = list.map_err(|error| AppError::file(file, &error.to_string()))?;
     Ok(list.into())
 }
@@ -99,10 +99,10 @@ pub fn look(file: &Path, passphrase: &Passphrase) -> Result<Backup, AppError> {
 pub async fn restore(
     folder: &Path,
     file: &Path,
-    passphrase: &Passphrase,
+    passphrase: &SecretPlace,
     mints: Vec<String>,
 ) -> Result<Backup, AppError> {
-    let phrase = passphrase.read()?;
+    let phrase = passphrase::of(passphrase)?;
     let staging = staged(folder)?;
     let list = open(file, &phrase, Some(staging.path()));
     let list = list.map_err(|error| AppError::file(file, &error.to_string()))?;
@@ -128,10 +128,10 @@ pub async fn restore(
 /// [`AppError`]: there is something in the folder; the words are none.
 pub fn restore_words(
     folder: &Path,
-    words: &Passphrase,
+    words: &SecretPlace,
     mints: Vec<String>,
 ) -> Result<(), AppError> {
-    let words = SeedWords::parse(&words.read_all()?).ok_or(AppError::Usage(
+    let words = SeedWords::parse(&words.read()?).ok_or(AppError::Usage(
         "these are no seed words: twelve English ones of BIP 39, the last of which checks the others",
     ))?;
     let staging = staged(folder)?;

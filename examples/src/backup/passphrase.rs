@@ -1,113 +1,70 @@
-//! The passphrase, which is never on the command line: others see that.
-
-use std::fs::File;
-use std::io::Read as _;
-use std::path::PathBuf;
-use std::str::FromStr;
+//! The passphrase of a backup: a secret like any other, of one line.
 
 use zeroize::Zeroizing;
 
 use crate::error::AppError;
+use crate::secret::SecretPlace;
 
 /// The shortest that a backup is sealed with, in bytes: whoever has the file can try for ever.
 const LEAST: usize = 12;
-const MOST: u64 = 1_024;
 
-/// Where a passphrase is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Passphrase {
-    /// In a variable of the environment.
-    Env(String),
-    /// In a file's first line.
-    File(PathBuf),
-}
-
-impl FromStr for Passphrase {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err("a passphrase is not said here, where others see it: env:NAME or file:PATH"),
-        }
+/// What to open a backup with.
+///
+/// # Errors
+/// [`AppError::Setting`] where there is none, or more than one line.
+pub(super) fn of(place: &SecretPlace) -> Result<Zeroizing<String>, AppError> {
+    let text = place.read()?;
+    match text.contains(['\r', '\n']) {
+        true => Err(place.unfit("a passphrase is one line, and here are more")),
+        false => Ok(text),
     }
 }
 
-impl Passphrase {
-    /// All that is there.
-    ///
-    /// # Errors
-    /// [`AppError`] where it cannot be read.
-    pub(super) fn read_all(&self) -> Result<Zeroizing<String>, AppError> {
-        match self {
-            Self::Env(name) => std::env::var(name)
-                .map(Zeroizing::new)
-                .map_err(|_| AppError::Usage("the environment has nothing under this name")),
-            Self::File(path) => {
-                let failed = |error: std::io::Error| AppError::file(path, &error.to_string());
-                let mut text = Zeroizing::new(String::new());
-                let file = File::open(path).map_err(failed)?;
-                let read = file.take(MOST).read_to_string(&mut text);
-                read.map_err(failed)?;
-                Ok(text)
-            }
-        }
+/// What to seal a backup with.
+///
+/// # Errors
+/// As [`of`]; [`AppError::Usage`] for one that is soon guessed.
+pub(super) fn new(place: &SecretPlace) -> Result<Zeroizing<String>, AppError> {
+    let text = of(place)?;
+    if text.len() < LEAST {
+        return Err(AppError::Usage(
+            "this passphrase is soon guessed: take 12 characters or more, such as five words drawn \
+             at random",
+        ));
     }
-
-    /// What to open a backup with.
-    ///
-    /// # Errors
-    /// [`AppError::Usage`] where there is none.
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, AppError> {
-        let mut text = self.read_all()?;
-        let end = text.find(['\r', '\n']).unwrap_or(text.len());
-        text.truncate(end);
-        match text.is_empty() {
-            true => Err(AppError::Usage("the passphrase is empty")),
-            false => Ok(text),
-        }
-    }
-
-    /// What to seal a backup with.
-    ///
-    /// # Errors
-    /// [`AppError::Usage`] where there is none, or one that is soon guessed.
-    pub(super) fn read_new(&self) -> Result<Zeroizing<String>, AppError> {
-        let text = self.read()?;
-        if text.len() < LEAST {
-            return Err(AppError::Usage(
-                "this passphrase is soon guessed: take 12 characters or more, such as five words \
-                 drawn at random",
-            ));
-        }
-        Ok(text)
-    }
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
-    fn passphrase_is_the_first_line_and_long_enough() {
+    fn passphrase_is_one_line_that_nobody_else_reads_and_is_never_cut() {
+        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("phrase");
-        let said: Passphrase = format!("file:{}", path.display()).parse().unwrap();
-        let with = |text: &str| {
+        let place: SecretPlace = format!("file:{}", path.display()).parse().unwrap();
+        let with = |text: &str, mode: u32| {
+            let _ = std::fs::remove_file(&path);
             std::fs::write(&path, text).unwrap();
-            (
-                said.read().ok().map(|text| text.to_string()),
-                said.read_new().is_ok(),
-            )
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let read = of(&place).ok().map(|text| text.to_string());
+            (read, new(&place).is_ok())
         };
-        assert_eq!(
-            with("five random words here\n"),
-            (Some("five random words here".into()), true)
-        );
-        assert_eq!(with("short\r\nmore"), (Some("short".into()), false));
-        assert_eq!(with("\n"), (None, false));
-        assert!("hunter2".parse::<Passphrase>().is_err());
-        assert!("env:".parse::<Passphrase>().is_err());
+        let words = "five random words here";
+        let line = format!("{words}\r\n");
+        assert_eq!(with(&line, 0o600), (Some(words.to_owned()), true));
+        assert_eq!(with("short\n", 0o600), (Some("short".to_owned()), false));
+        assert_eq!(with("\n", 0o600), (None, false));
+        assert_eq!(with("five random words\nhere", 0o600), (None, false));
+        // Whoever has the backup and this has the money.
+        assert_eq!(with(words, 0o644), (None, false));
+        assert_eq!(with(words, 0o640), (None, false));
+        // The whole of it, or nothing.
+        let long = "a".repeat(2_000);
+        assert_eq!(with(&long, 0o600), (Some(long.clone()), true));
+        assert_eq!(with(&"a".repeat(64 * 1024), 0o600), (None, false));
     }
 }

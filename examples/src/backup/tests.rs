@@ -2,9 +2,14 @@ use super::*;
 use crate::home::Home;
 use crate::wallet::WalletError;
 
-fn phrase(folder: &Path, text: &str) -> Passphrase {
+fn phrase(folder: &Path, text: &str) -> SecretPlace {
     let path = folder.join("phrase");
     fs::write(&path, text).unwrap();
+    #[cfg(unix)]
+    {
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&path, own).unwrap();
+    }
     format!("file:{}", path.display()).parse().unwrap()
 }
 

@@ -13,6 +13,16 @@ use crate::processes::{Process, STREAMER, Stage, VIEWER, msat, recovered, run, s
 /// a quarter at most. New purses count as such for two hours.
 const HELD_BATCH: u64 = 4;
 
+/// For its owner alone: another file is refused.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    {
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(path, own).unwrap();
+    }
+}
+
 /// A backup of one folder of a stage.
 struct Saved<'a> {
     stage: &'a Stage,
@@ -24,7 +34,7 @@ impl Saved<'_> {
     fn vault(&self, command: &str) -> Output {
         let at = |name: &str| self.stage.folder.path().join(name);
         let phrase = at("phrase");
-        fs::write(&phrase, "correct horse battery staple\n").unwrap();
+        write_secret(&phrase, "correct horse battery staple\n");
         let (file, phrase) = (at("saved.age"), format!("file:{}", phrase.display()));
         let args = [
             command,
@@ -262,10 +272,10 @@ fn words_alone_bring_back_who_one_is_and_the_wallet() {
     let text = String::from_utf8(words.stdout).unwrap();
     let from = format!("file:{}", paper.display());
     let args = ["restore", "--words", &from, "--mint", &stage.mint_url];
-    fs::write(&paper, text.replacen(' ', " zoo ", 1)).unwrap();
+    write_secret(&paper, &text.replacen(' ', " zoo ", 1));
     let wrong = run(VIEWER, &at, &args);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
-    fs::write(&paper, text.replace(' ', "\n")).unwrap();
+    write_secret(&paper, &text.replace(' ', "\n"));
     let restored = run(VIEWER, &at, &args);
     assert_eq!(restored.status.code(), Some(0), "{restored:?}");
     let recovery = stage.recover(VIEWER, "viewer");

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use streampay_btc::bitcoin::hashes::{Hash, sha256};
 
 use crate::apps::told_into;
+use crate::backup::write_secret;
 use crate::processes::{CLIP, Process, STREAMER, Stage, VIEWER, signal, stdout, ticks};
 
 /// 64 bytes each, as long as seeds are.
@@ -282,8 +283,8 @@ fn no_secret_is_in_any_log_at_the_finest_level() {
 fn vaults(folders: &mut Folders, logs: &mut Logs) -> [Vec<u8>; 2] {
     let at = |name: &str| folders.stage.folder.path().join(name);
     let (saved, phrase, paper) = (at("saved.age"), at("phrase"), at("paper"));
-    std::fs::write(&phrase, PASSPHRASE).unwrap();
-    std::fs::write(&paper, WORDS).unwrap();
+    write_secret(&phrase, PASSPHRASE);
+    write_secret(&paper, WORDS);
     let from = |path: &Path| format!("file:{}", path.display());
     let (saved, phrase, paper) = (saved.to_str().unwrap(), from(&phrase), from(&paper));
     let mint = folders.stage.mint_url.clone();

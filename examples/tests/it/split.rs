@@ -4,13 +4,15 @@ use std::path::Path;
 
 use cdk::nuts::MeltQuoteState;
 use serde_json::Value;
-use streampay_examples::backup::{Passphrase, backup, restore};
+use streampay_examples::backup::{backup, restore};
 use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
+use streampay_examples::secret::SecretPlace;
 use streampay_examples::split::{Heard, PartState, Payout, Share, answer, doubt_all, finish, pay};
 use streampay_examples::wallet::{WalletError, WalletFolder};
 
+use crate::backup::write_secret;
 use crate::cashu_node::{mint, sat};
 use crate::edges::lightning_address;
 
@@ -232,12 +234,7 @@ async fn payment_in_doubt_is_looked_up_at_its_mint() {
     assert_eq!(earner.spendable().await, before);
 }
 
-fn phrase(path: &Path) -> Passphrase {
-    std::fs::write(path, "correct horse battery staple").unwrap();
-    #[cfg(unix)]
-    {
-        let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(path, own).unwrap();
-    }
+fn phrase(path: &Path) -> SecretPlace {
+    write_secret(path, "correct horse battery staple");
     format!("file:{}", path.display()).parse().unwrap()
 }
