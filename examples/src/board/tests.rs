@@ -14,7 +14,7 @@ fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap()
 }
 
-fn terms() -> Terms {
+pub(crate) fn terms() -> Terms {
     Terms {
         title: "clip".into(),
         tariff: "2sat/10s".parse::<Price>().unwrap().tariff(),

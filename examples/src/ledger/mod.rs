@@ -13,7 +13,12 @@ mod purse;
 pub mod receipts;
 pub mod unsettled;
 
-use streampay_core::session::SessionLedger;
+use std::collections::BTreeMap;
+
+use streampay_cashu::{PurseFigures, add_line, purse_name};
+use streampay_core::session::{Role, SessionLedger};
+use streampay_core::units::PurseKey;
+use uuid::Uuid;
 
 use crate::error::AppError;
 use crate::home::Home;
@@ -29,5 +34,42 @@ pub async fn sessions(home: &Home) -> Result<Vec<SessionLedger>, AppError> {
         all.push(SessionLedger::read(id, &records)?);
     }
     all.sort_by_key(|of| (of.began, of.session));
+    if all.iter().any(|session| !called_off(session).is_empty()) {
+        let mut figures = BTreeMap::new();
+        for line in &home.wallet.book().await?.0 {
+            let added = add_line(&mut figures, line);
+            added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
+        }
+        all.iter_mut()
+            .for_each(|session| tell_cost(session, &figures));
+    }
     Ok(all)
 }
+
+/// Purses that were called off before they had opened: the session was never told what they cost, and
+/// its record has what came back for it.
+fn called_off(session: &SessionLedger) -> Vec<PurseKey> {
+    let rows = session.purses.iter();
+    let rows = rows.filter(|row| session.role == Role::Payer && row.home && !row.opened);
+    rows.map(|row| PurseKey {
+        session: session.session,
+        purse: row.purse,
+    })
+    .collect()
+}
+
+/// What they cost is in the wallet's book: making and taking back what they held has its fees.
+fn tell_cost(session: &mut SessionLedger, figures: &BTreeMap<Uuid, PurseFigures>) {
+    for key in called_off(session) {
+        let mut rows = session.purses.iter_mut();
+        if let (Some(row), Some(figures)) = (
+            rows.find(|row| row.purse == key.purse),
+            figures.get(&purse_name(key)),
+        ) {
+            row.cost = figures.left;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

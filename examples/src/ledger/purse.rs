@@ -96,11 +96,14 @@ fn paid(row: &PurseLedger, figures: &PurseFigures, price: Option<Price>) -> Vec<
     if given(figures) < 0 {
         wrong.push(("more came back than had left", given(figures)));
     }
-    let Some(price) = price.filter(|_| row.home && row.opened) else {
-        return wrong;
+    // From one that was called off nothing was paid.
+    let (worth, is_exact) = match price {
+        Some(price) => (price.of(row, row.made), price.is_exact),
+        None => (0, false),
     };
-    let over = given(figures) - price.of(row, row.made);
-    if price.is_exact && over > 0 && !price.is_dust(over) {
+    let over = given(figures) - worth;
+    let is_dust = price.is_some_and(|price| price.is_dust(over));
+    if row.home && (is_exact || !row.opened) && over > 0 && !is_dust {
         wrong.push((GONE, over));
     }
     wrong
