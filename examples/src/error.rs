@@ -200,7 +200,9 @@ impl AppError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Closed(CloseCode::BudgetSpent) => Exit::BudgetSpent,
-            Self::Connect(_) | Self::Signalling(_) | Self::Wallet(WalletError::Unreachable(..)) => {
+            Self::Connect(_)
+            | Self::Signalling(_)
+            | Self::Wallet(WalletError::Unreachable(..) | WalletError::Unasked(_)) => {
                 Exit::Unreachable
             }
             Self::Unsettled

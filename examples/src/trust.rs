@@ -252,7 +252,11 @@ async fn tried(
     let cost = before.saturating_minus(wallet.spendable(mint).await?);
     let hold = match tried {
         Ok(tried) => Some(tried.hold),
-        Err(error @ (WalletError::Untried(_) | WalletError::InsufficientFunds(..))) => {
+        Err(
+            error @ (WalletError::Untried(_)
+            | WalletError::Unasked(_)
+            | WalletError::InsufficientFunds(..)),
+        ) => {
             report.tell(&format!("the locks of {mint} are not tried: {error}"));
             None
         }

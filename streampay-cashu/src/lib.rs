@@ -83,5 +83,5 @@ pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
 pub use params_locked::LockedParams;
 pub use runner::{
     CallBudget, LostFunding, MintFault, MintPolicy, PurseQuote, Runner, Wallets, best_mint, canary,
-    canary_home, check_mint, purse_quote,
+    canary_home, check_mint, find_signed, purse_quote,
 };

@@ -59,7 +59,7 @@ pub(super) enum Unfit {
 }
 
 impl List {
-    /// All files of `folder` but locks, drafts and what tells of an earlier restoring.
+    /// All files of `folder` but locks and drafts.
     pub(super) fn of(folder: &Path, contents: Contents, now: u64) -> Result<Self, Unfit> {
         let mut files = Vec::new();
         collect(folder, "", &mut files)?;
@@ -183,7 +183,7 @@ fn collect(folder: &Path, within: &str, files: &mut Vec<Entry>) -> Result<(), Un
         let name = found.file_name();
         let bad = || Unfit::Name(name.to_string_lossy().into_owned());
         let name = name.to_str().ok_or_else(bad)?;
-        if name.starts_with('.') || name.ends_with(".lock") || name == super::restored::FILE {
+        if name.starts_with('.') || name.ends_with(".lock") {
             continue;
         }
         let path = match within {

@@ -116,7 +116,7 @@ pub async fn restore(
     }
     drop(lock);
     split::doubt_all(staging.path())?;
-    Restored::new(list.made_unix_s, mints).write(staging.path())?;
+    Restored::after(staging.path(), list.made_unix_s, mints)?.write(staging.path())?;
     place(staging, folder)?;
     Ok(list.into())
 }

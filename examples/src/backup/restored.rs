@@ -19,7 +19,7 @@ use crate::home::Home;
 use crate::ledger::cash::Cash;
 use crate::ledger::notes::Note;
 use crate::report::Report;
-use crate::wallet::WalletError;
+use crate::wallet::{WalletError, WalletFolder};
 
 pub(super) const FILE: &str = "restored.json";
 
@@ -43,7 +43,11 @@ pub(super) struct Restored {
     /// A recovery has told of it.
     #[serde(default)]
     told: bool,
+    /// Those that the user named.
     mints: Vec<String>,
+    /// Those that have answered since, while others have not.
+    #[serde(default)]
+    asked: Vec<String>,
 }
 
 impl Restored {
@@ -54,7 +58,23 @@ impl Restored {
             stage: Stage::New,
             told: false,
             mints,
+            asked: Vec::new(),
         }
+    }
+
+    /// Of a folder that was unpacked: where it was made from an older backup itself, its mints are asked
+    /// too, for that may never have come to an end.
+    pub(super) fn after(
+        folder: &Path,
+        made_unix_s: u64,
+        mut mints: Vec<String>,
+    ) -> Result<Self, AppError> {
+        if let Some(before) = Self::read(folder)? {
+            mints.extend(before.mints);
+        }
+        mints.sort();
+        mints.dedup();
+        Ok(Self::new(made_unix_s, mints))
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<(), AppError> {
@@ -97,6 +117,20 @@ impl Restored {
     }
 }
 
+/// Holds back what is at mints that were not asked since `wallet`'s folder was restored.
+///
+/// # Errors
+/// [`AppError`] where the folder cannot be read.
+pub(crate) async fn hold_back(wallet: &WalletFolder) -> Result<(), AppError> {
+    match Restored::of(wallet.folder())? {
+        Some(restored) if restored.stage == Stage::New => {
+            let Restored { mints, asked, .. } = restored;
+            Ok(wallet.hold_back(&mints, &asked).await?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// When `folder` was made from a backup, also once all is known of it: the self that was lost may have
 /// signed purses over that are locked for longer. Of later purses it says nothing.
 ///
@@ -109,7 +143,8 @@ pub(crate) fn at(folder: &Path) -> Result<Option<Unix>, AppError> {
 
 /// Before anything is paid or earned: a home that was restored asks its mints what is still there.
 /// Ecash that the wallet made after the backup is found, and nothing is made under a number that was
-/// used (NUT-13, NUT-09). True where it was restored and no recovery was told of it before.
+/// used (NUT-13, NUT-09). What is at a mint that does not answer is held back until it does. True where
+/// it was restored and no recovery was told of it before.
 ///
 /// # Errors
 /// [`AppError`] where the folder cannot be read or written.
@@ -122,7 +157,7 @@ pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result
     restored.told |= recovers;
     if restored.stage == Stage::New {
         let (wallet, purses) = (
-            ask(home, report, &restored).await?,
+            ask(home, report, &mut restored).await?,
             ask_purses(home, report).await?,
         );
         if wallet && purses {
@@ -135,25 +170,30 @@ pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result
 }
 
 /// True where every mint has answered.
-async fn ask(home: &Home, report: Report, restored: &Restored) -> Result<bool, AppError> {
+async fn ask(home: &Home, report: Report, restored: &mut Restored) -> Result<bool, AppError> {
     let mut all = true;
-    for (mint, found) in home.wallet.find_again(&restored.mints).await? {
-        match found {
-            Ok(amount) if amount.is_zero() => {}
-            Ok(amount) => {
-                let fields = json!({"mint": mint, "amount_msat": amount.msat()});
-                report.say("found_again", fields);
-                report.tell(&format!(
-                    "{mint}: {amount} found that is newer than the backup"
-                ));
-            }
+    for mint in home.wallet.held_back() {
+        let amount = match home.wallet.find_again_at(&mint).await {
+            Ok(amount) => amount,
             Err(error) => {
                 all = false;
                 report.tell(&format!(
-                    "what is newer than the backup is not known yet: {error}"
+                    "what is newer than the backup is not known yet: {error}. Until this mint has \
+                     answered, what you have there is held back"
                 ));
+                continue;
             }
+        };
+        if !amount.is_zero() {
+            let fields = json!({"mint": mint.to_string(), "amount_msat": amount.msat()});
+            report.say("found_again", fields);
+            report.tell(&format!(
+                "{mint}: {amount} found that is newer than the backup"
+            ));
         }
+        restored.asked.push(mint.to_string());
+        restored.write(home.wallet.folder())?;
+        home.wallet.let_go(&mint);
     }
     Ok(all)
 }
@@ -259,7 +299,7 @@ async fn write_book(home: &Home, restored: &Restored) -> Result<(), AppError> {
         let cash = Cash::count(&others, &proofs)?;
         let msat = cash.get(&mint).map_or(0, |cash| -cash.difference());
         if msat != 0 || lines.iter().any(is_ours) {
-            let wallet = home.wallet.wallet_at(&mint.to_string()).await?;
+            let wallet = home.wallet.wallet_of(&mint.to_string()).await?;
             let noted = Note::write_since(&wallet, operation, msat).await;
             noted.map_err(WalletError::Store)?;
         }

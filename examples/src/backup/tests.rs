@@ -1,5 +1,6 @@
 use super::*;
 use crate::home::Home;
+use crate::mint::{EmbeddedMint, Storage};
 use crate::wallet::WalletError;
 
 fn phrase(folder: &Path, text: &str) -> SecretPlace {
@@ -101,4 +102,108 @@ async fn folder_is_saved_and_made_again_and_asks_its_mints_first() {
     restored::end(&home, report, true).await.unwrap();
     let done = fs::read_to_string(again.join(restored::FILE)).unwrap();
     assert!(done.contains("done"), "{done}");
+}
+
+async fn mint() -> EmbeddedMint {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    EmbeddedMint::start(listen, Storage::Memory, 0)
+        .await
+        .unwrap()
+}
+
+/// Nobody listens there.
+const AWAY: &str = "http://127.0.0.1:1";
+
+#[tokio::test]
+async fn what_is_at_a_mint_that_was_not_asked_since_is_held_back_until_it_answers() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    let (data, file) = (at("data"), at("saved.age"));
+    let words = phrase(base.path(), "correct horse battery staple");
+    let sat = |sat: u64| streampay_core::units::Msat::from_sat(sat).unwrap();
+    let (away, there) = (mint().await, mint().await);
+    let home = Home::open(&data).await.unwrap();
+    home.wallet.deposit(&away.url(), sat(64)).await.unwrap();
+    home.wallet.deposit(&there.url(), sat(16)).await.unwrap();
+    drop(home);
+    backup(&data, &file, &words).await.unwrap();
+    fs::remove_dir_all(&data).unwrap();
+    restore(&data, &file, &words, Vec::new()).await.unwrap();
+
+    let report = crate::report::Report { json: false };
+    let is_held = |error: WalletError| matches!(error, WalletError::Unasked(_));
+    // Until the first command asks, and through a restart.
+    for round in 0..2 {
+        let home = Home::open(&data).await.unwrap();
+        home.wallet.route_for_testing(&away.url(), AWAY);
+        restored::ready(&home, report, false).await.unwrap();
+        let send = home.wallet.send(sat(1), Some(&away.url())).await;
+        assert!(send.is_err_and(is_held), "{round}");
+        let deposit = home.wallet.deposit(&away.url(), sat(1)).await;
+        assert!(deposit.is_err_and(is_held), "{round}");
+        // There is more at the other, and none of it is taken.
+        let send = home.wallet.send(sat(32), None).await;
+        assert!(
+            matches!(send, Err(WalletError::InsufficientFunds(..))),
+            "{round}"
+        );
+        home.wallet.send(sat(1), None).await.unwrap();
+        home.wallet.check_not_all_held().await.unwrap();
+        let recovered = home.wallet.recover().await.unwrap();
+        let troubled = |of: &&crate::wallet::Recovered| of.trouble.is_some();
+        let troubled: Vec<_> = recovered.iter().filter(troubled).collect();
+        assert_eq!(troubled.len(), 1);
+        assert_eq!(troubled[0].balance.mint.to_string(), away.url());
+        assert_eq!(troubled[0].balance.spendable, sat(64));
+        restored::end(&home, report, false).await.unwrap();
+    }
+    let home = Home::open(&data).await.unwrap();
+    let untried = home.wallet.send(sat(1), Some(&away.url())).await;
+    assert!(
+        untried.is_err_and(is_held),
+        "nobody has asked in this process"
+    );
+    restored::ready(&home, report, false).await.unwrap();
+    home.wallet.send(sat(1), Some(&away.url())).await.unwrap();
+    drop(home);
+    let home = Home::open(&data).await.unwrap();
+    home.wallet.send(sat(1), Some(&away.url())).await.unwrap();
+}
+
+#[tokio::test]
+async fn mints_that_were_named_when_it_was_restored_are_in_the_next_backup() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    let (data, file, paper) = (at("data"), at("saved.age"), base.path().join("paper"));
+    let (mint, other) = (mint().await, mint().await);
+    let sat = streampay_core::units::Msat::from_sat(5).unwrap();
+    let home = Home::open(&data).await.unwrap();
+    home.wallet.deposit(&mint.url(), sat).await.unwrap();
+    drop(home);
+    fs::create_dir(&paper).unwrap();
+    let words = SeedWords::of(&data).unwrap().unwrap().text();
+    let words = phrase(&paper, &words);
+    fs::remove_dir_all(&data).unwrap();
+    restore_words(&data, &words, vec![mint.url()]).unwrap();
+    // Saved before anything was asked, and made again with another mint named.
+    let phrase = phrase(base.path(), "correct horse battery staple");
+    drop(Home::open(&data).await.unwrap());
+    backup(&data, &file, &phrase).await.unwrap();
+    fs::remove_dir_all(&data).unwrap();
+    restore(&data, &file, &phrase, vec![other.url()])
+        .await
+        .unwrap();
+    let home = Home::open(&data).await.unwrap();
+    let report = crate::report::Report { json: false };
+    restored::ready(&home, report, true).await.unwrap();
+    let balance = home.wallet.balance().await.unwrap();
+    assert_eq!(
+        balance.len(),
+        1,
+        "what was put in before the words were used"
+    );
+    assert_eq!(
+        (balance[0].mint.to_string(), balance[0].spendable),
+        (mint.url(), sat)
+    );
 }

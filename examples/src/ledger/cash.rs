@@ -76,7 +76,7 @@ impl Cash {
             mints.entry(mint).or_default();
         }
         for (mint, cash) in &mut mints {
-            let wallet = home.wallet.wallet_at(&mint.to_string()).await?;
+            let wallet = home.wallet.wallet_of(&mint.to_string()).await?;
             let sets = wallet.localstore.get_mint_keysets(mint.clone()).await;
             let sets = sets.map_err(WalletError::Store)?.unwrap_or_default();
             cash.ppk = sets.iter().map(|set| set.input_fee_ppk).max().unwrap_or(0);

@@ -80,7 +80,7 @@ async fn costs_of(
     if !modes.any(|mode| mode.runs && mode.name == pay.name()) {
         return None;
     }
-    let wallet = home.wallet.wallet_at(mint.url()).await.ok()?;
+    let wallet = home.wallet.wallet_of(mint.url()).await.ok()?;
     let quote = purse_quote(&wallet, mint, pay != Pay::Swap, ticks, budget).await;
     let quote = quote.ok()?;
     Some(Costs {

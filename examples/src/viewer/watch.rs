@@ -121,6 +121,9 @@ pub async fn watch(
     wishes: mpsc::Receiver<Wish>,
 ) -> Result<Watched, AppError> {
     restored::ready(home, watch.report, false).await?;
+    if watch.pay.iter().all(|pay| pay.is_ecash()) {
+        home.wallet.check_not_all_held().await?;
+    }
     unsettled::tell(home, watch.report).await?;
     watch.record.check()?;
     let entropy = entropy().map_err(AppError::io("no randomness"))?;

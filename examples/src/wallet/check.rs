@@ -118,7 +118,7 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError`] where the mint does not answer, or the wallet has nothing for a canary.
     pub async fn report_on(&self, mint: &str, canary: bool) -> Result<MintReport, WalletError> {
-        let wallet = self.wallet_at(mint).await?;
+        let wallet = self.wallet_of(mint).await?;
         let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
         let connector = wallet.mint_connector();
         let info = connector.get_mint_info().await.map_err(failed)?;

@@ -106,6 +106,12 @@ pub enum WalletError {
          there is kept: try again, or run recover"
     )]
     Untried(MintUrl),
+    /// What was moved there since the backup is not known.
+    #[error(
+        "this folder was restored from a backup, and the mint at {0} has not answered since: what is \
+         there may be spent by now, and is held back. Run `recover` once the mint answers"
+    )]
+    Unasked(MintUrl),
     /// The mint cannot be reached.
     #[error(
         "the mint at {0} cannot be reached: is it running, and is the address right? What was begun \

@@ -1,17 +1,14 @@
 //! What a wallet made that its store does not know, since it was restored from a backup.
 //! Source: NUT-07, NUT-09, NUT-13.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use cdk::Amount;
-use cdk::dhke::construct_proofs;
-use cdk::nuts::{
-    BlindSignature, CheckStateRequest, CurrencyUnit, KeySet, PreMint, PreMintSecrets, Proof,
-    PublicKey, RestoreRequest, State,
-};
+use cdk::mint_url::MintUrl;
+use cdk::nuts::{CurrencyUnit, KeySet, PreMintSecrets, Proof, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::{KeysetLoadPolicy, ProofInfo};
 use cdk_common::database::WalletDatabase;
+use streampay_cashu::find_signed;
 use streampay_core::units::Msat;
 
 use super::{WalletError, WalletFolder, sum};
@@ -24,30 +21,13 @@ const GAP: u32 = 3;
 const BATCHES_MAX: u32 = 1_000;
 
 impl WalletFolder {
-    /// Asks every mint of the wallet, and `more`, for ecash that was made after what the store
-    /// knows: what was found, mint by mint. Numbers that were used are not used again.
+    /// Asks `mint` for ecash that was made after what the store knows, and what of the rest is spent:
+    /// what was found. Numbers that were used are not used again.
     ///
     /// # Errors
-    /// [`WalletError::Store`]. What went wrong at one mint is in its place.
-    pub(crate) async fn find_again(
-        &self,
-        more: &[String],
-    ) -> Result<Vec<(String, Result<Msat, WalletError>)>, WalletError> {
-        let known = self.store.get_mints().await.map_err(WalletError::Store)?;
-        let mut mints: BTreeSet<String> = known.keys().map(ToString::to_string).collect();
-        let held = self.mints().await?.into_iter();
-        mints.extend(held.map(|mint| mint.to_string()));
-        mints.extend(more.iter().cloned());
-        let mut all = Vec::new();
-        for mint in mints {
-            let found = self.find_again_at(&mint).await;
-            all.push((mint, found));
-        }
-        Ok(all)
-    }
-
-    async fn find_again_at(&self, mint: &str) -> Result<Msat, WalletError> {
-        let wallet = self.wallet_at(mint).await?;
+    /// [`WalletError`]: ask again later.
+    pub(crate) async fn find_again_at(&self, mint: &MintUrl) -> Result<Msat, WalletError> {
+        let wallet = self.wallet_of(&mint.to_string()).await?;
         let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
         let sets = wallet.keysets(KeysetLoadPolicy::Refresh).await;
         let mut found = Msat::ZERO;
@@ -56,6 +36,7 @@ impl WalletFolder {
                 found = found.saturating_plus(self.find_of_keyset(&wallet, &set).await?);
             }
         }
+        self.forget_spent(&wallet).await?;
         Ok(found)
     }
 
@@ -71,12 +52,20 @@ impl WalletFolder {
             let until = from.saturating_add(BATCH);
             let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
             let made = PreMintSecrets::restore_batch(set.id, &self.seed, from, until);
-            let made = made.map_err(|error| failed(error.into()))?;
-            let signed = signed(wallet, &made.secrets).await?;
+            let made = made.map_err(|error| failed(error.into()))?.secrets;
+            let numbers: Vec<_> = made.iter().map(|made| made.derivation_index).collect();
+            let signed = find_signed(wallet, set.id, made).await;
+            // Nothing is guessed: the same is asked again.
+            let signed = signed.map_err(|_| WalletError::Untried(wallet.mint_url.clone()))?;
+            let number = |at: usize| numbers.get(at).copied().flatten();
+            let signed = signed.into_iter();
+            let signed: Vec<_> = signed
+                .filter_map(|(at, proof, state)| Some((number(at)?, proof, state)))
+                .collect();
             match signed.iter().map(|(number, ..)| *number).max() {
                 Some(highest) => {
                     (empty, next) = (0, highest.saturating_add(1));
-                    let amount = self.keep(wallet, set, signed).await?;
+                    let amount = self.keep(wallet, signed).await?;
                     found = found.saturating_plus(amount);
                 }
                 None => empty = empty.saturating_add(1),
@@ -96,31 +85,20 @@ impl WalletFolder {
     async fn keep(
         &self,
         wallet: &Wallet,
-        set: &KeySet,
-        signed: Vec<(u32, PreMint, BlindSignature)>,
+        signed: Vec<(u32, Proof, State)>,
     ) -> Result<Msat, WalletError> {
         let mint = &wallet.mint_url;
         let failed = |error| WalletError::of_mint(mint, error);
         let here = self.proofs(Some(mint.clone())).await?;
         let here: BTreeSet<[u8; 33]> = here.iter().map(|info| info.y.to_bytes()).collect();
-        let mut new = Vec::new();
-        for (number, made, signature) in signed {
-            let Some(proof) = unblinded(set, made, signature) else {
-                return Err(failed(cdk::Error::InvalidMintResponse(
-                    "a signature is not the mint's".to_owned(),
-                )));
-            };
-            let y = proof.y().map_err(|error| failed(error.into()))?;
-            if !here.contains(&y.to_bytes()) {
-                new.push((number, proof, y));
-            }
-        }
-        let states = states(wallet, new.iter().map(|(_, _, y)| *y).collect()).await?;
         let (mut kept, mut amounts) = (Vec::new(), Vec::new());
-        for (number, proof, y) in new {
-            let state = match states.get(&y.to_bytes()) {
-                Some(State::Unspent) => State::Unspent,
-                Some(State::Spent) => continue,
+        for (number, proof, state) in signed {
+            let y = proof.y().map_err(|error| failed(error.into()))?;
+            if state == State::Spent || here.contains(&y.to_bytes()) {
+                continue;
+            }
+            let state = match state {
+                State::Unspent => State::Unspent,
                 // In a payment that is under way; the next recovery asks again.
                 _ => State::Pending,
             };
@@ -133,61 +111,4 @@ impl WalletFolder {
         added.map_err(WalletError::Store)?;
         sum(amounts)
     }
-}
-
-/// Those of `made` that the mint has signed, with their numbers.
-async fn signed(
-    wallet: &Wallet,
-    made: &[PreMint],
-) -> Result<Vec<(u32, PreMint, BlindSignature)>, WalletError> {
-    let outputs = made
-        .iter()
-        .map(|made| made.blinded_message.clone())
-        .collect();
-    let answer = wallet
-        .mint_connector()
-        .post_restore(RestoreRequest { outputs })
-        .await;
-    let answer = answer.map_err(|error| WalletError::of_mint(&wallet.mint_url, error))?;
-    let mut by_output: HashMap<PublicKey, BlindSignature> = answer
-        .outputs
-        .iter()
-        .map(|output| output.blinded_secret)
-        .zip(answer.signatures)
-        .collect();
-    let signed = made.iter().filter_map(|made| {
-        let signature = by_output.remove(&made.blinded_message.blinded_secret)?;
-        Some((made.derivation_index?, made.clone(), signature))
-    });
-    Ok(signed.collect())
-}
-
-/// The proof, if the mint's key signed it: proven by DLEQ, where there is one. Source: NUT-12.
-fn unblinded(set: &KeySet, made: PreMint, signature: BlindSignature) -> Option<Proof> {
-    if signature.keyset_id != set.id || signature.amount == Amount::ZERO {
-        return None;
-    }
-    let key = set.keys.amount_key(signature.amount)?;
-    let output = made.blinded_message.blinded_secret;
-    let proven = signature.dleq.is_none() || signature.verify_dleq(key, output).is_ok();
-    let made = proven.then_some((signature, made.r, made.secret))?;
-    let (signature, r, secret) = made;
-    let proofs = construct_proofs(vec![signature], vec![r], vec![secret], &set.keys).ok()?;
-    proofs.into_iter().next()
-}
-
-async fn states(
-    wallet: &Wallet,
-    ys: Vec<PublicKey>,
-) -> Result<HashMap<[u8; 33], State>, WalletError> {
-    if ys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let answer = wallet
-        .mint_connector()
-        .post_check_state(CheckStateRequest { ys })
-        .await;
-    let answer = answer.map_err(|error| WalletError::of_mint(&wallet.mint_url, error))?;
-    let states = answer.states.iter();
-    Ok(states.map(|of| (of.y.to_bytes(), of.state)).collect())
 }

@@ -85,7 +85,7 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError`] where the mint does not answer.
     pub async fn known_of(&self, mint: &str, kind: LockKind) -> Result<Option<Tried>, WalletError> {
-        let wallet = self.wallet_at(mint).await?;
+        let wallet = self.wallet_of(mint).await?;
         let now = active_keysets(&wallet).await?;
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let tried = known.of(&wallet.mint_url, kind).cloned();
@@ -183,7 +183,7 @@ impl WalletFolder {
         mint: &str,
         nuts: &'static [u8],
     ) -> Result<Vec<MintFault>, WalletError> {
-        let wallet = self.wallet_at(mint).await?;
+        let wallet = self.wallet_of(mint).await?;
         let mut policy = MintPolicy::with_nuts(nuts);
         policy.max_fee_ppk = self.limits.max_fee_ppk;
         let faults = check_mint(self, &wallet, policy).await;
@@ -195,7 +195,7 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError`] of the address or the store.
     pub async fn spendable(&self, mint: &str) -> Result<Msat, WalletError> {
-        let wallet = self.wallet_at(mint).await?;
+        let wallet = self.wallet_of(mint).await?;
         self.spendable_at(&wallet.mint_url).await
     }
 }

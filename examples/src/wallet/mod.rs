@@ -4,6 +4,7 @@ mod check;
 mod deposit;
 mod error;
 mod find_again;
+mod held;
 mod locks;
 mod recover;
 mod request;
@@ -27,7 +28,7 @@ pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 use self::locks::Known;
 use self::transport::{Dates, Routes, Transport, origin};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,8 @@ pub struct WalletFolder {
     dates: Dates,
     routes: Routes,
     known: Mutex<Known>,
+    /// Mints where nothing is paid or made yet.
+    held: Mutex<BTreeSet<MintUrl>>,
     /// Held while the locks of a mint are tried: one at a time.
     trying: tokio::sync::Mutex<()>,
     _lock: File,
@@ -124,6 +127,7 @@ impl WalletFolder {
             dates: Dates::default(),
             routes: Routes::default(),
             known: Mutex::new(known),
+            held: Mutex::default(),
             trying: tokio::sync::Mutex::default(),
             _lock: lock,
         })
@@ -132,8 +136,14 @@ impl WalletFolder {
     /// The wallet for satoshi at `mint`. Its requests are not paced: sessions pace themselves.
     ///
     /// # Errors
-    /// [`WalletError::MintUrl`] for a URL that will not do.
+    /// [`WalletError::MintUrl`] for a URL that will not do; [`WalletError::Unasked`].
     pub async fn wallet_at(&self, mint: &str) -> Result<Arc<Wallet>, WalletError> {
+        self.check_asked(&check_mint_url(mint)?)?;
+        self.wallet_of(mint).await
+    }
+
+    /// The same to look at it alone, or to bring purses home: nothing is paid, and no number is used.
+    pub(crate) async fn wallet_of(&self, mint: &str) -> Result<Arc<Wallet>, WalletError> {
         let mint = check_mint_url(mint)?;
         let mut wallets = self.wallets.lock().await;
         if let Some(wallet) = wallets.get(&mint) {
@@ -180,7 +190,7 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError::Unreachable`], or the mint's.
     pub async fn check_mint(&self, mint: &str) -> Result<(), WalletError> {
-        let wallet = self.wallet_at(mint).await?;
+        let wallet = self.wallet_of(mint).await?;
         let asked = wallet.mint_connector().get_mint_info().await;
         let answer = asked.map_err(|error| WalletError::of_mint(&wallet.mint_url, error));
         answer.map(|_| ())
@@ -239,7 +249,11 @@ impl Wallets for WalletFolder {
         if *unit != CurrencyUnit::Sat {
             return None;
         }
-        self.wallet_at(&mint.to_string()).await.ok()
+        self.wallet_of(&mint.to_string()).await.ok()
+    }
+
+    fn holds_back(&self, mint: &MintUrl) -> bool {
+        self.holds(mint)
     }
 
     async fn mint_time(&self, mint: &MintUrl) -> Option<u64> {

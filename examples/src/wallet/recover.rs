@@ -49,8 +49,13 @@ impl WalletFolder {
     pub async fn recover(&self) -> Result<Vec<Recovered>, WalletError> {
         let mut recovered = Vec::new();
         for mint in self.mints().await? {
-            let wallet = self.wallet_at(&mint.to_string()).await?;
-            let at = match self.recover_at(&wallet).await {
+            let wallet = self.wallet_of(&mint.to_string()).await?;
+            let asked = self.check_asked(&mint);
+            let recovered_at = match asked {
+                Ok(()) => self.recover_at(&wallet).await,
+                Err(error) => Err(error),
+            };
+            let at = match recovered_at {
                 Err(error @ WalletError::Store(_)) => return Err(error),
                 Err(error) => Recovered {
                     balance: self.balance_at(&mint).await?,
@@ -156,7 +161,7 @@ impl WalletFolder {
     /// What the wallet takes for spendable and the mint has taken: left over where an operation was
     /// cut short between two steps, or where this folder was restored from an old copy. It would
     /// make each payment fail that uses it.
-    async fn forget_spent(&self, wallet: &Wallet) -> Result<(), WalletError> {
+    pub(super) async fn forget_spent(&self, wallet: &Wallet) -> Result<(), WalletError> {
         let mut held = self.proofs(Some(wallet.mint_url.clone())).await?;
         held.retain(|info| info.state == State::Unspent);
         for part in held.chunks(Self::CHECKED_AT_ONCE) {

@@ -221,20 +221,27 @@ impl WalletFolder {
     async fn payer_of(&self, request: &Request, mint: Option<&str>) -> Result<String, WalletError> {
         let wanted = mint.map(check_mint_url).transpose()?;
         let mut best: Option<(String, Msat)> = None;
-        let (mut held, mut taken) = (false, false);
+        let (mut held, mut taken, mut unasked) = (false, false, None);
         for at in self.balance().await? {
-            let wallet = self.wallet_at(&at.mint.to_string()).await?;
+            let wallet = self.wallet_of(&at.mint.to_string()).await?;
             held |= !at.spendable.is_zero();
             if wanted.as_ref().is_some_and(|wanted| *wanted != at.mint) || !request.takes(&wallet) {
                 continue;
             }
             taken |= !at.spendable.is_zero();
+            if self.holds(&at.mint) && wanted.is_none() {
+                unasked = Some(at.mint);
+                continue;
+            }
             if best.as_ref().is_none_or(|(_, most)| at.spendable > *most) {
                 best = Some((at.mint.to_string(), at.spendable));
             }
         }
         match best {
             Some((mint, _)) if taken => Ok(mint),
+            _ if unasked.is_some() => {
+                Err(unasked.map_or(WalletError::Amount, WalletError::Unasked))
+            }
             _ if held => Err(WalletError::RequestMints(mints_of(request))),
             _ => Err(WalletError::InsufficientFunds(Msat::ZERO, AtMint(None))),
         }

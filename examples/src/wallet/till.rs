@@ -29,7 +29,7 @@ impl WalletFolder {
         let unknown = |_| Unproven::UnknownKeys;
         let mint = token.mint_url();
         let mint = mint.map_err(|_| Unproven::Refused("not a token of one mint"))?;
-        let wallet = self.wallet_at(&mint.to_string()).await;
+        let wallet = self.wallet_of(&mint.to_string()).await;
         let wallet = wallet.map_err(|_| Unproven::Refused("not a mint's address"))?;
         let policy = match ask {
             true => KeysetLoadPolicy::Refresh,

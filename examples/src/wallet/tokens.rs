@@ -85,10 +85,14 @@ impl WalletFolder {
         if let Some(mint) = mint {
             return Ok(mint.to_owned());
         }
-        let balances = self.balance().await?.into_iter();
-        let most = balances.max_by_key(|balance| balance.spendable);
-        let nothing = WalletError::InsufficientFunds(Msat::ZERO, AtMint(None));
-        Ok(most.ok_or(nothing)?.mint.to_string())
+        let all = self.balance().await?;
+        let free = all.iter().filter(|balance| !self.holds(&balance.mint));
+        let most = free.max_by_key(|balance| balance.spendable);
+        match (most, all.first()) {
+            (Some(most), _) => Ok(most.mint.to_string()),
+            (None, Some(held)) => Err(WalletError::Unasked(held.mint.clone())),
+            (None, None) => Err(WalletError::InsufficientFunds(Msat::ZERO, AtMint(None))),
+        }
     }
 
     pub(super) async fn spendable_at(&self, mint: &MintUrl) -> Result<Msat, WalletError> {

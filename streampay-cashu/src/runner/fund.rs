@@ -42,6 +42,9 @@ impl Runner {
             let Ok(wallet) = self.wallet(place).await else {
                 continue;
             };
+            if self.wallets.holds_back(&wallet.mint_url) {
+                continue;
+            }
             let (tick, limit) = (tick(listed.tick), listed.limit(budget));
             let reserved = reserved(&wallet, place).await?;
             if !reserved.is_empty() {

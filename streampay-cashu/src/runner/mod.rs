@@ -15,6 +15,7 @@ mod times;
 pub use self::budget::CallBudget;
 pub use self::check::{MintFault, MintPolicy, canary, canary_home, check_mint};
 pub use self::locked::LostFunding;
+pub use self::outputs::find_signed;
 pub use self::quote::{PurseQuote, best_mint, purse_quote};
 
 use std::str::FromStr;
@@ -67,6 +68,13 @@ pub trait Wallets: Send + Sync + 'static {
     fn max_fee_ppk(&self, mint: &MintUrl) -> u64 {
         let _ = mint;
         u64::MAX
+    }
+
+    /// True while nothing may be paid from what the user has at `mint`: no purse is opened there. Those that
+    /// are open go on, and come home.
+    fn holds_back(&self, mint: &MintUrl) -> bool {
+        let _ = mint;
+        false
     }
 
     /// What `mint` is asked at most; none for as much as there is to ask. Whatever the budget, a mint

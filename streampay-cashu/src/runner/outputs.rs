@@ -151,6 +151,31 @@ impl Outputs {
     }
 }
 
+/// Those of `premints`, all of `keyset`, that the mint has signed: their place among these, the proof, and
+/// what has become of it. What it says that it did not sign is left out. For wallets that lost track of
+/// their outputs. Source: NUT-07, NUT-09, NUT-12.
+///
+/// # Errors
+/// Where the mint does not answer, or not to the point: nothing is known then.
+pub async fn find_signed(
+    wallet: &Wallet,
+    keyset: Id,
+    premints: Vec<PreMint>,
+) -> Result<Vec<(usize, Proof, State)>, BackendError> {
+    let outputs = Outputs::of_any(wallet, keyset, premints).await?;
+    let signed = outputs.signed(wallet).await?;
+    if signed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ys = signed.iter().map(|(_, proof)| proof.y());
+    let ys = ys.collect::<Result<Vec<_>, _>>();
+    let states = states(wallet, ys.map_err(|_| BackendError::Unknown)?).await?;
+    let signed = signed.into_iter().zip(states);
+    Ok(signed
+        .map(|((at, proof), state)| (at, proof, state))
+        .collect())
+}
+
 /// The states of `ys` at the mint, in their order. Source: NUT-07.
 pub(crate) async fn states(
     wallet: &Wallet,

@@ -131,6 +131,9 @@ pub async fn best_mint<'a>(
         let Some(wallet) = wallets.wallet(&url, &unit).await else {
             continue;
         };
+        if wallets.holds_back(&url) {
+            continue;
+        }
         let balance = wallet.total_balance().await.map_err(|_| OWN_STORE)?;
         let (price, count) = (mint.price_of(tick), ticks_max.min(mint.ticks_max(tick)));
         let budget = budget.sat_floor();

@@ -43,7 +43,10 @@ fn folder_comes_back_as_it_was_for_its_owner_alone() {
     let folder = folder();
     let (list, bytes) = archive(folder.path());
     let names: Vec<&str> = list.files.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(names, ["identity", "links/abc", "wallet.redb"]);
+    assert_eq!(
+        names,
+        ["identity", "links/abc", "restored.json", "wallet.redb"]
+    );
     let into = tempfile::tempdir().unwrap();
     assert_eq!(
         List::read(bytes.as_slice(), Some(into.path())).unwrap(),
@@ -59,7 +62,7 @@ fn folder_comes_back_as_it_was_for_its_owner_alone() {
             assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
         }
     }
-    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 4);
     assert_eq!(List::read(bytes.as_slice(), None).unwrap(), list);
 }
 
@@ -74,7 +77,7 @@ fn archive_that_is_cut_or_changed_anywhere_is_refused() {
         bad[at] ^= 0x11;
         // A field of a header that says nothing may change; the files may not.
         if let Ok(list) = List::read(bad.as_slice(), None) {
-            assert_eq!(list.files.len(), 3, "byte {at}");
+            assert_eq!(list.files.len(), 4, "byte {at}");
         }
     }
 }
