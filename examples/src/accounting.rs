@@ -6,6 +6,7 @@ use streampay_core::units::Msat;
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
+use crate::progress::during;
 use crate::report::Report;
 use crate::wallet::Recovered;
 
@@ -24,9 +25,10 @@ pub async fn account_for(
         let back = home.wallet.take_back().await?;
         report.tell(&format!("{back} taken back from sent tokens"));
     }
-    let found = home.wallet.recover().await?;
+    let asking = "asking the mints what is there";
+    let found = during(report, asking, home.wallet.recover()).await?;
     if found.is_empty() {
-        report.tell("the wallet is empty");
+        report.tell("nothing is in the wallet now");
     }
     for at in &found {
         tell(report, at);

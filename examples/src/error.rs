@@ -174,7 +174,7 @@ pub enum AppError {
     Closed(CloseCode),
     /// Money is not home yet.
     #[error(
-        "some money is not home yet: run `recover` later, when the mint answers or the chain has gone on"
+        "some money is not home yet: the lines above say what it waits for. Run `recover` again then"
     )]
     Unsettled,
     /// The sums of a demo, or of the books, do not fit together.

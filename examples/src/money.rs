@@ -224,12 +224,14 @@ async fn deposit(
                 arrived = finish => arrived?,
                 never = count_down(report, "waiting for the payment", wait) => match never {},
                 () = asked_to_end() => {
+                    report.wipe();
                     let request = invoice.request.clone();
                     return Err(crate::wallet::WalletError::DepositPending(request).into());
                 }
             }
         }
     };
+    report.wipe();
     let fields = json!({"mint": mint, "amount_msat": arrived.msat()});
     report.say("deposited", fields);
     done(report, &format!("{arrived} deposited at {mint}"));
@@ -305,12 +307,30 @@ async fn withdraw(
     report: Report,
 ) -> Result<(), AppError> {
     let mut refused = None;
+    let (begun, begins) = tokio::sync::oneshot::channel();
     let agree = |quote: &WithdrawQuote| {
         let agreed = consent.to(quote);
         refused = agreed.err();
-        refused.is_none()
+        let agreed = refused.is_none();
+        if agreed {
+            // Nobody looks where it is dropped.
+            let _ = begun.send(());
+        }
+        agreed
     };
-    let paid = home.wallet.withdraw(to, amount, mint, agree).await;
+    let most = home.wallet.limits().payment;
+    let paying = async {
+        match begins.await {
+            Ok(()) => count_down(report, "the mint pays", most).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let paid = tokio::select! {
+        biased;
+        paid = home.wallet.withdraw(to, amount, mint, agree) => paid,
+        never = paying => match never {},
+    };
+    report.wipe();
     if let Some(refused) = refused {
         return Err(refused);
     }

@@ -32,15 +32,58 @@ pub(crate) fn minutes(seconds: u64) -> String {
 
 /// Shows how long `what` is waited for yet, of `whole`, until it is dropped. Nothing where nobody looks.
 pub(crate) async fn count_down(report: Report, what: &str, whole: Duration) -> Infallible {
+    let line = |passed| waits(what, passed, whole.as_secs());
+    show(report, Instant::now(), line).await
+}
+
+/// Does `work`, and shows how long `what` may take yet, of `whole`, where it takes more than a moment.
+pub(crate) async fn within<T>(
+    report: Report,
+    what: &str,
+    whole: Duration,
+    work: impl Future<Output = T>,
+) -> T {
+    let line = |passed| waits(what, passed, whole.as_secs());
+    shown(report, line, work).await
+}
+
+/// Does `work`, and shows how long `what` has taken, where it takes more than a moment.
+pub(crate) async fn during<T>(report: Report, what: &str, work: impl Future<Output = T>) -> T {
+    let line = |passed| takes(what, passed);
+    shown(report, line, work).await
+}
+
+async fn shown<T>(
+    report: Report,
+    line: impl Fn(u64) -> String,
+    work: impl Future<Output = T>,
+) -> T {
+    let start = Instant::now();
+    let showing = async {
+        tokio::time::sleep(STEP).await;
+        show(report, start, line).await
+    };
+    let done = tokio::select! {
+        biased;
+        done = work => done,
+        never = showing => match never {},
+    };
+    report.wipe();
+    done
+}
+
+async fn show(report: Report, start: Instant, line: impl Fn(u64) -> String) -> Infallible {
     if !std::io::stderr().is_terminal() {
         return std::future::pending().await;
     }
-    let start = Instant::now();
     loop {
-        let passed = start.elapsed().as_secs();
-        report.live(&waits(what, passed, whole.as_secs()));
+        report.live(&line(start.elapsed().as_secs()));
         tokio::time::sleep(STEP).await;
     }
+}
+
+fn takes(what: &str, passed: u64) -> String {
+    format!("{what}, {} so far", minutes(passed))
 }
 
 fn waits(what: &str, passed: u64, whole: u64) -> String {
@@ -77,5 +120,20 @@ mod tests {
             "[######------------------] waiting for the payment, 45:00 left"
         );
         assert!(waits("waiting", 4_000, 3_600).ends_with("0:00 left"));
+        assert_eq!(takes("asking", 65), "asking, 1:05 so far");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_shown_keeps_nothing_waiting_and_gives_its_result() {
+        let report = Report { json: false };
+        let work = async {
+            tokio::time::sleep(STEP * 5).await;
+            7
+        };
+        let start = Instant::now();
+        assert_eq!(within(report, "working", STEP * 2, work).await, 7);
+        assert_eq!(start.elapsed(), STEP * 5);
+        assert_eq!(during(report, "working", async { 8 }).await, 8);
+        assert_eq!(start.elapsed(), STEP * 5);
     }
 }

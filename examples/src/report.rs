@@ -74,6 +74,14 @@ impl Report {
         let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
     }
 
+    /// Takes a live line away that nobody needs any more.
+    pub(crate) fn wipe(self) {
+        if LIVE.swap(false, Ordering::Relaxed) {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[K").and_then(|()| out.flush());
+        }
+    }
+
     /// A session's event, both ways: `side` is `viewer` or `streamer`.
     pub fn of_session(self, side: &str, session: SessionId, event: &Event) {
         if let Some(board) = Board::of_this_process() {

@@ -18,6 +18,7 @@ use crate::error::AppError;
 use crate::home::Home;
 use crate::ledger::cash::Cash;
 use crate::ledger::notes::Note;
+use crate::progress::during;
 use crate::report::Report;
 use crate::wallet::{WalletError, WalletFolder};
 
@@ -173,13 +174,17 @@ pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result
 async fn ask(home: &Home, report: Report, restored: &mut Restored) -> Result<bool, AppError> {
     let mut all = true;
     for mint in home.wallet.held_back() {
-        let amount = match home.wallet.find_again_at(&mint).await {
+        let asking = format!("asking {mint} what is newer than the backup");
+        let found = during(report, &asking, home.wallet.find_again_at(&mint)).await;
+        let amount = match found {
             Ok(amount) => amount,
+            Err(error @ WalletError::Store(_)) => return Err(error.into()),
             Err(error) => {
+                tracing::info!(%error, "a mint does not say what is newer than the backup");
                 all = false;
                 report.tell(&format!(
-                    "what is newer than the backup is not known yet: {error}. Until this mint has \
-                     answered, what you have there is held back"
+                    "{mint} does not answer, or not to the point: what is newer than the backup is not \
+                     known there. Until it is, what you have there is held back"
                 ));
                 continue;
             }

@@ -87,7 +87,11 @@ impl ChannelCommand {
                     return Err(AppError::Unsettled);
                 }
                 // What was waited for is home: its sessions are over too.
-                recover(&home, report).await.map(drop)
+                if !recover(&home, report).await? {
+                    return Err(AppError::Unsettled);
+                }
+                report.tell("every channel and session is settled");
+                Ok(())
             }
             Self::FeeWallet { empty, json } => {
                 let report = Report { json };

@@ -10,6 +10,7 @@ use super::hours;
 use super::settings::Settings;
 use crate::error::AppError;
 use crate::home::Home;
+use crate::progress::during;
 use crate::report::Report;
 use crate::signals::asked_to_end;
 use crate::wallet::MintLimits;
@@ -76,6 +77,7 @@ pub async fn settle(home: &Home, report: Report, wait: bool) -> Result<bool, App
         return Ok(left.is_empty());
     }
     report.tell("waiting until all of it is home; Ctrl-C ends, and `recover` goes on");
+    let waiting = waits_for(&left);
     let done = async {
         while !open(channels.book(home).await?).is_empty() {
             tokio::time::sleep(LOOK).await;
@@ -83,8 +85,15 @@ pub async fn settle(home: &Home, report: Report, wait: bool) -> Result<bool, App
         Ok(true)
     };
     tokio::select! {
-        done = done => done,
+        done = during(report, &waiting, done) => done,
         () = asked_to_end() => Ok(false),
+    }
+}
+
+fn waits_for(left: &[ChannelReport]) -> String {
+    match left.len() {
+        1 => "waiting for blocks: 1 channel is not home".to_owned(),
+        more => format!("waiting for blocks: {more} channels are not home"),
     }
 }
 

@@ -197,10 +197,14 @@ impl Audit {
             ));
         }
         if self.balances() {
+            let count = |count: usize, one: &str| match count {
+                1 => format!("1 {one}"),
+                more => format!("{more} {one}s"),
+            };
             report.tell(&format!(
-                "all {} sessions and {} mints balance",
-                self.sessions,
-                self.mints.len()
+                "all of it balances: {}, {}",
+                count(self.sessions, "session"),
+                count(self.mints.len(), "mint"),
             ));
             return Ok(());
         }

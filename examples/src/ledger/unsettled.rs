@@ -51,6 +51,12 @@ pub async fn tell(home: &Home, report: Report) -> Result<(), AppError> {
     if all.iter().any(|session| session.role == Role::Payer) {
         report.tell("`recover` brings home what can come now");
     }
+    if all.iter().any(|session| session.role == Role::Payee) {
+        report.tell(
+            "what viewers have paid there is yours: it comes home when they come back and leave, or by \
+             `recover` while nothing is served",
+        );
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use streampay_core::units::SessionId;
 use tokio::task::JoinSet;
 
 use super::sessions::{Found, Sessions, tell};
+use crate::progress::during;
 
 /// How long closing one session may take; a mint that is away longer is asked again next time.
 const CLOSE: Duration = Duration::from_secs(30);
@@ -22,19 +23,21 @@ impl Sessions {
     /// Closes every session that is not over, and settles it. True where nothing is left to do.
     pub(super) async fn close_all(self: Arc<Self>) -> Result<bool, StoreError> {
         let mut under_way = JoinSet::new();
-        let mut all_well = true;
-        for id in self.node.sessions().await? {
-            if under_way.len() >= CLOSE_AT_ONCE
-                && let Some(done) = under_way.join_next().await
+        let (mut all_well, mut left) = (true, self.node.sessions().await?);
+        let (all, report) = (left.len(), self.report);
+        loop {
+            while under_way.len() < CLOSE_AT_ONCE
+                && let Some(id) = left.pop()
             {
-                all_well &= done.unwrap_or(false);
+                under_way.spawn(self.clone().close_one(id));
             }
-            under_way.spawn(self.clone().close_one(id));
-        }
-        while let Some(done) = under_way.join_next().await {
+            let over = all.saturating_sub(left.len().saturating_add(under_way.len()));
+            let closing = format!("closing sessions: {over} of {all} are done");
+            let Some(done) = during(report, &closing, under_way.join_next()).await else {
+                return Ok(all_well);
+            };
             all_well &= done.unwrap_or(false);
         }
-        Ok(all_well)
     }
 
     async fn close_one(self: Arc<Self>, id: SessionId) -> bool {

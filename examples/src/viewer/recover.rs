@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use streampay_core::driver::{Connected, Ports, SessionTask, TellError, UserPorts};
-use streampay_core::session::{CloseCode, Command, Event, PayerSession, Policy, SEALED_MEDIA};
+use streampay_core::session::{
+    CloseCode, Command, Event, PayerSession, Policy, Role, SEALED_MEDIA,
+};
 use streampay_core::store::StoreError;
 use streampay_core::units::{Msat, SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer};
@@ -16,6 +18,7 @@ use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::link::StreamLink;
+use crate::progress::within;
 use crate::report::Report;
 
 /// How long one session may take; a mint that is away longer is asked again next time.
@@ -55,7 +58,10 @@ pub(crate) async fn only_unpaid(home: &Home, session: &PayerSession) -> Result<b
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     restored::ready(home, report, true).await?;
-    let (mut all_settled, mut found) = (true, false);
+    let (mut all_settled, mut found) = (true, 0_usize);
+    let open = crate::ledger::sessions(home).await?.into_iter();
+    let open = open.filter(|of| of.role == Role::Payer && !of.settled);
+    let open = open.count();
     for id in home.node.sessions().await? {
         let records = home.node.records_of(id).await?;
         let now = home.node.clock().now();
@@ -75,13 +81,24 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         if session.is_settled() {
             continue;
         }
-        found = true;
+        found = found.saturating_add(1);
+        let which = format!("session {found} of {}", open.max(found));
         let (ports, user) = Ports::pair();
         let mut task = SessionTask::restored(home.node.clone(), session, &records, ports);
         let link = home.links.of(id);
         let mut coming = coming(home, task.session()).await?;
         let asked = match &link {
-            Some(link) if coming.is_none() => ask_the_streamer(&mut task, user, link).await,
+            Some(link) if coming.is_none() => {
+                let asking = format!("{which}: asking its streamer");
+                let most = REACH.saturating_add(LIMIT);
+                within(
+                    report,
+                    &asking,
+                    most,
+                    ask_the_streamer(&mut task, user, link),
+                )
+                .await
+            }
             _ => false,
         };
         // Without the streamer, what is locked comes home after its locktime and not before.
@@ -93,7 +110,9 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             }
             let waits = locked || channel_locked(home, task.session()).await?.is_some();
             let limit = if waits { LOCKED_LIMIT } else { LIMIT };
-            tokio::time::timeout(limit, task.run(None)).await.ok();
+            let bringing = format!("{which}: bringing its money home");
+            let ran = tokio::time::timeout(limit, task.run(None));
+            within(report, &bringing, limit, ran).await.ok();
         }
         if coming.is_none() {
             coming = self::coming(home, task.session()).await?;
@@ -116,7 +135,7 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             channel_locked,
         );
     }
-    if !found {
+    if found == 0 {
         report.tell("no session is open");
     }
     let none_lost = super::lost::find(home, report).await?;
