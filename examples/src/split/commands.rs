@@ -4,12 +4,13 @@ use clap::Args;
 use serde_json::json;
 use streampay_core::units::Msat;
 
-use super::{Heard, PartState, Payout, Share, answer, finish, pay};
+use super::{Heard, PartState, Payout, Share, answer, finish, give_up, pay};
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::ledger::history::date;
 use crate::price::amount;
+use crate::progress::during;
 use crate::report::{Report, ask, plain};
 
 /// What is paid out, and to whom.
@@ -39,8 +40,11 @@ pub struct Split {
     /// In a folder that was restored: this receiver says that it was not paid, and is paid now.
     #[arg(long, value_name = "ADDRESS")]
     not_paid: Vec<String>,
+    /// Give up what is not paid of the payout that was cut short, such as to an address that is none.
+    #[arg(long)]
+    give_up: bool,
     /// Only show what was paid out.
-    #[arg(long, conflicts_with_all = ["amount", "to", "was_paid", "not_paid"])]
+    #[arg(long, conflicts_with_all = ["amount", "to", "was_paid", "not_paid", "give_up"])]
     list: bool,
     /// One receiver a line on stdout.
     #[arg(long)]
@@ -62,8 +66,17 @@ impl Split {
         restored::ready(home, report, false).await?;
         answer(wallet, &self.was_paid, Heard::Paid)?;
         answer(wallet, &self.not_paid, Heard::NotPaid)?;
+        if self.give_up {
+            match give_up(wallet)? {
+                Some(given_up) => tell(report, &given_up),
+                None => report.tell("no payout was cut short"),
+            }
+            if self.amount.is_none() {
+                return Ok(());
+            }
+        }
         // What was begun comes first: its money is planned.
-        let begun = finish(wallet, self.max_fee).await?;
+        let begun = during(report, "paying", finish(wallet, self.max_fee)).await?;
         if let Some(begun) = &begun {
             tell(report, begun);
         }
@@ -91,7 +104,7 @@ impl Split {
             ask(&format!("{offer}. Pay?"), otherwise)?;
         }
         let mut payout = Payout::plan(wallet, amount, mint, &self.to)?;
-        let paid = pay(wallet, &mut payout, self.max_fee).await;
+        let paid = during(report, "paying", pay(wallet, &mut payout, self.max_fee)).await;
         tell(report, &payout);
         paid
     }
@@ -114,6 +127,7 @@ fn tell(report: Report, payout: &Payout) {
             } => ("paid", Some(*fees_msat), preimage.as_deref()),
             PartState::Doubtful { .. } => ("doubtful", None, None),
             PartState::Vouched => ("vouched", None, None),
+            PartState::Dropped => ("dropped", None, None),
         };
         report.say(
             "payout",
@@ -124,11 +138,12 @@ fn tell(report: Report, payout: &Payout) {
             }),
         );
         let words = match &part.state {
-            PartState::Planned => "not paid: `split` again goes on",
+            PartState::Planned => "not paid: `split` again goes on, `split --give-up` does not",
             PartState::Paying { .. } => "not known yet: `split` again asks",
             PartState::Paid { .. } => "paid",
             PartState::Doubtful { .. } => "may have been paid since the backup: ask them",
             PartState::Vouched => "paid, as you said",
+            PartState::Dropped => "given up; nothing was paid",
         };
         let to = plain(&part.to);
         report.tell(&format!("  {} sat to {to}: {words}", part.amount_sat));

@@ -1,4 +1,5 @@
-//! What a backup does not know of payouts: whether its lost self has paid them since.
+//! What the user says of parts that are not paid: what a backup cannot know of them, and that one is given
+//! up.
 
 use std::path::Path;
 
@@ -60,4 +61,23 @@ pub fn answer(wallet: &WalletFolder, receivers: &[String], heard: Heard) -> Resu
         Some(payout) if !receivers.is_empty() => payout.write(wallet),
         _ => Ok(()),
     }
+}
+
+/// Gives up what is planned of the payout that was cut short, such as what is for an address that is none.
+/// What may be paid stays as it is. None where there is no such payout.
+///
+/// # Errors
+/// [`AppError`] where it cannot be read or written.
+pub fn give_up(wallet: &WalletFolder) -> Result<Option<Payout>, AppError> {
+    let mut all = Payout::all(wallet)?.into_iter();
+    let Some(mut payout) = all.find(|payout| !payout.is_done()) else {
+        return Ok(None);
+    };
+    for part in &mut payout.parts {
+        if part.state == PartState::Planned {
+            part.state = PartState::Dropped;
+        }
+    }
+    payout.write(wallet)?;
+    Ok(Some(payout))
 }

@@ -19,7 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use streampay_core::units::Msat;
 
-pub use self::doubt::{Heard, answer, doubt_all};
+pub use self::doubt::{Heard, answer, doubt_all, give_up};
 pub use self::pay::{finish, pay};
 pub use self::shares::{BadShare, Share, apportion};
 use crate::durable;
@@ -87,6 +87,8 @@ pub enum PartState {
     },
     /// Has arrived, by the user's word.
     Vouched,
+    /// Nothing was paid, and nothing will be.
+    Dropped,
 }
 
 impl Payout {
@@ -162,7 +164,7 @@ impl Payout {
         }
     }
 
-    /// True where every part has arrived.
+    /// True where nothing is left to pay.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.parts.iter().all(|part| part.state.is_done())
@@ -182,9 +184,9 @@ impl Payout {
 }
 
 impl PartState {
-    /// True where it has arrived.
+    /// True where it has arrived, or was given up.
     #[must_use]
     pub const fn is_done(&self) -> bool {
-        matches!(self, Self::Paid { .. } | Self::Vouched)
+        matches!(self, Self::Paid { .. } | Self::Vouched | Self::Dropped)
     }
 }

@@ -58,7 +58,7 @@ async fn pay_part(
             Some(quote) => wallet.payment_asked(&payout.mint, quote).await?,
             None => Payment::NotPaid,
         },
-        PartState::Paid { .. } | PartState::Vouched => return Ok(()),
+        PartState::Paid { .. } | PartState::Vouched | PartState::Dropped => return Ok(()),
     };
     match (became, &part.state) {
         (Payment::Paid { fees, preimage }, _) => {

@@ -9,7 +9,9 @@ use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::secret::SecretPlace;
-use streampay_examples::split::{Heard, PartState, Payout, Share, answer, doubt_all, finish, pay};
+use streampay_examples::split::{
+    Heard, PartState, Payout, Share, answer, doubt_all, finish, give_up, pay,
+};
 use streampay_examples::wallet::{WalletError, WalletFolder};
 
 use crate::backup::write_secret;
@@ -135,6 +137,31 @@ async fn payment_of_an_unknown_quote_is_never_tried_again() {
     assert!(is_it, "{unclear}");
     let all = Payout::all(&earner.wallet).unwrap();
     assert_eq!(are_paid(&all[0]), [false, true]);
+}
+
+/// An address that is none would keep every later payout waiting.
+#[tokio::test]
+async fn payout_that_cannot_be_paid_is_given_up_but_for_what_may_be_paid() {
+    let earner = Earner::new().await;
+    earner.route([2, 9]).await;
+    let mut payout = earner.plan(3);
+    pay(&earner.wallet, &mut payout, None).await.unwrap_err();
+    finish(&earner.wallet, None).await.unwrap_err();
+    let given_up = give_up(&earner.wallet).unwrap().unwrap();
+    assert_eq!(given_up.parts[1].state, PartState::Dropped);
+    assert_eq!(given_up.parts[0].state, payout.parts[0].state);
+    let left = earner.spendable().await;
+    assert!(finish(&earner.wallet, None).await.unwrap().is_none());
+    assert!(give_up(&earner.wallet).unwrap().is_none());
+    assert_eq!(earner.spendable().await, left);
+
+    // One that is in doubt is not.
+    earner.route([4, 2]).await;
+    earner.plan(6);
+    doubt_all(earner.folder.path()).unwrap();
+    let kept = give_up(&earner.wallet).unwrap().unwrap();
+    assert!(kept.parts.iter().all(|part| !part.state.is_done()));
+    finish(&earner.wallet, None).await.unwrap_err();
 }
 
 /// A folder is saved while a payout is half done, the payout goes on and is done, and the folder is lost.
