@@ -28,7 +28,7 @@ pub async fn account_for(
     let asking = "asking the mints what is there";
     let found = during(report, asking, home.wallet.recover()).await?;
     if found.is_empty() {
-        report.tell("nothing is in the wallet now");
+        report.tell("no ecash is in the wallet now");
     }
     for at in &found {
         tell(report, at);

@@ -1,3 +1,5 @@
+use streampay_core::store::{RedbStore, StoreError};
+
 use super::*;
 use crate::home::Home;
 use crate::mint::{EmbeddedMint, Storage};
@@ -12,6 +14,15 @@ fn phrase(folder: &Path, text: &str) -> SecretPlace {
         fs::set_permissions(&path, own).unwrap();
     }
     format!("file:{}", path.display()).parse().unwrap()
+}
+
+/// Its store ends on a thread of its own, after it is dropped.
+async fn close(home: Home) {
+    let folder = home.wallet.folder().to_owned();
+    drop(home);
+    while matches!(RedbStore::open(&folder), Err(StoreError::Locked)) {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn why(error: &AppError) -> String {
@@ -34,7 +45,7 @@ async fn folder_is_saved_and_made_again_and_asks_its_mints_first() {
         matches!(in_use, AppError::Wallet(WalletError::InUse(_))),
         "{in_use}"
     );
-    drop(home);
+    close(home).await;
     fs::create_dir_all(data.join("channels")).unwrap();
     fs::write(data.join("channels/kit.txt"), b"a descriptor").unwrap();
 
@@ -125,7 +136,7 @@ async fn what_is_at_a_mint_that_was_not_asked_since_is_held_back_until_it_answer
     let home = Home::open(&data).await.unwrap();
     home.wallet.deposit(&away.url(), sat(64)).await.unwrap();
     home.wallet.deposit(&there.url(), sat(16)).await.unwrap();
-    drop(home);
+    close(home).await;
     backup(&data, &file, &words).await.unwrap();
     fs::remove_dir_all(&data).unwrap();
     restore(&data, &file, &words, Vec::new()).await.unwrap();
@@ -156,6 +167,7 @@ async fn what_is_at_a_mint_that_was_not_asked_since_is_held_back_until_it_answer
         assert_eq!(troubled[0].balance.mint.to_string(), away.url());
         assert_eq!(troubled[0].balance.spendable, sat(64));
         restored::end(&home, report, false).await.unwrap();
+        close(home).await;
     }
     let home = Home::open(&data).await.unwrap();
     let untried = home.wallet.send(sat(1), Some(&away.url())).await;
@@ -165,7 +177,7 @@ async fn what_is_at_a_mint_that_was_not_asked_since_is_held_back_until_it_answer
     );
     restored::ready(&home, report, false).await.unwrap();
     home.wallet.send(sat(1), Some(&away.url())).await.unwrap();
-    drop(home);
+    close(home).await;
     let home = Home::open(&data).await.unwrap();
     home.wallet.send(sat(1), Some(&away.url())).await.unwrap();
 }
@@ -179,7 +191,7 @@ async fn mints_that_were_named_when_it_was_restored_are_in_the_next_backup() {
     let sat = streampay_core::units::Msat::from_sat(5).unwrap();
     let home = Home::open(&data).await.unwrap();
     home.wallet.deposit(&mint.url(), sat).await.unwrap();
-    drop(home);
+    close(home).await;
     fs::create_dir(&paper).unwrap();
     let words = SeedWords::of(&data).unwrap().unwrap().text();
     let words = phrase(&paper, &words);
@@ -187,7 +199,7 @@ async fn mints_that_were_named_when_it_was_restored_are_in_the_next_backup() {
     restore_words(&data, &words, vec![mint.url()]).unwrap();
     // Saved before anything was asked, and made again with another mint named.
     let phrase = phrase(base.path(), "correct horse battery staple");
-    drop(Home::open(&data).await.unwrap());
+    close(Home::open(&data).await.unwrap()).await;
     backup(&data, &file, &phrase).await.unwrap();
     fs::remove_dir_all(&data).unwrap();
     restore(&data, &file, &phrase, vec![other.url()])

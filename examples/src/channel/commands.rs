@@ -36,7 +36,7 @@ pub async fn open(folder: &Path, limits: MintLimits, report: Report) -> Result<H
 /// [`AppError`] where the store cannot be read.
 pub async fn list(home: &Home, report: Report) -> Result<(), AppError> {
     let Some(channels) = &home.channels else {
-        report.tell("no channel was ever opened here");
+        report.tell("there is no channel here");
         return Ok(());
     };
     if let Err(error) = channels.look().await {
@@ -44,7 +44,7 @@ pub async fn list(home: &Home, report: Report) -> Result<(), AppError> {
     }
     let book = channels.book(home).await?;
     if book.is_empty() {
-        report.tell("no channel was ever opened here");
+        report.tell("there is no channel here");
     }
     for channel in &book {
         tell(report, channel);
@@ -163,7 +163,7 @@ fn tell(report: Report, channel: &ChannelReport) {
         (None, None, None) => format!("until block {}", channel.expiry),
     };
     report.tell(&format!(
-        "channel [{short}] {}: {side}, {state}, {} of {} sat paid, {until}{}",
+        "channel [{short}] {}: {side}, {state}, {} of {} sat signed over, with what closing may cost, {until}{}",
         channel.purse.purse.0,
         channel.paid.to_sat(),
         channel.value.to_sat(),

@@ -217,6 +217,7 @@ pub async fn main() -> ExitCode {
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            Report { json: false }.wipe();
             eprintln!("streamer: {error}");
             ExitCode::from(error.exit_code())
         }

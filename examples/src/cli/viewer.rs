@@ -160,6 +160,7 @@ pub async fn main() -> ExitCode {
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            Report { json: false }.wipe();
             eprintln!("viewer: {error}");
             ExitCode::from(error.exit_code())
         }

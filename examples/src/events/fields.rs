@@ -173,6 +173,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("refunded_msat", "came back"),
     ("request", "the invoice (BOLT 11)"),
+    (
+        "reserve_msat",
+        "of a channel that it closed alone: what closing did not take of what was set aside for it",
+    ),
     ("resumed", "true where an earlier one goes on"),
     ("rescue_kits", "how many of bitcoin channels"),
     (

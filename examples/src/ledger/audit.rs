@@ -189,11 +189,14 @@ impl Audit {
             }),
         );
         if self.unsettled > 0 {
+            // A channel's money is in no wallet's book.
+            let ecash = match self.in_purses {
+                0 => String::new(),
+                msat => format!(", {} of ecash in their purses", signed(msat)),
+            };
             report.tell(&format!(
-                "{} of {} sessions are not settled, {} in their purses: `recover` brings that home",
-                self.unsettled,
-                self.sessions,
-                signed(self.in_purses)
+                "{} of {} sessions are not settled{ecash}: `recover` brings that home",
+                self.unsettled, self.sessions,
             ));
         }
         if self.balances() {

@@ -19,6 +19,9 @@ pub struct Sums {
     pub returned: Msat,
     /// What neither side has, of purses that are home.
     pub fees: Msat,
+    /// Payee: what came home beyond what was acknowledged: of a channel that it closed alone, what closing
+    /// did not take of what the viewer had set aside for it.
+    pub reserve: Msat,
     /// What is in purses that are not home yet: less what was acknowledged (payer), or all that
     /// was acknowledged (payee).
     pub out: Msat,
@@ -33,6 +36,10 @@ impl Sums {
             sums.paid = sums.paid.saturating_plus(row.cost);
             sums.acknowledged = sums.acknowledged.saturating_plus(row.acknowledged);
             sums.returned = sums.returned.saturating_plus(row.returned);
+            if session.role == Role::Payee && row.home {
+                let beyond = row.returned.saturating_minus(row.acknowledged);
+                sums.reserve = sums.reserve.saturating_plus(beyond);
+            }
             let rest = match session.role {
                 Role::Payer => row.cost.saturating_minus(row.acknowledged),
                 Role::Payee => row.acknowledged,
@@ -69,6 +76,7 @@ pub fn fields(session: &SessionLedger) -> Value {
         "acknowledged_msat": sums.acknowledged.msat(),
         "returned_msat": sums.returned.msat(),
         "fees_msat": sums.fees.msat(),
+        "reserve_msat": sums.reserve.msat(),
         "out_msat": sums.out.msat(),
         "tips_msat": session.tips.msat(),
         "written_off_msat": session.written_off.msat(),
@@ -91,7 +99,7 @@ fn purse(row: &PurseLedger) -> Value {
 }
 
 /// The columns of the CSV, each a field of the JSON. Source: RFC 4180.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "session",
     "side",
     "peer",
@@ -106,6 +114,7 @@ const COLUMNS: [&str; 17] = [
     "acknowledged_msat",
     "returned_msat",
     "fees_msat",
+    "reserve_msat",
     "out_msat",
     "tips_msat",
     "written_off_msat",
@@ -177,10 +186,16 @@ fn line(session: &SessionLedger) -> String {
              + {} back",
             sums.paid, sums.acknowledged, sums.fees, sums.returned
         ),
-        Role::Payee => format!(
-            "streamed \"{title}\" to {peer}: {} earned = {} arrived + {} of fees",
-            sums.acknowledged, sums.returned, sums.fees
-        ),
+        Role::Payee => {
+            let beyond = match sums.reserve.is_zero() {
+                true => String::new(),
+                false => format!(" + {} that closing the channel did not take", sums.reserve),
+            };
+            format!(
+                "streamed \"{title}\" to {peer}: {} earned{beyond} = {} arrived + {} of fees",
+                sums.acknowledged, sums.returned, sums.fees
+            )
+        }
     };
     let mut more = String::new();
     if !sums.out.is_zero() {

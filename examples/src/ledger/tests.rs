@@ -94,3 +94,18 @@ fn audit_of_a_purse_that_was_called_off_comes_out_at_zero_or_says_what_is_gone()
         assert_eq!(found, expect, "{:?}", audit.findings);
     }
 }
+
+#[test]
+fn what_closing_a_channel_did_not_take_is_told_beside_what_was_earned() {
+    let mut session = called_off_session(Role::Payee);
+    let row = &mut session.purses[0];
+    (row.opened, row.acknowledged, row.returned) = (true, sat(3_500), sat(4_031));
+    let sums = Sums::of(&session);
+    assert_eq!((sums.reserve, sums.fees), (sat(531), Msat::ZERO));
+    let fields = history::fields(&session);
+    assert_eq!(fields["reserve_msat"], 531_000);
+    // One that is redeemed for a fee has none.
+    session.purses[0].returned = sat(3_400);
+    let sums = Sums::of(&session);
+    assert_eq!((sums.reserve, sums.fees), (Msat::ZERO, sat(100)));
+}

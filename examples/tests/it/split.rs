@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cdk::nuts::MeltQuoteState;
 use serde_json::Value;
+use streampay_core::store::{RedbStore, StoreError};
 use streampay_examples::backup::{backup, restore};
 use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
@@ -178,13 +179,13 @@ async fn payout_that_was_done_after_the_backup_is_not_paid_again_by_the_restored
     let mut payout = Payout::plan(&home.wallet, sat(50), mint.url(), &shares).unwrap();
     pay(&home.wallet, &mut payout, None).await.unwrap_err();
     assert_eq!(are_paid(&payout), [true, false]);
-    drop(home);
+    close(home, &data).await;
     backup(&data, &saved, &phrase).await.unwrap();
 
     let home = Home::open(&data).await.unwrap();
     route(&home.wallet, [33, 17]).await;
     assert!(finish(&home.wallet, None).await.unwrap().unwrap().is_done());
-    drop(home);
+    close(home, &data).await;
     std::fs::remove_dir_all(&data).unwrap();
     restore(&data, &saved, &phrase, Vec::new()).await.unwrap();
 
@@ -196,7 +197,7 @@ async fn payout_that_was_done_after_the_backup_is_not_paid_again_by_the_restored
     assert!(doubt.to_string().contains("restored"), "{doubt}");
     assert_eq!(paid_out().await, before, "nothing was paid");
     // Nor by a backup of the restored folder.
-    drop(home);
+    close(home, &data).await;
     backup(&data, &saved, &phrase).await.unwrap();
     std::fs::remove_dir_all(&data).unwrap();
     restore(&data, &saved, &phrase, Vec::new()).await.unwrap();
@@ -259,6 +260,14 @@ async fn payment_in_doubt_is_looked_up_at_its_mint() {
     let done = finish(&earner.wallet, None).await.unwrap().unwrap();
     assert_eq!(are_paid(&done), [true, true]);
     assert_eq!(earner.spendable().await, before);
+}
+
+/// Its store ends on a thread of its own, after it is dropped.
+async fn close(home: Home, folder: &Path) {
+    drop(home);
+    while matches!(RedbStore::open(folder), Err(StoreError::Locked)) {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn phrase(path: &Path) -> SecretPlace {
