@@ -85,9 +85,10 @@ impl Claims {
         self.lock().claims.get(span).map(|claim| claim.kept)
     }
 
-    /// Whether this token was being taken, and what became of that is not known.
-    pub(super) fn is_begun(&self, token: &Name) -> bool {
-        self.lock().begun.contains_key(token)
+    /// Since when this token was being taken, in seconds of Unix time, where it is not known what became
+    /// of that.
+    pub(super) fn begun(&self, token: &Name) -> Option<u64> {
+        self.lock().begun.get(token).copied()
     }
 
     /// From now on it may be the mint's, whatever becomes of this process.
@@ -267,7 +268,7 @@ mod tests {
         claims.begin(TOKEN).await.unwrap();
         drop(claims);
         let claims = again(&folder).await;
-        assert!(claims.is_begun(&TOKEN));
+        assert!(claims.begun(&TOKEN).is_some());
         assert_eq!(claims.kept(&SPAN), None);
         claims.sold(SPAN, &TOKEN, sat(4)).await.unwrap();
         claims.sold(SPAN, &[3; 32], sat(4)).await.unwrap();
@@ -278,7 +279,7 @@ mod tests {
         claims.used(&SPAN, used).await.unwrap();
         drop(claims);
         let claims = again(&folder).await;
-        assert!(!claims.is_begun(&TOKEN));
+        assert_eq!(claims.begun(&TOKEN), None);
         let paid = sat(8);
         assert_eq!(claims.kept(&SPAN), Some(Kept { paid, used }));
         // It never has less used than before.
@@ -305,6 +306,6 @@ mod tests {
             claims.begin(name(number)).await.unwrap();
         }
         assert_eq!(claims.lock().begun.len(), BEGUN_MAX);
-        assert!(claims.is_begun(&name(BEGUN_MAX)));
+        assert!(claims.begun(&name(BEGUN_MAX)).is_some());
     }
 }

@@ -58,11 +58,14 @@ impl CashuPaywall {
         let name = WalletFolder::name_of(token);
         let name = name.map_err(|error| PaymentError::Refused(error.to_string()))?;
         let _alone = self.claims.taking.lock().await;
-        let again = self.claims.is_begun(&name);
-        if !again {
+        let begun = self.claims.begun(&name);
+        if begun.is_none() {
+            // A token that was spent before begins nothing, however often it is shown and whatever
+            // fails: what it bought is used up.
+            self.wallet.ask_unspent(token).await.map_err(not_taken)?;
             self.claims.begin(name).await.map_err(unavailable)?;
         }
-        match self.wallet.receive_once(text, token, again).await {
+        match self.wallet.receive_once(text, token, begun).await {
             Ok(amount) => {
                 // No span is longer than a tick.
                 let amount = amount.min(self.price.tick);
@@ -70,13 +73,12 @@ impl CashuPaywall {
                 sold.map_err(unavailable)?;
                 Ok(amount)
             }
-            Err(error @ (WalletError::Token | WalletError::MintUrl(_) | WalletError::Spent)) => {
-                self.claims.call_off(&name).await.map_err(unavailable)?;
-                Err(PaymentError::Refused(error.to_string()))
-            }
             Err(error) => {
-                tracing::warn!(%error, "a player's token could not be redeemed");
-                Err(PaymentError::Unavailable)
+                let error = not_taken(error);
+                if matches!(error, PaymentError::Refused(_)) {
+                    self.claims.call_off(&name).await.map_err(unavailable)?;
+                }
+                Err(error)
             }
         }
     }
@@ -126,6 +128,19 @@ impl CashuPaywall {
             Err(Unproven::Refused(why)) => why,
         };
         Err(PaymentError::Refused(why.to_owned()))
+    }
+}
+
+/// What its player is told of a token that buys nothing now.
+fn not_taken(error: WalletError) -> PaymentError {
+    match error {
+        WalletError::Token | WalletError::MintUrl(_) | WalletError::Spent => {
+            PaymentError::Refused(error.to_string())
+        }
+        error => {
+            tracing::warn!(%error, "a player's token could not be redeemed");
+            PaymentError::Unavailable
+        }
     }
 }
 

@@ -51,9 +51,20 @@ impl WalletFolder {
         ys_of(token).map(|ys| name_of(&ys))
     }
 
-    /// Takes a token; `again` where that was begun before and it is not known what became of it: what
-    /// arrived, net of fees. It arrives once. One after the other: finishing what was begun must not
-    /// meet what is being done.
+    /// Asks the mint whether a token was spent before: nothing of it is taken yet.
+    ///
+    /// # Errors
+    /// [`WalletError::Spent`], [`WalletError::Token`], [`WalletError::MintUrl`], or a mint's.
+    pub(crate) async fn ask_unspent(&self, token: &Token) -> Result<(), WalletError> {
+        let mint = token.mint_url().map_err(|_| WalletError::Token)?;
+        let wallet = self.wallet_at(&mint.to_string()).await?;
+        Self::check_unspent(&wallet, token).await
+    }
+
+    /// Takes a token of which [`Self::ask_unspent`] has just said that it is unspent; or goes on with
+    /// one that was `begun` before, at that second of Unix time, and of which it is not known what
+    /// became: what arrived, net of fees. It arrives once. What arrived before it was begun is not of
+    /// this sale. One after the other: finishing what was begun must not meet what is being done.
     ///
     /// # Errors
     /// As [`Self::receive`].
@@ -61,20 +72,21 @@ impl WalletFolder {
         &self,
         text: &str,
         token: &Token,
-        again: bool,
+        begun: Option<u64>,
     ) -> Result<Msat, WalletError> {
         let mint = token.mint_url().map_err(|_| WalletError::Token)?;
-        if again {
-            let wallet = self.wallet_at(&mint.to_string()).await?;
-            let failed = |error| WalletError::of_mint(&mint, error);
-            Self::name_sent(&wallet).await?;
-            let report = wallet.recover_incomplete_sagas().await.map_err(failed)?;
-            if let Some(arrived) = arrived(&wallet, &ys_of(token)?).await? {
-                return Ok(arrived);
-            }
-            if report.skipped > 0 || report.failed > 0 {
-                return Err(failed(cdk::Error::Timeout));
-            }
+        let wallet = self.wallet_at(&mint.to_string()).await?;
+        let Some(begun) = begun else {
+            return Self::receive_unspent(&wallet, text).await;
+        };
+        let failed = |error| WalletError::of_mint(&mint, error);
+        Self::name_sent(&wallet).await?;
+        let report = wallet.recover_incomplete_sagas().await.map_err(failed)?;
+        if let Some(arrived) = arrived(&wallet, &ys_of(token)?, begun).await? {
+            return Ok(arrived);
+        }
+        if report.skipped > 0 || report.failed > 0 {
+            return Err(failed(cdk::Error::Timeout));
         }
         self.receive(text).await
     }
@@ -140,13 +152,18 @@ fn name_of(ys: &BTreeSet<PublicKey>) -> [u8; 32] {
         .0
 }
 
-/// What the wallet's ledger says of a token: none where it has not arrived.
-async fn arrived(wallet: &Wallet, ys: &BTreeSet<PublicKey>) -> Result<Option<Msat>, WalletError> {
+/// What the wallet's ledger says of a token: none where it has not arrived since then.
+async fn arrived(
+    wallet: &Wallet,
+    ys: &BTreeSet<PublicKey>,
+    since: u64,
+) -> Result<Option<Msat>, WalletError> {
     let lines = wallet.list_transactions(Some(TransactionDirection::Incoming));
     let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
     let lines = lines.await.map_err(failed)?;
     let is_it = |line: &&Transaction| {
         line.status == TransactionStatus::Completed
+            && line.timestamp >= since
             && line.ys.len() == ys.len()
             && line.ys.iter().all(|y| ys.contains(y))
     };

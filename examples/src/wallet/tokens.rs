@@ -24,16 +24,20 @@ impl WalletFolder {
         let mint = parsed.mint_url().map_err(|_| WalletError::Token)?;
         let wallet = self.wallet_at(&mint.to_string()).await?;
         Self::check_unspent(&wallet, &parsed).await?;
-        let received = wallet
-            .receive(token.trim(), ReceiveOptions::default())
-            .await;
-        let received = received.map_err(|error| WalletError::of_mint(&mint, error))?;
+        Self::receive_unspent(&wallet, token).await
+    }
+
+    /// Takes a token that its mint has just called unspent.
+    pub(super) async fn receive_unspent(wallet: &Wallet, token: &str) -> Result<Msat, WalletError> {
+        let received = wallet.receive(token.trim(), ReceiveOptions::default());
+        let received = received.await;
+        let received = received.map_err(|error| WalletError::of_mint(&wallet.mint_url, error))?;
         sum(core::iter::once(received))
     }
 
     /// cdk keeps a spent token as pending, since its own answer might be lost: so it is not given
     /// one that is spent before it begins. Source: NUT-07.
-    async fn check_unspent(wallet: &Wallet, token: &Token) -> Result<(), WalletError> {
+    pub(super) async fn check_unspent(wallet: &Wallet, token: &Token) -> Result<(), WalletError> {
         let secrets = token.token_secrets();
         if secrets.is_empty() || secrets.len() > Self::TOKEN_PROOFS_MAX {
             return Err(WalletError::Token);

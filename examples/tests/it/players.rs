@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cdk::nuts::{KeySetInfo, PaymentRequest, Token};
+use cdk_common::util::unix_time;
 use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
 use streampay_examples::home::Home;
@@ -146,6 +147,40 @@ async fn a_token_whose_answer_was_lost_still_buys_its_span_once() {
     assert_eq!(post(&url, Some(&token)).await.0, 503);
     assert_eq!(post(&url, Some(&token)).await.0, 201);
     assert_eq!(spendable(&streamer).await, sat(4));
+    serving.stop().await;
+}
+
+/// Neither while its mint fails, nor where that said at first that nobody has spent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_taken_before_buys_no_span_however_its_mint_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = mint(100).await;
+    let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
+    let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
+    viewer.wallet.deposit(&own.url(), sat(40)).await.unwrap();
+    let serving = serving(&streamer, &own).await;
+    let (url, faults) = (serving.link.url.clone(), own.faults_for_testing());
+    let pay = || async { viewer.wallet.send(sat(4), Some(&own.url())).await.unwrap() };
+    let (one, two) = (pay().await, pay().await);
+    for token in [&one, &two] {
+        assert_eq!(streamer.wallet.receive(token).await.unwrap(), sat(4));
+    }
+    // Sales are told apart by their second.
+    let received = unix_time();
+    while unix_time() == received {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    faults.set("/v1/checkstate", Fault::Fail, 1);
+    for status in [503, 400, 400] {
+        assert_eq!(post(&url, Some(&one)).await.0, status);
+    }
+    faults.set("/v1/checkstate", Fault::Say("SPENT", "UNSPENT"), 1);
+    faults.set("/v1/swap", Fault::Fail, 1);
+    for _ in 0..3 {
+        let (status, ..) = post(&url, Some(&two)).await;
+        assert!([400, 503].contains(&status), "{status}");
+    }
+    assert_eq!(spendable(&streamer).await, sat(8));
     serving.stop().await;
 }
 
