@@ -89,13 +89,20 @@ async fn pay_part(
     let done = wallet.withdraw(&to, Some(amount), Some(&mint), agree).await;
     match (done, refused) {
         (Ok(done), _) => note(wallet, payout, at, paid(done.fees, done.preimage)),
-        (Err(WalletError::Unsettled), _) => Err(WalletError::Unsettled.into()),
         (Err(error), refused) => {
-            // Nothing has left the wallet.
-            note(wallet, payout, at, PartState::Planned)?;
+            // Else what is noted stays: a payment that has a name is asked for before another one.
+            if is_not_paid(&error) {
+                note(wallet, payout, at, PartState::Planned)?;
+            }
             Err(refused.unwrap_or_else(|| error.into()))
         }
     }
+}
+
+/// True where a payment that may have been asked for was not, or was not made: nothing has left the
+/// wallet. Every other error leaves it open.
+const fn is_not_paid(error: &WalletError) -> bool {
+    matches!(error, WalletError::Declined | WalletError::NotPaid(..))
 }
 
 fn paid(fees: Msat, preimage: Option<String>) -> PartState {
@@ -117,4 +124,30 @@ fn note(
         part.state = state;
     }
     payout.write(wallet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part that is planned again is paid again: only what is known says so.
+    #[test]
+    fn part_is_planned_again_only_where_it_is_known_that_nothing_was_paid() {
+        use cdk_common::database::Error;
+
+        let mint = || "https://mint.example.com".parse().unwrap();
+        let failed = || cdk::Error::Timeout;
+        let torn = Error::Internal("input/output error".into());
+        for open in [
+            WalletError::Unsettled,
+            WalletError::Store(torn),
+            WalletError::Amount,
+            WalletError::Unreachable(mint(), failed()),
+            WalletError::Mint(mint(), failed()),
+        ] {
+            assert!(!is_not_paid(&open), "{open}");
+        }
+        assert!(is_not_paid(&WalletError::Declined));
+        assert!(is_not_paid(&WalletError::NotPaid(mint(), failed())));
+    }
 }

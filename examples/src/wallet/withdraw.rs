@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use cdk::mint_url::MintUrl;
 use cdk::nuts::{MeltOptions, MeltQuoteState, PaymentMethod};
 use cdk::wallet::{MeltConfirmOptions, MeltQuote, PreparedMelt, Wallet};
 use cdk::{Amount, Bolt11Invoice};
-use cdk_common::database::WalletDatabase;
+use cdk_common::database::{Error as DatabaseError, WalletDatabase};
 use streampay_core::units::Msat;
 
 use super::{AtMint, WalletError, WalletFolder, sum, whole_sat};
@@ -164,7 +165,8 @@ impl WalletFolder {
     ///
     /// # Errors
     /// [`WalletError::Declined`] where `agree` says no: nothing is paid. [`WalletError::Unsettled`]
-    /// where the payment may be under way. Otherwise nothing has left the wallet.
+    /// where the payment may be under way. [`WalletError::NotPaid`] where it was asked for, and nothing has
+    /// left the wallet; no more has it at any other error.
     pub async fn withdraw(
         &self,
         to: &To,
@@ -216,8 +218,12 @@ impl WalletFolder {
         let confirmed = tokio::time::timeout(self.limits.payment, confirmed).await;
         match confirmed.unwrap_or(Err(cdk::Error::Timeout)) {
             Ok(done) if done.state() == MeltQuoteState::Paid => {
-                let fees = sum([done.fee_paid(), swap_fee])?;
-                let amount = sum([done.amount()])?;
+                let amounts = sum([done.amount()]).and_then(|amount| {
+                    let fees = sum([done.fee_paid(), swap_fee])?;
+                    Ok((amount, fees))
+                });
+                // Paid: no error from here on may say that it is not.
+                let (amount, fees) = amounts.map_err(|_| WalletError::Unsettled)?;
                 let preimage = done.payment_proof().filter(|proof| !proof.is_empty());
                 Ok(Withdrawn {
                     amount,
@@ -228,10 +234,8 @@ impl WalletFolder {
             Ok(_) => Err(WalletError::Unsettled),
             Err(error) => {
                 let saga = self.store.get_saga(&operation).await;
-                match saga.map_err(WalletError::Store)? {
-                    Some(_) => Err(WalletError::Unsettled),
-                    None => Err(WalletError::NotPaid(wallet.mint_url.clone(), error)),
-                }
+                let left = saga.map(|saga| saga.is_some());
+                Err(failed_payment(left, &wallet.mint_url, error))
             }
         }
     }
@@ -283,6 +287,23 @@ impl WalletFolder {
     }
 }
 
+/// What a payment that failed is, once it was asked for: with nothing `left` of it under way it is not
+/// paid. Where the store does not say, it may be.
+fn failed_payment(
+    left: Result<bool, DatabaseError>,
+    mint: &MintUrl,
+    error: cdk::Error,
+) -> WalletError {
+    match left {
+        Ok(false) => WalletError::NotPaid(mint.clone(), error),
+        Ok(true) => WalletError::Unsettled,
+        Err(failed) => {
+            tracing::error!(%failed, "what became of a payment cannot be read");
+            WalletError::Unsettled
+        }
+    }
+}
+
 /// An invoice's own amount is paid; one without is given `amount`. Source: NUT-23.
 fn melt_options(
     invoice: &Bolt11Invoice,
@@ -324,4 +345,20 @@ fn shown(
         fee_reserve: msat(prepared.quote().fee_reserve)?,
         mint_fee: msat(mint_fee)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only a store that can be read, and has nothing of it any more, says that it was not paid.
+    #[test]
+    fn payment_that_failed_may_be_under_way_unless_the_store_says_that_it_is_not() {
+        let mint: MintUrl = "https://mint.example.com".parse().unwrap();
+        let of = |left| failed_payment(left, &mint, cdk::Error::Timeout);
+        assert!(matches!(of(Ok(false)), WalletError::NotPaid(..)));
+        assert!(matches!(of(Ok(true)), WalletError::Unsettled));
+        let torn = DatabaseError::Internal("input/output error".into());
+        assert!(matches!(of(Err(torn)), WalletError::Unsettled));
+    }
 }
