@@ -176,7 +176,8 @@ struct ServeArgs {
     /// What a viewer pays once to be seen by name and to chat; watching does not need it.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     join_fee: Option<Msat>,
-    /// The most viewers at once; further ones are told to come again.
+    /// The most viewers at once; further ones are told to come again. Who waits for a channel of
+    /// bitcoin to confirm does not count until it pays, and is let in then.
     #[arg(long, value_name = "NUMBER")]
     max_viewers: Option<usize>,
     /// Record what you stream: a file whose name ends in .webm, .mkv or .mp4, or for one kind of

@@ -44,7 +44,7 @@ impl Sessions {
             mut link,
             connection: media,
             place,
-            ..
+            address,
         } = arrival;
         let hello = tokio::time::timeout(HELLO_WAIT, link.end.incoming.recv()).await;
         let Ok(Some(hello)) = hello else {
@@ -54,7 +54,12 @@ impl Sessions {
             return Ok(());
         };
         let link = with_first(link, hello).await;
-        let connection = Connection { link, media, place };
+        let connection = Connection {
+            link,
+            media,
+            place,
+            address,
+        };
         let Some(mut doors) = self.enter(id, Some(connection)) else {
             return Ok(());
         };
@@ -65,7 +70,10 @@ impl Sessions {
             Found::New => {
                 let sale = offered.now().await;
                 let Some(terms) = &sale.terms else {
-                    if let Ok(Connection { link, media, place }) = doors.connections.try_recv() {
+                    if let Ok(Connection {
+                        link, media, place, ..
+                    }) = doors.connections.try_recv()
+                    {
                         turn_away(link, (media, place)).await;
                     }
                     return Ok(());
@@ -74,7 +82,7 @@ impl Sessions {
                     identity: self.identity.clone(),
                     preview_left: Msat::ZERO,
                     terms: terms.clone().into(),
-                    unpaid_ms: self.unpaid_ms,
+                    unpaid_ms: self.patience.unpaid_ms(),
                 };
                 let entropy = entropy().map_err(AppError::io("no randomness"))?;
                 let session = PayeeSession::new(payee, &entropy)?.requiring(self.features);

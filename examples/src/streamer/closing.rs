@@ -10,6 +10,7 @@ use streampay_core::units::SessionId;
 use tokio::task::JoinSet;
 
 use super::sessions::{Found, Sessions, tell};
+use super::strangers::Stranger;
 use crate::progress::during;
 
 /// How long closing one session may take; a mint that is away longer is asked again next time.
@@ -55,7 +56,12 @@ impl Sessions {
         }
         let (ports, user) = Ports::pair();
         let mut task = SessionTask::restored(self.node.clone(), *session, &records, ports);
-        let watcher = tokio::spawn(tell(user.events, Arc::default(), id, self.report));
+        let watcher = tokio::spawn(tell(
+            user.events,
+            Arc::new(Stranger::new(true)),
+            id,
+            self.report,
+        ));
         let closing = task.tell(Command::Close(CloseCode::Done)).await;
         if !matches!(closing, Err(TellError::Store(_))) {
             let _ = tokio::time::timeout(CLOSE, task.run(None)).await;

@@ -15,3 +15,4 @@ mod record;
 mod seated;
 pub mod serve;
 mod sessions;
+mod strangers;

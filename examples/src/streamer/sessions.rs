@@ -2,8 +2,8 @@
 //! becomes of those without a viewer in `kept`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use streampay_core::driver::{
     Connected, Link, Node, Ports, RoomHandle, SessionTask, Stopped, TellError, UserPorts,
@@ -14,19 +14,12 @@ use streampay_core::store::{Key, StoreError};
 use streampay_core::units::SessionId;
 use streampay_media::peer::ViewerConnection;
 use streampay_media::whep::{Seats, UnboundPlace};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::seated::{Seated, turn_away};
+use super::strangers::{Patience, Stranger};
 use crate::home::Home;
 use crate::report::Report;
-
-/// How long a bound viewer may stay without paying, in milliseconds.
-pub(super) const UNPAID_MS: u64 = 10_000;
-/// The same where it may wait for its channel of bitcoin to confirm.
-const CONFIRMING_MS: u64 = 12 * 3_600_000;
-/// Sessions that are kept without a connection although nothing was paid in them yet: a channel may
-/// be on its way. Chosen arbitrarily; a record of each is on disk.
-const CONFIRMING_MAX: usize = 1_000;
 
 /// All sessions of one process. Each that is not over has a task, with a viewer or without.
 pub(super) struct Sessions {
@@ -35,16 +28,13 @@ pub(super) struct Sessions {
     pub(super) report: Report,
     /// None while nobody is served: sessions are closed, not joined.
     room: Option<RoomHandle>,
-    seats: Seats,
+    /// How long who may stay without paying.
+    pub(super) patience: Patience,
     slots: Mutex<HashMap<SessionId, Slot>>,
     /// Those that ended before their money was home, because the mint was away.
     unsettled: Mutex<BTreeSet<SessionId>>,
-    /// How long a viewer may stay without paying, in milliseconds.
-    pub(super) unpaid_ms: u64,
     /// The feature bits without which a viewer is not taken.
     pub(super) features: u64,
-    /// Room for unpaid sessions that wait for their viewer to come back.
-    confirming: Semaphore,
     /// Told when nothing can be kept any more.
     store_failed: Notify,
 }
@@ -63,6 +53,8 @@ pub(super) struct Connection {
     pub(super) link: Link,
     pub(super) media: ViewerConnection,
     pub(super) place: UnboundPlace,
+    /// Where it comes from.
+    pub(super) address: IpAddr,
 }
 
 /// A session's end of its slot.
@@ -100,12 +92,10 @@ impl Sessions {
             identity: home.identity.clone(),
             report,
             room,
-            seats,
+            patience: Patience::new(waits, seats),
             slots: Mutex::default(),
             unsettled: Mutex::default(),
-            unpaid_ms: if waits { CONFIRMING_MS } else { UNPAID_MS },
             features: if sealed { SEALED_MEDIA } else { 0 },
-            confirming: Semaphore::new(if waits { CONFIRMING_MAX } else { 0 }),
             store_failed: Notify::new(),
         })
     }
@@ -116,7 +106,8 @@ impl Sessions {
             return Ok(Found::New);
         }
         let (identity, now) = (self.identity.clone(), self.node.clock().now());
-        let restored = PayeeSession::restore(identity, self.unpaid_ms, now, id, &records);
+        let unpaid_ms = self.patience.unpaid_ms();
+        let restored = PayeeSession::restore(identity, unpaid_ms, now, id, &records);
         Ok(match restored {
             Ok(session) => Found::Session(Box::new(session.requiring(self.features)), records),
             Err(error) => Found::Unusable(error),
@@ -189,33 +180,37 @@ impl Sessions {
             task = task.in_room(room.seat());
         }
         let gate = user.gate.clone();
-        let place = Arc::new(Mutex::new(None));
-        let watcher = tokio::spawn(tell(user.events, place.clone(), id, self.report));
+        let has_paid = |task: &Task| !task.session().credited().is_zero();
+        let stranger = Arc::new(Stranger::new(has_paid(&task)));
+        let watcher = tokio::spawn(tell(user.events, stranger.clone(), id, self.report));
         drop(user.commands);
-        let mut connected = false;
+        let mut last = None;
         let mut seated = Seated::default();
         let ended = loop {
             // Nobody resumes what nothing was paid for, unless a channel may be about to confirm.
-            let unpaid = connected && task.session().credited().is_zero();
+            let unpaid = last.filter(|_| !has_paid(&task));
             match self.next(&mut task, &mut connections, unpaid).await {
                 Ok(Some(Some(connection))) => {
-                    if !seated.sit(&self.seats) {
-                        let Connection { link, media, place } = connection;
+                    if !seated.sit(self.patience.seats()) {
+                        let Connection {
+                            link, media, place, ..
+                        } = connection;
                         turn_away(link, (media, place)).await;
-                        if connected || !task.session().credited().is_zero() {
+                        if last.is_some() || has_paid(&task) {
                             continue;
                         }
                         break Ok(());
                     }
-                    connected = true;
-                    match self.over(id, &mut task, connection, &gate, &place).await {
+                    last = Some(connection.address);
+                    let viewer = (&*stranger, &mut seated);
+                    match self.over(id, &mut task, connection, &gate, viewer).await {
                         Stopped::LinkDown => {}
                         Stopped::StoreFailed => break Err(StoreError::Failed),
                         _ => break Ok(()),
                     }
-                    seated.leave(!task.session().credited().is_zero());
+                    seated.leave(has_paid(&task));
                 }
-                Ok(Some(None)) if unpaid => {
+                Ok(Some(None)) if unpaid.is_some() => {
                     let told = task.tell(Command::Close(CloseCode::Done)).await;
                     if let Err(TellError::Store(error)) = told {
                         break Err(error);
@@ -236,19 +231,19 @@ impl Sessions {
     }
 
     /// The session's next connection: none once it is over, and none inside where nobody comes.
+    /// `unpaid` is where the last one came from, where nothing was paid yet.
     async fn next(
         &self,
         task: &mut Task,
         connections: &mut mpsc::Receiver<Connection>,
-        unpaid: bool,
+        unpaid: Option<IpAddr>,
     ) -> Result<Option<Option<Connection>>, StoreError> {
-        if !unpaid {
+        let Some(address) = unpaid else {
             return task.idle(connections.recv()).await;
-        }
-        let Ok(_room) = self.confirming.try_acquire() else {
+        };
+        let Some((_place, limit)) = self.patience.wait_away(address) else {
             return Ok(Some(None));
         };
-        let limit = Duration::from_millis(self.unpaid_ms);
         let next = tokio::time::timeout(limit, task.idle(connections.recv())).await;
         next.unwrap_or(Ok(Some(None)))
     }
@@ -266,25 +261,32 @@ impl Sessions {
         task: &mut Task,
         connection: Connection,
         gate: &watch::Receiver<Grant>,
-        place: &Mutex<Option<UnboundPlace>>,
+        (stranger, seated): (&Stranger, &mut Seated),
     ) -> Stopped {
         let Connection {
             link,
             mut media,
-            place: of_this,
+            place,
+            address,
         } = connection;
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(of_this);
+        stranger.comes(place);
         let (gate, reading) = (gate.clone(), task.session().reading());
         let commands = self.lock().get(&id).map(|slot| slot.commands.clone());
-        let started = match commands.filter(|_| media.is_sealed()) {
-            Some(commands) => media.start_sealed(gate, reading, commands),
-            None => media.start(gate, reading),
+        let Some(commands) = commands else {
+            return Stopped::LinkDown;
+        };
+        let started = match media.is_sealed() {
+            true => media.start_sealed(gate, reading, commands.clone()),
+            false => media.start(gate, reading),
         };
         let Ok(usage) = started else {
             return Stopped::LinkDown;
         };
         let meter = usage.clone();
-        let stopped = task.run(Some(Connected { link, usage })).await;
+        let stopped = tokio::select! {
+            stopped = task.run(Some(Connected { link, usage })) => stopped,
+            () = self.patience.mind(address, stranger, seated, &commands) => Stopped::LinkDown,
+        };
         let (sent, total) = (*media.sent().borrow(), *meter.borrow());
         let fields = serde_json::json!({
             "side": "streamer", "session": id.to_string(), "media_ms": total.media_ms,
@@ -320,18 +322,12 @@ impl Drop for Leaves<'_> {
 
 pub(super) async fn tell(
     mut events: mpsc::Receiver<Event>,
-    place: Arc<Mutex<Option<UnboundPlace>>>,
+    stranger: Arc<Stranger>,
     id: SessionId,
     report: Report,
 ) {
     while let Some(event) = events.recv().await {
-        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Bound { .. } => place.iter().for_each(UnboundPlace::bound),
-            Event::TickReceived { .. } => place.take().into_iter().for_each(UnboundPlace::paid),
-            _ => {}
-        }
-        drop(place);
+        stranger.hear(&event);
         report.of_session("streamer", id, &event);
     }
 }
