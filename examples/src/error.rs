@@ -177,6 +177,12 @@ pub enum AppError {
         "some money is not home yet: the lines above say what it waits for. Run `recover` again then"
     )]
     Unsettled,
+    /// What was earned is not all home yet.
+    #[error(
+        "not all that was earned is home yet, see above: `serve` goes on with it, and so does `recover`, \
+         which closes what viewers would come back to; once the mint answers, or the chain has gone on"
+    )]
+    Earned,
     /// The sums of a demo, or of the books, do not fit together.
     #[error("the sums do not balance")]
     Unbalanced,
@@ -206,6 +212,7 @@ impl AppError {
                 Exit::Unreachable
             }
             Self::Unsettled
+            | Self::Earned
             | Self::Doubtful { .. }
             | Self::Wallet(WalletError::Unsettled | WalletError::DepositPending(_)) => {
                 Exit::Unsettled

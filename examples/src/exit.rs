@@ -54,7 +54,7 @@ impl Exit {
             Self::Unusable => "the command, a setting, or something named there cannot be used",
             Self::BudgetSpent => "the budget is used up (settled, the rest is back)",
             Self::Unreachable => "the streamer or the mint cannot be reached",
-            Self::Unsettled => "some money is not home yet: run `recover`",
+            Self::Unsettled => "some money is not home yet; the message says how it comes",
             Self::Refused => "the price or the fee was refused; nothing was paid",
             Self::Unbalanced => "the sums of the demo or the books do not balance",
             Self::Forged => "a receipt is forged",

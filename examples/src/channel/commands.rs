@@ -97,13 +97,13 @@ fn waits_for(left: &[ChannelReport]) -> String {
     }
 }
 
-/// Tells what a streamer's channels have yet to bring, where there are any.
+/// Tells what a streamer's channels have yet to bring, where there are any. True where that is nothing.
 ///
 /// # Errors
 /// [`AppError`] where the store cannot be read.
-pub async fn tell_open(home: &Home, report: Report) -> Result<(), AppError> {
+pub async fn tell_open(home: &Home, report: Report) -> Result<bool, AppError> {
     let Some(channels) = &home.channels else {
-        return Ok(());
+        return Ok(true);
     };
     let mut open = channels.book(home).await?;
     open.retain(|channel| !is_home(channel));
@@ -111,7 +111,7 @@ pub async fn tell_open(home: &Home, report: Report) -> Result<(), AppError> {
     if !open.is_empty() {
         report.tell("`settle` waits until that is home; so does `serve`, while it runs");
     }
-    Ok(())
+    Ok(open.is_empty())
 }
 
 /// True where nothing of it is on its way: settled, or never funded or paid from.

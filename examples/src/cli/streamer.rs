@@ -23,7 +23,7 @@ use crate::mint::{EmbeddedMint, Storage};
 use crate::money::Money;
 use crate::pay::{self, Pay};
 use crate::price::{Price, amount};
-use crate::report::{Report, show_balance_of, show_link};
+use crate::report::{Report, show_link};
 use crate::secret;
 use crate::signals::asked_to_end;
 use crate::split::commands::Split;
@@ -31,7 +31,7 @@ use crate::streamer::demo::{Demo, demo};
 use crate::streamer::host::HELP;
 use crate::streamer::media::{Media, stream_key};
 use crate::streamer::network::Network;
-use crate::streamer::serve::{Offer, recover, serve};
+use crate::streamer::serve::{Offer, leave, recover, serve};
 use crate::trust::{before_serving, fit};
 use crate::tui::{self, Dashboard};
 use crate::wallet::MintLimits;
@@ -405,12 +405,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     }
     drop(dashboard);
     report.tell("closing the sessions");
-    serving.stop().await;
-    let balance = home.wallet.balance().await?;
-    if !(balance.is_empty() && home.channels.is_some()) {
-        show_balance_of(report, &balance);
-    }
-    channel::commands::tell_open(home, report).await
+    leave(home, serving, report).await
 }
 
 async fn run_mint(folder: &Path, listen: SocketAddr) -> Result<(), AppError> {

@@ -1,4 +1,4 @@
-//! What is told at the start: money that is not home, and until when.
+//! What is told at the start, and at the end of a streamer: money that is not home, and until when.
 
 use serde_json::json;
 use streampay_core::session::{PayerSession, Policy, Role, SessionLedger};
@@ -13,11 +13,11 @@ use crate::viewer::locked::locked_until;
 /// So many are told one by one; programs hear of all.
 const LINES: usize = 5;
 
-/// Tells every session whose money is not home. Asks nobody, changes nothing.
+/// Tells every session whose money is not home. Asks nobody, changes nothing. True where there is none.
 ///
 /// # Errors
 /// [`AppError`] where the records cannot be read.
-pub async fn tell(home: &Home, report: Report) -> Result<(), AppError> {
+pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
     let mut all = super::sessions(home).await?;
     all.retain(|session| !session.settled && !Sums::of(session).out.is_zero());
     for (at, session) in all.iter().enumerate() {
@@ -57,7 +57,7 @@ pub async fn tell(home: &Home, report: Report) -> Result<(), AppError> {
              `recover` while nothing is served",
         );
     }
-    Ok(())
+    Ok(all.is_empty())
 }
 
 /// When the last lock of a payer's session gives way.

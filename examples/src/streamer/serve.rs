@@ -22,6 +22,7 @@ use super::paywall::CashuPaywall;
 use super::record::StreamRecording;
 use super::sessions::Sessions;
 use crate::backup::restored;
+use crate::channel;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::http::{self, Limits};
@@ -29,7 +30,7 @@ use crate::ledger::unsettled;
 use crate::link::StreamLink;
 use crate::pay::{self, Pay};
 use crate::price::Price;
-use crate::report::{Report, plain};
+use crate::report::{Report, plain, show_balance_of};
 use crate::trust::Listed;
 
 /// What is served.
@@ -99,6 +100,24 @@ impl core::fmt::Debug for Serving {
         f.debug_struct("Serving")
             .field("link", &self.link)
             .finish_non_exhaustive()
+    }
+}
+
+/// Stops, and tells what is earned and where it is.
+///
+/// # Errors
+/// [`AppError::Earned`] where not all of it is home; or the store cannot be read.
+pub async fn leave(home: &Home, serving: Serving, report: Report) -> Result<(), AppError> {
+    serving.stop().await;
+    let balance = home.wallet.balance().await?;
+    if !(balance.is_empty() && home.channels.is_some()) {
+        show_balance_of(report, &balance);
+    }
+    let ecash = unsettled::tell(home, report).await?;
+    let channels = channel::commands::tell_open(home, report).await?;
+    match ecash && channels {
+        true => Ok(()),
+        false => Err(AppError::Earned),
     }
 }
 

@@ -7,7 +7,10 @@ use streampay_cashu::AcceptedMint;
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_examples::error::AppError;
+use streampay_examples::exit::Exit;
 use streampay_examples::home::Home;
+use streampay_examples::ledger::history::Sums;
+use streampay_examples::ledger::{self, unsettled};
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::pay::{Pay, mints};
@@ -15,13 +18,14 @@ use streampay_examples::price::Price;
 use streampay_examples::quote;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::demo::mint_calls;
-use streampay_examples::streamer::serve::{Offer, Serving, serve};
+use streampay_examples::streamer::serve::{Offer, Serving, leave, recover, serve};
 use streampay_examples::viewer::watch::{Target, Watch, Watched, Wish, watch};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::{Client, TrustedProxy};
 use tokio::sync::mpsc;
 
 use crate::cashu_node::{mint, sat};
+use crate::channel::until;
 
 const QUIET: Report = Report { json: false };
 
@@ -272,6 +276,40 @@ async fn a_mint_whose_answers_are_lost_is_asked_again_and_paid_once() {
 const PACKETS_A_SECOND: u64 = 200;
 
 /// Watches while the mint takes `swaps` swaps and then no more, for as long as `stays`.
+/// A service manager sees by the exit code that something is left to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamer_that_ends_while_its_mint_is_away_says_that_its_money_is_out() {
+    let stage = stage_paying(60, Pay::Chain).await;
+    let faults = stage.mint.faults_for_testing().clone();
+    let mut order = stage.order(40, "2sat/1s", &stage.folder.path().join("recording.webm"));
+    order.stop_after_ms = None;
+    let (_wishes, from_user) = mpsc::channel(1);
+    let watching = tokio::spawn({
+        let viewer = stage.viewer;
+        async move {
+            watch(&viewer, &order, from_user)
+                .await
+                .map(|of| (of, viewer))
+        }
+    });
+    // Something is acknowledged and not redeemed.
+    let earned = async || {
+        let all = ledger::sessions(&stage.streamer).await.unwrap();
+        all.iter().any(|session| !Sums::of(session).out.is_zero())
+    };
+    until("a payment has come", async || earned().await.then_some(())).await;
+    faults.set("/v1/swap", Fault::Refuse, u64::MAX);
+    let ended = leave(&stage.streamer, stage.serving, QUIET).await;
+    let ended = ended.unwrap_err();
+    assert_eq!(ended.exit(), Exit::Unsettled, "{ended}");
+    assert!(earned().await);
+    faults.clear();
+    watching.abort();
+    assert!(recover(&stage.streamer, QUIET).await.unwrap());
+    assert!(!earned().await);
+    assert!(unsettled::tell(&stage.streamer, QUIET).await.unwrap());
+}
+
 async fn watch_with_a_mint_that_stops(stage: &Stage, swaps: u64, stays: Duration) -> Watched {
     let faults = stage.mint.faults_for_testing().clone();
     let (wishes, from_user) = mpsc::channel(1);
