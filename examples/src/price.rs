@@ -48,6 +48,14 @@ impl Price {
     /// a mint call a second, longer puts more than a minute at stake.
     pub const SECONDS: core::ops::RangeInclusive<u64> = 1..=60;
 
+    /// For how long `amount` lasts, in milliseconds.
+    #[must_use]
+    pub(crate) fn lasts_ms(self, amount: Msat) -> u64 {
+        let ms = u128::from(amount.msat()).saturating_mul(u128::from(self.per_ms));
+        let tick = u128::from(self.tick.msat()).max(1);
+        u64::try_from(ms.div_ceil(tick)).unwrap_or(u64::MAX)
+    }
+
     /// As a tariff of time.
     #[must_use]
     pub fn tariff(self) -> Tariff {

@@ -31,7 +31,7 @@ use crate::streamer::demo::{Demo, demo};
 use crate::streamer::host::HELP;
 use crate::streamer::media::{Media, stream_key};
 use crate::streamer::network::Network;
-use crate::streamer::serve::{Offer, leave, recover, serve};
+use crate::streamer::serve::{FreePreview, Offer, leave, recover, serve};
 use crate::trust::{before_serving, fit};
 use crate::tui::{self, Dashboard};
 use crate::wallet::MintLimits;
@@ -180,6 +180,16 @@ struct ServeArgs {
     /// bitcoin to confirm does not count until it pays, and is let in then.
     #[arg(long, value_name = "NUMBER")]
     max_viewers: Option<usize>,
+    /// What a viewer may watch before it pays, such as 2sat: so much of your price. Without it everybody
+    /// pays first. Not with `--seal`.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount, conflicts_with = "seal")]
+    preview: Option<Msat>,
+    /// The most that one household gets in a day by `--preview`. Without it four times that.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "preview")]
+    preview_household: Option<Msat>,
+    /// The most that all get in a day by `--preview`. Without it a hundred times that.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "preview")]
+    preview_all: Option<Msat>,
     /// Record what you stream: a file whose name ends in .webm, .mkv or .mp4, or for one kind of
     /// media alone .ivf, .h264 or .ogg.
     #[arg(long, value_name = "FILE")]
@@ -341,6 +351,11 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         pay,
         join_fee: args.join_fee.unwrap_or_default(),
         max_viewers: args.max_viewers,
+        preview: args.preview.map(|each| FreePreview {
+            each,
+            household: (args.preview_household).unwrap_or_else(|| times(each, 4)),
+            in_all: args.preview_all.unwrap_or_else(|| times(each, 100)),
+        }),
         record: args.record,
         typing: true,
         listen: args.listen,
@@ -406,6 +421,10 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     drop(dashboard);
     report.tell("closing the sessions");
     leave(home, serving, report).await
+}
+
+fn times(amount: Msat, factor: u64) -> Msat {
+    Msat::new(amount.msat().saturating_mul(factor)).unwrap_or(Msat::MAX)
 }
 
 async fn run_mint(folder: &Path, listen: SocketAddr) -> Result<(), AppError> {

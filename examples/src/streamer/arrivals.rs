@@ -7,7 +7,7 @@ use streampay_core::driver::{Link, LinkEnd, SessionTask, entropy};
 use streampay_core::session::{PayeeConfig, PayeeSession};
 use streampay_core::units::Msat;
 use streampay_core::wire::peek_session;
-use streampay_media::whep::Arrival;
+use streampay_media::whep::{Arrival, Preview};
 use tokio::sync::mpsc;
 
 use super::offered::Offered;
@@ -64,6 +64,7 @@ impl Sessions {
             return Ok(());
         };
         let _leaves = Leaves(self, id);
+        let mut preview = None;
         let (task, doors) = match self.find(id).await? {
             Found::Session(session, records) => self.restored(*session, &records, doors),
             Found::Unusable(error) => return Err(error.into()),
@@ -78,9 +79,12 @@ impl Sessions {
                     }
                     return Ok(());
                 };
+                let taken = self.patience.preview(address, terms.preview);
+                let preview_left = taken.as_ref().map_or(Msat::ZERO, Preview::given);
+                preview = taken;
                 let payee = PayeeConfig {
                     identity: self.identity.clone(),
-                    preview_left: Msat::ZERO,
+                    preview_left,
                     terms: terms.clone().into(),
                     unpaid_ms: self.patience.unpaid_ms(),
                 };
@@ -89,7 +93,7 @@ impl Sessions {
                 doors.with(|ports| SessionTask::new(self.node.clone(), session, ports))
             }
         };
-        self.live(id, task, doors).await?;
+        self.live(id, task, doors, preview).await?;
         Ok(())
     }
 }

@@ -37,7 +37,7 @@ impl Sessions {
                 let gone_on = match found {
                     Ok(Found::Session(session, records)) if !session.is_settled() => {
                         let (task, doors) = sessions.restored(*session, &records, doors);
-                        sessions.live(id, task, doors).await
+                        sessions.live(id, task, doors, None).await
                     }
                     // This folder was a viewer's too; or it is over.
                     Ok(Found::Session(..) | Found::New) => Ok(()),

@@ -21,6 +21,7 @@ use super::page;
 use super::paywall::CashuPaywall;
 use super::record::StreamRecording;
 use super::sessions::Sessions;
+use super::strangers::Strangers;
 use crate::backup::restored;
 use crate::channel;
 use crate::error::AppError;
@@ -55,6 +56,8 @@ pub struct Offer {
     pub join_fee: Msat,
     /// How many watch at once; none takes all that come.
     pub max_viewers: Option<usize>,
+    /// What strangers may watch before they pay; none has them pay first.
+    pub preview: Option<FreePreview>,
     /// Where what is streamed is recorded.
     pub record: Option<PathBuf>,
     /// Somebody types on stdin what the room is to hear or do.
@@ -67,6 +70,17 @@ pub struct Offer {
     pub trusted_proxy: TrustedProxy,
     /// Who is told of viewers and payments.
     pub report: Report,
+}
+
+/// What strangers may watch before they pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreePreview {
+    /// One session, for so much of the price.
+    pub each: Msat,
+    /// All sessions of one household in a day.
+    pub household: Msat,
+    /// All sessions in a day.
+    pub in_all: Msat,
 }
 
 /// A running stream.
@@ -175,7 +189,12 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     };
     let room = host::open(home, offer.report, offer.typing, &mut tasks).await?;
     let waits = offer.pay.contains(&Pay::Btc);
-    let sessions = Sessions::new(home, offer.report, Some(room), seats, waits, offer.seal);
+    let strangers = Strangers {
+        seats,
+        waits,
+        preview: offer.preview.map(|preview| (preview, offer.price)),
+    };
+    let sessions = Sessions::new(home, offer.report, Some(room), strangers, offer.seal);
     let never = std::future::pending();
     let mut limits = Limits::default();
     if offer.trusted_proxy != TrustedProxy::None {
@@ -279,7 +298,11 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         return Ok(false);
     }
     let waits = home.channels.is_some();
-    let sessions = Sessions::new(home, report, None, Seats::default(), waits, false);
+    let strangers = Strangers {
+        waits,
+        ..Strangers::default()
+    };
+    let sessions = Sessions::new(home, report, None, strangers, false);
     Ok(sessions.close_all().await?)
 }
 
@@ -304,7 +327,7 @@ fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {
         title,
         tariff: offer.price.tariff(),
         tick: offer.price.tick,
-        preview: Msat::ZERO,
+        preview: offer.preview.map_or(Msat::ZERO, |preview| preview.each),
         window: Msat::ZERO,
         tolerance_permille: 20,
         tolerance_ms: 1_000,

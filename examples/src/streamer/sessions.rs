@@ -13,11 +13,11 @@ use streampay_core::session::{CloseCode, Command, Event, PayeeSession, SEALED_ME
 use streampay_core::store::{Key, StoreError};
 use streampay_core::units::SessionId;
 use streampay_media::peer::ViewerConnection;
-use streampay_media::whep::{Seats, UnboundPlace};
+use streampay_media::whep::{Preview, UnboundPlace};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::seated::{Seated, turn_away};
-use super::strangers::{Patience, Stranger};
+use super::strangers::{Patience, Stranger, Strangers};
 use crate::home::Home;
 use crate::report::Report;
 
@@ -77,14 +77,12 @@ pub(super) enum Found {
 pub(super) type Task = SessionTask<PayeeSession>;
 
 impl Sessions {
-    /// `waits` where a viewer may be waiting for a channel to confirm before it pays; `sealed`
-    /// where the stream is.
+    /// `strangers` says what who has not paid may do; `sealed` is true where the stream is.
     pub(super) fn new(
         home: &Home,
         report: Report,
         room: Option<RoomHandle>,
-        seats: Seats,
-        waits: bool,
+        strangers: Strangers,
         sealed: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -92,7 +90,7 @@ impl Sessions {
             identity: home.identity.clone(),
             report,
             room,
-            patience: Patience::new(waits, seats),
+            patience: Patience::new(strangers),
             slots: Mutex::default(),
             unsettled: Mutex::default(),
             features: if sealed { SEALED_MEDIA } else { 0 },
@@ -169,12 +167,14 @@ impl Sessions {
         doors.with(|ports| SessionTask::restored(node, session, records, ports))
     }
 
-    /// A session over all its connections, until it is over: closed, or not resumed in time.
+    /// A session over all its connections, until it is over: closed, or not resumed in time. What it
+    /// did not use of its `preview` is there for others then.
     pub(super) async fn live(
         &self,
         id: SessionId,
         mut task: Task,
         (mut connections, user): (mpsc::Receiver<Connection>, UserPorts),
+        mut preview: Option<Preview>,
     ) -> Result<(), StoreError> {
         if let Some(room) = &self.room {
             task = task.in_room(room.seat());
@@ -222,6 +222,9 @@ impl Sessions {
                 Err(error) => break Err(error),
             }
         };
+        if let Some(preview) = &mut preview {
+            preview.used(task.session().preview_used());
+        }
         if !task.session().is_settled() {
             self.waiting().insert(id);
         }

@@ -9,10 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use streampay_core::session::{CloseCode, Command, Event};
-use streampay_media::whep::{Place, Places, Seats, UnboundPlace};
+use streampay_core::units::Msat;
+use streampay_media::whep::{Place, Places, Preview, Previews, Seats, UnboundPlace};
 use tokio::sync::{mpsc, watch};
 
 use super::seated::Seated;
+use super::serve::FreePreview;
+use crate::price::Price;
 
 /// How long a bound viewer may stay without paying, in milliseconds.
 pub(super) const UNPAID_MS: u64 = 10_000;
@@ -24,6 +27,17 @@ const WAITING: [usize; 2] = [4, 64];
 /// Who waits without a connection, although nothing was paid yet. A record of each is on disk.
 const AWAY: [usize; 2] = [8, 1_000];
 
+/// What a stream allows strangers.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    /// Where seats are counted.
+    pub(super) seats: Seats,
+    /// A viewer may be waiting for a channel before it pays.
+    pub(super) waits: bool,
+    /// What may be watched before anything is paid, and at which price.
+    pub(super) preview: Option<(FreePreview, Price)>,
+}
+
 /// How long who may wait, and where.
 #[derive(Debug)]
 pub(super) struct Patience {
@@ -31,6 +45,9 @@ pub(super) struct Patience {
     here: Option<Places>,
     away: Option<Places>,
     seats: Seats,
+    previews: Option<Previews>,
+    /// How long a preview lasts, in milliseconds.
+    preview_ms: u64,
 }
 
 /// One session's viewer, over all its connections, until it pays.
@@ -48,21 +65,39 @@ enum Step {
 }
 
 impl Patience {
-    /// `waits` where a viewer may be waiting for a channel.
-    pub(super) fn new(waits: bool, seats: Seats) -> Self {
+    pub(super) fn new(strangers: Strangers) -> Self {
+        let Strangers {
+            seats,
+            waits,
+            preview,
+        } = strangers;
         let room = |[household, in_all]: [usize; 2]| waits.then(|| Places::new(household, in_all));
+        let budgets = preview.map(|(preview, _)| Previews::new(preview.household, preview.in_all));
         Self {
             here: room(WAITING),
             away: room(AWAY),
             seats,
+            previews: budgets,
+            preview_ms: preview.map_or(0, |(preview, price)| price.lasts_ms(preview.each)),
         }
+    }
+
+    /// What a new session of a viewer at `address` may show of `each` before anything is paid.
+    pub(super) fn preview(&self, address: IpAddr, each: Msat) -> Option<Preview> {
+        let previews = self.previews.as_ref();
+        previews.map(|previews| previews.take(address, each))
+    }
+
+    /// How long a viewer may stay that does not pay: as long as it may watch, and so much more.
+    const fn unpaid(&self) -> u64 {
+        UNPAID_MS.saturating_add(self.preview_ms)
     }
 
     /// How long a session lets its viewer stay that pays nothing, in milliseconds.
     pub(super) const fn unpaid_ms(&self) -> u64 {
         match self.here {
             Some(_) => WAITING_MS,
-            None => UNPAID_MS,
+            None => self.unpaid(),
         }
     }
 
@@ -102,7 +137,7 @@ impl Patience {
         seated: &mut Seated,
         session: &mpsc::Sender<Command>,
     ) {
-        let limit = Duration::from_millis(UNPAID_MS);
+        let limit = Duration::from_millis(self.unpaid());
         let in_time = tokio::time::timeout(limit, stranger.paid()).await;
         // Who is not bound is closed by whoever let it in.
         if in_time.is_ok() || !stranger.is_bound() {
@@ -192,7 +227,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use streampay_core::units::{Msat, Seq};
+    use streampay_core::units::Seq;
 
     const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
@@ -211,13 +246,44 @@ mod tests {
         (stranger, closed)
     }
 
+    fn waiting(waits: bool, seats: usize) -> Patience {
+        Patience::new(Strangers {
+            seats: Seats::new(seats),
+            waits,
+            preview: None,
+        })
+    }
+
+    /// One that does not pay has watched it all before it is asked to leave.
+    #[test]
+    fn a_preview_lasts_as_long_as_its_price_says_and_its_budget_is_kept() {
+        let sat = |sat| Msat::from_sat(sat).unwrap();
+        let preview = FreePreview {
+            each: sat(6),
+            household: sat(10),
+            in_all: sat(100),
+        };
+        let patience = Patience::new(Strangers {
+            preview: Some((preview, "2sat/10s".parse().unwrap())),
+            ..Strangers::default()
+        });
+        assert_eq!(patience.unpaid_ms(), UNPAID_MS + 30_000);
+        let given = [sat(6), sat(4), Msat::ZERO].map(|given| {
+            let preview = patience.preview(HOME, sat(6)).unwrap();
+            assert_eq!(preview.given(), given);
+            preview
+        });
+        drop(given);
+        assert!(waiting(false, 1).preview(HOME, sat(6)).is_none());
+    }
+
     async fn after(ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn strangers_of_one_household_hold_no_seat_beyond_their_time_and_few_may_wait() {
-        let patience = Arc::new(Patience::new(true, Seats::new(WAITING[0] + 2)));
+        let patience = Arc::new(waiting(true, WAITING[0] + 2));
         let mut all = Vec::new();
         for _ in 0..WAITING[0] + 2 {
             all.push(comes(&patience).await);
@@ -251,7 +317,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_pays_in_time_is_left_alone_and_so_is_everybody_where_nothing_confirms() {
         for waits in [true, false] {
-            let patience = Arc::new(Patience::new(waits, Seats::new(1)));
+            let patience = Arc::new(waiting(waits, 1));
             assert_eq!(patience.unpaid_ms() == UNPAID_MS, !waits);
             assert_eq!(patience.wait_away(HOME).is_some(), waits);
             let (stranger, mut commands) = comes(&patience).await;

@@ -131,6 +131,7 @@ impl Stage {
             listen: ([127, 0, 0, 1], 0).into(),
             join_fee: Msat::ZERO,
             max_viewers: None,
+            preview: None,
             record: None,
             typing: false,
             public_url: None,

@@ -53,6 +53,7 @@ async fn serving_of(home: &Home, mints: Vec<Listed>) -> Serving {
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
         max_viewers: None,
+        preview: None,
         record: None,
         typing: false,
         public_url: None,

@@ -52,6 +52,7 @@ async fn serving_for(streamer: &Home, mints: &[&EmbeddedMint]) -> Serving {
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
         max_viewers: None,
+        preview: None,
         record: None,
         typing: false,
         public_url: None,

@@ -18,7 +18,7 @@ use streampay_examples::price::Price;
 use streampay_examples::quote;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::demo::mint_calls;
-use streampay_examples::streamer::serve::{Offer, Serving, leave, recover, serve};
+use streampay_examples::streamer::serve::{FreePreview, Offer, Serving, leave, recover, serve};
 use streampay_examples::viewer::watch::{Target, Watch, Watched, Wish, watch};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::{Client, TrustedProxy};
@@ -75,6 +75,7 @@ pub(crate) async fn stage_with(
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
         max_viewers: None,
+        preview: None,
         record: None,
         typing: false,
         public_url: None,
@@ -334,6 +335,28 @@ async fn a_viewer_that_connects_and_never_pays_receives_no_packet() {
     let stage = stage(100).await;
     let watched = watch_with_a_mint_that_stops(&stage, 0, Duration::from_secs(4)).await;
     assert_eq!((watched.packets, watched.media_ms), (0, 0), "{watched:?}");
+    stage.assert_conserved().await;
+}
+
+/// Again and again, each time with another session: their household's budget is 50 ms, and a session's
+/// own would be 1 s each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_again_and_again_without_paying_sees_no_more_than_its_households_budget() {
+    let stage = stage_with(100, Pay::Swap, |offer| {
+        offer.preview = Some(FreePreview {
+            each: sat(2),
+            household: Msat::new(100).unwrap(),
+            in_all: sat(100),
+        });
+    });
+    let stage = stage.await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let watched = watch_with_a_mint_that_stops(&stage, 0, Duration::from_secs(2)).await;
+        assert!(watched.account.acknowledged.is_zero(), "{watched:?}");
+        seen.push(watched.media_ms);
+    }
+    assert!((1..=50).contains(&seen.iter().sum::<u64>()), "{seen:?}");
     stage.assert_conserved().await;
 }
 
