@@ -1,5 +1,7 @@
 //! What `recover` tells after it has looked at everything.
 
+use std::time::Duration;
+
 use serde_json::json;
 use streampay_core::units::Msat;
 
@@ -8,7 +10,50 @@ use crate::error::AppError;
 use crate::home::Home;
 use crate::progress::during;
 use crate::report::Report;
-use crate::wallet::Recovered;
+use crate::wallet::{Finished, Recovered};
+
+/// How long what was cut short may take to be finished at a start.
+const AT_START: Duration = Duration::from_secs(10);
+/// The same where that is what the user asked for.
+const AT_RECOVERY: Duration = Duration::from_secs(60);
+
+/// At the start of `serve` and `watch`: finishes in the wallet what was cut short, before a session begins.
+///
+/// # Errors
+/// [`AppError`] where the wallet's store fails.
+pub(crate) async fn start(home: &Home, report: Report) -> Result<(), AppError> {
+    finish(home, report, AT_START).await
+}
+
+/// The same before `recover` closes sessions, for which what was cut short may be missing.
+///
+/// # Errors
+/// [`AppError`] where the wallet's store fails.
+pub async fn before_sessions(home: &Home, report: Report) -> Result<(), AppError> {
+    finish(home, report, AT_RECOVERY).await
+}
+
+async fn finish(home: &Home, report: Report, limit: Duration) -> Result<(), AppError> {
+    let Finished {
+        operations,
+        deposited,
+        left,
+    } = home.wallet.finish_begun(limit).await?;
+    if operations > 0 {
+        report.tell(&format!(
+            "{operations} operations that were cut short are finished"
+        ));
+    }
+    if !deposited.is_zero() {
+        report.tell(&format!("{deposited} of paid deposits collected"));
+    }
+    if left > 0 {
+        report.tell(&format!(
+            "what was begun at {left} mints waits for their answer: `recover` goes on with it"
+        ));
+    }
+    Ok(())
+}
 
 /// Recovers the wallet and accounts for it. With `take_back`, sent tokens that nobody has
 /// redeemed come home first.

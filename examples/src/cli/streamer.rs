@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::accounting::account_for;
+use crate::accounting::{account_for, before_sessions};
 use crate::backup::commands::Vault;
 use crate::board::Board;
 use crate::channel;
@@ -125,8 +125,8 @@ struct ServeArgs {
     /// goes along.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["whip", "rtp"])]
     media: Option<PathBuf>,
-    /// Stream what is published with WHIP, from a browser, OBS, ffmpeg or GStreamer: VP8, VP9 or
-    /// H.264, and Opus. Who publishes needs the key in the folder's file `stream-key`.
+    /// Stream what is published with WHIP, from a browser, OBS, ffmpeg or GStreamer: VP8, VP9, AV1
+    /// or H.264, and Opus. Who publishes needs the key in the folder's file `stream-key`.
     #[arg(long, conflicts_with_all = ["media", "rtp"])]
     whip: bool,
     /// Stream RTP that comes over UDP as this SDP file says, such as what ffmpeg sends with
@@ -272,6 +272,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         Command::Recover { take_back, json } => {
             let report = Report { json };
             let home = channel::commands::open(&data(), patient, report).await?;
+            before_sessions(&home, report).await?;
             let settled = recover(&home, report).await?;
             let settled = channel::commands::settle(&home, report, false).await? && settled;
             account_for(&home, report, take_back, settled).await

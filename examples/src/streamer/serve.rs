@@ -22,6 +22,7 @@ use super::paywall::CashuPaywall;
 use super::record::StreamRecording;
 use super::sessions::Sessions;
 use super::strangers::Strangers;
+use crate::accounting;
 use crate::backup::restored;
 use crate::channel;
 use crate::error::AppError;
@@ -141,6 +142,7 @@ pub async fn leave(home: &Home, serving: Serving, report: Report) -> Result<(), 
 /// [`AppError`]: the media, the address or the mint cannot be used.
 pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
     restored::ready(home, offer.report, false).await?;
+    accounting::start(home, offer.report).await?;
     unsettled::tell(home, offer.report).await?;
     let (source, publishing) = open(&offer.media, offer.seal).await?;
     let recording = match &offer.record {

@@ -27,6 +27,7 @@ use super::recording::Recording;
 pub use super::recording::Target;
 use super::recover::only_unpaid;
 use super::status::Status;
+use crate::accounting;
 use crate::backup::restored;
 use crate::channel::Channels;
 use crate::error::AppError;
@@ -124,6 +125,7 @@ pub async fn watch(
     if watch.pay.iter().all(|pay| pay.is_ecash()) {
         home.wallet.check_not_all_held().await?;
     }
+    accounting::start(home, watch.report).await?;
     unsettled::tell(home, watch.report).await?;
     watch.record.check()?;
     let entropy = entropy().map_err(AppError::io("no randomness"))?;

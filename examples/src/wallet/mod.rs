@@ -1,5 +1,6 @@
 //! One folder a user: a seed, the ecash, and the wallets over it.
 
+mod begun;
 mod check;
 mod deposit;
 mod error;
@@ -14,6 +15,7 @@ mod tokens;
 mod transport;
 mod withdraw;
 
+pub use self::begun::Finished;
 pub use self::check::{Canary, KeysetReport, MintReport, Mode, Refused};
 pub use self::deposit::{Begun, Invoice};
 pub use self::error::{AtMint, WalletError};

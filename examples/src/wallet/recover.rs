@@ -260,15 +260,20 @@ impl WalletFolder {
         let mut mints: Vec<MintUrl> = proofs.map(|info| info.mint_url).collect();
         let sagas = self.sagas().await?.into_iter();
         mints.extend(sagas.map(|saga| saga.mint_url));
-        let quotes = self.store.get_unissued_mint_quotes().await;
-        let quotes = quotes.map_err(WalletError::Store)?.into_iter();
-        mints.extend(quotes.map(|quote| quote.mint_url));
+        mints.extend(self.quoted().await?);
         mints.sort();
         mints.dedup();
         Ok(mints)
     }
 
-    async fn sagas(&self) -> Result<Vec<WalletSaga>, WalletError> {
+    /// The mints of deposits that are not ecash yet.
+    pub(super) async fn quoted(&self) -> Result<impl Iterator<Item = MintUrl>, WalletError> {
+        let quotes = self.store.get_unissued_mint_quotes().await;
+        let quotes = quotes.map_err(WalletError::Store)?.into_iter();
+        Ok(quotes.map(|quote| quote.mint_url))
+    }
+
+    pub(super) async fn sagas(&self) -> Result<Vec<WalletSaga>, WalletError> {
         // cdk-redb 0.18 makes its table of sagas with the first change to one, and cannot read it
         // before: a wallet that only ever received has none.
         let first = self.store.delete_saga(&Uuid::nil()).await;

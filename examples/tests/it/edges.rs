@@ -13,7 +13,7 @@ use streampay_core::units::Msat;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::wallet::{
-    Begun, Handover, MintLimits, Refused, Request, To, WalletError, WalletFolder,
+    Begun, Finished, Handover, MintLimits, Refused, Request, To, WalletError, WalletFolder,
 };
 
 use crate::cashu_node::{mint, sat};
@@ -425,6 +425,29 @@ async fn a_posted_payment_arrives_or_is_left_as_a_token() {
     let refused = edge.wallet().pay_request(&open, None, None, |_| true).await;
     assert!(matches!(refused, Err(WalletError::RequestTarget)));
     edge.all_is_home(left).await;
+}
+
+/// At a start: a deposit that was paid while nothing ran, and a mint that does not answer.
+#[tokio::test]
+async fn what_was_begun_is_finished_at_a_start_and_a_silent_mint_holds_nobody_up() {
+    let (mint, folder) = (mint(100).await, tempfile::tempdir().unwrap());
+    let (url, faults) = (mint.url(), mint.faults_for_testing().clone());
+    let wallet = Arc::new(wallet(folder.path()));
+    let start = || wallet.finish_begun(Duration::from_secs(10));
+    let asked = faults.seen("/v1/keysets");
+    assert_eq!(start().await.unwrap(), Finished::default());
+    assert_eq!(faults.seen("/v1/keysets"), asked, "nothing was begun there");
+    faults.set(QUOTE, Fault::Unpaid, u64::MAX);
+    let begun = wallet.begin_deposit(&url, sat(30)).await.unwrap();
+    assert!(matches!(begun, Begun::Waits(_)), "{begun:?}");
+    faults.clear();
+    faults.set("/", Fault::Hang, u64::MAX);
+    let silent = wallet.finish_begun(Duration::ZERO).await.unwrap();
+    assert_eq!((silent.left, silent.deposited), (1, Msat::ZERO));
+    faults.clear();
+    let done = start().await.unwrap();
+    assert_eq!((done.left, done.deposited), (0, sat(30)));
+    assert_eq!(held(&wallet).await, (sat(30), Msat::ZERO));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::pay::Pay;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::serve::{Offer, Serving, serve};
-use streampay_examples::wallet::{MintLimits, Request};
+use streampay_examples::wallet::{Begun, MintLimits, Request};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::TrustedProxy;
 
@@ -269,6 +269,23 @@ async fn what_is_demanded_follows_the_mints_while_serving() {
     assert_eq!(demanded().await, (402, vec![one.url()]));
     assert_eq!(post(&url, Some(&token)).await.0, 201);
     assert_eq!(spendable(&streamer).await, sat(4));
+    serving.stop().await;
+}
+
+/// The streamer's folder has a deposit that was paid while nothing ran.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamer_that_starts_finishes_what_was_begun_in_its_wallet() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = mint(100).await;
+    let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
+    let faults = own.faults_for_testing();
+    faults.set("/v1/mint/quote", Fault::Unpaid, u64::MAX);
+    let begun = streamer.wallet.begin_deposit(&own.url(), sat(30)).await;
+    assert!(matches!(begun.unwrap(), Begun::Waits(_)));
+    faults.clear();
+    assert_eq!(spendable(&streamer).await, Msat::ZERO);
+    let serving = serving(&streamer, &own).await;
+    assert_eq!(spendable(&streamer).await, sat(30));
     serving.stop().await;
 }
 
