@@ -16,7 +16,8 @@ use cdk_common::util::unix_time;
 const SPACE: &str = "paywall";
 /// How long a claim that nobody uses is kept, in seconds: as long as a session can be resumed.
 const KEPT_S: u64 = 86_400;
-/// Tokens whose mint gave no answer, at most. Beyond, the oldest is forgotten.
+/// Tokens whose mint gave no answer, at most. While there are so many no other one is taken: who sent
+/// these has paid, and is to get something for it.
 const BEGUN_MAX: usize = 1_024;
 const CLAIM: u8 = b'c';
 const BEGUN: u8 = b'b';
@@ -91,18 +92,25 @@ impl Claims {
         self.lock().begun.get(token).copied()
     }
 
-    /// From now on it may be the mint's, whatever becomes of this process.
-    pub(super) async fn begin(&self, token: Name) -> Result<(), StoreError> {
+    /// From now on it may be the mint's, whatever becomes of this process. False where there is no room
+    /// for another one.
+    pub(super) async fn begin(&self, token: Name) -> Result<bool, StoreError> {
         let at = unix_time();
         let mut changes = ChangeSet::new();
         {
             let mut table = self.lock();
             if table.begun.len() >= BEGUN_MAX {
-                let oldest = table.begun.iter().min_by_key(|(_, at)| **at);
-                if let Some(oldest) = oldest.map(|(name, _)| *name) {
-                    table.begun.remove(&oldest);
-                    changes.remove(key(BEGUN, &oldest));
-                }
+                let since = at.saturating_sub(KEPT_S);
+                table.begun.retain(|name, at| {
+                    let kept = *at >= since;
+                    if !kept {
+                        changes.remove(key(BEGUN, name));
+                    }
+                    kept
+                });
+            }
+            if table.begun.len() >= BEGUN_MAX {
+                return Ok(false);
             }
             table.begun.insert(token, at);
         }
@@ -111,7 +119,8 @@ impl Claims {
             at,
         };
         changes.put(key(BEGUN, &token), encode(&mark));
-        self.append(changes).await
+        self.append(changes).await?;
+        Ok(true)
     }
 
     /// Nothing of it was taken.
@@ -124,7 +133,8 @@ impl Claims {
         self.append(changes).await
     }
 
-    /// A token is taken: its span has so much more.
+    /// A token is taken: its span has so much more. Where that cannot be kept it has not, and the token
+    /// is being taken still.
     pub(super) async fn sold(
         &self,
         span: Name,
@@ -132,9 +142,9 @@ impl Claims {
         amount: Msat,
     ) -> Result<(), StoreError> {
         let mut changes = ChangeSet::new();
-        {
+        let begun = {
             let mut table = self.lock();
-            table.begun.remove(token);
+            let begun = table.begun.remove(token);
             let claim = table.claims.entry(span).or_insert_with(|| Claim {
                 kept: Kept::default(),
                 at: 0,
@@ -142,9 +152,25 @@ impl Claims {
             claim.kept.paid = claim.kept.paid.saturating_plus(amount);
             claim.at = unix_time();
             changes.put(key(CLAIM, &span), encode(claim));
-        }
+            begun
+        };
         changes.remove(key(BEGUN, token));
-        self.append(changes).await
+        let kept = self.append(changes).await;
+        if kept.is_err() {
+            self.unsell(span, token, amount, begun);
+        }
+        kept
+    }
+
+    fn unsell(&self, span: Name, token: &Name, amount: Msat, begun: Option<u64>) {
+        let mut table = self.lock();
+        if let Some(claim) = table.claims.get_mut(&span) {
+            claim.kept.paid = claim.kept.paid.saturating_minus(amount);
+            if claim.kept.paid.is_zero() {
+                table.claims.remove(&span);
+            }
+        }
+        table.begun.extend(begun.map(|at| (*token, at)));
     }
 
     /// So much of a span is used.
@@ -234,7 +260,27 @@ fn decode(bytes: &[u8]) -> Option<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streampay_core::store::RedbStore;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use streampay_core::store::{Key, RedbStore, Store};
+
+    /// A disk that takes everything until it breaks.
+    #[derive(Clone, Default)]
+    struct Broken(Arc<AtomicBool>);
+
+    impl Store for Broken {
+        fn append(&mut self, _: &[ChangeSet]) -> Result<(), StoreError> {
+            match self.0.load(Ordering::SeqCst) {
+                true => Err(StoreError::Failed),
+                false => Ok(()),
+            }
+        }
+
+        fn scan(&self, _: &[u8]) -> Result<Vec<(Key, Vec<u8>)>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
 
     const SPAN: Name = [1; 32];
     const TOKEN: Name = [2; 32];
@@ -294,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_without_an_answer_is_forgotten_first() {
+    async fn who_has_paid_without_an_answer_is_not_forgotten_for_another_one() {
         let folder = tempfile::tempdir().unwrap();
         let claims = Claims::open(store(&folder)).await.unwrap();
         let name = |number: usize| {
@@ -302,10 +348,31 @@ mod tests {
             name[..8].copy_from_slice(&number.to_be_bytes());
             name
         };
-        for number in 0..=BEGUN_MAX {
-            claims.begin(name(number)).await.unwrap();
+        for number in 0..BEGUN_MAX {
+            assert!(claims.begin(name(number)).await.unwrap());
         }
+        assert!(!claims.begin(name(BEGUN_MAX)).await.unwrap());
+        assert!(claims.begun(&name(0)).is_some());
+        assert_eq!(claims.begun(&name(BEGUN_MAX)), None);
+        // Once one is too old to be sent again there is room.
+        claims.lock().begun.insert(name(0), 0);
+        assert!(claims.begin(name(BEGUN_MAX)).await.unwrap());
+        assert_eq!(claims.begun(&name(0)), None);
+        drop(claims);
+        let claims = again(&folder).await;
         assert_eq!(claims.lock().begun.len(), BEGUN_MAX);
-        assert!(claims.begun(&name(BEGUN_MAX)).is_some());
+        assert_eq!(claims.begun(&name(0)), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sold_that_is_not_kept() {
+        let disk = Broken::default();
+        let store = StoreWriter::start(Box::new(disk.clone())).unwrap();
+        let claims = Claims::open(store).await.unwrap();
+        assert!(claims.begin(TOKEN).await.unwrap());
+        disk.0.store(true, Ordering::SeqCst);
+        claims.sold(SPAN, &TOKEN, sat(4)).await.unwrap_err();
+        assert_eq!(claims.kept(&SPAN), None);
+        assert!(claims.begun(&TOKEN).is_some());
     }
 }

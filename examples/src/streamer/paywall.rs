@@ -63,7 +63,9 @@ impl CashuPaywall {
             // A token that was spent before begins nothing, however often it is shown and whatever
             // fails: what it bought is used up.
             self.wallet.ask_unspent(token).await.map_err(not_taken)?;
-            self.claims.begin(name).await.map_err(unavailable)?;
+            if !self.claims.begin(name).await.map_err(unavailable)? {
+                return Err(PaymentError::Unavailable);
+            }
         }
         match self.wallet.receive_once(text, token, begun).await {
             Ok(amount) => {

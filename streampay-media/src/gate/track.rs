@@ -102,7 +102,9 @@ impl MeteredTrack {
         stamp
     }
 
-    /// Sends. Waits where the connection is behind; that is why each viewer has its own task.
+    /// Sends. Waits where the connection is behind; that is why each viewer has its own task. The stack
+    /// says Ok and sends nothing where SSRC, payload type or a header extension is not the one that was
+    /// negotiated: all three are set here and nowhere else, and whoever counts counts at the receiver.
     pub(super) async fn write(&mut self, packet: &MediaPacket) -> Result<(), TrackClosed> {
         let timestamp = self.stamp(packet.ticks);
         let header = rtp::Header {

@@ -239,7 +239,7 @@ async fn take(
     paywall: &Arc<dyn Paywall>,
     payment: String,
     id: [u8; 32],
-    place: Option<Place>,
+    place: Place,
 ) -> Result<(), Refusal> {
     let (shared, paywall) = (shared.clone(), paywall.clone());
     let taking = tokio::spawn(async move {
@@ -300,7 +300,7 @@ pub(super) async fn offer(
         seat = Some(shared.config.seats.take().ok_or(Full::Seats)?);
         match paywall.kept(id).await {
             Some(kept) => shared.spans.bring_back(id, kept),
-            None => take(shared, paywall, payment, id, Some(place)).await?,
+            None => take(shared, paywall, payment, id, place).await?,
         }
     }
     shared.spans.take_over(&id).await;
@@ -479,6 +479,7 @@ pub(super) async fn more(
     let Some(payment) = payment(&parts, paywall.as_ref())? else {
         return Err(demand(paywall.as_ref()).await);
     };
-    take(&shared, paywall, payment, id, None).await?;
+    let place = shared.admit_payment(&parts)?;
+    take(&shared, paywall, payment, id, place).await?;
     Ok(signal::with_cors(StatusCode::NO_CONTENT.into_response()))
 }

@@ -7,6 +7,7 @@ use std::{
 use axum::{
     Router,
     extract::{Path, Request, State},
+    http::request,
     middleware::map_response,
     response::Response,
     routing::{delete, post},
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub unbound_in_all: usize,
     /// Offers that one household may make in a minute, whatever becomes of them.
     pub offers_per_minute: u32,
+    /// Payments for more of a span that one household may send in a minute, whatever becomes of them.
+    pub payments_per_minute: u32,
     /// How many watch at once. Whoever runs sessions takes a seat for each; players that pay
     /// outside of one have theirs from here.
     pub seats: Seats,
@@ -64,6 +67,7 @@ impl Default for ServerConfig {
             unbound_per_address: 8,
             unbound_in_all: 64,
             offers_per_minute: 60,
+            payments_per_minute: 600,
             seats: Seats::default(),
             bind_deadline: Duration::from_secs(10),
             paywall: None,
@@ -121,9 +125,22 @@ pub(super) struct Shared {
     pub(super) config: ServerConfig,
     unpaid: Places,
     offers: Rate,
+    /// Payments that are being taken, and how often they come: of those who have paid before, apart from
+    /// strangers.
+    paying: Places,
+    payments: Rate,
     arrivals: mpsc::Sender<Arrival>,
     pub(super) sessions: Sessions,
     pub(super) spans: Spans,
+}
+
+impl Shared {
+    /// A place for a payment for more of a span, while it is being taken.
+    pub(super) fn admit_payment(&self, parts: &request::Parts) -> Result<Place, Full> {
+        let address = self.config.trusted_proxy.caller(parts);
+        self.payments.admit(address)?;
+        self.paying.take(address)
+    }
 }
 
 impl Server {
@@ -135,13 +152,17 @@ impl Server {
     pub fn new(source: Arc<Source>, config: ServerConfig) -> (Self, mpsc::Receiver<Arrival>) {
         let (arrivals_to, arrivals) = mpsc::channel(Self::ARRIVALS_MAX);
         let unpaid = Places::new(config.unbound_per_address, config.unbound_in_all);
+        let paying = Places::new(config.unbound_per_address, config.unbound_in_all);
         let offers = Rate::per_minute(config.offers_per_minute);
+        let payments = Rate::per_minute(config.payments_per_minute);
         let sessions = Sessions::default();
         let shared = Shared {
             source,
             config,
             unpaid,
             offers,
+            paying,
+            payments,
             arrivals: arrivals_to,
             sessions,
             spans: Spans::default(),
