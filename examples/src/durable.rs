@@ -1,12 +1,18 @@
 //! Files that are there whole, under their name, or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// One more for each file that this process writes: two at once have two drafts.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
+/// The folders in which there is no draft of another process any more.
+static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// How the name of a draft ends.
+const DRAFT: &str = ".draft";
 
 /// Makes `bytes` the whole of `folder/name`, durably, for its owner alone to read; a file that was
 /// there stays as it was until then. The folder is made where it is not there.
@@ -16,11 +22,8 @@ static DRAFTS: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     let (path, draft) = (folder.join(name), folder.join(draft(name)));
     fs::create_dir_all(folder)?;
-    // What a process that died has left.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    // One that cannot be read may still be written.
+    let _ = folder.canonicalize().and_then(|folder| sweep(&folder));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -36,7 +39,33 @@ pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathB
 
 fn draft(name: &str) -> String {
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    format!(".{name}.{number}.draft")
+    format!(".{name}.{number}{DRAFT}")
+}
+
+/// Removes the drafts that processes have left which died, before this one makes its first in `folder`:
+/// one process at a time writes there. Theirs may have any number.
+fn sweep(folder: &Path) -> io::Result<()> {
+    let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if swept.contains(folder) {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_draft(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    swept.insert(folder.to_owned());
+    Ok(())
+}
+
+/// As [`draft`] names them.
+fn is_draft(name: &str) -> bool {
+    let name = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(DRAFT));
+    let number = name.and_then(|name| name.rsplit_once('.'));
+    number.is_some_and(|(_, number)| number.parse::<u64>().is_ok())
 }
 
 #[cfg(test)]
@@ -56,6 +85,22 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn drafts_of_processes_that_died_do_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [".x.18446744073709551615.draft", ".y.3.draft"] {
+            fs::write(at(name), b"half").unwrap();
+        }
+        for name in ["z.3.draft", ".z.draft", ".z.a.draft"] {
+            fs::write(at(name), b"whose?").unwrap();
+        }
+        write(folder.path(), "x", b"whole").unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        left.retain(|entry| entry.as_ref().unwrap().path() != at("x"));
+        assert_eq!(left.len(), 3, "what others call so");
     }
 
     #[test]

@@ -78,7 +78,8 @@ struct Shared {
     board: &'static Board,
 }
 
-/// True where the store takes what is written: without it nobody is served.
+/// True where the store answers. One that failed to write refuses everything, reads too, until it is
+/// opened anew, and nobody is served without it; nothing is written to find out.
 pub async fn store_stands(node: &Node) -> bool {
     let asked = tokio::time::timeout(PATIENCE, node.records_of(NOBODY)).await;
     matches!(asked, Ok(Ok(_)))
