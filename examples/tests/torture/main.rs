@@ -11,6 +11,10 @@
 //! file in turn, and 200 of its `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit,
 //! every combination first. `--kills N`: so many SIGKILLs at random moments. Linux, with strace.
 //!
+//! The store's file is `streampay.redb`, with every session. The wallet's, `wallet.redb`, is written by cdk, whose
+//! store takes no medium of ours: it runs neither on the simulated disk nor, yet, under these faults. The
+//! kills strike it too.
+//!
 //! A case passes where after restart and `recover` both books balance (`audit`), both programs tell the
 //! same of every session, the streamer has all that the viewer saw acknowledged, what left the viewer is
 //! what was acknowledged, fees and what came back, and no wallet has what its mint did not sign.
