@@ -315,12 +315,12 @@ fn greedy_acks(stage: &mut Stage<'_>) -> Played {
     stage.must(seq <= 2, "pay for what came")
 }
 
-/// Plays the backend and acknowledges, where a payment is asked for.
+/// Plays the backend and acknowledges, as long as payments are asked for.
 fn pay_if_asked(stage: &mut Stage<'_>, payee: &Payee, seq: &mut u64, media_ms: u64) -> Played {
     if stage.asked("open").is_some() {
         stage.fail(stage.asked_purse("open"), "transient", Object::new())?;
     }
-    if stage.asked("pay").is_some() {
+    while stage.asked("pay").is_some() {
         stage.make_payment(payee.hello.session)?;
         *seq += 1;
         stage.receive(&payee.ack(*seq, media_ms))?;
