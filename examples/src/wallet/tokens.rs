@@ -55,6 +55,14 @@ impl WalletFolder {
         if states.states.iter().any(spent) {
             return Err(WalletError::Spent);
         }
+        let unspent = |state: &&cdk::nuts::ProofState| state.state == State::Unspent;
+        if states.states.iter().filter(unspent).count() != secrets.len() {
+            // Somebody is paying with it, or the mint does not say.
+            return Err(WalletError::of_mint(
+                &wallet.mint_url,
+                cdk::Error::TokenPending,
+            ));
+        }
         Ok(())
     }
 

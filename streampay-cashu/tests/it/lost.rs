@@ -113,6 +113,11 @@ async fn funding_that_the_mint_denies_is_found_and_comes_home() {
             assert_eq!(got, Some(LostFunding::Home(sat(new))), "{mode:?}");
             assert_eq!(pair.payer.spendable().await, 500, "{mode:?}");
         }
+        // What the wallet has sent since is not its own again.
+        pair.payer.sends_all().await;
+        let got = find(&pair.payer).await.unwrap();
+        assert_eq!(got, Some(LostFunding::Home(sat(0))), "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 0, "{mode:?}");
     }
 }
 

@@ -312,4 +312,13 @@ impl Node {
     pub(crate) async fn spendable(&self) -> u64 {
         self.purses.spendable().await
     }
+
+    /// All that it has is in tokens that were sent, and that nobody has taken yet.
+    pub(crate) async fn sends_all(&self) {
+        let store = &self.purses.wallet.localstore;
+        let all = store.get_proofs(None, None, None, None).await.unwrap();
+        let ys = all.iter().map(|info| info.y).collect();
+        let sent = cdk::nuts::State::PendingSpent;
+        store.update_proofs_state(ys, sent).await.unwrap();
+    }
 }

@@ -46,6 +46,9 @@ pub struct FakeBackend {
     /// What it was told to settle, since it was made.
     #[cfg(test)]
     pub(super) settled: Vec<(PurseKey, Msat)>,
+    /// It can settle nothing.
+    #[cfg(test)]
+    pub(super) fails_to_settle: bool,
 }
 
 /// The method [`FakeBackend::METHOD`]: whole satoshi, purses that grow old, and a mint that is
@@ -65,6 +68,8 @@ impl Default for FakeBackend {
             told: Vec::new(),
             #[cfg(test)]
             settled: Vec::new(),
+            #[cfg(test)]
+            fails_to_settle: false,
         }
     }
 }
@@ -98,6 +103,8 @@ impl FakeBackend {
             told: Vec::new(),
             #[cfg(test)]
             settled: Vec::new(),
+            #[cfg(test)]
+            fails_to_settle: false,
         }
     }
 
@@ -277,6 +284,10 @@ impl BackendMachine for FakeBackend {
                 cumulative,
                 ..
             } => {
+                #[cfg(test)]
+                if self.fails_to_settle {
+                    return Answer::failed(BackendError::Fatal(RefusalCode::Other));
+                }
                 #[cfg(test)]
                 self.settled.push((purse, cumulative));
                 Answer::outcome(Outcome::Settled {

@@ -79,6 +79,27 @@ fn mint_that_never_answers_holds_up_no_purse_but_its_own_after_a_restart() {
     settles_the_rest(true);
 }
 
+/// While a payment of the other method is checked; what comes of that is settled by the same process.
+#[test]
+fn purse_that_cannot_be_settled_keeps_none_unsettled_whose_payment_was_checked() {
+    let (mut pair, checked) = one_is_checked();
+    pair.strike(Fault::FirstMethodAway(8_000));
+    for machine in &mut pair.payee.machines {
+        machine.fails_to_settle = true;
+    }
+    pair.command(PAYEE, Command::Close(CloseCode::Done));
+    pair.run(6_000, &[]).unwrap();
+    let of_other =
+        |event: &Event| matches!(event, Event::Unsettled { purse, .. } if *purse != checked);
+    assert!(told(&pair, PAYEE, of_other));
+    for machine in &mut pair.payee.machines {
+        machine.fails_to_settle = false;
+    }
+    pair.run(10_000, &[]).unwrap();
+    let mut settled = pair.payee.machines.iter().flat_map(|of| &of.settled);
+    assert!(settled.any(|(purse, _)| purse.purse == checked));
+}
+
 /// Both of the payer's purses are asked to come home, and no mint answers.
 fn both_come_home() -> (Pair, PurseId, PurseId) {
     let (mut pair, _) = one_is_checked();

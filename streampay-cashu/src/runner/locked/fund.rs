@@ -212,9 +212,17 @@ pub(super) async fn store(
         .map(|proof| proof.y().ok())
         .collect::<Option<Vec<PublicKey>>>()
         .ok_or(BackendError::Unknown)?;
-    // An earlier run may have stored it, and the user may have spent it since.
+    // An earlier run may have stored it, and the user may have spent it since, or be about to: what the
+    // wallet knows stays as it is.
     let keep = match again && !ys.is_empty() {
-        true => unspent(wallet, &ys).await?,
+        true => {
+            let known = wallet.localstore.get_proofs_by_ys(ys.clone()).await;
+            let known = known.map_err(|_| OWN_STORE)?;
+            let unspent = unspent(wallet, &ys).await?;
+            let new = |y: &PublicKey| known.iter().all(|info| info.y != *y);
+            let both = ys.iter().zip(unspent);
+            both.map(|(y, unspent)| unspent && new(y)).collect()
+        }
         false => vec![true; change.len()],
     };
     let added = (change.into_iter().zip(keep))

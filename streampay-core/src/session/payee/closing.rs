@@ -28,6 +28,8 @@ pub(super) struct Settling {
     tries: u8,
     /// What went wrong last.
     trouble: Option<(PurseId, BackendError)>,
+    /// Purses that cannot be settled, of which the user was told.
+    failed: Vec<PurseId>,
     told: bool,
 }
 
@@ -78,6 +80,7 @@ impl PayeeSession {
             deadline,
             tries: 0,
             trouble: None,
+            failed: Vec::new(),
             told: !bound,
         });
         self.persist();
@@ -197,15 +200,17 @@ impl PayeeSession {
     }
 
     pub(super) fn settle_failed(&mut self, id: PurseId, error: BackendError) {
-        let Phase::Settling(settling) = &self.phase else {
+        let Phase::Settling(settling) = &mut self.phase else {
             return;
         };
-        let code = settling.code;
         if matches!(error, BackendError::Transient | BackendError::Unknown) {
             return self.try_later();
         }
-        self.event(Event::Unsettled { purse: id, error });
-        self.linger(code);
+        if !settling.failed.contains(&id) {
+            settling.failed.push(id);
+            self.event(Event::Unsettled { purse: id, error });
+        }
+        self.linger_if_settled();
     }
 
     /// Another round of asking the backend to settle, or the end of trying.
@@ -240,7 +245,15 @@ impl PayeeSession {
             .purses
             .iter()
             .all(|purse| purse.state == PurseState::Done);
-        if !all_home || record.common.settled {
+        if !all_home {
+            let failed = &settling.failed;
+            let over = |of: &PayeePurse| of.state == PurseState::Done || failed.contains(&of.id);
+            if record.purses.iter().all(over) {
+                self.linger(code);
+            }
+            return;
+        }
+        if record.common.settled {
             return;
         }
         record.common.settled = true;
@@ -323,6 +336,7 @@ impl PayeeSession {
                 deadline: None,
                 tries: 0,
                 trouble: None,
+                failed: Vec::new(),
                 told: true,
             });
             self.ask_again();
@@ -335,7 +349,10 @@ impl PayeeSession {
     /// Asks again for everything that the backend has not answered.
     pub(super) fn ask_again(&mut self) {
         let Some(record) = &self.record else { return };
-        let purses = record.purses.clone();
+        let mut purses = record.purses.clone();
+        if let Phase::Settling(settling) = &self.phase {
+            purses.retain(|purse| !settling.failed.contains(&purse.id));
+        }
         for purse in purses {
             match (purse.state, &purse.receiving) {
                 (_, Some(_)) => self.ask_to_receive(purse.id),
