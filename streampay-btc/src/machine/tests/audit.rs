@@ -8,7 +8,7 @@
 //! | the payee signed any refund, blind | `tx::tests::refund_needs_no_signature_of_the_payee_and_no_blind_signing` |
 //! | one key for all viewers | `keys::tests::no_two_channels_share_a_key` |
 //! | value and script of the funding were the payer's word | `a_funding_of_another_value_is_refused`, `a_funding_of_another_script_is_refused`, `a_wrong_outpoint_is_never_served`, `a_funding_that_is_spent_is_refused` |
-//! | media at first sight of the funding | `close::unconfirmed_funding_is_not_accepted_and_a_reorganised_one_stops_ticks` |
+//! | media at first sight of the funding | `pay::unconfirmed_funding_is_not_accepted_and_a_reorganised_one_stops_ticks` |
 //! | nobody looked at the locktime, nothing closed before it | `a_channel_that_lives_too_short_or_too_long_is_refused`, `close::payee_closes_before_the_margin_ends_and_takes_no_tick_in_it` |
 //! | a fixed fee, none for refunds | `close::fee_spike_is_followed_until_the_close_is_in_a_block`, `tx::tests::refund_before_expiry_or_with_a_final_sequence_is_refused` |
 //! | any error of a push was taken for success | `sim::conforms`, a broken transaction |
