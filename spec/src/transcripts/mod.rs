@@ -10,6 +10,7 @@ mod notes;
 pub(crate) mod payee;
 pub(crate) mod payee_room;
 mod payee_trouble;
+mod payee_waits;
 pub(crate) mod payer;
 pub(crate) mod payer_outstanding;
 pub(crate) mod payer_room;
@@ -56,6 +57,7 @@ pub fn files() -> Played<Vec<File>> {
         payer_outstanding::SCENES,
         payee::SCENES,
         payee_trouble::SCENES,
+        payee_waits::SCENES,
         later::SCENES,
         again::SCENES,
         notes::SCENES,

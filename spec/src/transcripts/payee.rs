@@ -93,7 +93,7 @@ pub(super) const SCENES: &[Scene] = &[
     ),
     scene(
         "price-change-declined",
-        "Offers other terms; the payer declines; the session ends at the amount.",
+        "Offers other terms; the payer declines; the session ends at the amount, from one heartbeat to the next.",
         |stage| price_change(stage, Answer::Declines),
     ),
     scene(
@@ -402,10 +402,22 @@ fn price_change(stage: &mut Stage<'_>, answer: Answer) -> Played {
             stage.usage(31_000)?;
             stage.must(stage.told("terms_began"), "go over to them")
         }
-        Answer::Declines | Answer::Silent => {
+        Answer::Declines => {
             stage.wait_ms(2_000)?;
-            stage.wait_ms(10_000)?;
-            stage.must(stage.told("closed"), "end the session")
+            stage.must(!stage.told("closed"), "see that nothing moves any more")?;
+            stage.wait_ms(2_000)?;
+            stage.must(
+                stage.told("closed"),
+                "end the session at the next heartbeat",
+            )
+        }
+        Answer::Silent => {
+            for _ in 0..5 {
+                stage.wait_ms(2_000)?;
+                stage.must(!stage.told("closed"), "wait for an answer")?;
+            }
+            stage.wait_ms(2_000)?;
+            stage.must(stage.told("closed"), "end the session after 10 s")
         }
     }
 }

@@ -99,6 +99,8 @@ mod tests_tips;
 #[cfg(test)]
 mod tests_told;
 #[cfg(test)]
+mod tests_unpaid;
+#[cfg(test)]
 mod tests_unsigned;
 #[cfg(test)]
 mod tests_words;

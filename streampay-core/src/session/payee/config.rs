@@ -17,7 +17,8 @@ pub struct PayeeConfig {
     /// to take off the budgets.
     pub preview_left: Msat,
     /// How long a bound payer may stay without paying anything, in milliseconds; three times as
-    /// long while its purse is being checked.
+    /// long while its purse is being checked. Once it has paid, time in which nothing flows is left
+    /// out. Spec: session 9.2.
     pub unpaid_ms: u64,
 }
 

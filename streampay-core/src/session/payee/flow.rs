@@ -21,7 +21,10 @@ const OPENING_FACTOR: u64 = 3;
 pub(super) struct Live {
     /// When to say again how things stand; set while nothing flows.
     pub(super) heartbeat: Option<Mono>,
+    /// When it last paid, or what it paid for last flowed; later by what nothing flowed since.
     since: Mono,
+    /// Since when nothing flows.
+    still: Option<Mono>,
     /// When the backend got the payment that it is checking.
     receiving_since: Option<Mono>,
     /// When to say an offer again.
@@ -39,6 +42,7 @@ impl Live {
         Self {
             heartbeat: None,
             since: now,
+            still: None,
             receiving_since: receiving.then_some(now),
             offer_retry: None,
             stood_at: None,
@@ -70,16 +74,41 @@ impl PayeeSession {
     }
 
     /// When a payer that has not paid anything, or does not go on to, is sent away: its credit is
-    /// used, nothing pauses, and no payment is being checked.
+    /// used, nothing pauses, and no payment is being checked. One whose credit lasts, and to whom nothing
+    /// goes for our source is dead, has as long as one that is away: it may be.
     fn unpaid_at(&self, live: &Live) -> Option<Mono> {
-        let idle = self.flow.flows() && self.is_near_end() && live.receiving_since.is_none();
-        let unpaid = self.credited().is_zero() || idle;
-        let limit_ms = if self.opens_a_purse() {
-            self.config.unpaid_ms.saturating_mul(OPENING_FACTOR)
+        let idle = self.flow.flows() && live.receiving_since.is_none();
+        let limit_ms = if self.credited().is_zero() || idle && self.is_near_end() {
+            let times = if self.opens_a_purse() {
+                OPENING_FACTOR
+            } else {
+                1
+            };
+            self.config.unpaid_ms.saturating_mul(times)
+        } else if idle {
+            let away_ms = u64::from(self.config.terms.resumable_s).saturating_mul(1_000);
+            away_ms.max(self.config.unpaid_ms)
         } else {
-            self.config.unpaid_ms
+            return None;
         };
-        unpaid.then(|| live.since.after_ms(limit_ms))
+        Some(live.since.after_ms(limit_ms))
+    }
+
+    /// Time in which nothing flows is not held against a payer that has paid.
+    fn note_stillness(&mut self) {
+        let (now, flows) = (self.now.mono, self.flow.flows());
+        let credited = !self.credited().is_zero();
+        let Some(live) = self.live_mut() else { return };
+        match live.still {
+            None if !flows => live.still = Some(now),
+            Some(from) if flows => {
+                live.still = None;
+                if credited {
+                    live.since = live.since.after_ms(now.since_ms(from.max(live.since)));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A purse is being checked: the payer has something, and waits for our backend.
@@ -110,6 +139,7 @@ impl PayeeSession {
         if (self.flow).is_still_too_long(now, &self.config.terms) {
             return self.close(CloseCode::TimedOut, false);
         }
+        self.note_stillness();
         let Some(live) = self.live() else { return };
         let due = |at: Option<Mono>| at.is_some_and(|at| now >= at);
         let (unpaid, slow) = (due(self.unpaid_at(live)), due(self.slow_at(live)));
