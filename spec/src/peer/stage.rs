@@ -1,5 +1,6 @@
 use serde_json::Value;
 use streampay_core::meter::Tariff;
+use streampay_core::session::SecretKey;
 use streampay_core::units::{PurseId, Seq, SessionId};
 use streampay_core::wire::{Message, Terms, decode, encode};
 
@@ -26,6 +27,8 @@ pub struct Stage<'a> {
     steps: Vec<Value>,
     requests: Numbers,
     entropy: u8,
+    /// What the side was created with.
+    created: u8,
 }
 
 /// What a side is created with, where it is not the usual.
@@ -81,6 +84,7 @@ impl<'a> Stage<'a> {
             steps: Vec::new(),
             requests: Numbers::default(),
             entropy: 0x80,
+            created: 0,
         }
     }
 
@@ -197,9 +201,11 @@ impl<'a> Stage<'a> {
     }
 
     fn create(&mut self, role: &str, config: Object) -> Played {
+        let entropy = self.fresh();
+        self.created = self.entropy;
         let create = Object::new()
             .with("role", role)
-            .hex("entropy", &self.fresh().0)
+            .hex("entropy", &entropy.0)
             .with("config", config);
         self.step(Object::new().with("create", create))
     }
@@ -207,6 +213,15 @@ impl<'a> Stage<'a> {
     fn fresh(&mut self) -> streampay_core::session::Entropy {
         self.entropy = self.entropy.saturating_add(1);
         entropy(self.entropy)
+    }
+
+    /// The side's key of its session: for what it signed before its store went back.
+    ///
+    /// # Errors
+    /// None.
+    pub fn own_key(&self) -> Played<SecretKey> {
+        let own = SecretKey::derive(&entropy(self.created), "session-key");
+        own.map_err(|_| "a fixed key is none".into())
     }
 
     /// Time passes.

@@ -8,6 +8,7 @@ mod later;
 mod meters;
 mod notes;
 pub(crate) mod payee;
+mod payee_behind;
 pub(crate) mod payee_room;
 mod payee_trouble;
 mod payee_waits;
@@ -57,6 +58,7 @@ pub fn files() -> Played<Vec<File>> {
         payer_outstanding::SCENES,
         payee::SCENES,
         payee_trouble::SCENES,
+        payee_behind::SCENES,
         payee_waits::SCENES,
         later::SCENES,
         again::SCENES,

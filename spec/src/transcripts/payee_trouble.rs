@@ -47,11 +47,6 @@ pub(super) const SCENES: &[Scene] = &[
         crash_while_settling,
     ),
     scene(
-        "behind-its-payer",
-        "A payee that came back from a backup is brought forward by the payer's receipt.",
-        behind_its_payer,
-    ),
-    scene(
         "refused-payment",
         "A payment that the backend refuses: a nack, the same nack again, then the next tick.",
         refused_payment,
@@ -189,20 +184,6 @@ fn crash_while_settling(stage: &mut Stage<'_>) -> Played {
     stage.must(stage.asked("settle").cloned() == asked, "ask again")?;
     stage.answer(0, "settled", Object::new().int("settled", 2_000_u64))?;
     stage.must(stage.told("settled"), "be settled")
-}
-
-fn behind_its_payer(stage: &mut Stage<'_>) -> Played {
-    let mut payer = opened(stage)?;
-    credit(stage, payer.tick(0, 1))?;
-    let evidence = stage.sent().into_iter().find_map(|sent| match sent {
-        Message::Ack(ack) => Some(ack.evidence),
-        _ => None,
-    });
-    payer.evidence = evidence;
-    stage.link_down()?;
-    connect(stage, &mut payer)?;
-    stage.receive(&Message::Tick(payer.tick(0, 1)))?;
-    stage.must(acked(stage), "acknowledge what it has")
 }
 
 fn nacked(stage: &Stage<'_>) -> Option<Nack> {

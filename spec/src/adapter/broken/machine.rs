@@ -8,7 +8,7 @@ use streampay_core::backend::{Answer, Consumed, Outcome, Request};
 use streampay_core::meter::{Grant, Reading, Tariff};
 use streampay_core::session::{BackendEvent, Hash, Input, LinkEvent, Output};
 use streampay_core::units::{Msat, Now, PurseId, PurseKey, Seq, Unix};
-use streampay_core::wire::{Message, Tick, decode, encode};
+use streampay_core::wire::{Hello, Message, Tick, decode, encode};
 
 use super::super::output::output_to_json;
 use super::super::step::{Stepped, Stepper};
@@ -107,7 +107,7 @@ impl Faults {
         input: Input,
         take: Option<usize>,
     ) -> Stepped {
-        let input = self.change(input);
+        let input = self.change(input, stepper);
         let fee = self.fee_unasked(&input);
         let bytes = match &input {
             Input::Received(bytes) => bytes.to_vec(),
@@ -167,7 +167,7 @@ impl Faults {
         matches!(self.broken, Some(Broken::DiesOfNonsense)) && self.nonsense > 300
     }
 
-    fn change(&self, input: Input) -> Input {
+    fn change(&self, input: Input, stepper: &Stepper) -> Input {
         let Input::Received(bytes) = input else {
             return self.change_other(input);
         };
@@ -177,6 +177,14 @@ impl Faults {
                 Input::Received(encode(&Message::Tick(Tick {
                     seq: Seq(self.next),
                     ..tick
+                })))
+            }
+            Ok(Some(Message::Hello(hello)))
+                if self.is(Broken::IgnoresEvidence) && is_known(stepper) =>
+            {
+                Input::Received(encode(&Message::Hello(Hello {
+                    evidence: None,
+                    ..hello
                 })))
             }
             _ => Input::Received(bytes.into()),
@@ -213,6 +221,11 @@ impl Faults {
                     let answered = match decode(bytes) {
                         Ok(Some(Message::Ack(ack))) => ack.evidence.receipt.seq.0,
                         Ok(Some(Message::Nack(nack))) => nack.seq.0,
+                        Ok(Some(Message::Ready(ready))) => {
+                            let shown = ready.evidence.map(|of| of.receipt.seq.0);
+                            let before = self.next.saturating_sub(1);
+                            shown.unwrap_or_default().max(before)
+                        }
                         _ => continue,
                     };
                     self.next = answered.saturating_add(1);
@@ -277,6 +290,11 @@ impl Faults {
             (_, output) => self.said_of_room(output),
         }
     }
+}
+
+/// True once a payee knows of which session it is: it refuses evidence before.
+fn is_known(stepper: &Stepper) -> bool {
+    stepper.session().0 != [0; 32]
 }
 
 /// The same tick with another payment in it.

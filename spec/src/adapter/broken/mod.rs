@@ -74,6 +74,8 @@ broken! {
     GateOpen = "gate-open", Transcript;
     /// Credits a tick again when it comes again.
     Recredits = "recredits", Transcript;
+    /// Resumes from its own record alone, whatever receipt a payer's hello has.
+    IgnoresEvidence = "ignores-evidence", Transcript;
     /// Takes a nack at its word and pays anew.
     BelievesNack = "believes-nack", Transcript;
     /// Pays from another purse what is outstanding.
