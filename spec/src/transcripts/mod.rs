@@ -8,7 +8,9 @@ mod later;
 mod meters;
 mod notes;
 pub(crate) mod payee;
+mod payee_before;
 mod payee_behind;
+mod payee_end;
 pub(crate) mod payee_room;
 mod payee_trouble;
 mod payee_waits;
@@ -58,7 +60,9 @@ pub fn files() -> Played<Vec<File>> {
         payer_outstanding::SCENES,
         payee::SCENES,
         payee_trouble::SCENES,
+        payee_before::SCENES,
         payee_behind::SCENES,
+        payee_end::SCENES,
         payee_waits::SCENES,
         later::SCENES,
         again::SCENES,
