@@ -15,6 +15,8 @@ pub(crate) mod payee_room;
 mod payee_trouble;
 mod payee_waits;
 pub(crate) mod payer;
+mod payer_before;
+mod payer_end;
 pub(crate) mod payer_outstanding;
 pub(crate) mod payer_room;
 mod payer_tips;
@@ -57,6 +59,8 @@ pub fn files() -> Played<Vec<File>> {
     let scenes = [
         payer::SCENES,
         payer_trouble::SCENES,
+        payer_before::SCENES,
+        payer_end::SCENES,
         payer_outstanding::SCENES,
         payee::SCENES,
         payee_trouble::SCENES,
