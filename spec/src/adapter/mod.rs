@@ -70,6 +70,13 @@ impl Adapter {
         }
     }
 
+    /// What the transition tables of session 10 and 11 call the state of the session that it holds; none
+    /// where there is none, or its process is dead.
+    #[must_use]
+    pub fn state_name(&self) -> Option<&'static str> {
+        self.stepper.as_ref()?.state_name()
+    }
+
     /// The answer to a line; none where the process ends instead.
     pub fn answer_line(&mut self, line: &str) -> Option<String> {
         let request: Value = serde_json::from_str(line).unwrap_or_default();

@@ -146,6 +146,14 @@ impl Stepper {
         Ok(self.drain(take))
     }
 
+    /// What the transition tables call the session's state; none while the process is dead.
+    pub(super) fn state_name(&self) -> Option<&'static str> {
+        match self.machine.as_ref()? {
+            Machine::Payer(payer) => Some(payer.state_name()),
+            Machine::Payee(payee) => Some(payee.state_name()),
+        }
+    }
+
     pub(super) fn state(&self) -> Value {
         match &self.machine {
             None => Object::new().with("dead", true).done(),

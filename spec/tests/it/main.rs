@@ -10,4 +10,5 @@
 
 mod conforms;
 mod robust;
+mod shown;
 mod written;

@@ -62,11 +62,11 @@ impl PayeeSession {
         let record = self.record.as_ref();
         record.map_or_else(first, |record| record.common.schedule)
     }
-}
 
-impl core::fmt::Debug for PayeeSession {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let phase = match &self.phase {
+    /// What the transition tables call the state that it is in, for logs. Spec: session 11.
+    #[must_use]
+    pub const fn state_name(&self) -> &'static str {
+        match &self.phase {
             Phase::Offline => "Offline",
             Phase::Waiting { .. } => "Waiting",
             Phase::Greeted(_) => "Greeted",
@@ -74,10 +74,15 @@ impl core::fmt::Debug for PayeeSession {
             Phase::Settling(_) => "Settling",
             Phase::Lingering(_) => "Lingering",
             Phase::Ended => "Ended",
-        };
+        }
+    }
+}
+
+impl core::fmt::Debug for PayeeSession {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("PayeeSession")
             .field("session", &self.session)
-            .field("phase", &phase)
+            .field("phase", &self.state_name())
             .field("credited", &self.credited())
             .finish_non_exhaustive()
     }

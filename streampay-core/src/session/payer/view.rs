@@ -92,11 +92,11 @@ impl PayerSession {
             .map(|record| record.common.schedule)
             .unwrap_or_default()
     }
-}
 
-impl core::fmt::Debug for PayerSession {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let phase = match &self.phase {
+    /// What the transition tables call the state that it is in, for logs. Spec: session 10.
+    #[must_use]
+    pub const fn state_name(&self) -> &'static str {
+        match &self.phase {
             Phase::Offline => "Offline",
             Phase::Greeting(_) => "Greeting",
             Phase::Binding(_) => "Binding",
@@ -104,10 +104,15 @@ impl core::fmt::Debug for PayerSession {
             Phase::Closing(_) => "Closing",
             Phase::Releasing(_) => "Releasing",
             Phase::Ended => "Ended",
-        };
+        }
+    }
+}
+
+impl core::fmt::Debug for PayerSession {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("PayerSession")
             .field("session", &self.session)
-            .field("phase", &phase)
+            .field("phase", &self.state_name())
             .field("paid", &self.paid())
             .field("acknowledged", &self.acknowledged())
             .finish_non_exhaustive()
