@@ -16,8 +16,6 @@ const SLACK: u32 = 12;
 
 /// A block of the main chain, and when it was made.
 const MAIN_BLOCK: (u32, u64) = (840_000, 1_713_571_767);
-/// The first one of signet.
-const SIGNET_BLOCK: (u32, u64) = (0, 1_598_918_400);
 /// Blocks came every 578 seconds since the first, and every 594 since that one: never faster than this for
 /// long.
 const BLOCK_S_MIN: u64 = 540;
@@ -88,13 +86,12 @@ impl Payer {
 }
 
 /// The highest that the chain can be by now, for the expiry is counted from where it is said to be; none
-/// on a chain whose blocks keep no pace.
+/// on a chain whose blocks keep no pace. All signets begin with the same block, and each keeps its own.
 fn height_max(network: Network, now: Unix) -> Option<u32> {
-    let (height, at) = match network {
-        Network::Bitcoin => MAIN_BLOCK,
-        Network::Signet => SIGNET_BLOCK,
-        _ => return None,
-    };
+    if network != Network::Bitcoin {
+        return None;
+    }
+    let (height, at) = MAIN_BLOCK;
     let since = now.0.saturating_sub(at) / BLOCK_S_MIN;
     let since = u32::try_from(since).unwrap_or(u32::MAX);
     Some(height.saturating_add(since))

@@ -16,16 +16,23 @@ fn opens(rig: &mut Rig) -> bool {
 /// The expiry is counted from it: money would be locked for years.
 #[test]
 fn tip_that_cannot_be_yet_locks_no_money() {
-    for (tip, fits) in [(970_000, true), (1_100_000, false)] {
+    let main = Network::Bitcoin;
+    // A signet of one's own has blocks as it likes, and its first is that of all others.
+    let own = Network::Signet;
+    for (network, tip, fits) in [
+        (main, 970_000, true),
+        (main, 1_100_000, false),
+        (own, 970_000, true),
+    ] {
         let mut rig = Rig::new();
         for (number, node) in [(PAYER, &mut rig.payer), (PAYEE, &mut rig.payee)] {
             let mut config = sim_config(number);
-            config.network = Network::Bitcoin;
+            config.network = network;
             *node = SimNode::new(&rig.chain, config, number);
             node.now.unix = Unix(NOW);
         }
         rig.chain.mine(tip - rig.chain.tip());
-        assert_eq!(opens(&mut rig), fits, "{tip}");
+        assert_eq!(opens(&mut rig), fits, "{network}: {tip}");
     }
 }
 
