@@ -98,7 +98,7 @@ impl Payer {
             return None;
         }
         let wanted = chain.fees.rate(REFUND_TARGET);
-        let Some(Spend { tx, height }) = &seen.spend else {
+        let Some(Spend { tx, height }) = self.spent_by() else {
             return Some(wanted);
         };
         let fee = self.fee_of(tx);
@@ -127,7 +127,7 @@ impl Payer {
 
     /// The rate of a refund that waits for a block.
     pub(super) fn waiting_refund_rate(&self) -> Option<FeeRate> {
-        let Spend { tx, height } = self.seen.as_ref()?.spend.as_ref()?;
+        let Spend { tx, height } = self.spent_by()?;
         let waits = height.is_none() && is_refund(tx);
         let fee = self.fee_of(tx).filter(|_| waits)?;
         Some(rate_of(fee, tx.weight()))
@@ -135,8 +135,17 @@ impl Payer {
 
     /// What a close that waits gives back: a refund that replaces it is worth more.
     pub(super) fn close_returns(&self) -> Option<u64> {
-        let spend = self.seen.as_ref()?.spend.as_ref()?;
+        let spend = self.spent_by()?;
         (!is_refund(&spend.tx)).then(|| self.returned(&spend.tx))
+    }
+
+    /// What spends it, where a signature of ours stands in it, also one that an older disk does not know
+    /// of: anything else is made up, and keeps no refund back.
+    fn spent_by(&self) -> Option<&Spend> {
+        let spend = self.seen.as_ref()?.spend.as_ref()?;
+        let contract = self.contract.as_ref()?;
+        let signed = contract.is_signed_in(&spend.tx, contract.value());
+        signed.then_some(spend)
     }
 
     /// What a transaction that spends the channel alone pays.
