@@ -6,7 +6,7 @@ use streampay_core::units::Mono;
 
 use super::{PAYEE, PAYER, Rig, STEP, key};
 use crate::machine::ChannelState;
-use crate::sim::{SimNode, sim_config};
+use crate::sim::{Payment, SimNode, sim_config};
 
 const TICKS: u64 = 10;
 /// How long a payer may take.
@@ -14,7 +14,12 @@ const WINDOW_MS: u64 = 10_000;
 
 /// A channel with some ticks, its payee asked to settle: it waits for the payer.
 fn settling() -> Rig {
+    settling_after(Payment::Prompt)
+}
+
+fn settling_after(payment: Payment) -> Rig {
     let mut rig = Rig::new();
+    rig.payer.payment = payment;
     let mut config = sim_config(PAYEE);
     config.payee.mutual_ms = WINDOW_MS;
     rig.payee = SimNode::new(&rig.chain, config, PAYEE);
@@ -207,4 +212,16 @@ fn each_attempt_has_its_own_nonces() {
     rig.propose();
     rig.propose();
     assert_ne!(rig.payer.notes[0], rig.payer.notes[1]);
+}
+
+/// A reorganisation at that moment: nothing can follow a funding that waits for what waits itself.
+#[test]
+fn complete_close_is_kept_until_it_can_be_broadcast() {
+    let mut rig = settling_after(Payment::After);
+    rig.propose();
+    rig.chain.reorganise(1, &[]);
+    rig.cosign();
+    assert!(rig.payee.broadcast.is_empty());
+    let (tx, ..) = rig.buried();
+    assert_eq!(tx.input[0].witness.len(), 1, "one signature");
 }

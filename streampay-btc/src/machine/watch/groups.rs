@@ -139,7 +139,8 @@ impl Inner {
             }
             let free = |seen: &Seen| seen.spend.is_none() && can_follow(seen);
             let unspent = payee.seen.as_ref().is_some_and(free);
-            if let Some(tx) = payee.take_mutual().filter(|_| unspent) {
+            // Whole, it is kept until it can be broadcast.
+            if unspent && let Some(tx) = payee.take_mutual() {
                 payee.tried = Some(chain.tip);
                 let txid = tx.compute_txid();
                 let fee = payee.fee_of(&tx);
