@@ -2,6 +2,7 @@
 
 use bitcoin::{Amount, FeeRate, ScriptBuf, Weight};
 
+use crate::chain::FeeTable;
 use crate::keys::PayeeBase;
 use crate::params::{ChannelParams, DepthRule, ParamFields, ParamsError};
 use crate::script::OutputType;
@@ -52,8 +53,11 @@ impl PayerPolicy {
 pub struct PayeePolicy {
     /// Where its money goes.
     pub payout: ScriptBuf,
-    /// See [`PayeePolicy::reserve_at`].
+    /// The least settle reserve: see [`PayeePolicy::reserve_at`].
     pub reserve: Amount,
+    /// New terms ask for [`PayeePolicy::reserve_at`] the estimate for so many blocks in the newest view
+    /// of the chain, where that is more than the least; 0 for the least alone. Spec: bitcoin 4.5.
+    pub reserve_target: u32,
     /// Blocks before the expiry in which it takes no tick and closes.
     pub margin: u32,
     /// The least life of a channel when it is accepted, in blocks.
@@ -85,6 +89,7 @@ impl PayeePolicy {
         Self {
             payout,
             reserve: Self::reserve_at(rate),
+            reserve_target: 6,
             margin: 36,
             life_min: 108,
             life_max: 2_016,
@@ -118,6 +123,14 @@ impl PayeePolicy {
         let half = Amount::from_sat(fee.to_sat().div_ceil(2));
         let sum = fee.checked_add(half).and_then(|sum| sum.checked_add(DUST));
         sum.unwrap_or(Amount::ONE_BTC)
+    }
+
+    /// The reserve to ask for where fees are such.
+    pub(crate) fn reserve_now(&self, fees: &FeeTable) -> Amount {
+        match self.reserve_target {
+            0 => self.reserve,
+            target => self.reserve.max(Self::reserve_at(fees.rate(target))),
+        }
     }
 
     /// What stands in the terms.

@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::{Value, json};
 use streampay_btc::bitcoin::{Network, ScriptBuf};
 use streampay_btc::chain::ChainSource;
-use streampay_btc::policy::PayeePolicy;
 use streampay_btc::script::own_script;
 
 use super::Setup;
@@ -21,8 +20,6 @@ use crate::report::Report;
 
 /// The file in the home's folder: it may hold a node's password.
 const FILE: &str = "bitcoin.json";
-/// Blocks in which a close that nobody hurries should be in one: what the settle reserve is for.
-const CLOSE_TARGET: u32 = 6;
 
 /// What a user says of bitcoin on the command line.
 #[derive(Args, Clone, Debug, Default)]
@@ -224,8 +221,7 @@ impl Settings {
         })
     }
 
-    /// What a home needs. `earns` where this side is paid: then the source must answer, and the
-    /// settle reserve follows from its feerates.
+    /// What a home needs. `earns` where this side is paid: then the source must answer.
     ///
     /// # Errors
     /// [`AppError`].
@@ -235,11 +231,7 @@ impl Settings {
         let begins = (self.fee_wallet.as_ref()).is_some_and(|wallet| wallet.since.is_none());
         let mut tip = u32::MAX;
         if earns || begins {
-            let view = setup.source.view(&[]).await?;
-            let rate = view.fees.rate(CLOSE_TARGET);
-            let policy = &mut setup.config.payee;
-            policy.reserve = PayeePolicy::reserve_at(rate).max(policy.reserve);
-            tip = view.tip;
+            tip = setup.source.view(&[]).await?.tip;
         }
         if let Some(wallet) = &self.fee_wallet {
             let wallet = match wallet.setup(tip) {

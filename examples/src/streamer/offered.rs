@@ -216,10 +216,14 @@ impl Offered {
             [] => Vec::new(),
             mints => pay::methods(&self.home, &ecash, mints)?,
         };
-        let names = pay::names(&ecash);
-        // In the order of the whole, with what is no ecash as it is.
+        let known = pay::names(&self.pay);
+        // Its settle reserve goes with the fees of the day.
+        if self.pay.contains(&Pay::Btc) {
+            fresh.extend(pay::methods(&self.home, &[Pay::Btc], mints)?);
+        }
+        // In the order of the whole.
         let methods = self.whole.methods.iter().filter_map(|method| {
-            if !names.contains(&method.name) {
+            if !known.contains(&method.name) {
                 return Some(method.clone());
             }
             let place = fresh.iter().position(|fresh| fresh.name == method.name)?;

@@ -149,6 +149,13 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         Some(path) => Some(StreamRecording::start(path, source.clone(), offer.report)?),
         None => None,
     };
+    if let Some(channels) = &home.channels
+        && let Err(error) = channels.look().await
+    {
+        // What closing costs today is part of the offer.
+        let line = format!("the chain cannot be seen now: {error}");
+        offer.report.tell(&line);
+    }
     let terms = terms(home, &offer)?;
     let offered = Offered::new(home, terms, &offer)?;
     let listener = TcpListener::bind(offer.listen).await;

@@ -1,11 +1,16 @@
 //! What is offered while mints change: a streamer that serves looks at them again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cdk::nuts::CurrencyUnit;
+use streampay_btc::bitcoin::{FeeRate, Network};
+use streampay_btc::policy::PayeePolicy;
+use streampay_btc::sim::SimChain;
 use streampay_cashu::AcceptedMint;
 use streampay_core::units::Msat;
+use streampay_examples::channel::{self, Setup};
 use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::link::StreamLink;
@@ -21,6 +26,7 @@ use streampay_media::peer::PeerConfig;
 use streampay_media::whep::TrustedProxy;
 
 use crate::cashu_node::{mint, sat};
+use crate::channel::{QUIET, STREAMER, channels, script};
 
 async fn home(folder: &tempfile::TempDir, looked_at_for: Duration) -> Home {
     let limits = MintLimits {
@@ -42,6 +48,10 @@ async fn serving(home: &Home, mints: &[&EmbeddedMint]) -> Serving {
 }
 
 async fn serving_of(home: &Home, mints: Vec<Listed>) -> Serving {
+    serving_for(home, mints, &Pay::ALL).await
+}
+
+async fn serving_for(home: &Home, mints: Vec<Listed>, pay: &[Pay]) -> Serving {
     let offer = Offer {
         media: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf")).into(),
         seal: false,
@@ -49,7 +59,7 @@ async fn serving_of(home: &Home, mints: Vec<Listed>) -> Serving {
         peer: PeerConfig::loopback(),
         price: "4sat/1s".parse().unwrap(),
         mints,
-        pay: Pay::ALL.to_vec(),
+        pay: pay.to_vec(),
         listen: ([127, 0, 0, 1], 0).into(),
         join_fee: Msat::ZERO,
         max_viewers: None,
@@ -182,5 +192,37 @@ async fn a_keyset_whose_id_is_not_that_of_its_keys_is_found_while_serving() {
     assert!(offered(&serving.link).await.is_err());
     faults.clear();
     assert_eq!(offered(&serving.link).await.unwrap(), [one.url()]);
+    serving.stop().await;
+}
+
+/// What is offered goes with the day: a viewer refuses a reserve that is far above what a close costs.
+#[tokio::test(flavor = "multi_thread")]
+async fn settle_reserve_goes_with_the_fees_while_serving() {
+    let (folder, chain) = (tempfile::tempdir().unwrap(), SimChain::new());
+    let cost = |sat_vb| {
+        let rate = FeeRate::from_sat_per_vb_u32(sat_vb);
+        chain.set_rate(rate);
+        PayeePolicy::reserve_at(rate)
+    };
+    let dear = cost(40);
+    let source = Arc::new(chain.clone());
+    let setup = Setup::new(Network::Regtest, &script(STREAMER), source, QUIET);
+    let limits = MintLimits {
+        looked_at_for: Duration::ZERO,
+        ..MintLimits::default()
+    };
+    let streamer = Home::open_for(folder.path(), limits, Some(setup)).await;
+    let streamer = streamer.unwrap();
+    let serving = serving_for(&streamer, Vec::new(), &[Pay::Btc]).await;
+    let reserve = async || {
+        let terms = quote::ask(&serving.link).await.unwrap();
+        channel::quote::params(&terms).unwrap().reserve
+    };
+    assert_eq!(reserve().await, dear);
+    for sat_vb in [3, 90] {
+        let now = cost(sat_vb);
+        channels(&streamer).look().await.unwrap();
+        assert_eq!(reserve().await, now, "at {sat_vb} sat/vB");
+    }
     serving.stop().await;
 }

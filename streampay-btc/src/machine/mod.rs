@@ -169,14 +169,19 @@ impl ChannelMachine {
         })
     }
 
-    /// What the payee puts into its terms.
+    /// What the payee puts into its terms: ask anew for each offer, for the reserve goes with the fees of
+    /// the newest view.
     ///
     /// # Errors
     /// [`ParamsError`] where the policy is not one.
     pub fn params(&self) -> Result<ChannelParams, ParamsError> {
         let inner = self.lock();
         let base = inner.keys.payee_base();
-        inner.config.payee.params(inner.config.network, base)
+        let mut policy = inner.config.payee.clone();
+        if let Some(chain) = &inner.chain {
+            policy.reserve = policy.reserve_now(&chain.fees);
+        }
+        policy.params(inner.config.network, base)
     }
 
     /// The outputs that the next view should hold: those of all channels that are not settled, each

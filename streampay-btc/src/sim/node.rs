@@ -69,6 +69,7 @@ pub fn sim_config(number: u8) -> ChannelConfig {
     let mut payee = PayeePolicy::new(home(number));
     payee.batch_wait = 0;
     payee.mutual_ms = 0;
+    payee.reserve_target = 0;
     ChannelConfig {
         network: Network::Regtest,
         payer: PayerPolicy::new(home(number)),

@@ -36,6 +36,44 @@ fn tip_that_cannot_be_yet_locks_no_money() {
     }
 }
 
+/// A streamer that began on a dear day is not refused for it on a cheap one.
+#[test]
+fn reserve_goes_with_the_fees_of_each_offer() {
+    let mut rig = Rig::new();
+    let mut config = sim_config(PAYEE);
+    config.payee.reserve_target = 6;
+    let least = config.payee.reserve.to_sat();
+    rig.payee = SimNode::new(&rig.chain, config, PAYEE);
+    assert_eq!(rig.reserve(), least, "nothing is known yet");
+    let dear = FeeRate::from_sat_per_vb_u32(40);
+    rig.chain.set_rate(dear);
+    rig.payee.look();
+    assert_eq!(rig.reserve(), PayeePolicy::reserve_at(dear).to_sat());
+    let old = rig.offer();
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(1));
+    rig.payee.look();
+    assert_eq!(rig.reserve(), least);
+    assert!(opens(&mut rig));
+    rig.chain.mine(1);
+    let Some(Outcome::Opened(opened)) = rig.open() else {
+        panic!("not opened");
+    };
+    // Fees that rise between offer and channel change nothing of what was signed.
+    let offer = rig.offer();
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(3));
+    rig.payee.look();
+    assert_ne!(offer, rig.offer());
+    let opening = opened.opening;
+    let accept = |offer| Request::Accept {
+        offer,
+        opening: opening.clone(),
+    };
+    let other = rig.payee.request(rig.purse, accept(old));
+    assert!(matches!(other, Some(Outcome::Failed(_))), "{other:?}");
+    let accepted = rig.payee.request(rig.purse, accept(offer));
+    assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
+}
+
 /// One that closes together with the payer has it for itself, ticks or none.
 #[test]
 fn reserve_far_above_what_a_close_costs_is_refused() {

@@ -102,6 +102,7 @@ pub(crate) fn config(value: &Value) -> ChannelConfig {
     payer.value_max = sat(&of["value_max"]);
     let mut payee = PayeePolicy::new(script(&to["payout"]));
     payee.reserve = sat(&to["reserve"]);
+    payee.reserve_target = 0;
     payee.margin = number(&to["margin"]);
     payee.life_min = number(&to["life_min"]);
     payee.life_max = number(&to["life_max"]);
