@@ -1,3 +1,8 @@
+use alloc::vec::Vec;
+
+use crate::backend::BackendError;
+use crate::units::PurseId;
+
 crate::codes::coded! {
     /// Why a session ends. Spec: registry, close codes.
     CloseCode;
@@ -43,4 +48,27 @@ crate::codes::coded! {
     Banned = 19, "the streamer does not let this viewer in";
     /// One side's records are an old backup, and the newest receipt does not fit them.
     OutOfDate = 20, "the records of one side are too old to go on with";
+}
+
+/// What went wrong last with each purse that is to come home.
+#[derive(Default)]
+pub(super) struct Troubles(Vec<(PurseId, BackendError)>);
+
+impl Troubles {
+    pub(super) fn note(&mut self, purse: PurseId, error: BackendError) {
+        self.0.retain(|(of, _)| *of != purse);
+        self.0.push((purse, error));
+    }
+
+    /// `Unknown` for a purse whose backend has said nothing yet.
+    pub(super) fn of(&self, purse: PurseId) -> BackendError {
+        let mut noted = self.0.iter().filter(|(of, _)| *of == purse);
+        noted
+            .next()
+            .map_or(BackendError::Unknown, |(_, error)| *error)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }

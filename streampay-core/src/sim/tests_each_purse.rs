@@ -3,8 +3,8 @@
 use super::mint::Call;
 use super::*;
 use crate::backend::{Answer, BackendError, Outcome, RefusalCode};
-use crate::session::{BackendEvent, CloseCode, Command, Event, Input};
-use crate::units::{PurseId, PurseKey};
+use crate::session::{BackendEvent, CloseCode, Command, Event, Input, PayerSession};
+use crate::units::{Msat, PurseId, PurseKey};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -129,4 +129,82 @@ fn purse_that_cannot_come_home_keeps_no_other_away() {
     assert!(!pair.payer.is_ended(), "{other:?} is on its way");
     pair.settle().unwrap();
     assert!(pair.mint.payer > before);
+}
+
+fn unsettled(pair: &Pair, of: Direction) -> Vec<PurseId> {
+    let told = pair.events(of).iter().filter_map(|event| match event {
+        Event::Unsettled { purse, .. } => Some(*purse),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// When the last of five rounds of asking is due, after the first answer that the mint is away.
+const LAST_ROUND_MS: u64 = 30_000;
+
+/// One fails for good just before the last round: the user hears of each once.
+#[test]
+fn purses_that_stay_out_are_named_and_not_the_one_that_failed_before() {
+    let (mut pair, one, other) = both_come_home();
+    let still_out = |pair: &Pair| {
+        let out = pair.payer().unwrap().purses_out().into_iter();
+        out.map(|(purse, _)| purse).filter(|purse| *purse != one)
+    };
+    let rest: Vec<PurseId> = still_out(&pair).collect();
+    pair.strike(Fault::MintAway(FOR_GOOD));
+    let (away, fatal) = (
+        BackendError::Transient,
+        BackendError::Fatal(RefusalCode::Other),
+    );
+    answer(&mut pair, PAYER, other, Outcome::Failed(away));
+    pair.run(LAST_ROUND_MS - 500, &[]).unwrap();
+    assert_eq!(unsettled(&pair, PAYER), []);
+    answer(&mut pair, PAYER, one, Outcome::Failed(fatal));
+    assert_eq!(unsettled(&pair, PAYER), [one]);
+    pair.run(600, &[]).unwrap();
+    assert_eq!(unsettled(&pair, PAYER), [&[one], &rest[..]].concat());
+    pair.settle().unwrap();
+}
+
+/// Its backend brought it home after all, while another was on its way.
+#[test]
+fn purse_that_failed_and_came_home_later_lets_the_session_settle() {
+    let (mut pair, one, _) = both_come_home();
+    let fatal = BackendError::Fatal(RefusalCode::Other);
+    answer(&mut pair, PAYER, one, Outcome::Failed(fatal));
+    for (purse, _) in pair.payer().unwrap().purses_out() {
+        assert!(!pair.payer().unwrap().is_settled());
+        let refunded = Msat::ZERO;
+        answer(&mut pair, PAYER, purse, Outcome::Released { refunded });
+    }
+    assert!(told(&pair, PAYER, |event| matches!(
+        event,
+        Event::Settled { .. }
+    )));
+    assert!(pair.payer().is_some_and(PayerSession::is_settled));
+}
+
+/// The payee's likewise: one that failed for good is told of once, and the one that stays out too.
+#[test]
+fn purse_whose_payment_is_never_checked_is_named_when_settling_is_given_up() {
+    let (mut pair, checked) = one_is_checked();
+    pair.strike(Fault::FirstMethodAway(FOR_GOOD));
+    for machine in &mut pair.payee.machines {
+        machine.fails_to_settle = true;
+    }
+    pair.command(PAYEE, Command::Close(CloseCode::Done));
+    let mut purses = pair.payee().unwrap().purses();
+    let fatal = BackendError::Fatal(RefusalCode::Other);
+    // One that failed is the last of which something is heard, whatever round it is.
+    for _ in 0..35_000 {
+        pair.run(1, &[]).unwrap();
+        if let Some(failed) = unsettled(&pair, PAYEE).first() {
+            answer(&mut pair, PAYEE, *failed, Outcome::Failed(fatal));
+        }
+    }
+    let mut named = unsettled(&pair, PAYEE);
+    assert_eq!(named.last(), Some(&checked));
+    named.sort();
+    purses.sort();
+    assert_eq!(named, purses.iter().map(|(id, _)| *id).collect::<Vec<_>>());
 }

@@ -6,6 +6,7 @@ use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Request};
 use crate::meter::Grant;
 use crate::planted::{self, Planted};
+use crate::session::close::Troubles;
 use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
@@ -26,8 +27,8 @@ pub(super) struct Settling {
     deadline: Option<Mono>,
     /// Rounds of asking in vain.
     tries: u8,
-    /// What went wrong last.
-    trouble: Option<(PurseId, BackendError)>,
+    /// What went wrong.
+    troubles: Troubles,
     /// Purses that cannot be settled, of which the user was told.
     failed: Vec<PurseId>,
     told: bool,
@@ -79,7 +80,7 @@ impl PayeeSession {
             code,
             deadline,
             tries: 0,
-            trouble: None,
+            troubles: Troubles::default(),
             failed: Vec::new(),
             told: !bound,
         });
@@ -193,9 +194,9 @@ impl PayeeSession {
         self.linger_if_settled();
     }
 
-    pub(super) const fn note_trouble(&mut self, id: PurseId, error: BackendError) {
+    pub(super) fn note_trouble(&mut self, id: PurseId, error: BackendError) {
         if let Phase::Settling(settling) = &mut self.phase {
-            settling.trouble = Some((id, error));
+            settling.troubles.note(id, error);
         }
     }
 
@@ -219,17 +220,29 @@ impl PayeeSession {
             return;
         };
         settling.tries = settling.tries.saturating_add(1);
-        match settling.trouble {
-            Some((purse, error)) if settling.tries >= SETTLE_TRIES => {
-                let (code, told) = (settling.code, settling.told);
-                if !told {
-                    self.say_closed(code);
-                }
-                self.event(Event::Unsettled { purse, error });
-                self.linger(code);
-            }
-            _ => self.ask_again(),
+        if settling.tries < SETTLE_TRIES || settling.troubles.is_empty() {
+            return self.ask_again();
         }
+        let (code, told) = (settling.code, settling.told);
+        if !told {
+            self.say_closed(code);
+        }
+        for (purse, error) in self.still_out() {
+            self.event(Event::Unsettled { purse, error });
+        }
+        self.linger(code);
+    }
+
+    /// The purses that are not settled and of which the user was not told, each with what went wrong.
+    fn still_out(&self) -> Vec<(PurseId, BackendError)> {
+        let (Phase::Settling(settling), Some(record)) = (&self.phase, &self.record) else {
+            return Vec::new();
+        };
+        let out = record.purses.iter().filter(|purse| {
+            purse.state != PurseState::Done && !settling.failed.contains(&purse.id)
+        });
+        out.map(|purse| (purse.id, settling.troubles.of(purse.id)))
+            .collect()
     }
 
     fn linger_if_settled(&mut self) {
@@ -335,7 +348,7 @@ impl PayeeSession {
                 code,
                 deadline: None,
                 tries: 0,
-                trouble: None,
+                troubles: Troubles::default(),
                 failed: Vec::new(),
                 told: true,
             });

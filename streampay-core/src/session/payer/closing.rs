@@ -6,8 +6,9 @@ use super::meeting::Meeting;
 use super::{PayerSession, Phase};
 use crate::backend::{BackendError, Request};
 use crate::planted::{self, Planted};
+use crate::session::close::Troubles;
 use crate::session::pace::Backoff;
-use crate::session::record::PurseState;
+use crate::session::record::{PayerPurse, PurseState};
 use crate::session::{CloseCode, Event, Misbehaviour, Output};
 use crate::store::ChangeSet;
 use crate::units::{Mono, Msat, PurseId};
@@ -33,8 +34,8 @@ pub(super) struct Closing {
 pub(super) struct Releasing {
     /// Rounds of asking in vain.
     tries: u8,
-    /// What went wrong last.
-    trouble: Option<(PurseId, BackendError)>,
+    /// What went wrong.
+    troubles: Troubles,
     /// Purses that do not come home before `recover`.
     failed: Vec<PurseId>,
     /// What is said on a connection that came since.
@@ -260,9 +261,9 @@ impl PayerSession {
         self.settle_if_all_home();
     }
 
-    pub(super) const fn note_trouble(&mut self, id: PurseId, error: BackendError) {
+    pub(super) fn note_trouble(&mut self, id: PurseId, error: BackendError) {
         if let Phase::Releasing(releasing) = &mut self.phase {
-            releasing.trouble = Some((id, error));
+            releasing.troubles.note(id, error);
         }
     }
 
@@ -287,13 +288,25 @@ impl PayerSession {
             return;
         };
         releasing.tries = releasing.tries.saturating_add(1);
-        match releasing.trouble {
-            Some((purse, error)) if releasing.tries >= RELEASE_TRIES => {
-                self.event(Event::Unsettled { purse, error });
-                self.phase = Phase::Ended;
-            }
-            _ => self.release(true),
+        if releasing.tries < RELEASE_TRIES || releasing.troubles.is_empty() {
+            return self.release(true);
         }
+        for (purse, error) in self.still_out() {
+            self.event(Event::Unsettled { purse, error });
+        }
+        self.phase = Phase::Ended;
+    }
+
+    /// The purses that are not home and of which the user was not told, each with what went wrong.
+    fn still_out(&self) -> Vec<(PurseId, BackendError)> {
+        let (Phase::Releasing(releasing), Some(record)) = (&self.phase, &self.record) else {
+            return Vec::new();
+        };
+        let out = record.purses.iter().filter(|purse| {
+            purse.state != PurseState::Done && !releasing.failed.contains(&purse.id)
+        });
+        out.map(|purse| (purse.id, releasing.troubles.of(purse.id)))
+            .collect()
     }
 
     /// After a restart, requests that had no answer are asked again; their answers lead to the
@@ -321,22 +334,22 @@ impl PayerSession {
         let Phase::Releasing(releasing) = &self.phase else {
             return;
         };
-        let failed = &releasing.failed;
         let Some(record) = &mut self.record else {
             return;
         };
-        let mut purses = record.purses.iter();
-        if !failed.is_empty()
-            && purses.all(|purse| purse.state == PurseState::Done || failed.contains(&purse.id))
-        {
-            self.phase = Phase::Ended;
-            return;
-        }
         let all_home = record.purses.iter().all(|purse| {
             let asked = purse.state == PurseState::Closing;
             purse.state == PurseState::Done || asked && planted::is(Planted::ReleaseNotAwaited)
         });
-        if !all_home || record.common.settled {
+        if !all_home {
+            let failed = &releasing.failed;
+            let over = |of: &PayerPurse| of.state == PurseState::Done || failed.contains(&of.id);
+            if record.purses.iter().all(over) {
+                self.phase = Phase::Ended;
+            }
+            return;
+        }
+        if record.common.settled {
             return;
         }
         record.common.settled = true;
