@@ -105,6 +105,8 @@ planted! {
     OutstandingPaidAgain = "outstanding-paid-again",
     /// The payer's meter counts all that comes while nothing flows.
     MeterRunsWhilePaused = "meter-runs-while-paused",
+    /// A pause begins anew with each connection: what may come late in it may come late with each.
+    PauseAnew = "pause-anew",
     /// After a restart the payer's backend is not told again what was acknowledged last.
     AckedNotTold = "acked-not-told",
     /// After a restart a tick older than the last one counts as a gap.

@@ -16,6 +16,7 @@ use super::world::{Ev, PAYEE, PAYER, Session, World};
 const HELLO: u8 = 0;
 const TICK: u8 = 14;
 const ACK: u8 = 16;
+const PAUSE: u8 = 20;
 pub(super) const NACK: u8 = 18;
 /// How long a dead process's connection stays up, in milliseconds.
 const HANG_UP_MS: u64 = 60;
@@ -208,6 +209,7 @@ impl World {
             Output::Send(bytes) => {
                 match (side, bytes.get(2)) {
                     (PAYER, Some(&(HELLO | TICK))) => self.note_payer(slot, &bytes),
+                    (PAYER, Some(&PAUSE)) => self.slots[slot].truth.asking.says_pause(),
                     (PAYEE, Some(&(ACK | NACK))) => self.note_payee(slot, &bytes),
                     _ => {}
                 }

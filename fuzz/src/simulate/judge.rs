@@ -3,6 +3,7 @@
 //! | invariant | says |
 //! |---|---|
 //! | `PayerBound` | what the payee can take or has taken, less what was used: one tick, the lead, drift that is tolerated; the payer's meter counts what came, and while nothing flows no more than may |
+//! | `Unasked` | in a pause, over all its connections, no more counts than what was paid for and one step |
 //! | `PayeeBound` | what passed the gate is within credit, preview and window |
 //! | `CreditIsMoney` | the payee credits what it has, or can take without the payer; and all of it |
 //! | `Acknowledged` | what the payer has acks for, the payee has on its disk |
@@ -70,7 +71,10 @@ impl World {
         let end = &self.slots[slot].ends[side];
         let broken = match &end.session {
             _ if end.failed => None,
-            Some(Session::Payer(_)) => self.judge_payer(slot),
+            Some(Session::Payer(_)) => {
+                let unasked = self.judge_pause(slot);
+                unasked.or_else(|| self.judge_payer(slot))
+            }
             Some(Session::Payee(_)) => self.judge_payee(slot),
             None => None,
         };
@@ -260,10 +264,31 @@ impl World {
         (!knows).then(|| format!("{} of {purse:?} is acknowledged", receipt.seq.0))
     }
 
+    /// What the payer asks for from here on.
+    fn note_asking(&mut self, slot: usize, event: &Event) {
+        match event {
+            Event::Bound { .. } => {
+                self.slots[slot].media.bound = true;
+                self.slots[slot].truth.asking.is_bound();
+            }
+            Event::Paused { by_peer, reason } => {
+                self.pause_began(slot);
+                if !by_peer {
+                    self.begin_to_send_on(slot, *reason == PauseReason::ByPayer);
+                }
+            }
+            Event::Resumed => {
+                self.slots[slot].truth.asking.goes_on();
+                self.slots[slot].media.still = None;
+            }
+            _ => {}
+        }
+    }
+
     /// What events say that must not be said.
     pub(super) fn note_event(&mut self, slot: usize, side: usize, event: &Event) {
-        if side == PAYER && matches!(event, Event::Bound { .. }) {
-            self.slots[slot].media.bound = true;
+        if side == PAYER {
+            self.note_asking(slot, event);
         }
         match event {
             Event::Misbehaved { how } => {
@@ -291,11 +316,6 @@ impl World {
                 reason: PauseReason::Drift,
                 by_peer: false,
             } if side == PAYER => self.count(slot, Kind::DriftBooked),
-            Event::Paused {
-                reason: PauseReason::ByPayer,
-                by_peer: false,
-            } if side == PAYER => self.begin_to_send_on(slot),
-            Event::Resumed if side == PAYER => self.slots[slot].media.still = None,
             Event::TipReceived { .. } => self.count(slot, Kind::Tipped),
             Event::TickReclaimed { .. } => self.count(slot, Kind::Reclaimed),
             Event::TermsBegan { .. } if side == PAYEE => self.count(slot, Kind::TermsBegan),

@@ -58,6 +58,8 @@ kinds! {
     UserPause = "user paused",
     /// The payee sent on through the payer's pause.
     SentOn = "payee sent on while paused",
+    /// And again on the next connection of the same pause.
+    SentOnAgain = "payee sent on over a reconnect",
     /// A user closed.
     UserClose = "user closed",
     /// A user gave a tip.

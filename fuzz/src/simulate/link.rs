@@ -142,6 +142,7 @@ impl World {
         link.nacks.clear();
         let media = &mut self.slots[slot].media;
         (media.still, media.bound) = (None, false);
+        self.go_on_sending(slot, 5);
         let identity = ChannelIdentity {
             payer: self.rng.bytes(),
             payee: self.rng.bytes(),

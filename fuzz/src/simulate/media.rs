@@ -4,7 +4,6 @@ use streampay_core::meter::{Grant, Reading, Schedule};
 use streampay_core::session::{Input, PayerSession};
 use streampay_core::units::Msat;
 
-use super::kinds::Kind;
 use super::world::{Ev, PAYEE, PAYER, World};
 
 /// The media of one slot.
@@ -15,8 +14,10 @@ pub(super) struct Media {
     /// Pieces before this one are not looked at any more.
     epoch: u32,
     packet: Reading,
-    /// The payer has paused, on this connection: what was used then.
+    /// The payer's user has paused, on this connection: what was used then.
     pub(super) still: Option<Msat>,
+    /// The connection on which something is sent on.
+    sends_on: Option<u32>,
     /// The payer's side of this connection is bound.
     pub(super) bound: bool,
 }
@@ -24,7 +25,7 @@ pub(super) struct Media {
 /// What a payee that sends on sends at a time, in milliseconds.
 const SENT_ON_MS: u64 = 1_000;
 
-fn plus(a: Reading, b: Reading) -> Reading {
+pub(super) fn plus(a: Reading, b: Reading) -> Reading {
     Reading {
         media_ms: a.media_ms + b.media_ms,
         bytes: a.bytes + b.bytes,
@@ -183,30 +184,39 @@ impl World {
     }
 
     /// The payer has paused: a payee that sends on does so from now.
-    pub(super) fn begin_to_send_on(&mut self, slot: usize) {
+    pub(super) fn begin_to_send_on(&mut self, slot: usize, by_user: bool) {
         let Some(payer) = self.payer(slot) else {
             return;
         };
         let used = payer.schedule().used(plus(payer.reading(), payer.booked()));
         let place = &mut self.slots[slot];
-        if !place.media.bound
-            || !place.link.up
-            || !place.sends_on
-            || place.media.packet.media_ms == 0
-        {
+        if place.media.bound && place.link.up && place.sends_on && by_user {
+            place.media.still = Some(used);
+        }
+        if place.media.bound {
+            self.go_on_sending(slot, 100);
+        }
+    }
+
+    /// The same on a new connection, bound or not yet, in the pause that the last one was lost in.
+    pub(super) fn go_on_sending(&mut self, slot: usize, ms: u64) {
+        let place = &mut self.slots[slot];
+        let (conn, media) = (place.link.conn, &mut place.media);
+        let sends = place.link.up && place.sends_on && media.packet.media_ms > 0;
+        if !sends || !place.truth.asking.is_paused() || media.sends_on == Some(conn) {
             return;
         }
-        place.media.still = Some(used);
-        let conn = place.link.conn;
-        self.count(slot, Kind::SentOn);
-        self.after(100, Ev::SendOn { slot, conn });
+        media.sends_on = Some(conn);
+        self.count_sent_on(slot);
+        self.after(ms, Ev::SendOn { slot, conn });
     }
 
     /// Sends more past the gate, as long as the payer has paused. It is not on the payee's own meter.
     pub(super) fn send_on(&mut self, slot: usize, conn: u32) {
-        let place = &self.slots[slot];
-        let here = place.link.up && place.link.conn == conn && place.media.still.is_some();
+        let place = &mut self.slots[slot];
+        let here = place.link.up && place.link.conn == conn && place.truth.asking.is_paused();
         if !here || place.ends[PAYEE].session.is_none() {
+            place.media.sends_on.take_if(|of| *of == conn);
             return;
         }
         let packets = SENT_ON_MS / self.setting.packet_ms;
@@ -232,9 +242,13 @@ impl World {
         if !here || place.ends[PAYER].session.is_none() {
             return;
         }
-        let stands = place.media.still.is_some();
+        let (stands, bound) = (place.truth.asking.is_paused(), place.media.bound);
         let grown = times(place.media.packet, packets);
         let received = place.truth.received;
+        if stands && !bound {
+            self.hold_unasked(slot, grown);
+            return self.meter_payer(slot, grown);
+        }
         place.truth.received = plus(received, grown);
         self.meter_payer(slot, grown);
         // One that died in the midst of it may have all of it on its disk.

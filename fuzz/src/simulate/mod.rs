@@ -21,6 +21,7 @@ mod media;
 mod messages;
 mod mint;
 mod mint_faults;
+mod pause;
 mod plan;
 mod points;
 mod restore;

@@ -11,7 +11,7 @@ pub const SEEDS: u64 = 1_000;
 const ROUGH_MS: u64 = 900_000;
 
 /// Bugs, the invariant that must find each, and whether only crashes and repeats together show it.
-pub const PLAN: [(Planted, &str, bool); 37] = [
+pub const PLAN: [(Planted, &str, bool); 38] = [
     (Planted::AckBeforePersist, "Acknowledged", false),
     (Planted::PaymentBeforePersist, "OneTick", false),
     (Planted::EffectBeforePersist, "Home", false),
@@ -43,6 +43,7 @@ pub const PLAN: [(Planted, &str, bool); 37] = [
     (Planted::OfferReplacesAgreed, "Undone", false),
     (Planted::OutstandingPaidAgain, "PayerBound", false),
     (Planted::MeterRunsWhilePaused, "PayerBound", false),
+    (Planted::PauseAnew, "Unasked", false),
     (Planted::AckedNotTold, "Told", false),
     (Planted::OldTickIsGap, "Accused", true),
     (Planted::OldReceiptTaken, "Accused", true),

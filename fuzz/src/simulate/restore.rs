@@ -77,6 +77,9 @@ impl World {
         let node = self.slots[slot].ends[side].node;
         let (now, id) = (self.clock(node), self.slots[slot].id);
         dangerous_set_restarted(true);
+        if side == PAYER {
+            self.slots[slot].truth.asking.goes_on();
+        }
         let place = &self.slots[slot];
         let session = if side == PAYER {
             let PayerConfig {

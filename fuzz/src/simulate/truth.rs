@@ -7,11 +7,17 @@ use streampay_core::units::{Msat, PurseId};
 use streampay_core::wire::Hello;
 
 use super::life::{TICK, largest_step, msat};
+use super::pause::Asking;
 
 /// Bytes by which the two byte meters may always differ.
 const TOLERANCE_BYTES: u64 = 64 * 1024;
 /// The same of milliseconds.
 const TOLERANCE_MS: u64 = 200;
+/// By what two meters may differ, in all.
+pub(super) const DIFFER: Reading = Reading {
+    media_ms: TOLERANCE_MS,
+    bytes: TOLERANCE_BYTES,
+};
 
 /// By how much a price that begins at a whole millisecond may be off, in millisatoshi.
 const ROUNDED_MSAT: u64 = 4;
@@ -49,6 +55,8 @@ pub(super) struct Truth {
     /// What both agreed to last, where the payer has not begun with it.
     pub(super) both: Option<NextTariff>,
     pub(super) steps: u32,
+    /// What the payer asks for.
+    pub(super) asking: Asking,
 }
 
 impl Truth {
@@ -71,12 +79,8 @@ impl Truth {
     /// by one step at most.
     /// Spec: pricing 2.3.
     pub(super) fn most_while_still(&self, used: Msat, bought: Msat, by: &Schedule) -> Msat {
-        let differ = Reading {
-            media_ms: TOLERANCE_MS,
-            bytes: TOLERANCE_BYTES,
-        };
         let tariffs = [Some(by.tariff), by.next.map(|next| next.tariff)];
-        let differ = tariffs.into_iter().flatten().map(|of| of.price(differ));
+        let differ = tariffs.into_iter().flatten().map(|of| of.price(DIFFER));
         let open = bought.saturating_plus(msat(self.preview_window));
         let open = open.max(used);
         let open = open.saturating_plus(differ.max().unwrap_or_default());

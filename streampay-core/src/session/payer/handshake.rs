@@ -184,6 +184,9 @@ impl PayerSession {
         self.phase = Phase::Live(Live::new(self.now.mono, self.reading(), cache_ms));
         self.resume();
         self.flow.reconnect();
+        if planted::is(Planted::PauseAnew) {
+            self.stood_at = None;
+        }
         self.event(Event::Bound {
             session: self.session,
             terms,

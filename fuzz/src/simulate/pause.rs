@@ -1,0 +1,168 @@
+//! What comes while nothing was asked for: how much of it a payer counts, from one of its pauses to the
+//! end of it, over however many connections. By what it says and tells its user, the money that is out
+//! of its hands, and the prices that were signed; by none of its own rules for a pause.
+
+use streampay_core::meter::Reading;
+use streampay_core::session::PayerSession;
+
+use super::kinds::Kind;
+use super::life::{TICK, largest_step};
+use super::media::plus;
+use super::truth::DIFFER;
+use super::world::World;
+
+const NOTHING: Reading = Reading {
+    media_ms: 0,
+    bytes: 0,
+};
+
+/// What a payer asks for, by its own word.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    pause: Option<Pause>,
+    /// It is bound on a new connection, and has not said there that it stays paused.
+    silent: bool,
+    /// What came before that on a connection that was not bound: asked for where it does not say so.
+    held: Reading,
+}
+
+/// A pause, since it began.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// What had been counted then was worth so much.
+    worth: u64,
+    /// What its user consented to, by then.
+    booked: Reading,
+    /// The most that was out of the payer's hands for media.
+    out: u64,
+    /// Connections on which something was sent on in it.
+    sent_on: u32,
+}
+
+impl Asking {
+    /// True while it asks for nothing.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// It goes on, or is another process, which knows of no pause.
+    pub(super) const fn goes_on(&mut self) {
+        (self.pause, self.silent, self.held) = (None, false, NOTHING);
+    }
+
+    /// A connection is bound: a pause of the peer is over with the last one, and one of its own is said
+    /// again at once.
+    pub(super) const fn is_bound(&mut self) {
+        self.silent = self.pause.is_some();
+    }
+
+    /// It says that it is paused.
+    pub(super) const fn says_pause(&mut self) {
+        self.silent = false;
+    }
+}
+
+impl World {
+    /// The payer asks for nothing from here on.
+    pub(super) fn pause_began(&mut self, slot: usize) {
+        self.slots[slot].truth.asking.silent = false;
+        if self.slots[slot].truth.asking.is_paused() {
+            return;
+        }
+        let Some((worth, booked)) = self.counted(slot) else {
+            return;
+        };
+        let (out, sent_on) = (0, 0);
+        self.slots[slot].truth.asking.pause = Some(Pause {
+            worth,
+            booked,
+            out,
+            sent_on,
+        });
+    }
+
+    /// What the payer counts is worth so much at the signed prices, what its user consented to included.
+    fn counted(&self, slot: usize) -> Option<(u64, Reading)> {
+        let payer = self.payer(slot)?;
+        let (reading, booked) = (payer.reading(), payer.booked());
+        let own = Reading {
+            media_ms: reading.media_ms + booked.media_ms,
+            bytes: reading.bytes + booked.bytes,
+        };
+        Some((self.slots[slot].truth.price(own).msat(), booked))
+    }
+
+    /// What is out of the payer's hands for media, by its own word or whatever it says; what was stolen too,
+    /// as pricing 2.3 has it.
+    fn out_for_media(&self, slot: usize) -> Option<u64> {
+        let (payer, account) = (self.payer(slot)?, &self.slots[slot].account);
+        let out = (account.payee + account.at_large + account.thief).max(payer.paid().msat());
+        Some(out.saturating_sub(payer.tips().msat()))
+    }
+
+    /// What is counted while nothing was asked for is what was paid for, and one step more: once a pause,
+    /// however often its connection is lost.
+    pub(super) fn judge_pause(&mut self, slot: usize) -> Option<(&'static str, String)> {
+        self.take_its_word(slot);
+        let pause = self.slots[slot].truth.asking.pause?;
+        let (counted, booked) = self.counted(slot)?;
+        let out = self.out_for_media(slot)?.max(pause.out);
+        let truth = &mut self.slots[slot].truth;
+        // Consent has a price of its own.
+        let worth = match booked == pause.booked {
+            true => pause.worth,
+            false => counted.max(pause.worth),
+        };
+        // With two meters a new price begins on the payer's way and on the payee's, a little apart.
+        let apart = match truth.has_two_meters() && !truth.changes.is_empty() {
+            true => TICK / 5,
+            false => 0,
+        };
+        let most = worth.max(out) + largest_step() + apart;
+        truth.asking.pause = Some(Pause {
+            worth,
+            booked,
+            out,
+            ..pause
+        });
+        (counted > most).then(|| {
+            let found = format!("{counted} counted in a pause that began at {worth}, {out} out");
+            ("Unasked", found)
+        })
+    }
+
+    /// What came before a connection was bound, once it is known whether it was asked for.
+    fn take_its_word(&mut self, slot: usize) {
+        let reading = self.payer(slot).map(PayerSession::reading);
+        let place = &mut self.slots[slot];
+        let truth = &mut place.truth;
+        if truth.asking.silent {
+            truth.received = plus(truth.received, truth.asking.held);
+            truth.asking.goes_on();
+        } else if let Some(reading) = reading.filter(|_| place.media.bound) {
+            let held = core::mem::replace(&mut truth.asking.held, NOTHING);
+            // Of what was not it may keep what two meters may differ by.
+            let kept = plus(reading, DIFFER).min(plus(truth.received, held));
+            truth.received = truth.received.max(kept);
+        }
+    }
+
+    /// Something comes that may not be asked for, on a connection that is not bound.
+    pub(super) fn hold_unasked(&mut self, slot: usize, grown: Reading) {
+        let asking = &mut self.slots[slot].truth.asking;
+        asking.held = plus(asking.held, grown);
+    }
+
+    /// Something is sent on, on a connection that is one more of this pause.
+    pub(super) fn count_sent_on(&mut self, slot: usize) {
+        let Some(pause) = &mut self.slots[slot].truth.asking.pause else {
+            return;
+        };
+        pause.sent_on += 1;
+        let kind = match pause.sent_on {
+            1 => Kind::SentOn,
+            _ => Kind::SentOnAgain,
+        };
+        self.count(slot, kind);
+    }
+}
