@@ -14,6 +14,7 @@ use crate::people::{key, msat};
 use crate::transcripts::payer::{
     bound, first_tick, first_tick_of, nack, offer, pause, reading, rebind, ticked, watch,
 };
+use crate::transcripts::payer_bounds::{newer_receipt, refused};
 use crate::transcripts::payer_outstanding::{nack_of, outstanding, pays_again};
 
 pub(super) const SCRIPTS: &[Script] = &[
@@ -63,6 +64,18 @@ pub(super) const SCRIPTS: &[Script] = &[
         sells_lost_time,
     ),
     Script::new("payee takes two ticks by one consent", two_by_one_consent),
+    Script::new(
+        "payee refuses two ticks and drops the line",
+        refuses_and_drops,
+    ),
+    Script::new(
+        "payee shows a backup a receipt by a number of no payment",
+        |stage| newer_receipt(stage, 14, false),
+    ),
+    Script::new(
+        "payee shows a backup a receipt by the last number",
+        |stage| newer_receipt(stage, u64::MAX, false),
+    ),
     Script::new("payee denies what it acknowledged", denies),
     Script::new("payee comes back with other terms", |stage| {
         comes_back(stage, |payee| payee.terms.tick = msat(3_000))
@@ -300,6 +313,31 @@ fn two_by_one_consent(stage: &mut Stage<'_>) -> Played {
         stage.wait_ms(100)?;
     }
     stage.must(seq <= 2, "pay a tick and a lease by one consent")
+}
+
+/// And again, without end: each refusal costs its payer what the mint takes for giving it back.
+fn refuses_and_drops(stage: &mut Stage<'_>) -> Played {
+    let mut payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    let session = payee.hello.session;
+    let mut refusals = 0;
+    for _ in 0..6 {
+        for _ in 0..2 {
+            let Ok(tick) = ticked(stage) else {
+                return stage.must(refusals == 3, "take three back, and end");
+            };
+            refusals += 1;
+            refused(stage, tick.seq.0)?;
+            if stage.asked("open").is_some() {
+                stage.fail(stage.asked_purse("open"), "transient", Object::new())?;
+            }
+            if stage.asked("pay").is_some() {
+                stage.make_payment(session)?;
+            }
+        }
+        stage.link_down()?;
+        rebind(stage, &mut payee, None)?;
+    }
+    stage.must(false, "end, where all is refused")
 }
 
 fn greedy_acks(stage: &mut Stage<'_>) -> Played {

@@ -9,6 +9,7 @@ use crate::fields::terms_to_json;
 use crate::json::Object;
 use crate::peer::{Cast, Payer, Played, Stage};
 use crate::people::{evidence, key, msat, rate};
+use crate::transcripts::each_purse::{asked_of, one_is_checked};
 use crate::transcripts::payee::{acked, bound, connect, credit, offered, opened, opened_by};
 use crate::transcripts::puppet_payer;
 
@@ -54,6 +55,12 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script::new("payer plays the payee", plays_payee),
     Script::new("payer that is gone stays gone for the gate", gone),
     Script::new("payer pays after the close", after_close),
+    Script::new("payer's last payment is never checked", |stage| {
+        last_payment(stage, false)
+    }),
+    Script::new("payer's last payment is never checked, restart", |stage| {
+        last_payment(stage, true)
+    }),
 ];
 
 /// A tick with this number where the second is due.
@@ -289,6 +296,23 @@ fn after_close(stage: &mut Stage<'_>) -> Played {
     stage.receive(&Message::Tick(payer.tick(0, 2)))?;
     stage.must(stage.asked("receive").is_none(), "not take it")?;
     stage.must(!acked(stage), "not acknowledge it")
+}
+
+/// By a mint of its own choice, which answers nobody: what was paid at another mint is settled all the same.
+fn last_payment(stage: &mut Stage<'_>, restarts: bool) -> Played {
+    one_is_checked(stage)?;
+    stage.command("close", "1")?;
+    if restarts {
+        stage.restart()?;
+    }
+    let mut asked = asked_of(stage, "settle");
+    for _ in 0..5 {
+        stage.wait_ms(1_000)?;
+        asked.extend(asked_of(stage, "settle"));
+    }
+    stage.must(asked == [0], "settle the other within 5 s, and once")?;
+    stage.answer(0, "settled", Object::new().int("settled", 2_000_u64))?;
+    stage.must(!stage.told("settled"), "not forget the one")
 }
 
 /// For other scripts: bound, and nothing more.

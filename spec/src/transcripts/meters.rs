@@ -4,7 +4,7 @@ use streampay_core::meter::{Reading, Tariff};
 use streampay_core::wire::{Agree, Agreed, Message};
 
 use super::payee::{connect, credit, dearer, offered, opened_by};
-use super::payer::{first_tick_of, offer, ticked};
+use super::payer::{first_tick_of, offer, rebind, ticked};
 use super::{Scene, scene};
 use crate::fields::terms_to_json;
 use crate::json::Object;
@@ -42,6 +42,19 @@ pub(super) const SCENES: &[Scene] = &[
         "Its user pauses, and media comes on, under terms with a great window and tolerance: what is \
          bought and one payment more counts, and the rest never does.",
         pause_under_greedy_terms,
+    ),
+    scene(
+        "payer",
+        "pause-over-connections",
+        "Its user pauses, the line drops, and media comes on connections that are bound or not: what is bought and \
+         one payment more counts, once over all of them.",
+        pause_over_connections,
+    ),
+    scene(
+        "payer",
+        "bytes-are-kept",
+        "A quarter of a tick comes in less than a second of media: it is durable, and counts after a restart.",
+        bytes_are_kept,
     ),
     scene(
         "payee",
@@ -157,6 +170,52 @@ fn pause_under_greedy_terms(stage: &mut Stage<'_>) -> Played {
     stage.pass_ms(1_000);
     stage.usage(101_000)?;
     stage.must(stage.asked("pay").is_none(), "not count the rest")
+}
+
+fn pause_over_connections(stage: &mut Stage<'_>) -> Played {
+    let mut cast = Cast::usual()?;
+    cast.terms.window = msat(1_000_000_000);
+    let mut payee = first_tick_of(stage, &cast, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    flows(stage, 0, 5_000)?;
+    stage.command("pause", Object::new())?;
+    // All that may: the 10 s that are bought, and a tick.
+    stage.pass_ms(30_000);
+    stage.usage(20_000)?;
+    for at in [40_000, 60_000] {
+        stage.link_down()?;
+        stage.usage(at - 10_000)?;
+        rebind(stage, &mut payee, Some(1))?;
+        stage.pass_ms(30_000);
+        stage.usage(at)?;
+        stage.must(stage.asked("pay").is_none(), "pay nothing")?;
+    }
+    let counts = stage.state.pointer("/reading/media_ms").cloned();
+    stage.must(
+        counts == Some("15000".into()),
+        "count no more with each connection",
+    )?;
+    stage.command("resume", Object::new())?;
+    stage.make_payment(payee.hello.session)?;
+    stage.receive(&payee.ack(2, 10_000))?;
+    stage.must(stage.asked("pay").is_none(), "pay no third tick")
+}
+
+fn bytes_are_kept(stage: &mut Stage<'_>) -> Played {
+    first(stage, BYTES)?;
+    let is_durable = |stage: &Stage<'_>| {
+        let mut outputs = stage.outputs.iter();
+        outputs.any(|output| output.get("persist").is_some())
+    };
+    stage.pass_ms(300);
+    stage.usage_of(300, 62_500)?;
+    stage.must(is_durable(stage), "make it durable")?;
+    stage.pass_ms(10);
+    stage.usage_of(310, 63_000)?;
+    stage.must(!is_durable(stage), "not write each packet")?;
+    stage.restart()?;
+    let bytes = stage.state.pointer("/reading/bytes").cloned();
+    stage.must(bytes == Some("62500".into()), "go on from what was durable")
 }
 
 fn hint(stage: &mut Stage<'_>) -> Played {

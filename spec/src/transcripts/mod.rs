@@ -3,6 +3,7 @@
 mod again;
 #[cfg(feature = "cashu")]
 pub mod cashu;
+pub(crate) mod each_purse;
 pub(crate) mod host;
 mod later;
 mod meters;
@@ -16,6 +17,7 @@ mod payee_trouble;
 mod payee_waits;
 pub(crate) mod payer;
 mod payer_before;
+pub(crate) mod payer_bounds;
 mod payer_end;
 pub(crate) mod payer_outstanding;
 pub(crate) mod payer_room;
@@ -62,6 +64,7 @@ pub fn files() -> Played<Vec<File>> {
         payer_before::SCENES,
         payer_end::SCENES,
         payer_outstanding::SCENES,
+        payer_bounds::SCENES,
         payee::SCENES,
         payee_trouble::SCENES,
         payee_before::SCENES,
@@ -75,6 +78,7 @@ pub fn files() -> Played<Vec<File>> {
         payer_tips::SCENES,
         payee_room::SCENES,
         purses::SCENES,
+        each_purse::SCENES,
         meters::SCENES,
         host::SCENES,
     ];

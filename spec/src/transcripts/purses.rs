@@ -102,7 +102,7 @@ pub(super) const SCENES: &[Scene] = &[
     ),
 ];
 
-fn two_methods() -> Played<Cast> {
+pub(super) fn two_methods() -> Played<Cast> {
     let mut cast = Cast::usual()?;
     cast.terms.methods.push(method(OTHER));
     cast.methods.push(OTHER);
