@@ -1,14 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(unnameable_types)]
-// Neither clock, randomness, socket nor disk (clippy.toml), and no sum that could overflow. Modules
-// that are made to touch the world say so below.
+// Neither clock, randomness, socket nor disk (clippy.toml), no sum that could overflow, and nothing that
+// could panic. Modules that are made to touch the world, or to say that a test failed, say so where they stand.
 #![cfg_attr(
     not(test),
     deny(
         clippy::arithmetic_side_effects,
         clippy::disallowed_methods,
-        clippy::disallowed_types
+        clippy::disallowed_types,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
     )
 )]
 #![cfg_attr(

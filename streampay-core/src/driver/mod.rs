@@ -8,6 +8,7 @@
 mod clock;
 mod link;
 #[cfg(feature = "sim")]
+#[expect(clippy::expect_used, reason = "a suite ends with what failed")]
 mod link_suite;
 mod machine;
 mod node;

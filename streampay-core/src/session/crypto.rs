@@ -19,8 +19,8 @@ pub struct Hash(pub [u8; 32]);
 pub struct Signature(pub [u8; 64]);
 
 /// A secret key of secp256k1. Never printed; wiped when dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct SecretKey([u8; 32]);
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey(secp256k1::SecretKey);
 
 /// Bytes are no key: zero, or not below the curve's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,11 +33,8 @@ impl SecretKey {
     /// # Errors
     /// [`BadKey`] for zero and for numbers not below the curve's order.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, BadKey> {
-        if fake::is_on() {
-            return Ok(Self(bytes));
-        }
         secp256k1::SecretKey::from_slice(&bytes)
-            .map(|_| Self(bytes))
+            .map(Self)
             .map_err(|_| BadKey)
     }
 
@@ -54,7 +51,7 @@ impl SecretKey {
     #[must_use]
     pub fn public(&self) -> XOnlyKey {
         if fake::is_on() {
-            return XOnlyKey(fake::public(&self.0));
+            return XOnlyKey(fake::public(self.dangerous_bytes()));
         }
         XOnlyKey(self.keypair().x_only_public_key().0.serialize())
     }
@@ -64,7 +61,7 @@ impl SecretKey {
     #[must_use]
     pub fn sign(&self, hash: Hash, aux: &[u8; 32]) -> Signature {
         if fake::is_on() {
-            return Signature(fake::seal(&fake::public(&self.0), &hash.0));
+            return Signature(fake::seal(&fake::public(self.dangerous_bytes()), &hash.0));
         }
         let message = Message::from_digest(hash.0);
         let secp = Secp256k1::signing_only();
@@ -76,15 +73,29 @@ impl SecretKey {
 
     /// The bytes, for the store. Handle like the money that they guard.
     #[must_use]
-    pub const fn dangerous_bytes(&self) -> &[u8; 32] {
-        &self.0
+    pub fn dangerous_bytes(&self) -> &[u8; 32] {
+        self.0.as_ref()
     }
 
     fn keypair(&self) -> Keypair {
-        let secp = Secp256k1::signing_only();
-        Keypair::from_seckey_slice(&secp, &self.0).expect("checked when the key was made")
+        Keypair::from_secret_key(&Secp256k1::signing_only(), &self.0)
     }
 }
+
+impl Zeroize for SecretKey {
+    /// Of what is no key nothing is left: it has the same bytes as any other that was wiped.
+    fn zeroize(&mut self) {
+        self.0.non_secure_erase();
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SecretKey {}
 
 impl XOnlyKey {
     /// True where `signature` is this key's over `hash`. Source: BIP 340.
