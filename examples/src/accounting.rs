@@ -25,11 +25,12 @@ pub(crate) async fn start(home: &Home, report: Report) -> Result<(), AppError> {
     finish(home, report, AT_START).await
 }
 
-/// The same before `recover` closes sessions, for which what was cut short may be missing.
+/// The same before `recover` closes sessions, for which what was cut short may be missing. After the mints
+/// of a restored folder were asked: before that nothing is finished there.
 ///
 /// # Errors
 /// [`AppError`] where the wallet's store fails.
-pub async fn before_sessions(home: &Home, report: Report) -> Result<(), AppError> {
+pub(crate) async fn before_sessions(home: &Home, report: Report) -> Result<(), AppError> {
     finish(home, report, AT_RECOVERY).await
 }
 

@@ -2,8 +2,9 @@ use streampay_core::store::{RedbStore, StoreError};
 
 use super::*;
 use crate::home::Home;
+use crate::mint::faults_for_testing::Fault;
 use crate::mint::{EmbeddedMint, Storage};
-use crate::wallet::WalletError;
+use crate::wallet::{Begun, WalletError};
 
 fn phrase(folder: &Path, text: &str) -> SecretPlace {
     let path = folder.join("phrase");
@@ -218,4 +219,35 @@ async fn mints_that_were_named_when_it_was_restored_are_in_the_next_backup() {
         (balance[0].mint.to_string(), balance[0].spendable),
         (mint.url(), sat)
     );
+}
+
+#[tokio::test]
+async fn what_was_begun_before_the_backup_is_finished_before_sessions_are_closed() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    let (data, file) = (at("data"), at("saved.age"));
+    let words = phrase(base.path(), "correct horse battery staple");
+    let (mint, sat) = (mint().await, streampay_core::units::Msat::from_sat(30));
+    let (sat, faults) = (sat.unwrap(), mint.faults_for_testing());
+    let home = Home::open(&data).await.unwrap();
+    faults.set("/v1/mint/quote", Fault::Unpaid, u64::MAX);
+    let begun = home.wallet.begin_deposit(&mint.url(), sat).await.unwrap();
+    assert!(matches!(begun, Begun::Waits(_)), "{begun:?}");
+    close(home).await;
+    backup(&data, &file, &words).await.unwrap();
+    faults.clear();
+    for program in ["viewer", "streamer"] {
+        fs::remove_dir_all(&data).unwrap();
+        restore(&data, &file, &words, Vec::new()).await.unwrap();
+        let home = Home::open(&data).await.unwrap();
+        let report = crate::report::Report { json: false };
+        let done = match program {
+            "viewer" => crate::viewer::recover::recover(&home, report).await,
+            _ => crate::streamer::serve::recover(&home, report).await,
+        };
+        assert!(done.unwrap(), "{program}");
+        let balance = home.wallet.balance().await.unwrap();
+        assert_eq!(balance.first().map(|at| at.spendable), Some(sat));
+        close(home).await;
+    }
 }

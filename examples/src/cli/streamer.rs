@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::accounting::{account_for, before_sessions};
+use crate::accounting::account_for;
 use crate::backup::commands::Vault;
 use crate::board::Board;
 use crate::channel;
@@ -272,7 +272,6 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         Command::Recover { take_back, json } => {
             let report = Report { json };
             let home = channel::commands::open(&data(), patient, report).await?;
-            before_sessions(&home, report).await?;
             let settled = recover(&home, report).await?;
             let settled = channel::commands::settle(&home, report, false).await? && settled;
             account_for(&home, report, take_back, settled).await

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::accounting::{account_for, before_sessions};
+use crate::accounting::account_for;
 use crate::backup::commands::Vault;
 use crate::channel;
 use crate::channel::settings::{BitcoinArgs, Settings};
@@ -197,7 +197,6 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         } => {
             let report = Report { json };
             let home = channel::commands::open(&data, patient, report).await?;
-            before_sessions(&home, report).await?;
             let settled = recover(&home, report).await?;
             let home_now = channel::commands::settle(&home, report, wait).await?;
             // What was waited for is home: its sessions are over too.

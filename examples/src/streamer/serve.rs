@@ -287,13 +287,14 @@ fn base_url(offer: &Offer, local: SocketAddr) -> Result<String, AppError> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// Closes every session that is not over and settles it, while the streamer does not serve. True
-/// where nothing is left to do.
+/// Finishes what was cut short in the wallet, closes every session that is not over, and settles it, while
+/// the streamer does not serve. True where nothing is left to do.
 ///
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     let first = restored::ready(home, report, true).await?;
+    accounting::before_sessions(home, report).await?;
     let awaited = if first {
         restored::awaited(home).await?
     } else {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::account::Account;
 use super::locked::{locked_until, words};
+use crate::accounting::before_sessions;
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
@@ -52,12 +53,14 @@ pub(crate) async fn only_unpaid(home: &Home, session: &PayerSession) -> Result<b
     }
 }
 
-/// Closes every session that is not settled. True where all are settled then.
+/// Finishes what was cut short in the wallet, and closes every session that is not settled. True where all
+/// are settled then.
 ///
 /// # Errors
 /// [`AppError`] where the store cannot be read.
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     restored::ready(home, report, true).await?;
+    before_sessions(home, report).await?;
     let (mut all_settled, mut found) = (true, 0_usize);
     let open = crate::ledger::sessions(home).await?.into_iter();
     let open = open.filter(|of| of.role == Role::Payer && !of.settled);
