@@ -1,5 +1,6 @@
 //! At a start: what a crash cut short is finished before anything new is begun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,10 @@ use streampay_core::units::Msat;
 use tokio::task::JoinSet;
 
 use super::{WalletError, WalletFolder};
+
+/// How long a mint is waited for at which there are only invoices that were over long ago: one of them
+/// may have been paid, and most never are.
+const FOR_OLD: Duration = Duration::from_secs(2);
 
 /// What was found at a start, at all mints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,9 +35,16 @@ impl WalletFolder {
     /// [`WalletError::Store`].
     pub async fn finish_begun(self: &Arc<Self>, limit: Duration) -> Result<Finished, WalletError> {
         let mut under_way = JoinSet::new();
-        for mint in self.begun().await? {
-            let wallet = self.clone();
-            under_way.spawn(async move { wallet.finish_at(&mint).await });
+        for (mint, is_old) in self.begun().await? {
+            let (wallet, limit) = (
+                self.clone(),
+                if is_old { limit.min(FOR_OLD) } else { limit },
+            );
+            under_way.spawn(async move {
+                let finish = tokio::time::timeout(limit, wallet.finish_at(&mint));
+                let silent = |_| Err(WalletError::of_mint(&mint, cdk::Error::Timeout));
+                finish.await.unwrap_or_else(silent)
+            });
         }
         let mut finished = Finished {
             left: under_way.len(),
@@ -57,13 +69,15 @@ impl WalletFolder {
         Ok(finished)
     }
 
-    /// Where something was begun.
-    async fn begun(&self) -> Result<Vec<MintUrl>, WalletError> {
+    /// Where something was begun; true where that is nothing but invoices that were over long ago.
+    async fn begun(&self) -> Result<BTreeMap<MintUrl, bool>, WalletError> {
         let sagas = self.sagas().await?.into_iter();
-        let mut mints: Vec<MintUrl> = sagas.map(|saga| saga.mint_url).collect();
-        mints.extend(self.quoted().await?);
-        mints.sort();
-        mints.dedup();
+        let mut mints: BTreeMap<MintUrl, bool> = BTreeMap::new();
+        let quoted = self.quoted_now().await?.into_iter();
+        for (mint, is_new) in quoted.chain(sagas.map(|saga| (saga.mint_url, true))) {
+            let is_old = mints.entry(mint).or_insert(true);
+            *is_old &= !is_new;
+        }
         Ok(mints)
     }
 

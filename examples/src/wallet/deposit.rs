@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cdk::Amount;
 use cdk::amount::SplitTarget;
+use cdk::mint_url::MintUrl;
 use cdk::nuts::nut00::KnownMethod;
 use cdk::nuts::{MintQuoteState, PaymentMethod};
 use cdk::wallet::{MintQuote, Wallet};
@@ -140,9 +141,10 @@ impl WalletFolder {
     /// Takes the ecash of every deposit at this mint that is paid.
     pub(super) async fn collect_deposits(&self, wallet: &Wallet) -> Result<Collected, WalletError> {
         let mut collected = Collected::default();
-        for quote in self.open_quotes(wallet).await? {
+        let mut quotes = self.open_quotes(wallet).await?.into_iter();
+        while let Some(quote) = quotes.next() {
             let amount = sum(quote.amount)?;
-            let long_over = unix_time() > quote.expiry.saturating_add(FORGET_AFTER_S);
+            let long_over = is_long_over(&quote);
             match collect(wallet, &quote).await {
                 Ok(Some(arrived)) => {
                     collected.arrived = collected.arrived.saturating_plus(arrived);
@@ -156,6 +158,12 @@ impl WalletFolder {
                 Err(error) => {
                     tracing::debug!(%error, "a deposit's quote could not be asked for");
                     collected.unclear = collected.unclear.saturating_add(1);
+                    let error = WalletError::of_mint(&wallet.mint_url, error);
+                    if matches!(error, WalletError::Unreachable(..)) {
+                        // Each further one would wait as long.
+                        collected.unclear = collected.unclear.saturating_add(quotes.len());
+                        break;
+                    }
                 }
             }
         }
@@ -165,6 +173,15 @@ impl WalletFolder {
     async fn forget(&self, quote: &MintQuote) -> Result<(), WalletError> {
         let removed = self.store.remove_mint_quote(&quote.id).await;
         removed.map_err(WalletError::Store)
+    }
+
+    /// The mints of deposits that are not ecash yet, and whether any of them may still be paid.
+    pub(super) async fn quoted_now(&self) -> Result<Vec<(MintUrl, bool)>, WalletError> {
+        let quotes = self.store.get_unissued_mint_quotes().await;
+        let quotes = quotes.map_err(WalletError::Store)?;
+        let is_new = |quote: &MintQuote| quote.expiry == 0 || !is_long_over(quote);
+        let now = |quote: MintQuote| (quote.mint_url.clone(), is_new(&quote));
+        Ok(quotes.into_iter().map(now).collect())
     }
 
     async fn open_quotes(&self, wallet: &Wallet) -> Result<Vec<MintQuote>, WalletError> {
@@ -189,6 +206,11 @@ async fn collect(wallet: &Wallet, quote: &MintQuote) -> Result<Option<Msat>, cdk
             in_msat(minted.map_err(|_| cdk::Error::AmountOverflow)?).map(Some)
         }
     }
+}
+
+/// True where nobody can pay it any more, or its mint did not say until when.
+fn is_long_over(quote: &MintQuote) -> bool {
+    unix_time() > quote.expiry.saturating_add(FORGET_AFTER_S)
 }
 
 fn invoice(quote: MintQuote, amount: Msat, resumed: bool) -> Invoice {

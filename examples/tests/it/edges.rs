@@ -8,7 +8,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use cdk::nuts::MeltQuoteState;
+use cdk_common::database::WalletDatabase as _;
 use cdk_fake_wallet::{FakeInvoiceDescription, create_fake_invoice};
+use cdk_redb::WalletRedbDatabase;
 use streampay_core::units::Msat;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::mint::faults_for_testing::Fault;
@@ -448,6 +450,43 @@ async fn what_was_begun_is_finished_at_a_start_and_a_silent_mint_holds_nobody_up
     let done = start().await.unwrap();
     assert_eq!((done.left, done.deposited), (0, sat(30)));
     assert_eq!(held(&wallet).await, (sat(30), Msat::ZERO));
+}
+
+/// Invoices that were over long ago, at a mint that says nothing.
+#[tokio::test]
+async fn deposits_that_are_long_over_hold_no_start_up_and_a_silent_mint_is_asked_once() {
+    let (mint, folder) = (mint(100).await, tempfile::tempdir().unwrap());
+    let (url, faults) = (mint.url(), mint.faults_for_testing().clone());
+    faults.set(QUOTE, Fault::Unpaid, u64::MAX);
+    let wallet = wallet(folder.path());
+    for amount in [10, 20, 30] {
+        let begun = wallet.begin_deposit(&url, sat(amount)).await.unwrap();
+        assert!(matches!(begun, Begun::Waits(_)), "{begun:?}");
+    }
+    drop(wallet);
+    let store = WalletRedbDatabase::new(&folder.path().join("wallet.redb")).unwrap();
+    for mut quote in store.get_mint_quotes().await.unwrap() {
+        quote.expiry = 1;
+        store.add_mint_quote(quote).await.unwrap();
+    }
+    drop(store);
+    faults.clear();
+    faults.set("/", Fault::Hang, u64::MAX);
+    let patient = Arc::new(WalletFolder::open(folder.path()).unwrap());
+    let start = tokio::time::Instant::now();
+    let silent = patient.finish_begun(Duration::from_secs(10)).await.unwrap();
+    assert_eq!((silent.left, silent.deposited), (1, Msat::ZERO));
+    assert!(start.elapsed() < Duration::from_secs(6));
+    drop(patient);
+    let wallet = Arc::new(self::wallet(folder.path()));
+    let asked = faults.met();
+    let recovered = wallet.recover().await.unwrap();
+    assert_eq!(recovered[0].waiting, 3);
+    assert_eq!(faults.met(), asked + 1);
+    // Once it answers, what was paid after all arrives.
+    faults.clear();
+    let done = wallet.finish_begun(Duration::from_secs(10)).await.unwrap();
+    assert_eq!((done.left, done.deposited), (0, sat(60)));
 }
 
 #[tokio::test]
