@@ -86,10 +86,9 @@ impl Claims {
         self.lock().claims.get(span).map(|claim| claim.kept)
     }
 
-    /// Since when this token was being taken, in seconds of Unix time, where it is not known what became
-    /// of that.
-    pub(super) fn begun(&self, token: &Name) -> Option<u64> {
-        self.lock().begun.get(token).copied()
+    /// True where this token was being taken, and it is not known what became of that.
+    pub(super) fn begun(&self, token: &Name) -> bool {
+        self.lock().begun.contains_key(token)
     }
 
     /// From now on it may be the mint's, whatever becomes of this process. False where there is no room
@@ -314,7 +313,7 @@ mod tests {
         claims.begin(TOKEN).await.unwrap();
         drop(claims);
         let claims = again(&folder).await;
-        assert!(claims.begun(&TOKEN).is_some());
+        assert!(claims.begun(&TOKEN));
         assert_eq!(claims.kept(&SPAN), None);
         claims.sold(SPAN, &TOKEN, sat(4)).await.unwrap();
         claims.sold(SPAN, &[3; 32], sat(4)).await.unwrap();
@@ -325,7 +324,7 @@ mod tests {
         claims.used(&SPAN, used).await.unwrap();
         drop(claims);
         let claims = again(&folder).await;
-        assert_eq!(claims.begun(&TOKEN), None);
+        assert!(!claims.begun(&TOKEN));
         let paid = sat(8);
         assert_eq!(claims.kept(&SPAN), Some(Kept { paid, used }));
         // It never has less used than before.
@@ -352,16 +351,16 @@ mod tests {
             assert!(claims.begin(name(number)).await.unwrap());
         }
         assert!(!claims.begin(name(BEGUN_MAX)).await.unwrap());
-        assert!(claims.begun(&name(0)).is_some());
-        assert_eq!(claims.begun(&name(BEGUN_MAX)), None);
+        assert!(claims.begun(&name(0)));
+        assert!(!claims.begun(&name(BEGUN_MAX)));
         // Once one is too old to be sent again there is room.
         claims.lock().begun.insert(name(0), 0);
         assert!(claims.begin(name(BEGUN_MAX)).await.unwrap());
-        assert_eq!(claims.begun(&name(0)), None);
+        assert!(!claims.begun(&name(0)));
         drop(claims);
         let claims = again(&folder).await;
         assert_eq!(claims.lock().begun.len(), BEGUN_MAX);
-        assert_eq!(claims.begun(&name(0)), None);
+        assert!(!claims.begun(&name(0)));
     }
 
     #[tokio::test]
@@ -373,6 +372,6 @@ mod tests {
         disk.0.store(true, Ordering::SeqCst);
         claims.sold(SPAN, &TOKEN, sat(4)).await.unwrap_err();
         assert_eq!(claims.kept(&SPAN), None);
-        assert!(claims.begun(&TOKEN).is_some());
+        assert!(claims.begun(&TOKEN));
     }
 }

@@ -59,10 +59,10 @@ impl CashuPaywall {
         let name = name.map_err(|error| PaymentError::Refused(error.to_string()))?;
         let _alone = self.claims.taking.lock().await;
         let begun = self.claims.begun(&name);
-        if begun.is_none() {
+        if !begun {
             // A token that was spent before begins nothing, however often it is shown and whatever
             // fails: what it bought is used up.
-            self.wallet.ask_unspent(token).await.map_err(not_taken)?;
+            self.wallet.ask_new(token).await.map_err(not_taken)?;
             if !self.claims.begin(name).await.map_err(unavailable)? {
                 return Err(PaymentError::Unavailable);
             }

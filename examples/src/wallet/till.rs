@@ -51,20 +51,23 @@ impl WalletFolder {
         ys_of(token).map(|ys| name_of(&ys))
     }
 
-    /// Asks the mint whether a token was spent before: nothing of it is taken yet.
+    /// Looks in the wallet's book, and asks the mint, whether a token was spent before: nothing of it is
+    /// taken yet. What the book has of it later is of this sale, whatever any clock said meanwhile.
     ///
     /// # Errors
     /// [`WalletError::Spent`], [`WalletError::Token`], [`WalletError::MintUrl`], or a mint's.
-    pub(crate) async fn ask_unspent(&self, token: &Token) -> Result<(), WalletError> {
+    pub(crate) async fn ask_new(&self, token: &Token) -> Result<(), WalletError> {
         let mint = token.mint_url().map_err(|_| WalletError::Token)?;
         let wallet = self.wallet_at(&mint.to_string()).await?;
+        if arrived(&wallet, &ys_of(token)?).await?.is_some() {
+            return Err(WalletError::Spent);
+        }
         Self::check_unspent(&wallet, token).await
     }
 
-    /// Takes a token of which [`Self::ask_unspent`] has just said that it is unspent; or goes on with
-    /// one that was `begun` before, at that second of Unix time, and of which it is not known what
-    /// became: what arrived, net of fees. It arrives once. What arrived before it was begun is not of
-    /// this sale. One after the other: finishing what was begun must not meet what is being done.
+    /// Takes a token of which [`Self::ask_new`] has just said that it never arrived; or goes on with
+    /// one that was `begun` before, and of which it is not known what became: what arrived, net of fees.
+    /// It arrives once. One after the other: finishing what was begun must not meet what is being done.
     ///
     /// # Errors
     /// As [`Self::receive`].
@@ -72,17 +75,17 @@ impl WalletFolder {
         &self,
         text: &str,
         token: &Token,
-        begun: Option<u64>,
+        begun: bool,
     ) -> Result<Msat, WalletError> {
         let mint = token.mint_url().map_err(|_| WalletError::Token)?;
         let wallet = self.wallet_at(&mint.to_string()).await?;
-        let Some(begun) = begun else {
+        if !begun {
             return Self::receive_unspent(&wallet, text).await;
-        };
+        }
         let failed = |error| WalletError::of_mint(&mint, error);
         Self::name_sent(&wallet).await?;
         let report = wallet.recover_incomplete_sagas().await.map_err(failed)?;
-        if let Some(arrived) = arrived(&wallet, &ys_of(token)?, begun).await? {
+        if let Some(arrived) = arrived(&wallet, &ys_of(token)?).await? {
             return Ok(arrived);
         }
         if report.skipped > 0 || report.failed > 0 {
@@ -152,18 +155,13 @@ fn name_of(ys: &BTreeSet<PublicKey>) -> [u8; 32] {
         .0
 }
 
-/// What the wallet's ledger says of a token: none where it has not arrived since then.
-async fn arrived(
-    wallet: &Wallet,
-    ys: &BTreeSet<PublicKey>,
-    since: u64,
-) -> Result<Option<Msat>, WalletError> {
+/// What the wallet's ledger says of a token: none where it has not arrived.
+async fn arrived(wallet: &Wallet, ys: &BTreeSet<PublicKey>) -> Result<Option<Msat>, WalletError> {
     let lines = wallet.list_transactions(Some(TransactionDirection::Incoming));
     let failed = |error| WalletError::of_mint(&wallet.mint_url, error);
     let lines = lines.await.map_err(failed)?;
     let is_it = |line: &&Transaction| {
         line.status == TransactionStatus::Completed
-            && line.timestamp >= since
             && line.ys.len() == ys.len()
             && line.ys.iter().all(|y| ys.contains(y))
     };
