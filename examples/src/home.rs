@@ -66,7 +66,7 @@ impl Home {
         setup: Option<Setup>,
     ) -> Result<Self, AppError> {
         let wallet = Arc::new(WalletFolder::open_with(folder, limits)?);
-        restored::hold_back(&wallet).await?;
+        restored::hold_back(&wallet)?;
         let seed = seed_file::load_or_derive(folder, seed_words::IDENTITY);
         let seed = seed.map_err(AppError::io("the identity cannot be read"))?;
         let mut entropy = Entropy([0; 32]);

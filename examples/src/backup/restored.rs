@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cdk::mint_url::MintUrl;
+use cdk::wallet::types::ProofInfo;
 use cdk_common::wallet::Transaction;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -118,18 +119,33 @@ impl Restored {
     }
 }
 
-/// Holds back what is at mints that were not asked since `wallet`'s folder was restored.
+/// Holds back what is at mints that were not asked since `wallet`'s folder was restored, however long ago.
 ///
 /// # Errors
 /// [`AppError`] where the folder cannot be read.
-pub(crate) async fn hold_back(wallet: &WalletFolder) -> Result<(), AppError> {
-    match Restored::of(wallet.folder())? {
-        Some(restored) if restored.stage == Stage::New => {
-            let Restored { mints, asked, .. } = restored;
-            Ok(wallet.hold_back(&mints, &asked).await?)
-        }
-        _ => Ok(()),
+pub(crate) fn hold_back(wallet: &WalletFolder) -> Result<(), AppError> {
+    match Restored::read(wallet.folder())? {
+        Some(Restored { mints, asked, .. }) => Ok(wallet.hold_back(&mints, &asked)?),
+        None => Ok(()),
     }
+}
+
+/// Before a mint is used of which a restored folder does not know: the self that was lost may have used
+/// it. It is asked what it has signed (NUT-09), and its line in the book written.
+///
+/// # Errors
+/// [`AppError`]: ask again later.
+pub(crate) async fn first_used(wallet: &WalletFolder, mint: &MintUrl) -> Result<(), AppError> {
+    let Some(mut restored) = Restored::read(wallet.folder())? else {
+        return Ok(());
+    };
+    wallet.find_again_at(mint).await?;
+    let (lines, proofs) = wallet.book().await?;
+    write_line(wallet, &restored, mint, (&lines, &proofs)).await?;
+    restored.asked.push(mint.to_string());
+    restored.write(wallet.folder())?;
+    wallet.let_go(mint);
+    Ok(())
 }
 
 /// When `folder` was made from a backup, also once all is known of it: the self that was lost may have
@@ -151,29 +167,30 @@ pub(crate) fn at(folder: &Path) -> Result<Option<Unix>, AppError> {
 /// [`AppError`] where the folder cannot be read or written.
 pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result<bool, AppError> {
     let folder = home.wallet.folder();
-    let Some(mut restored) = Restored::of(folder)? else {
+    let Some(mut restored) = Restored::read(folder)? else {
         return Ok(false);
     };
+    let is_done = restored.stage == Stage::Done;
+    if is_done && home.wallet.held_back().await?.is_empty() {
+        return Ok(false);
+    }
     let first = !restored.told;
     restored.told |= recovers;
-    if restored.stage == Stage::New {
-        let (wallet, purses) = (
-            ask(home, report, &mut restored).await?,
-            ask_purses(home, report).await?,
-        );
-        if wallet && purses {
-            restored.stage = Stage::Open;
-        }
+    let wallet = ask(home, report, &mut restored).await?;
+    if restored.stage == Stage::New && ask_purses(home, report).await? && wallet {
+        restored.stage = Stage::Open;
     }
-    write_book(home, &restored).await?;
+    if !is_done {
+        write_book(home, &restored).await?;
+    }
     restored.write(folder)?;
-    Ok(first)
+    Ok(first && !is_done)
 }
 
 /// True where every mint has answered.
 async fn ask(home: &Home, report: Report, restored: &mut Restored) -> Result<bool, AppError> {
     let mut all = true;
-    for mint in home.wallet.held_back() {
+    for mint in home.wallet.held_back().await? {
         let asking = format!("asking {mint} what is newer than the backup");
         let found = during(report, &asking, home.wallet.find_again_at(&mint)).await;
         let amount = match found {
@@ -195,6 +212,10 @@ async fn ask(home: &Home, report: Report, restored: &mut Restored) -> Result<boo
             report.tell(&format!(
                 "{mint}: {amount} found that is newer than the backup"
             ));
+        }
+        if restored.stage == Stage::Done {
+            let (lines, proofs) = home.wallet.book().await?;
+            write_line(&home.wallet, restored, &mint, (&lines, &proofs)).await?;
         }
         restored.asked.push(mint.to_string());
         restored.write(home.wallet.folder())?;
@@ -297,17 +318,27 @@ async fn write_book(home: &Home, restored: &Restored) -> Result<(), AppError> {
         .chain(proofs.iter().map(|info| info.mint_url.clone()))
         .collect();
     for mint in mints {
-        let operation = restored.operation(&mint);
-        let is_ours = |line: &Transaction| Note::SinceBackup.is_of(line, operation);
-        let others = lines.iter().filter(|line| !is_ours(line));
-        let others: Vec<Transaction> = others.cloned().collect();
-        let cash = Cash::count(&others, &proofs)?;
-        let msat = cash.get(&mint).map_or(0, |cash| -cash.difference());
-        if msat != 0 || lines.iter().any(is_ours) {
-            let wallet = home.wallet.wallet_of(&mint.to_string()).await?;
-            let noted = Note::write_since(&wallet, operation, msat).await;
-            noted.map_err(WalletError::Store)?;
-        }
+        write_line(&home.wallet, restored, &mint, (&lines, &proofs)).await?;
+    }
+    Ok(())
+}
+
+async fn write_line(
+    wallet: &WalletFolder,
+    restored: &Restored,
+    mint: &MintUrl,
+    (lines, proofs): (&[Transaction], &[ProofInfo]),
+) -> Result<(), AppError> {
+    let operation = restored.operation(mint);
+    let is_ours = |line: &Transaction| Note::SinceBackup.is_of(line, operation);
+    let others = lines.iter().filter(|line| !is_ours(line));
+    let others: Vec<Transaction> = others.cloned().collect();
+    let cash = Cash::count(&others, proofs)?;
+    let msat = cash.get(mint).map_or(0, |cash| -cash.difference());
+    if msat != 0 || lines.iter().any(is_ours) {
+        let wallet = wallet.wallet_of(&mint.to_string()).await?;
+        let noted = Note::write_since(&wallet, operation, msat).await;
+        noted.map_err(WalletError::Store)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@ use streampay_core::store::{RedbStore, StoreError};
 
 use super::*;
 use crate::home::Home;
+use crate::ledger::cash::Cash;
 use crate::mint::faults_for_testing::Fault;
 use crate::mint::{EmbeddedMint, Storage};
 use crate::wallet::{Begun, WalletError};
@@ -250,4 +251,66 @@ async fn what_was_begun_before_the_backup_is_finished_before_sessions_are_closed
         assert_eq!(balance.first().map(|at| at.spendable), Some(sat));
         close(home).await;
     }
+}
+
+#[tokio::test]
+async fn mint_that_is_first_used_after_a_restore_is_asked_before() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    let (data, file) = (at("data"), at("saved.age"));
+    let words = phrase(base.path(), "correct horse battery staple");
+    let sat = |sat: u64| streampay_core::units::Msat::from_sat(sat).unwrap();
+    let (known, new) = (mint().await, mint().await);
+    let home = Home::open(&data).await.unwrap();
+    home.wallet.deposit(&known.url(), sat(4)).await.unwrap();
+    close(home).await;
+    backup(&data, &file, &words).await.unwrap();
+    // The self that is lost uses a mint of which the backup does not know.
+    let home = Home::open(&data).await.unwrap();
+    home.wallet.deposit(&new.url(), sat(16)).await.unwrap();
+    close(home).await;
+    fs::remove_dir_all(&data).unwrap();
+    restore(&data, &file, &words, Vec::new()).await.unwrap();
+
+    let report = crate::report::Report { json: false };
+    let is_held = |error: WalletError| matches!(error, WalletError::Unasked(_));
+    let of = |home: &Home| {
+        let wallet = home.wallet.clone();
+        let at = new.url();
+        async move {
+            let (lines, proofs) = wallet.book().await.unwrap();
+            for (mint, cash) in Cash::count(&lines, &proofs).unwrap() {
+                assert_eq!(cash.difference(), 0, "{mint}");
+            }
+            let mut balance = wallet.balance().await.unwrap();
+            balance.retain(|balance| balance.mint.to_string() == at);
+            balance.first().map(|at| at.spendable)
+        }
+    };
+    let home = Home::open(&data).await.unwrap();
+    restored::ready(&home, report, true).await.unwrap();
+    restored::end(&home, report, true).await.unwrap();
+    home.wallet.route_for_testing(&new.url(), AWAY);
+    let away = home.wallet.deposit(&new.url(), sat(8)).await;
+    assert!(away.is_err_and(is_held), "nobody knows what it has signed");
+    close(home).await;
+    let home = Home::open(&data).await.unwrap();
+    restored::ready(&home, report, false).await.unwrap();
+    home.wallet.deposit(&new.url(), sat(8)).await.unwrap();
+    assert_eq!(of(&home).await, Some(sat(24)));
+    close(home).await;
+
+    // A folder in which it was used without: it is asked by the next command.
+    let path = data.join(restored::FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["asked"].as_array().unwrap().len(), 2, "{text}");
+    value["asked"] = serde_json::json!([known.url()]);
+    fs::write(&path, value.to_string()).unwrap();
+    let home = Home::open(&data).await.unwrap();
+    let untried = home.wallet.send(sat(1), Some(&new.url())).await;
+    assert!(untried.is_err_and(is_held));
+    restored::ready(&home, report, false).await.unwrap();
+    home.wallet.send(sat(1), Some(&new.url())).await.unwrap();
+    of(&home).await;
 }

@@ -27,10 +27,11 @@ pub use self::transport::MintLimits;
 pub(crate) use self::withdraw::Payment;
 pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 
+use self::held::Since;
 use self::locks::Known;
 use self::transport::{Dates, Routes, Transport, origin};
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,8 +84,8 @@ pub struct WalletFolder {
     dates: Dates,
     routes: Routes,
     known: Mutex<Known>,
-    /// Mints where nothing is paid or made yet.
-    held: Mutex<BTreeSet<MintUrl>>,
+    /// In a folder that was restored, where nothing is paid or made yet.
+    since: Mutex<Option<Since>>,
     /// Held while the locks of a mint are tried: one at a time.
     trying: tokio::sync::Mutex<()>,
     _lock: File,
@@ -129,7 +130,7 @@ impl WalletFolder {
             dates: Dates::default(),
             routes: Routes::default(),
             known: Mutex::new(known),
-            held: Mutex::default(),
+            since: Mutex::default(),
             trying: tokio::sync::Mutex::default(),
             _lock: lock,
         })
@@ -140,7 +141,9 @@ impl WalletFolder {
     /// # Errors
     /// [`WalletError::MintUrl`] for a URL that will not do; [`WalletError::Unasked`].
     pub async fn wallet_at(&self, mint: &str) -> Result<Arc<Wallet>, WalletError> {
-        self.check_asked(&check_mint_url(mint)?)?;
+        let url = check_mint_url(mint)?;
+        self.ask_at_first(&url).await?;
+        self.check_asked(&url)?;
         self.wallet_of(mint).await
     }
 
