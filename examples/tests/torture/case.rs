@@ -23,6 +23,8 @@ const FUNDS: u64 = 60;
 const LIMIT: Duration = Duration::from_secs(25);
 /// How long both go on after a program was told that its disk fails.
 const AFTER: Duration = Duration::from_millis(700);
+/// How long where it was not told.
+const ON: Duration = Duration::from_secs(6);
 const WAYS: [Pay; 4] = [Pay::Chain, Pay::P2pk, Pay::Swap, Pay::Btc];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +80,38 @@ impl Call {
     }
 }
 
+/// Of which file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum File {
+    /// `streampay.redb`.
+    Sessions,
+    /// `wallet.redb`, which cdk writes.
+    Wallet,
+}
+
+impl File {
+    pub(crate) const ALL: [Self; 2] = [Self::Sessions, Self::Wallet];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Wallet => "wallet",
+        }
+    }
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Sessions => "streampay.redb",
+            Self::Wallet => "wallet.redb",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) way: Pay,
     pub(crate) side: Side,
+    pub(crate) file: File,
     pub(crate) fault: Fault,
     pub(crate) call: Call,
     /// The call of this number, counted from 1, of any one thread.
@@ -106,11 +136,19 @@ impl FromStr for Case {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let [way, side, fault, call, at] = words[..] else {
-            return Err(format!("no case: {text}"));
+        // Cases of before the wallet's file had its own do not name one.
+        let (file, words) = match words[..] {
+            [way, side, fault, call, at] => ("sessions", [way, side, fault, call, at]),
+            [way, side, file, fault, call, at] => (file, [way, side, fault, call, at]),
+            _ => return Err(format!("no case: {text}")),
         };
+        let [way, side, fault, call, at] = words;
         let no = || format!("no case: {text}");
         Ok(Self {
+            file: File::ALL
+                .into_iter()
+                .find(|of| of.name() == file)
+                .ok_or_else(no)?,
             way: WAYS
                 .into_iter()
                 .find(|of| of.name() == way)
@@ -135,8 +173,9 @@ impl FromStr for Case {
 impl Case {
     /// All of it but the number.
     pub(crate) fn kind(&self) -> String {
-        let (way, side) = (self.way.name(), self.side.name());
-        format!("{way} {side} {} {}", self.fault.name(), self.call.name())
+        let (way, side, file) = (self.way.name(), self.side.name(), self.file.name());
+        let (fault, call) = (self.fault.name(), self.call.name());
+        format!("{way} {side} {file} {fault} {call}")
     }
 
     fn inject(&self) -> String {
@@ -153,10 +192,9 @@ impl Case {
         let mut stage = Stage::new(self.way);
         let log = stage.folder.path().join("trace");
         session(&mut stage, &log, |side| {
-            (side == self.side).then(|| self.inject())
+            (side == self.side).then(|| (vec![self.file], Some(self.inject())))
         })?;
-        let traced = std::fs::read_to_string(&log).unwrap_or_default();
-        let struck = match traced.contains("INJECTED") || traced.contains("killed by SIGKILL") {
+        let struck = match has_struck(&log) {
             true => Struck::Yes,
             false => Struck::No,
         };
@@ -181,54 +219,68 @@ pub(crate) fn explain(mut stage: Stage, error: &str) -> String {
     format!("{error}\n{}\n--- kept: {kept}", said.join("\n"))
 }
 
-/// One session; afterwards nobody runs. `faults` says what happens to the disk of each: nothing where
-/// that is empty, and it is looked on.
+fn has_struck(log: &Path) -> bool {
+    let traced = std::fs::read_to_string(log).unwrap_or_default();
+    traced.contains("INJECTED") || traced.contains("killed by SIGKILL")
+}
+
+/// One session; afterwards nobody runs. `faults` says which files of each side are looked on, and what
+/// happens to them.
 fn session(
     stage: &mut Stage,
     log: &Path,
-    faults: impl Fn(Side) -> Option<String>,
+    faults: impl Fn(Side) -> Option<(Vec<File>, Option<String>)>,
 ) -> Result<(), String> {
     stage.fund(FUNDS)?;
-    let (viewers, streamers) = (stage.store("viewer"), stage.store("streamer"));
-    let trace = |side: Side, inject: String| Trace {
+    let (viewers, streamers) = (stage.data("viewer"), stage.data("streamer"));
+    let trace = |side: Side, (files, inject): (Vec<File>, Option<String>)| Trace {
         log,
-        file: match side {
-            Side::Viewer => &viewers,
-            Side::Streamer => &streamers,
-        },
-        inject: Some(inject).filter(|inject| !inject.is_empty()),
+        files: (files.iter())
+            .map(|file| match side {
+                Side::Viewer => viewers.join(file.path()),
+                Side::Streamer => streamers.join(file.path()),
+            })
+            .collect(),
+        inject,
     };
     // Both files are there, as in any second session: nothing else is looked at by strace.
     if let Some(mut first) = stage.serve(None) {
         first.end(LIMIT);
     }
-    let at_streamer = faults(Side::Streamer).map(|inject| trace(Side::Streamer, inject));
+    let at_streamer = faults(Side::Streamer).map(|of| trace(Side::Streamer, of));
     let Some(mut streamer) = stage.serve(at_streamer) else {
         return Ok(());
     };
-    let at_viewer = faults(Side::Viewer).map(|inject| trace(Side::Viewer, inject));
+    let at_viewer = faults(Side::Viewer).map(|of| trace(Side::Viewer, of));
     let budget = match stage.way {
         Pay::Btc => BUDGET_BTC,
         _ => BUDGET_ECASH,
     };
     let mut viewer = stage.watch(budget, at_viewer);
-    until_it_breaks(&mut viewer, &mut streamer);
+    until_it_breaks(&mut viewer, &mut streamer, log);
     viewer.kill();
     streamer.kill();
     viewer.acknowledged(&mut stage.acked);
     Ok(())
 }
 
-/// Until the viewer has ended, or either was killed or told that its disk fails.
-fn until_it_breaks(viewer: &mut Process, streamer: &mut Process) {
+/// Until the viewer has ended, or either was killed or told that its disk fails; or for a while after that
+/// of a wallet, of which the session may not hear, has failed.
+fn until_it_breaks(viewer: &mut Process, streamer: &mut Process, log: &Path) {
     let failed = |process: &mut Process| {
         process.catch_up();
         let mut heard = process.heard.iter();
         heard.any(|event| event["why"] == "the store failed")
     };
     let step = Duration::from_millis(50);
-    for _ in 0..LIMIT.as_millis() / step.as_millis() {
+    let mut left = LIMIT.as_millis() / step.as_millis();
+    let on = ON.as_millis() / step.as_millis();
+    while left > 0 {
         std::thread::sleep(step);
+        left -= 1;
+        if left > on && has_struck(log) {
+            left = on;
+        }
         if viewer.is_over() {
             return;
         }
@@ -239,8 +291,8 @@ fn until_it_breaks(viewer: &mut Process, streamer: &mut Process) {
 }
 
 /// How many calls each program makes in a session without a fault, of the thread that makes most.
-/// Such a session must pass too.
-pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, u64, u64)> {
+/// Such a session must pass too. Where bitcoin is paid, the wallet is not looked on.
+pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, File, u64, u64)> {
     let all: Vec<(Pay, Side)> = WAYS
         .into_iter()
         .flat_map(|way| Side::ALL.map(|side| (way, side)))
@@ -258,34 +310,43 @@ pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, u64, u64)> {
                     };
                     // A busy machine may take longer than a program is waited for.
                     let mut tries = (0..3).map(|_| count(way, side));
-                    let counted = tries.find(|(syncs, writes)| *syncs > 0 && *writes > 0);
-                    let (syncs, writes) = counted.expect("a session of each kind");
-                    found
-                        .lock()
-                        .unwrap()
-                        .insert(number, (way, side, syncs, writes));
+                    let enough = |(file, syncs, writes): &(File, u64, u64)| {
+                        (*syncs > 0 && *writes > 0) || (*file == File::Wallet && way == Pay::Btc)
+                    };
+                    let counted = tries.find(|all| all.iter().all(enough));
+                    let counted = counted.expect("a session of each kind");
+                    found.lock().unwrap().insert(
+                        number,
+                        counted.map(|(file, syncs, writes)| (way, side, file, syncs, writes)),
+                    );
                 }
             });
         }
     });
-    found.into_inner().unwrap().into_values().collect()
+    let all = found.into_inner().unwrap().into_values().flatten();
+    all.filter(|(way, _, file, ..)| !(*way == Pay::Btc && *file == File::Wallet))
+        .collect()
 }
 
-fn count(way: Pay, side: Side) -> (u64, u64) {
+fn count(way: Pay, side: Side) -> [(File, u64, u64); 2] {
     let mut stage = Stage::new(way);
     let log = stage.folder.path().join("trace");
-    session(&mut stage, &log, |of| (of == side).then(String::new)).unwrap();
+    session(&mut stage, &log, |of| {
+        (of == side).then(|| (File::ALL.to_vec(), None))
+    })
+    .unwrap();
     let traced = std::fs::read_to_string(&log).unwrap();
     if let Err(error) = books::check(&mut stage) {
         panic!("without a fault: {}", explain(stage, &error));
     }
-    let most = |call: Call| {
+    let most = |file: File, call: Call| {
         let mut of: BTreeMap<&str, u64> = BTreeMap::new();
-        let lines = traced.lines().filter_map(|line| line.split_once(' '));
+        let of_file = traced.lines().filter(|line| line.contains(file.path()));
+        let lines = of_file.filter_map(|line| line.split_once(' '));
         for (thread, _) in lines.filter(|(_, rest)| rest.trim_start().starts_with(call.name())) {
             *of.entry(thread).or_default() += 1;
         }
         of.into_values().max().unwrap_or_default()
     };
-    (most(Call::Sync), most(Call::Write))
+    File::ALL.map(|file| (file, most(file, Call::Sync), most(file, Call::Write)))
 }

@@ -4,16 +4,16 @@
 //! ```sh
 //! cargo test -p streampay-examples --test torture -- --faults --kills 500
 //! cargo test -p streampay-examples --test torture -- --faults --seconds 240 --kills 20
-//! cargo test -p streampay-examples --test torture -- --case "chain viewer EIO fdatasync 17"
+//! cargo test -p streampay-examples --test torture -- --case "chain viewer wallet EIO fdatasync 17"
 //! ```
 //!
-//! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of its store's
-//! file in turn, and 200 of its `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit,
-//! every combination first. `--kills N`: so many SIGKILLs at random moments. Linux, with strace.
+//! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of a file of its
+//! in turn, and 200 `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit, every
+//! combination first. `--kills N`: so many SIGKILLs at random moments. Linux, with strace.
 //!
-//! The store's file is `streampay.redb`, with every session. The wallet's, `wallet.redb`, is written by cdk, whose
-//! store takes no medium of ours: it runs neither on the simulated disk nor, yet, under these faults. The
-//! kills strike it too.
+//! The files are `streampay.redb`, with every session, and where ecash is paid `wallet.redb`. That one is
+//! written by cdk, whose store takes no medium of ours: it runs under these faults, and not on the simulated
+//! disk, where writes are short or torn.
 //!
 //! A case passes where after restart and `recover` both books balance (`audit`), both programs tell the
 //! same of every session, the streamer has all that the viewer saw acknowledged, what left the viewer is
@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 use case::{Case, Struck};
 use process::Dice;
 
-/// `pwrite64`s for each fault.
+/// `pwrite64`s for each fault and file.
 const WRITES: usize = 200;
 
 struct Args {
@@ -185,16 +185,18 @@ fn one(case: Case, counts: &Mutex<Counts>) {
 fn all_cases(args: &Args) -> Vec<Case> {
     let mut dice = Dice::new(args.seed);
     let mut kinds: Vec<Vec<Case>> = Vec::new();
-    for (way, side, syncs, writes) in case::counts(args.jobs) {
+    for (way, side, file, syncs, writes) in case::counts(args.jobs) {
         println!(
-            "{} {}: {syncs} fdatasync, {writes} pwrite64",
+            "{} {} {}: {syncs} fdatasync, {writes} pwrite64",
             way.name(),
-            side.name()
+            side.name(),
+            file.name()
         );
         for fault in case::Fault::ALL {
             let case = |call, at| Case {
                 way,
                 side,
+                file,
                 fault,
                 call,
                 at,

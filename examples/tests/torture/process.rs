@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -49,8 +49,8 @@ impl Dice {
 /// Where strace writes, and what it does.
 pub(crate) struct Trace<'a> {
     pub(crate) log: &'a Path,
-    /// The file of which calls are looked at.
-    pub(crate) file: &'a Path,
+    /// The files of which calls are looked at.
+    pub(crate) files: Vec<PathBuf>,
     /// As `-e inject=` has it; none looks on.
     pub(crate) inject: Option<String>,
 }
@@ -74,9 +74,12 @@ impl Process {
             None => Command::new(program),
             Some(trace) => {
                 let mut command = Command::new("strace");
-                // `-D`: the program stays our child.
-                command.args(["-D", "-f", "-qq", "-e", "trace=fdatasync,pwrite64"]);
-                command.arg("-P").arg(trace.file).arg("-o").arg(trace.log);
+                // `-D`: the program stays our child. `-y`: the file's name is in each line.
+                command.args(["-D", "-f", "-qq", "-y", "-e", "trace=fdatasync,pwrite64"]);
+                for file in &trace.files {
+                    command.arg("-P").arg(file);
+                }
+                command.arg("-o").arg(trace.log);
                 if let Some(inject) = &trace.inject {
                     command.arg("-e").arg(format!("inject={inject}"));
                 }

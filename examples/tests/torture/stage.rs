@@ -101,10 +101,6 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn store(&self, name: &str) -> PathBuf {
-        self.data(name).join("streampay.redb")
-    }
-
     /// What both say of where the money is.
     fn money(&self) -> Vec<String> {
         match (&self.mint, &self.chain) {
