@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::settings::Settings;
 use super::{commands, fees, tower};
 use crate::error::AppError;
+use crate::home::Home;
 use crate::report::Report;
 use crate::streamer::serve::recover;
 use crate::wallet::MintLimits;
@@ -81,7 +83,7 @@ impl ChannelCommand {
             }
             Self::Settle { json } => {
                 let report = Report { json };
-                let home = commands::open(data, MintLimits::default().patient(), report).await?;
+                let home = open_to_settle(data, report).await?;
                 recover(&home, report).await?;
                 if !commands::settle(&home, report, true).await? {
                     return Err(AppError::Unsettled);
@@ -106,4 +108,18 @@ impl ChannelCommand {
             }
         }
     }
+}
+
+/// The home in `data`, whose channels wait for no other ones to be closed with, which is up to six blocks:
+/// all that there are close together now, and the user waits.
+async fn open_to_settle(data: &Path, report: Report) -> Result<Home, AppError> {
+    let setup = match Settings::load(data)? {
+        Some(settings) => {
+            let mut setup = settings.setup(report, false).await?;
+            setup.config.payee.batch_wait = 0;
+            Some(setup)
+        }
+        None => None,
+    };
+    Home::open_for(data, MintLimits::default().patient(), setup).await
 }

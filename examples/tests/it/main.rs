@@ -6,6 +6,7 @@
     reason = "a test that fails should say where"
 )]
 
+mod again;
 mod apps;
 mod backup;
 mod canary;
@@ -16,6 +17,9 @@ mod channel;
 mod channel_fees;
 mod channel_offline;
 mod edges;
+#[path = "../../../streampay-btc/tests/it/esplora.rs"]
+#[allow(dead_code, reason = "another test asks for more of it")]
+mod esplora;
 mod foreign;
 mod http;
 mod ledger;
