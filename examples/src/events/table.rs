@@ -275,8 +275,8 @@ pub const EVENTS: &[Event] = &[
     session("reclaimed", "watch", "a refused payment is back", "next"),
     event(
         "recovered",
-        "recover",
-        "what became of a session",
+        "recover, watch",
+        "what became of a session; at the start of watch, of an earlier one that is settled now",
         "session settled paid_msat acknowledged_msat fees_msat refunded_msat locked_until_unix_s",
     ),
     session(

@@ -17,10 +17,14 @@ pub async fn listen(wishes: mpsc::Sender<Wish>, lines: bool) {
     let piped = lines && !std::io::stdin().is_terminal();
     let mut keys = Keys::new(terminal || piped);
     let mut typed: Option<Typed> = piped.then(Typed::default);
+    let mut asked = false;
     loop {
         let wish = tokio::select! {
             () = wishes.closed() => return,
-            () = asked_to_end() => Wish::Leave,
+            () = asked_to_end(), if !asked => {
+                asked = true;
+                Wish::Leave
+            }
             key = keys.next() => match (&mut typed, key) {
                 (Some(line), key) => match line.key(key, terminal) {
                     None => continue,

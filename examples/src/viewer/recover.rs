@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use streampay_btc::machine::ChannelMachine;
 use streampay_core::driver::{Connected, Ports, SessionTask, TellError, UserPorts};
 use streampay_core::session::{
-    CloseCode, Command, Event, PayerSession, Policy, Role, SEALED_MEDIA,
+    CloseCode, Command, Event, PayerSession, Policy, PurseLedger, Role, SEALED_MEDIA,
 };
-use streampay_core::store::StoreError;
+use streampay_core::store::{Key, StoreError};
 use streampay_core::units::{Msat, SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer};
 use streampay_media::whep::Client;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::account::Account;
 use super::locked::{locked_until, words};
@@ -18,16 +20,41 @@ use crate::accounting::before_sessions;
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
+use crate::ledger::history::Sums;
 use crate::link::StreamLink;
 use crate::progress::within;
 use crate::report::Report;
+use crate::signals::asked_to_end;
 
-/// How long one session may take; a mint that is away longer is asked again next time.
-const LIMIT: Duration = Duration::from_secs(60);
-/// The same for one whose lock still holds, by this machine's clock: the mint has the last word.
-const LOCKED_LIMIT: Duration = Duration::from_secs(10);
-/// How long the streamer may take to answer.
-const REACH: Duration = Duration::from_secs(15);
+/// How long the parts of closing one session may take. A mint that is away longer is asked again next time.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Until the streamer answers.
+    reach: Duration,
+    /// With the streamer.
+    asked: Duration,
+    /// Without it.
+    alone: Duration,
+    /// Without it where the lock still holds, by this machine's clock: the mint has the last word.
+    locked: Duration,
+}
+
+/// For a user who asked for it.
+const PATIENT: Limits = Limits {
+    reach: Duration::from_secs(15),
+    asked: Duration::from_secs(60),
+    alone: Duration::from_secs(60),
+    locked: Duration::from_secs(10),
+};
+/// For one who wants to watch.
+const BRIEF: Limits = Limits {
+    reach: Duration::from_secs(4),
+    asked: Duration::from_secs(10),
+    alone: Duration::from_secs(8),
+    locked: Duration::ZERO,
+};
+/// How long all sessions together may keep a user who wants to watch.
+const AT_START: Duration = Duration::from_secs(20);
 
 /// What is told of an address that was shown in vain.
 pub const UNPAID: &str = "nobody has paid to the address that was shown, so nothing is out. Should \
@@ -67,12 +94,8 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     let open = open.count();
     for id in home.node.sessions().await? {
         let records = home.node.records_of(id).await?;
-        let now = home.node.clock().now();
-        let identity = home.identity.clone();
-        let restored = PayerSession::restore(identity, Policy::nothing(), now, id, &records);
-        let session = match restored {
-            // A streamer that seals takes nobody back who does not say so.
-            Ok(session) => session.offering(SEALED_MEDIA),
+        let session = match restore(home, id, &records) {
+            Ok(session) => session,
             // This folder was a streamer's too.
             Err(StoreError::OtherRole) => continue,
             Err(error) => {
@@ -86,33 +109,134 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         }
         found = found.saturating_add(1);
         let which = format!("session {found} of {}", open.max(found));
+        let of = Open {
+            home,
+            report,
+            id,
+            limits: PATIENT,
+        };
+        let closed = of.close(session, &records, &which).await?;
+        all_settled &= closed.settled;
+        tell(report, id, &closed);
+    }
+    if found == 0 {
+        report.tell("no session is open");
+    }
+    let none_lost = super::lost::find(home, report).await?;
+    Ok(all_settled && none_lost)
+}
+
+/// Before a session begins: closes those of before whose money is not home, as far as that can be done at
+/// once, for what comes home can be paid with. The newest first, for a bounded time. Those with channels are
+/// left, for they wait for blocks.
+///
+/// # Errors
+/// [`AppError`] where the store cannot be read or written.
+pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), AppError> {
+    let mut earlier = crate::ledger::sessions(home).await?;
+    earlier.retain(|of| {
+        let channel = |purse: &PurseLedger| purse.method == ChannelMachine::METHOD;
+        let is_out = of.role == Role::Payer && !of.settled && !Sums::of(of).out.is_zero();
+        is_out && !of.purses.iter().any(channel)
+    });
+    earlier.sort_by_key(|of| core::cmp::Reverse(of.began));
+    let until = Instant::now() + AT_START;
+    for (at, of) in earlier.iter().enumerate() {
+        let records = home.node.records_of(of.session).await?;
+        let Ok(session) = restore(home, of.session, &records) else {
+            continue;
+        };
+        let which = format!(
+            "an earlier session, {} of {}",
+            at.saturating_add(1),
+            earlier.len()
+        );
+        let open = Open {
+            home,
+            report,
+            id: of.session,
+            limits: BRIEF,
+        };
+        let closing = open.close(session, &records, &which);
+        let closed = tokio::select! {
+            closed = tokio::time::timeout_at(until, closing) => closed,
+            () = asked_to_end() => break,
+        };
+        let Ok(closed) = closed else { break };
+        // What is not is told with all that is not.
+        let closed = closed?;
+        if closed.settled {
+            tell(report, of.session, &closed);
+        }
+    }
+    Ok(())
+}
+
+fn restore(
+    home: &Home,
+    id: SessionId,
+    records: &[(Key, Vec<u8>)],
+) -> Result<PayerSession, StoreError> {
+    let (identity, now) = (home.identity.clone(), home.node.clock().now());
+    let session = PayerSession::restore(identity, Policy::nothing(), now, id, records)?;
+    // A streamer that seals takes nobody back who does not say so.
+    Ok(session.offering(SEALED_MEDIA))
+}
+
+/// What became of a session that was to be closed.
+struct Closed {
+    account: Account,
+    settled: bool,
+    /// Nobody has paid to the address that was shown.
+    unpaid: bool,
+    /// What comes back by itself.
+    coming: Option<Msat>,
+    /// Until when the rest is locked, and the time now.
+    locked: Option<(Unix, Unix)>,
+    channel_locked: Option<String>,
+}
+
+/// A session that is not settled.
+struct Open<'a> {
+    home: &'a Home,
+    report: Report,
+    id: SessionId,
+    limits: Limits,
+}
+
+impl Open<'_> {
+    /// Closes it, with its streamer or without, and brings home what can come.
+    async fn close(
+        &self,
+        session: PayerSession,
+        records: &[(Key, Vec<u8>)],
+        which: &str,
+    ) -> Result<Closed, AppError> {
+        let (home, report, limits) = (self.home, self.report, self.limits);
+        let now = home.node.clock().now();
         let (ports, user) = Ports::pair();
-        let mut task = SessionTask::restored(home.node.clone(), session, &records, ports);
-        let link = home.links.of(id);
+        let mut task = SessionTask::restored(home.node.clone(), session, records, ports);
+        let link = home.links.of(self.id);
         let mut coming = coming(home, task.session()).await?;
         let asked = match &link {
             Some(link) if coming.is_none() => {
                 let asking = format!("{which}: asking its streamer");
-                let most = REACH.saturating_add(LIMIT);
-                within(
-                    report,
-                    &asking,
-                    most,
-                    ask_the_streamer(&mut task, user, link),
-                )
-                .await
+                let most = limits.reach.saturating_add(limits.asked);
+                let ask = ask_the_streamer(&mut task, user, link, limits);
+                within(report, &asking, most, ask).await
             }
             _ => false,
         };
         // Without the streamer, what is locked comes home after its locktime and not before.
         let locked = locked_until(task.session()).is_some_and(|until| until > now.unix);
-        if !(asked || link.is_some() && locked || coming.is_some()) {
+        let waits = locked || channel_locked(home, task.session()).await?.is_some();
+        let limit = if waits { limits.locked } else { limits.alone };
+        let left = asked || link.is_some() && locked || coming.is_some() || limit.is_zero();
+        if !left {
             // One that has ended already only has to settle.
             if let Err(TellError::Store(error)) = task.tell(Command::Close(CloseCode::Done)).await {
                 return Err(error.into());
             }
-            let waits = locked || channel_locked(home, task.session()).await?.is_some();
-            let limit = if waits { LOCKED_LIMIT } else { LIMIT };
             let bringing = format!("{which}: bringing its money home");
             let ran = tokio::time::timeout(limit, task.run(None));
             within(report, &bringing, limit, ran).await.ok();
@@ -123,26 +247,19 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         let unpaid = only_unpaid(home, task.session()).await?;
         let channel_locked = channel_locked(home, task.session()).await?;
         let settled = task.session().is_settled() || unpaid;
-        all_settled &= settled;
         if settled {
-            home.links.forget(id);
+            home.links.forget(self.id);
         }
-        let account = Account::of(home, task.session()).await?;
         let locked = locked_until(task.session()).filter(|_| !settled);
-        tell(
-            report,
-            id,
-            &account,
-            (settled, unpaid, coming),
-            locked.map(|until| (until, now.unix)),
+        Ok(Closed {
+            account: Account::of(home, task.session()).await?,
+            settled,
+            unpaid,
+            coming,
+            locked: locked.map(|until| (until, now.unix)),
             channel_locked,
-        );
+        })
     }
-    if found == 0 {
-        report.tell("no session is open");
-    }
-    let none_lost = super::lost::find(home, report).await?;
-    Ok(all_settled && none_lost)
 }
 
 /// What comes back by itself, where all that a session has out is in channels that are being closed.
@@ -171,11 +288,12 @@ async fn ask_the_streamer(
     task: &mut SessionTask<PayerSession>,
     user: UserPorts,
     link: &StreamLink,
+    limits: Limits,
 ) -> bool {
     let peer = PeerConfig::default();
     let initial = task.session().reading();
     let connecting = ViewerPeer::connect(&Client, &link.url, &peer, initial);
-    let Ok(Ok(stream)) = tokio::time::timeout(REACH, connecting).await else {
+    let Ok(Ok(stream)) = tokio::time::timeout(limits.reach, connecting).await else {
         return false;
     };
     let UserPorts {
@@ -196,42 +314,38 @@ async fn ask_the_streamer(
         link: stream.link,
         usage: stream.reading,
     };
-    let ran = tokio::time::timeout(LIMIT, task.run(Some(connected))).await;
+    let ran = tokio::time::timeout(limits.asked, task.run(Some(connected))).await;
     closing.abort();
     let _ = stream.connection.close().await;
     ran.is_ok() && *is_bound.borrow()
 }
 
-fn tell(
-    report: Report,
-    id: SessionId,
-    account: &Account,
-    (settled, unpaid, coming): (bool, bool, Option<Msat>),
-    locked: Option<(Unix, Unix)>,
-    channel_locked: Option<String>,
-) {
-    let state = match (settled, locked) {
-        (true, _) if unpaid => UNPAID.to_owned(),
+fn tell(report: Report, id: SessionId, closed: &Closed) {
+    let account = &closed.account;
+    let state = match (closed.settled, closed.locked) {
+        (true, _) if closed.unpaid => UNPAID.to_owned(),
         (true, _) => format!("settled; {account}"),
-        (false, None) if coming.is_some() => {
+        (false, None) if closed.coming.is_some() => {
             let sums = account.unsettled();
-            format!("{}; {sums}", on_the_way(coming.unwrap_or_default()))
+            format!("{}; {sums}", on_the_way(closed.coming.unwrap_or_default()))
         }
         (false, Some((until, now))) => format!("{}; {}", account.unsettled(), words(until, now)),
         (false, None) => {
-            let why =
-                channel_locked.unwrap_or_else(|| "not settled yet; try again later".to_owned());
+            let later = || "not settled yet; try again later".to_owned();
+            let why = closed.channel_locked.clone().unwrap_or_else(later);
             format!("{why}; {}", account.unsettled())
         }
     };
-    report.tell(&format!("session {id}: {state}"));
+    let name = id.to_string();
+    let short = name.get(..8).unwrap_or_default();
+    report.tell(&format!("session [{short}]: {state}"));
     report.say(
         "recovered",
         serde_json::json!({
-            "session": id.to_string(), "settled": settled,
+            "session": name, "settled": closed.settled,
             "paid_msat": account.paid.msat(), "acknowledged_msat": account.acknowledged.msat(),
             "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
-            "locked_until_unix_s": locked.map(|(until, _)| until.0),
+            "locked_until_unix_s": closed.locked.map(|(until, _)| until.0),
         }),
     );
 }

@@ -25,7 +25,7 @@ use super::browser::{Browser, Page};
 use super::locked::locked_until;
 use super::recording::Recording;
 pub use super::recording::Target;
-use super::recover::only_unpaid;
+use super::recover::{close_earlier, only_unpaid};
 use super::status::Status;
 use crate::accounting;
 use crate::backup::restored;
@@ -126,6 +126,7 @@ pub async fn watch(
         home.wallet.check_not_all_held().await?;
     }
     accounting::start(home, watch.report).await?;
+    close_earlier(home, watch.report).await?;
     unsettled::tell(home, watch.report).await?;
     watch.record.check()?;
     let entropy = entropy().map_err(AppError::io("no randomness"))?;

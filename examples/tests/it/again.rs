@@ -1,13 +1,67 @@
 //! What the next command does for sessions of before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use streampay_btc::bitcoin::hashes::Hash as _;
 use streampay_btc::bitcoin::{Address, Amount, Network, ScriptBuf, WPubkeyHash};
 use streampay_btc::sim::SimChain;
 
 use crate::esplora;
-use crate::processes::{CLIP, Process, STREAMER, VIEWER, ticks};
+use crate::ledger::assert_balances;
+use crate::processes::{CLIP, Process, STREAMER, Stage, VIEWER, msat, run, stdout, ticks};
+
+#[test]
+fn a_viewer_that_was_killed_settles_what_it_left_when_it_watches_again() {
+    let stage = Stage::new();
+    let (_streamer, link) = stage.serve("127.0.0.1:0");
+    let mut killed = stage.viewer("viewer", &link, "60sat");
+    let left = ticks(&killed, 3)["session"].clone();
+    killed.kill();
+    let mut viewer = stage.viewer("viewer", &link, "60sat");
+    let settled = viewer.event(|event| {
+        assert_ne!(event["event"], "tick_paid", "first what is out");
+        event["event"] == "recovered"
+    });
+    assert_eq!(
+        (&settled["session"], &settled["settled"]),
+        (&left, &true.into())
+    );
+    assert!(msat(&settled, "acknowledged_msat") >= 3_000, "{settled}");
+    assert!(msat(&settled, "refunded_msat") >= 40_000, "{settled}");
+    ticks(&viewer, 2);
+    viewer.signal("-TERM");
+    let summary = viewer.named("summary");
+    assert_eq!(viewer.exit_code(), Some(0), "{summary}");
+    let at = stage.folder.path().join("viewer");
+    let history = stdout(&run(VIEWER, &at, &["history", "--json"]));
+    assert_eq!(
+        history.matches("\"state\":\"settled\"").count(),
+        2,
+        "{history}"
+    );
+    assert_balances(VIEWER, &at, 0);
+}
+
+#[test]
+fn a_session_whose_streamer_is_away_keeps_no_viewer_from_watching_another() {
+    let stage = Stage::new();
+    let (mut gone, link) = stage.serve("127.0.0.1:0");
+    let mut killed = stage.viewer("viewer", &link, "30sat");
+    let left = ticks(&killed, 2)["session"].clone();
+    killed.kill();
+    gone.kill();
+    let (_other, link) = stage.serve("127.0.0.1:0");
+    let began = Instant::now();
+    let mut viewer = stage.viewer("viewer", &link, "30sat");
+    let told = viewer.named("unsettled");
+    assert_eq!(told["session"], left);
+    assert!(told["locked_until_unix_s"].is_u64(), "{told}");
+    assert!(began.elapsed() < Duration::from_secs(30));
+    ticks(&viewer, 2);
+    viewer.signal("-TERM");
+    viewer.named("summary");
+    viewer.exit_code();
+}
 
 /// Nobody mines a block until the close is there.
 #[test]
