@@ -40,19 +40,23 @@ async fn finish(home: &Home, report: Report, limit: Duration) -> Result<(), AppE
         deposited,
         left,
     } = home.wallet.finish_begun(limit).await?;
-    if operations > 0 {
-        report.tell(&format!(
-            "{operations} operations that were cut short are finished"
-        ));
+    match operations {
+        0 => {}
+        1 => report.tell("an operation that was cut short is finished"),
+        more => report.tell(&format!(
+            "{more} operations that were cut short are finished"
+        )),
     }
     if !deposited.is_zero() {
         report.tell(&format!("{deposited} of paid deposits collected"));
     }
-    if left > 0 {
-        report.tell(&format!(
-            "what was begun at {left} mints waits for their answer: `recover` goes on with it"
-        ));
-    }
+    let where_left = match left {
+        0 => return Ok(()),
+        1 => "a mint waits for its answer".to_owned(),
+        more => format!("{more} mints waits for their answers"),
+    };
+    let line = format!("what was begun at {where_left}: `recover` goes on with it");
+    report.tell(&line);
     Ok(())
 }
 
@@ -104,13 +108,21 @@ fn tell(report: Report, at: &Recovered) {
             at.sent,
             "in sent tokens that nobody has redeemed yet; --take-back makes them worthless",
         ),
-        (at.in_purses, "in purses of sessions that are not settled"),
+        (
+            at.in_purses,
+            "in purses of sessions that are not settled, see above",
+        ),
     ];
     for (amount, what) in parts.iter().filter(|(amount, _)| !amount.is_zero()) {
         report.tell(&format!("  {amount} {what}"));
     }
     if at.waiting > 0 {
-        report.tell(&format!("  {} operations wait for the mint", at.waiting));
+        let what = match at.waiting {
+            1 => "an operation waits".to_owned(),
+            more => format!("{more} operations wait"),
+        };
+        let line = format!("  {what} for the mint: run `recover` again once it answers");
+        report.tell(&line);
     }
     report.say(
         "wallet",

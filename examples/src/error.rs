@@ -174,7 +174,7 @@ pub enum AppError {
     Closed(CloseCode),
     /// Money is not home yet.
     #[error(
-        "some money is not home yet: the lines above say what it waits for. Run `recover` again then"
+        "some money is not home yet: the lines above say what it waits for, and what brings it home"
     )]
     Unsettled,
     /// What was earned is not all home yet.

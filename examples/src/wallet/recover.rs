@@ -282,7 +282,7 @@ impl WalletFolder {
         sagas.map_err(WalletError::Store)
     }
 
-    async fn sagas_at(&self, mint: &MintUrl) -> Result<Vec<WalletSaga>, WalletError> {
+    pub(super) async fn sagas_at(&self, mint: &MintUrl) -> Result<Vec<WalletSaga>, WalletError> {
         let mut sagas = self.sagas().await?;
         sagas.retain(|saga| saga.mint_url == *mint);
         Ok(sagas)

@@ -450,6 +450,9 @@ async fn what_was_begun_is_finished_at_a_start_and_a_silent_mint_holds_nobody_up
     let done = start().await.unwrap();
     assert_eq!((done.left, done.deposited), (0, sat(30)));
     assert_eq!(held(&wallet).await, (sat(30), Msat::ZERO));
+    // A token that waits for its receiver is not cut short.
+    wallet.send(sat(5), None).await.unwrap();
+    assert_eq!(start().await.unwrap(), Finished::default());
 }
 
 /// Invoices that were over long ago, at a mint that says nothing.
