@@ -147,6 +147,12 @@ pub const EVENTS: &[Event] = &[
         "mint session purse amount_msat",
     ),
     event(
+        "funding_lost",
+        "recover",
+        "a mint took this to fund a purse and denies the purse; a day after its locktime it is not asked again",
+        "session purse amount_msat",
+    ),
+    event(
         "history",
         "history",
         "a session; see [ledger](ledger.md)",

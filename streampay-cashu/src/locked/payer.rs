@@ -151,7 +151,7 @@ impl PayerPurse {
         purse.derive();
         let effects = match purse.meta.stage {
             // Its session was told; should it ask again, that is the time.
-            Stage::Lost(_) => Vec::new(),
+            Stage::Lost(..) => Vec::new(),
             _ => purse.next_effect(true),
         };
         let answer = Answer {
@@ -202,7 +202,7 @@ impl PayerPurse {
                 Ok(Done::Locked(LockedDone::Sum(spent))) => self.abandoned(spent),
                 Ok(_) => self.abandoned(0),
                 // There is no wallet any more to give anything back to.
-                Err(BackendError::Fatal(_)) if matches!(self.meta.stage, Stage::Lost(_)) => {
+                Err(BackendError::Fatal(_)) if matches!(self.meta.stage, Stage::Lost(..)) => {
                     self.abandoned(u64::MAX)
                 }
                 Err(error) => Answer::failed(error),
@@ -284,7 +284,7 @@ impl PayerPurse {
         }
         self.meta.stage = match self.planned() {
             // It was asked for: the mint's word that nothing came of it is not the last.
-            Some(planned) => Stage::Lost(planned.clone()),
+            Some(planned) => Stage::Lost(planned.clone(), None),
             None => Stage::Planning,
         };
         self.advance(false)
@@ -340,7 +340,7 @@ impl PayerPurse {
                 self.running.start(key, FUND, || job(fund))
             }
             Stage::Open(_) => self.drain_effect(again),
-            Stage::Lost(planned) => {
+            Stage::Lost(planned, _) => {
                 let plan = planned.plan.clone();
                 let forget = LockedJob::Forget { plan };
                 self.running.start(key, ABANDON, || job(forget))
@@ -366,7 +366,7 @@ impl PayerPurse {
     fn planned(&self) -> Option<&Planned> {
         match &self.meta.stage {
             Stage::Funding(planned) | Stage::Open(planned) => Some(planned),
-            Stage::Planning | Stage::Released(_) | Stage::Lost(_) => None,
+            Stage::Planning | Stage::Released(_) | Stage::Lost(..) => None,
         }
     }
 

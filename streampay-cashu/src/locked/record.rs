@@ -63,7 +63,12 @@ pub(crate) enum Stage {
     /// The funding was asked for and failed for good, by the mint's word. Should it have been carried
     /// out all the same, its outputs come from this alone.
     #[n(4)]
-    Lost(#[n(0)] Planned),
+    Lost(
+        #[n(0)] Planned,
+        /// It is home, or given up: the mint is not asked again. Never false.
+        #[n(1)]
+        Option<bool>,
+    ),
 }
 
 /// A plan, when its locks give way, and what redeeming costs.

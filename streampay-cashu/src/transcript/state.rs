@@ -80,7 +80,7 @@ fn of_locked(records: &RestoredPurse) -> Option<State> {
                 locked::Stage::Funding(_) => "funding",
                 locked::Stage::Open(_) => "open",
                 locked::Stage::Released(_) => "released",
-                locked::Stage::Lost(_) => "lost",
+                locked::Stage::Lost(..) => "lost",
             },
             shown: Int(read.paid.revealed),
             acknowledged: Int(read.paid.acked),

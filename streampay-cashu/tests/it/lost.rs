@@ -1,7 +1,9 @@
 //! A mint that says once that it has signed nothing: what it has signed is not given up for that.
 
-use streampay_cashu::LostFunding;
-use streampay_core::backend::{Answer, BackendError, Outcome, RefusalCode, Request};
+use cdk::nuts::CurrencyUnit;
+use cdk::wallet::types::KeysetLoadPolicy;
+use streampay_cashu::{LostFunding, purse_name};
+use streampay_core::backend::{Answer, BackendError, Effect, Outcome, RefusalCode, Request};
 use streampay_core::driver::EffectRunner;
 use streampay_core::store::Store;
 use streampay_core::units::{RequestId, Unix};
@@ -18,9 +20,8 @@ fn write(node: &mut Node, answer: &mut Answer) {
     node.store.append(&[delta.within_purse(purse(0))]).unwrap();
 }
 
-/// A purse of ten ticks of 5 whose funding the mint has made and the wallet knows of; the process died
-/// before its records did.
-async fn funded_and_died(mode: Mode) -> Pair {
+/// A purse of ten ticks of 5 that is planned, and the effect that funds it.
+async fn planned(mode: Mode) -> (Pair, Effect) {
     let mut pair = Pair::new(mode, 0, 500, 5).await;
     // The mint says that it is three hours ago; it enforces the real time.
     pair.mint.set_skew(-3 * 3_600);
@@ -33,7 +34,14 @@ async fn funded_and_died(mode: Mode) -> Pair {
     let mut funding = machine.effect_done(now, planned);
     write(&mut pair.payer, &mut planning);
     write(&mut pair.payer, &mut funding);
-    runner.run(funding.effects.remove(0)).await.result.unwrap();
+    (pair, funding.effects.remove(0))
+}
+
+/// The same, whose funding the mint has made and the wallet knows of; the process died before its records
+/// did.
+async fn funded_and_died(mode: Mode) -> Pair {
+    let (pair, fund) = planned(mode).await;
+    pair.payer.runner().run(fund).await.result.unwrap();
     assert_eq!(pair.payer.spendable().await, 450);
     pair
 }
@@ -62,45 +70,108 @@ async fn empty_answer_after_a_crash_is_no_reason_to_forget_a_funding() {
             pair.payer.after_s(late_s);
             pair.mint.fail("restore", Fault::Empty);
             let of = format!("{mode:?} {late_s}");
-            assert_eq!(pair.payer.restart(&[purse(0)]).await, UNKNOWN, "{of}");
+            let opened = pair.payer.restart(&[purse(0)]).await;
+            assert!(matches!(opened, Some(Outcome::Opened(_))), "{of}");
             opens_and_comes_home(pair, &of).await;
         }
     }
 }
 
-/// It has lost its answer too, says that the inputs are spent, and again and again that it signed nothing.
+#[tokio::test]
+async fn funding_that_is_denied_after_a_crash_is_asked_for_until_it_is_late() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = funded_and_died(mode).await;
+        let of = format!("{mode:?}");
+        for _ in 0..4 {
+            pair.mint.fail("restore", Fault::Empty);
+        }
+        for _ in 0..2 {
+            assert_eq!(pair.payer.restart(&[purse(0)]).await, UNKNOWN, "{of}");
+        }
+        // Then its session need not wait for it, and it is looked for as any that was lost.
+        pair.payer.after_s(LOCK_S / 2 + 60);
+        let late = i64::try_from(LOCK_S / 2 + 60).unwrap();
+        pair.mint.set_skew(late - 3 * 3_600);
+        for _ in 0..2 {
+            pair.mint.fail("restore", Fault::Empty);
+        }
+        let spent = BackendError::Fatal(RefusalCode::AlreadySpent);
+        let failed = pair.payer.restart(&[purse(0)]).await;
+        assert_eq!(failed, Some(Outcome::Failed(spent)), "{of}");
+        let refunded = sat(0);
+        let home = pair.payer.ask(purse(0), Request::Release).await;
+        assert_eq!(home, Some(Outcome::Released { refunded }), "{of}");
+        pair.mint.set_skew(0);
+        let got = find(&pair.payer).await;
+        assert_eq!(got, Ok(Some(LostFunding::Home(sat(50)))), "{of}");
+        assert_eq!(pair.payer.spendable().await, 500, "{of}");
+    }
+}
+
+/// A wallet that was put back, or whose reservations were let go of.
+#[tokio::test]
+async fn purse_whose_inputs_were_let_go_of_before_the_mint_was_asked_is_planned_anew() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let (mut pair, fund) = planned(mode).await;
+        drop(fund);
+        let store = &pair.payer.purses.wallet.localstore;
+        store.release_proofs(&purse_name(purse(0))).await.unwrap();
+        let opened = pair.payer.restart(&[purse(0)]).await;
+        assert!(matches!(opened, Some(Outcome::Opened(_))), "{mode:?}");
+        opens_and_comes_home(pair, &format!("{mode:?}")).await;
+    }
+}
+
+/// A purse of ten ticks of 5 whose funding the mint has made: it has lost its answer too, says that the
+/// inputs are spent, and again and again that it signed nothing.
+async fn deny(pair: &mut Pair, of: &str) {
+    // The mint says that it is three hours ago; it enforces the real time.
+    pair.mint.set_skew(-3 * 3_600);
+    pair.params = pair.params.clone().with_lock(LOCK_S, 600).unwrap();
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    for _ in 0..6 {
+        pair.mint.fail("restore", Fault::Empty);
+    }
+    let request = pair.open_request(10);
+    let failed = pair.payer.ask(purse(0), request.clone()).await;
+    assert_eq!(failed, UNKNOWN, "{of}");
+    let spent = BackendError::Fatal(RefusalCode::AlreadySpent);
+    let failed = pair.payer.ask(purse(0), request).await;
+    assert_eq!(failed, Some(Outcome::Failed(spent)), "{of}");
+    // Its session goes on without it, and does not ask for it again, also after a restart.
+    assert_eq!(pair.payer.restart(&[purse(0)]).await, None, "{of}");
+    let home = pair.payer.ask(purse(0), Request::Release).await;
+    let refunded = sat(0);
+    assert_eq!(home, Some(Outcome::Released { refunded }), "{of}");
+}
+
+async fn find(node: &Node) -> Result<Option<LostFunding>, BackendError> {
+    let records = node.records(purse(0));
+    node.runner().find_lost(purse(0), &records).await
+}
+
+/// Writes its end.
+fn end(node: &mut Node, found: Option<LostFunding>) {
+    let end = found.unwrap().end(&node.records(purse(0)));
+    node.store.append(&[end.within_purse(purse(0))]).unwrap();
+}
+
 #[tokio::test]
 async fn funding_that_the_mint_denies_is_found_and_comes_home() {
     for mode in [Mode::Chain, Mode::P2pk] {
         let mut pair = Pair::new(mode, 0, 500, 5).await;
-        pair.mint.set_skew(-3 * 3_600);
-        pair.params = pair.params.clone().with_lock(LOCK_S, 600).unwrap();
-        pair.mint.fail("swap", Fault::LoseAnswer);
-        for _ in 0..7 {
-            pair.mint.fail("restore", Fault::Empty);
-        }
-        let request = pair.open_request(10);
-        let failed = pair.payer.ask(purse(0), request.clone()).await;
-        assert_eq!(failed, UNKNOWN, "{mode:?}");
-        let spent = BackendError::Fatal(RefusalCode::AlreadySpent);
-        let failed = pair.payer.ask(purse(0), request).await;
-        assert_eq!(failed, Some(Outcome::Failed(spent)), "{mode:?}");
-        // Its session goes on without it, and does not ask for it again, also after a restart.
-        assert_eq!(pair.payer.restart(&[purse(0)]).await, None);
-        let home = pair.payer.ask(purse(0), Request::Release).await;
-        let refunded = sat(0);
-        assert_eq!(home, Some(Outcome::Released { refunded }), "{mode:?}");
-
+        deny(&mut pair, &format!("{mode:?}")).await;
         let before = pair.payer.spendable().await;
-        let runner = pair.payer.runner();
-        let find = async |node: &Node| runner.find_lost(purse(0), &node.records(purse(0))).await;
+        pair.mint.fail("restore", Fault::Empty);
         let got = find(&pair.payer).await.unwrap();
         assert_eq!(got, Some(LostFunding::Unknown), "{mode:?}");
+        end(&mut pair.payer, got);
         // It remembers.
         let got = find(&pair.payer).await.unwrap();
         let Some(LostFunding::Locked(Unix(until))) = got else {
             panic!("{mode:?}: {got:?}");
         };
+        end(&mut pair.payer, got);
         assert!(until > cdk::util::unix_time() - 3 * 3_600, "{mode:?}");
         assert_eq!(pair.payer.spendable().await, 450, "{mode:?}: had {before}");
         pair.mint.set_skew(0);
@@ -118,6 +189,98 @@ async fn funding_that_the_mint_denies_is_found_and_comes_home() {
         let got = find(&pair.payer).await.unwrap();
         assert_eq!(got, Some(LostFunding::Home(sat(0))), "{mode:?}");
         assert_eq!(pair.payer.spendable().await, 0, "{mode:?}");
+        // Once that is written, nobody asks again.
+        end(&mut pair.payer, got);
+        let calls = pair.mint.calls();
+        assert_eq!(find(&pair.payer).await, Ok(None), "{mode:?}");
+        assert_eq!(pair.mint.calls(), calls, "{mode:?}");
+        assert_eq!(pair.payer.restart(&[purse(0)]).await, None, "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn funding_that_the_mint_denies_for_a_day_after_its_locktime_is_given_up() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        deny(&mut pair, &format!("{mode:?}")).await;
+        let lost = 500 - pair.payer.spendable().await;
+        let day_after = -3 * 3_600 + i64::try_from(LOCK_S).unwrap() + 24 * 3_600;
+        let given_up = LostFunding::GivenUp {
+            came: sat(0),
+            lost: sat(lost),
+        };
+        for (skew, expect) in [(-60, LostFunding::Unknown), (60, given_up)] {
+            pair.mint.set_skew(day_after + skew);
+            pair.mint.fail("restore", Fault::Empty);
+            let got = find(&pair.payer).await.unwrap();
+            assert_eq!(got, Some(expect), "{mode:?} {skew}");
+            end(&mut pair.payer, got);
+        }
+        let calls = pair.mint.calls();
+        assert_eq!(find(&pair.payer).await, Ok(None), "{mode:?}");
+        assert_eq!(pair.mint.calls(), calls, "{mode:?}");
+    }
+}
+
+/// The mint says that the refund of it was somebody else's doing.
+#[tokio::test]
+async fn refund_that_the_mint_denies_is_asked_for_until_it_is_given_up() {
+    for (late, given_up) in [(false, false), (true, true)] {
+        let mut pair = Pair::new(Mode::Chain, 0, 500, 5).await;
+        deny(&mut pair, "chain").await;
+        pair.mint.set_skew(if late { 24 * 3_600 } else { 0 });
+        pair.mint.fail("swap", Fault::LoseAnswer);
+        pair.mint.fail("restore", Fault::Fine);
+        for _ in 0..3 {
+            pair.mint.fail("restore", Fault::Empty);
+        }
+        find(&pair.payer).await.unwrap_err();
+        pair.mint.fail("restore", Fault::Fine);
+        for _ in 0..4 {
+            pair.mint.fail("restore", Fault::Empty);
+        }
+        let got = find(&pair.payer).await.unwrap();
+        let expect = match given_up {
+            true => LostFunding::GivenUp {
+                came: sat(0),
+                lost: sat(50),
+            },
+            false => LostFunding::Part(sat(0)),
+        };
+        assert_eq!(got, Some(expect), "{late}");
+        end(&mut pair.payer, got);
+        let expect = (!given_up).then_some(LostFunding::Home(sat(50)));
+        assert_eq!(find(&pair.payer).await, Ok(expect), "{late}");
+    }
+}
+
+/// Of a keyset whose id says nothing of its fee.
+#[tokio::test]
+async fn lost_funding_comes_home_at_the_fee_that_the_mint_takes_by_then() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        let amounts = (0..20).map(|bit| 1 << bit).collect();
+        let mint = &pair.mint.mint;
+        let rotated = mint.rotate_keyset(CurrencyUnit::Sat, amounts, 100, false, None);
+        rotated.await.unwrap();
+        pair.mint.says_fee(Some(0));
+        let wallet = &pair.payer.purses.wallet;
+        wallet.keysets(KeysetLoadPolicy::Refresh).await.unwrap();
+        deny(&mut pair, &format!("{mode:?}")).await;
+        pair.mint.set_skew(0);
+        // One that says another fee than it takes is not asked for ever.
+        pair.mint.says_fee(Some(7));
+        let got = find(&pair.payer).await;
+        assert_eq!(got, Err(BackendError::Transient), "{mode:?}");
+        // Nor is it believed that nothing is worth its fee.
+        pair.mint.says_fee(Some(7_000));
+        let got = find(&pair.payer).await.unwrap();
+        assert_eq!(got, Some(LostFunding::Part(sat(0))), "{mode:?}");
+        end(&mut pair.payer, got);
+        pair.mint.says_fee(None);
+        let got = find(&pair.payer).await.unwrap();
+        assert_eq!(got, Some(LostFunding::Home(sat(48))), "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 498, "{mode:?}");
     }
 }
 

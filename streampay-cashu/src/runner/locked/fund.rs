@@ -115,8 +115,7 @@ impl Runner {
         };
         let end = match (before, inputs) {
             (Some(proofs), _) => Fate::Ours(proofs),
-            // Whatever the mint says of them now, they were swapped, and their seed is all that is left.
-            (None, Err(_)) => return Err(BackendError::Unknown),
+            (None, Err(_)) => self.fate_of_gone(wallet, plan, &outputs, latest).await?,
             (None, Ok(_)) if again && self.time_at(wallet).await? > latest => {
                 fate(wallet, plan, &outputs).await?
             }
@@ -144,6 +143,31 @@ impl Runner {
         let pieces = pieces.ok_or(BackendError::Unknown)?;
         note(wallet, plan, &proofs).await?;
         Ok(LockedDone::Funded(pieces.concat().into()))
+    }
+}
+
+impl Runner {
+    /// What became of a plan whose inputs are not reserved any more: an earlier run has swapped them, or
+    /// somebody else has let them go. What the wallet still has and the mint calls unspent was not swapped.
+    /// What is spent is ours by the mint's next answer, or once it is late, lost by its word. What is
+    /// neither, for the wallet has forgotten it, is asked for until then.
+    async fn fate_of_gone(
+        &self,
+        wallet: &Wallet,
+        plan: &Plan,
+        outputs: &Outputs,
+        latest: u64,
+    ) -> Result<Fate, BackendError> {
+        let ys = planned_ys(plan)?;
+        let held = wallet.localstore.get_proofs_by_ys(ys.clone()).await;
+        let is_held = held.map_err(|_| OWN_STORE)?.len() == ys.len();
+        let is_late = self.time_at(wallet).await? > latest;
+        match fate(wallet, plan, outputs).await? {
+            Fate::Undone if is_held => Ok(Fate::Undone),
+            Fate::Undone | Fate::Lost if is_late => Ok(Fate::Lost),
+            Fate::Undone | Fate::Lost => Err(BackendError::Unknown),
+            end => Ok(end),
+        }
     }
 }
 
