@@ -77,7 +77,8 @@ pub(crate) struct Cut {
 }
 
 impl Drain {
-    /// Begins the next batch; false where there is none to make, or one under way.
+    /// Begins the next batch; false where there is none to make, or one under way, or the numbers are used
+    /// up: a mint that has had so many made anew is not asked further.
     pub(crate) fn begin(
         &mut self,
         cut: Cut,
@@ -85,7 +86,7 @@ impl Drain {
         keyset: &ByteVec,
     ) -> bool {
         let no = self.batches.saturating_add(1);
-        let begun = self.begin_as(no, cut, amount, keyset);
+        let begun = no <= FIND_LAST && self.begin_as(no, cut, amount, keyset);
         if begun {
             self.batches = no;
         }

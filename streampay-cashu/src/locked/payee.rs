@@ -70,6 +70,8 @@ pub(super) struct PayeePurse {
     /// What all other purses have open at this mint, in the unit.
     others: u64,
     retry_at: Option<Unix>,
+    /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
+    anew: Option<Unix>,
 }
 
 /// A tick that cannot be decided on the spot.
@@ -197,6 +199,7 @@ impl PayeePurse {
             proven: false,
             others: 0,
             retry_at: None,
+            anew: None,
         }
     }
 

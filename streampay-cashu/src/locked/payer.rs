@@ -62,6 +62,8 @@ pub(super) struct PayerPurse {
     /// How many were checked and are none, and SHA-256 of the last.
     forged: (u8, Option<[u8; 32]>),
     retry_at: Option<Unix>,
+    /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
+    anew: Option<Unix>,
     /// False after a start, until the mint was asked for batches that the records do not know.
     looked: bool,
     gone: bool,
@@ -135,6 +137,7 @@ impl PayerPurse {
             offered: None,
             forged: (0, None),
             retry_at: None,
+            anew: None,
             looked: true,
             gone: false,
         }

@@ -71,6 +71,8 @@ pub(crate) struct TestMint {
     no_dleq: AtomicBool,
     /// What all inputs cost, by the mint's word.
     says_fee: Mutex<Option<u64>>,
+    /// It says another fee each time that it is asked, from this one on.
+    drift: Mutex<Option<u64>>,
     /// When all keysets end, by the mint's word.
     ends: Mutex<Option<u64>>,
     manner: Mutex<Manner>,
@@ -118,6 +120,7 @@ impl TestMint {
             no_htlcs: AtomicBool::new(false),
             no_dleq: AtomicBool::new(false),
             says_fee: Mutex::default(),
+            drift: Mutex::default(),
             ends: Mutex::default(),
             manner: Mutex::new(Manner::Refuses),
         })
@@ -186,6 +189,12 @@ impl TestMint {
     /// Lets the mint say another fee than it takes, or again what it takes.
     pub(crate) fn says_fee(&self, ppk: Option<u64>) {
         *self.says_fee.lock().unwrap() = ppk;
+    }
+
+    /// Lets the mint say another fee each time that it is asked, or again what it takes.
+    pub(crate) fn drifts(&self, drifts: bool) {
+        *self.drift.lock().unwrap() = drifts.then_some(1);
+        self.says_fee(None);
     }
 
     fn told(&self, mut set: KeySet) -> KeySet {
@@ -298,6 +307,10 @@ impl MintConnector for Direct {
     async fn get_mint_keysets(&self) -> Result<KeysetResponse, Error> {
         let sets = async {
             let mut sets = self.0.mint.keysets();
+            if let Some(fee) = self.0.drift.lock().unwrap().as_mut() {
+                self.0.says_fee(Some(*fee));
+                *fee += 1;
+            }
             if let Some(fee) = *self.0.says_fee.lock().unwrap() {
                 let says = |set: &mut cdk::nuts::KeySetInfo| set.input_fee_ppk = fee;
                 sets.keysets.iter_mut().for_each(says);

@@ -1,8 +1,9 @@
 //! A payee that begins anew at a mint that cannot say what it has signed (NUT-09).
 
 use streampay_cashu::CallBudget;
-use streampay_core::backend::{BackendError, Outcome};
+use streampay_core::backend::{BackendError, Outcome, Request};
 use streampay_core::driver::EffectRunner;
+use streampay_core::units::RequestId;
 
 use crate::mint::{Fault, Purseless};
 use crate::node::{Mode, Pair, purse};
@@ -77,13 +78,86 @@ async fn no_more_is_credited_than_one_batch_until_the_mint_says_what_it_signed()
         let request = pair.receive_request(9, 9, payload);
         let got = pair.payee.ask(purse(0), request.clone()).await;
         assert_eq!(got, TRANSIENT, "{mode:?}");
+        // However often that is asked for.
+        let asked = pair.mint.calls_of("restore");
+        let got = pair.payee.ask(purse(0), request.clone()).await;
+        assert_eq!(got, TRANSIENT, "{mode:?}");
+        assert_eq!(pair.mint.calls_of("restore"), asked, "{mode:?}");
         pair.mint.heal();
+        pair.payee.after_s(31);
         pair.payee.ask(purse(0), request.clone()).await;
         let got = pair.payee.ask(purse(0), request).await;
         assert_eq!(got, Some(Outcome::Credited), "{mode:?}");
         assert_eq!(pair.payee.spendable().await, 40, "{mode:?}");
         pair.credited = 9;
         assert_eq!(pair.settle().await, 45, "{mode:?}");
+    }
+}
+
+/// It restores the outputs of that batch, which are not to be found beside it: they would be counted twice.
+#[tokio::test]
+async fn nothing_is_looked_for_while_a_batch_is_under_way() {
+    let mut pair = Pair::new(Mode::Chain, 0, 500, 5).await;
+    let mut policy = pair.payee.policy;
+    policy.redeem_ticks = 3;
+    pair.payee.set_policy(policy);
+    pair.open(0, 20).await;
+    pair.ticks(1..=2).await;
+    pair.mint.fail("swap", Fault::Away);
+    pair.tick(3).await;
+    // It begins anew with its batch, and that takes its time.
+    let (now, records) = (pair.payee.now, pair.payee.records(purse(0)));
+    pair.payee.set_policy(policy);
+    let restored = pair.payee.machine.restore(now, purse(0), records);
+    assert_eq!(restored.effects.len(), 1, "the batch");
+    let payload = pair.paid(4, 4).await;
+    let request = pair.receive_request(4, 4, payload);
+    let machine = &mut pair.payee.machine;
+    let answer = machine.request(now, purse(0), RequestId(1), request);
+    assert_eq!(answer.outcome, TRANSIENT);
+    assert!(answer.effects.is_empty());
+}
+
+/// The payer's refund: what is left of its purse comes home though the mint cannot say what it has signed.
+#[tokio::test]
+async fn payer_comes_home_after_the_locktime_though_the_mint_cannot_say_what_it_signed() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        for fault in [Fault::Fine, Fault::Away, Fault::TooMany] {
+            let of = format!("{mode:?} {fault:?}");
+            let mut pair = Pair::new(mode, 0, 500, 5).await;
+            // The mint says that it is three hours ago; it enforces the real time.
+            pair.mint.set_skew(-3 * 3_600);
+            pair.params = pair.params.clone().with_lock(2 * 3_600, 600).unwrap();
+            pair.open(0, 20).await;
+            pair.ticks(1..=3).await;
+            pair.payer.restart(&[purse(0)]).await;
+            let backup = pair.payer.records(purse(0));
+            for _ in 0..500 {
+                pair.mint.fail("restore", Fault::Away);
+            }
+            let release = pair.payer.ask(purse(0), Request::Release).await;
+            assert_eq!(release, TRANSIENT, "{of}");
+            pair.mint.set_skew(0);
+            pair.payer.after_s(3 * 3_600);
+            pair.mint.fail("swap", fault);
+            for _ in 0..3 {
+                pair.payer.wake(purse(0)).await;
+                pair.payer.after_s(60);
+            }
+            assert_eq!(pair.payer.spendable().await, 485, "{of}");
+            // It is not called home before the mint has said what else there is.
+            let release = pair.payer.ask(purse(0), Request::Release).await;
+            assert_eq!(release, TRANSIENT, "{of}");
+            pair.mint.heal();
+            assert_eq!(pair.release().await, 85, "{of}");
+            assert_eq!(pair.payer.spendable().await, 485, "{of}");
+            // One that does not know of it finds it.
+            pair.payer.purses = Purseless::new(&pair.mint, 1, 0).await;
+            pair.payer.put_back(purse(0), &backup);
+            pair.payer.restart(&[purse(0)]).await;
+            assert_eq!(pair.release().await, 85, "{of}");
+            assert_eq!(pair.payer.spendable().await, 85, "{of}");
+        }
     }
 }
 

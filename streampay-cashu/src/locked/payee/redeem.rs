@@ -30,13 +30,28 @@ impl PayeePurse {
         if !(all || ticks >= self.policy.redeem_ticks) {
             // In time for the batch it must be known which there are.
             let soon = ticks.saturating_mul(2) >= self.policy.redeem_ticks;
-            let rests = self.retry_at.is_some_and(|at| now.unix < at);
-            return match !self.looked && soon && !rests {
+            return match !self.looked && soon && !self.rests(now) {
                 true => self.find(),
                 false => Answer::default(),
             };
         }
-        self.redeem(until, all, late)
+        self.redeem(now, until, all, late)
+    }
+
+    /// True for a while after the mint did not answer.
+    pub(super) fn rests(&self, now: Now) -> bool {
+        self.retry_at.is_some_and(|at| now.unix < at)
+    }
+
+    /// True while the next batch waits, for the mint names another fee or keyset each time.
+    fn is_put_off(&self, now: Now) -> bool {
+        self.anew.is_some_and(|at| now.unix < at)
+    }
+
+    /// For another fee or keyset: at once, but for a mint that names another each time.
+    fn made_anew(&mut self, now: Now) {
+        let wait = self.anew.map_or(0, |_| RETRY_S);
+        self.anew = Some(Unix(now.unix.0.saturating_add(wait)));
     }
 
     /// By the mint's clock: the payer may have it all soon.
@@ -45,7 +60,10 @@ impl PayeePurse {
         time.is_some_and(|time| time >= self.usable_until())
     }
 
-    fn redeem(&mut self, until: u64, all: bool, late: bool) -> Answer {
+    fn redeem(&mut self, now: Now, until: u64, all: bool, late: bool) -> Answer {
+        if self.is_put_off(now) {
+            return self.not_now(now, BackendError::Transient);
+        }
         // A mint that cannot say which batches there are keeps nobody from redeeming in the margin.
         let blind = !self.looked && late && self.drain.has_blind();
         if !self.looked && !blind {
@@ -110,7 +128,10 @@ impl PayeePurse {
         }
         let mut answer = Answer::default();
         match done {
-            Ok(LockedDone::Swapped) => self.drain.home(),
+            Ok(LockedDone::Swapped) => {
+                self.drain.home();
+                self.anew = None;
+            }
             Ok(LockedDone::SomeSpent(spent)) => {
                 let (purse, proofs) = (self.key.purse.0, spent.len());
                 tracing::warn!(purse, proofs, "credited proofs were spent by somebody else");
@@ -123,11 +144,12 @@ impl PayeePurse {
                 let other = self.drain.other_keyset(keysets.active());
                 self.meta.keysets = keysets;
                 self.put_meta(&mut answer.delta);
-                if !other {
+                self.made_anew(now);
+                record::put_drain(&mut answer.delta, &self.drain);
+                if !other || self.is_put_off(now) {
                     return merge(answer, self.not_now(now, BackendError::Transient));
                 }
                 answer.effects = self.drain_effect(true);
-                record::put_drain(&mut answer.delta, &self.drain);
                 return answer;
             }
             Ok(LockedDone::OtherFee(keysets)) => {
@@ -138,6 +160,7 @@ impl PayeePurse {
                 (self.meta.ppk, self.meta.keysets) = (ppk, keysets);
                 self.put_meta(&mut answer.delta);
                 self.drain.remake();
+                self.made_anew(now);
             }
             Ok(_) => return self.not_now(now, BackendError::Unknown),
             Err(error) => return self.not_now(now, error),
@@ -278,9 +301,10 @@ impl PayeePurse {
             return answer;
         }
         if self.drain.next < until {
-            let redeem = self.redeem(until, true, self.is_late(now));
+            let put_off = self.is_put_off(now);
+            let redeem = self.redeem(now, until, true, self.is_late(now));
             answer = merge(answer, redeem);
-            if self.drain.batch.is_some() || !self.looked {
+            if self.drain.batch.is_some() || !self.looked || put_off {
                 return answer;
             }
         }
@@ -362,7 +386,7 @@ impl PayeePurse {
         let at = match (&self.drain.batch, self.clock) {
             // It failed, or was cut off by a restart.
             (Some(_), _) => Unix(0),
-            (None, _) if self.meta.closed => Unix(0),
+            (None, _) if self.meta.closed || self.anew.is_some() => Unix(0),
             (None, Some(clock)) => clock.wall(margin),
             // Our own clock is not asked: learn the mint's time first.
             (None, None) => Unix(0),

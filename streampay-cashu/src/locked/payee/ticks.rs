@@ -55,8 +55,12 @@ impl PayeePurse {
         }
         if !self.looked && self.due_ticks() >= self.policy.redeem_ticks.max(1) {
             // Nothing is redeemed before the mint has said which batches there are: no more at stake than
-            // ever till then.
-            return merge(self.find(), Answer::failed(BackendError::Transient));
+            // ever till then. What a batch under way brings is not to be found beside it.
+            let find = match self.drain.batch.is_none() && !self.rests(now) {
+                true => self.find(),
+                false => Answer::default(),
+            };
+            return merge(find, Answer::failed(BackendError::Transient));
         }
         self.waiting = Some(Waiting {
             seq: seq.0,

@@ -54,18 +54,21 @@ impl PayerPurse {
                 Some(_) => {}
             }
         }
-        self.next_batch(&planned, true)
+        self.next_batch(now, &planned, true)
     }
 
     /// The next batch, or the end. After a start the mint is asked first whether there are any that our
     /// records do not know.
-    fn next_batch(&mut self, planned: &Planned, again: bool) -> Answer {
+    fn next_batch(&mut self, now: Now, planned: &Planned, again: bool) -> Answer {
         let mut answer = Answer::default();
+        if self.anew.is_some_and(|at| now.unix < at) {
+            return Answer::failed(BackendError::Transient);
+        }
         if self.drain.batch.is_none() && !self.looked && !self.is_all_paid(planned) {
             answer.effects = self.find_effect();
             return answer;
         }
-        self.begin_batch(planned);
+        self.begin_batch(planned, false);
         record::put_drain(&mut answer.delta, &self.drain);
         answer.effects = self.drain_effect(again);
         answer
@@ -87,23 +90,43 @@ impl PayerPurse {
     pub(super) fn found(&mut self, now: Now, done: Result<LockedDone, BackendError>) -> Answer {
         let (last, blind) = match done {
             Ok(LockedDone::Found(last, blind)) => (last, blind),
-            done => return self.later(now, done.err().unwrap_or(BackendError::Unknown)),
+            done => return self.unfound(now, done.err().unwrap_or(BackendError::Unknown)),
         };
         self.looked = self.drain.found(last, blind);
         self.come_home(now)
+    }
+
+    /// The mint cannot say which batches there are. From the locktime on that keeps nothing from coming
+    /// home: by numbers that only such batches have.
+    fn unfound(&mut self, now: Now, error: BackendError) -> Answer {
+        let Some(planned) = self.planned().cloned() else {
+            return self.later(now, error);
+        };
+        let blind = self.drain.batch.is_none() && self.meta.closing && self.drain.has_blind();
+        let Some(time) = self.clock.and_then(|clock| clock.at(now)) else {
+            return self.ask_time();
+        };
+        let due = planned.locktime.saturating_add(REFUND_AFTER_S);
+        if !blind || time < due || !self.begin_batch(&planned, true) {
+            return self.later(now, error);
+        }
+        let mut answer = Answer::default();
+        record::put_drain(&mut answer.delta, &self.drain);
+        answer.effects = self.drain_effect(false);
+        answer
     }
 
     fn is_all_paid(&self, planned: &Planned) -> bool {
         self.paid.acked >= planned.plan.count
     }
 
-    /// The next batch, from the first step that is not the payee's.
-    fn begin_batch(&mut self, planned: &Planned) {
+    /// The next batch, from the first step that is not the payee's. True where there is one.
+    fn begin_batch(&mut self, planned: &Planned, blind: bool) -> bool {
         let per_step = planned.plan.token.len();
         let released = self.released().map_or(0, |release| release.from);
         let first = released.max(self.paid.acked.saturating_add(1));
         if self.drain.batch.is_some() {
-            return;
+            return true;
         }
         self.drain.next = self.drain.next.max(first_proof(first, per_step));
         let until = first_proof(planned.plan.count.saturating_add(1), per_step);
@@ -117,7 +140,10 @@ impl PayerPurse {
             let within = number.checked_rem(u64::try_from(per_step).ok()?)?;
             token.get(usize::try_from(within).ok()?).copied()
         };
-        self.drain.begin(cut, amount, &planned.plan.keyset);
+        match blind {
+            true => self.drain.begin_blind(cut, amount, &planned.plan.keyset),
+            false => self.drain.begin(cut, amount, &planned.plan.keyset),
+        }
     }
 
     fn released(&self) -> Option<Release> {
@@ -201,7 +227,10 @@ impl PayerPurse {
         let mut planned = planned.clone();
         let (mut again, mut delta) = (false, ChangeSet::new());
         match done {
-            Ok(LockedDone::Swapped) => self.drain.home(),
+            Ok(LockedDone::Swapped) => {
+                self.drain.home();
+                self.anew = None;
+            }
             Ok(LockedDone::SomeSpent(spent)) => {
                 self.drain.some_spent(&spent);
                 self.looked = false;
@@ -211,6 +240,7 @@ impl PayerPurse {
                 if !self.drain.other_keyset(keysets.active()) {
                     return self.later(now, BackendError::Transient);
                 }
+                self.made_anew(now);
             }
             Ok(LockedDone::OtherFee(keysets)) => {
                 let ppk = keysets.ppk_of(&planned.plan.keyset);
@@ -221,6 +251,7 @@ impl PayerPurse {
                 self.meta.stage = Stage::Open(planned.clone());
                 self.put_meta(&mut delta);
                 self.drain.remake();
+                self.made_anew(now);
             }
             Err(BackendError::Rejected(..)) if self.release.is_some() => {
                 return self.release_refused(now, &planned);
@@ -232,11 +263,22 @@ impl PayerPurse {
             Ok(_) => return self.later(now, BackendError::Unknown),
             Err(error) => return self.later(now, error),
         }
+        record::put_drain(&mut delta, &self.drain);
         let answer = Answer {
             delta,
             ..Answer::default()
         };
-        merge(answer, self.next_batch(&planned, again))
+        merge(answer, self.next_batch(now, &planned, again))
+    }
+
+    /// For another fee or keyset: at once, but for a mint that names another each time.
+    fn made_anew(&mut self, now: Now) {
+        let wait = self.anew.map_or(0, |_| RETRY_S);
+        let at = Unix(now.unix.0.saturating_add(wait));
+        self.anew = Some(at);
+        if wait > 0 {
+            self.retry_at = Some(at);
+        }
     }
 
     /// The mint does not take the payee's signatures. From the locktime on the same proofs come home

@@ -49,7 +49,7 @@ impl Runner {
 }
 
 /// Looks from batch `from` on, in all keysets of the mint, until so many in a row are unsigned, or
-/// [`FIND_MAX`] were asked for, or there can be none; of a payee also for those that were made blindly. With
+/// [`FIND_MAX`] were asked for, or there can be none; also for those that were made blindly. With
 /// `payer` it is the payer's money that came back. Gives the newest batch, 0 where there is none, how many
 /// blind ones there are, and what was not in the wallet.
 pub(super) async fn find(
@@ -61,10 +61,7 @@ pub(super) async fn find(
     let ids = keysets(wallet, true).await?.ids();
     let (mut first, mut last, mut blind, mut sum) = (from, 0, 0, 0_u64);
     let end = from.saturating_add(FIND_MAX);
-    let mut beside: Vec<u64> = match payer {
-        true => Vec::new(),
-        false => (BLIND..BLIND.saturating_add(FIND_WINDOW)).collect(),
-    };
+    let mut beside: Vec<u64> = (BLIND..BLIND.saturating_add(FIND_WINDOW)).collect();
     while first < end && first <= FIND_LAST {
         let until = first.saturating_add(FIND_WINDOW);
         let numbers: Vec<u64> = (first..until).chain(beside).collect();
