@@ -117,6 +117,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The amounts of all that it makes: the tokens, then the change.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = u64> {
+        let tokens = (0..self.count).flat_map(|_| self.token.iter().copied());
+        tokens.chain(self.change.iter().copied())
+    }
+
     pub(crate) fn keyset(&self) -> Result<Id, Undecodable> {
         Id::from_bytes(&self.keyset).map_err(|_| Undecodable)
     }

@@ -1,7 +1,7 @@
 //! Purses that a mint said it had never made: asked for again whenever money is looked for.
 
 use serde_json::json;
-use streampay_cashu::{LockedMachine, LostFunding};
+use streampay_cashu::{LockedMachine, LostFunding, SwapMachine};
 use streampay_core::session::{PayerSession, Policy};
 use streampay_core::store::purse_prefix;
 use streampay_core::units::{Msat, PurseKey};
@@ -21,9 +21,13 @@ pub(super) async fn find(home: &Home, report: Report) -> Result<bool, AppError> 
             // A streamer's, or told of above.
             continue;
         };
-        let locked = [LockedMachine::CHAIN, LockedMachine::P2PK];
+        let ecash = [
+            LockedMachine::CHAIN,
+            LockedMachine::P2PK,
+            SwapMachine::METHOD,
+        ];
         for (purse, method) in session.purses() {
-            if !locked.contains(&method.as_str()) {
+            if !ecash.contains(&method.as_str()) {
                 continue;
             }
             let key = PurseKey { session: id, purse };

@@ -141,12 +141,12 @@ impl BackendMachine for SwapMachine {
         }
     }
 
-    fn effect_done(&mut self, _: Now, result: EffectResult) -> Answer {
+    fn effect_done(&mut self, now: Now, result: EffectResult) -> Answer {
         let done = result.result.and_then(|body| {
             codec::decode::<Done>(&body, usize::MAX).map_err(|_| BackendError::Unknown)
         });
         let answer = match self.purses.get_mut(&result.purse) {
-            Some(Purse::Payer(payer)) => payer.effect_done(result.id.0, done),
+            Some(Purse::Payer(payer)) => payer.effect_done(now, result.id.0, done),
             Some(Purse::Payee(payee)) => payee.effect_done(result.id.0, done),
             None => return Answer::default(),
         };

@@ -9,13 +9,14 @@ use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, PurseKey};
+use streampay_core::units::{Msat, Now, PurseKey};
 
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
 use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, whole_sat};
 use crate::codec;
 use crate::coin::Coin;
 use crate::job::{Done, Listed};
+use crate::locked::job::LockedDone;
 use crate::params::SwapParams;
 use crate::wire::Opening;
 
@@ -92,7 +93,11 @@ impl PayerPurse {
             asked: BTreeSet::new(),
             gone: false,
         };
-        let mut effects = purse.next_effect(true);
+        let mut effects = match purse.meta.stage {
+            // Its session was told; should it ask again, that is the time.
+            PayerStage::Lost(..) => Vec::new(),
+            _ => purse.next_effect(true),
+        };
         let reclaiming: Vec<u64> = purse
             .tokens
             .iter()
@@ -150,7 +155,12 @@ impl PayerPurse {
         merge(answer, next)
     }
 
-    pub(crate) fn effect_done(&mut self, id: u64, done: Result<Done, BackendError>) -> Answer {
+    pub(crate) fn effect_done(
+        &mut self,
+        now: Now,
+        id: u64,
+        done: Result<Done, BackendError>,
+    ) -> Answer {
         if !self.running.ended(id) {
             // Told before: what came of it is said.
             return Answer::default();
@@ -173,11 +183,18 @@ impl PayerPurse {
                 self.meta.stage = PayerStage::Planning;
                 self.advance(false)
             }
-            (ABANDON, Ok(Done::Sum(_))) => self.abandoned(),
+            (ABANDON, Ok(Done::Locked(LockedDone::Sum(spent)))) => self.abandoned(spent),
+            (ABANDON, Ok(Done::Sum(_))) => self.abandoned(0),
+            // There is no wallet any more to give anything back to.
+            (ABANDON, Err(BackendError::Fatal(_)))
+                if matches!(self.meta.stage, PayerStage::Lost(..)) =>
+            {
+                self.abandoned(u64::MAX)
+            }
             (FINISH, Ok(Done::Sum(refunded))) => self.finished(refunded),
             // Called off before anything was split: what is reserved goes back.
             (PLAN, Err(_)) if self.meta.closing => self.advance(false),
-            (PLAN | FUND, Err(error)) => self.not_opened(error),
+            (PLAN | FUND, Err(error)) => self.not_opened(now, error),
             (id, done) => match id.checked_sub(RECLAIM) {
                 Some(index) => self.reclaimed(index, done),
                 None => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
@@ -212,26 +229,40 @@ impl PayerPurse {
         merge(answer, next)
     }
 
-    fn not_opened(&mut self, error: BackendError) -> Answer {
+    fn not_opened(&mut self, now: Now, error: BackendError) -> Answer {
         let final_failure = matches!(error, BackendError::Fatal(_) | BackendError::Rejected(..));
-        if !final_failure || matches!(self.meta.stage, PayerStage::Open(_)) {
+        let stage = match &self.meta.stage {
+            PayerStage::Planning => PayerStage::Planning,
+            // It was asked for: the mint's word that nothing came of it is not the last.
+            PayerStage::Funding(plan) => PayerStage::Lost(plan.clone(), now.unix.0, None),
+            _ => return Answer::failed(error),
+        };
+        if !final_failure {
             return Answer::failed(error);
         }
-        // Nothing was split: what is reserved goes back, and the purse ends.
+        // What is reserved goes back, and the purse ends.
         if let (false, BackendError::Fatal(code) | BackendError::Rejected(code, _)) =
             (self.meta.closing, error)
         {
             self.meta.failed = Some(code.code());
             self.meta.closing = true;
         }
-        self.meta.stage = PayerStage::Planning;
+        self.meta.stage = stage;
         self.advance(false)
     }
 
-    fn abandoned(&mut self) -> Answer {
+    /// What was reserved is given back, but for `spent` of it.
+    fn abandoned(&mut self, spent: u64) -> Answer {
         let Some(code) = self.meta.failed else {
-            return self.finished(0);
+            return match spent {
+                0 => self.finished(0),
+                _ => released(0),
+            };
         };
+        if spent > 0 {
+            // The seed stays: `Runner::find_lost` asks the mint again.
+            return Answer::failed(BackendError::Fatal(RefusalCode::from_code(code)));
+        }
         self.gone = true;
         let mut answer = Answer::failed(BackendError::Fatal(RefusalCode::from_code(code)));
         record::remove_meta(&mut answer.delta);

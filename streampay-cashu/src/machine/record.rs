@@ -65,6 +65,18 @@ pub(crate) enum PayerStage {
     /// What came back, in the unit.
     #[n(3)]
     Released(#[n(0)] u64),
+    /// The funding was asked for and failed for good, by the mint's word. Should it have been carried
+    /// out all the same, its outputs come from this alone.
+    #[n(4)]
+    Lost(
+        #[n(0)] Plan,
+        /// When, by our own clock, in seconds since 1970.
+        #[n(1)]
+        u64,
+        /// It is home, or given up: the mint is not asked again. Never false.
+        #[n(2)]
+        Option<bool>,
+    ),
 }
 
 /// What all tokens of an open purse share.

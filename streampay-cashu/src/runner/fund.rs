@@ -11,6 +11,7 @@ use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, RefusalCode};
 
+use super::locked::{Fate, fate};
 use super::outputs::Outputs;
 use super::swap::{Swapped, swap};
 use super::{NO_MINT, OWN_STORE, Runner, fault, keysets, random_seed};
@@ -297,17 +298,25 @@ pub(crate) async fn fund(
         let proofs = proofs.ok_or(OWN_STORE)?;
         return funded(wallet, plan, &proofs, token_ys).await;
     }
-    let inputs = planned_inputs(wallet, plan).await?;
-    let mut proofs = match swap(wallet, inputs, &outputs, again, limit).await? {
-        Swapped::Ours { proofs, .. } => proofs,
-        Swapped::OtherKeyset => {
-            keysets(wallet, true).await?;
-            return Ok(Done::PlanAgain);
-        }
-        Swapped::SpentElsewhere => {
-            forget_spent(wallet, plan).await?;
-            return Err(BackendError::Fatal(RefusalCode::AlreadySpent));
-        }
+    let fate = match planned_inputs(wallet, plan).await {
+        Ok(inputs) => match swap(wallet, inputs, &outputs, again, limit).await? {
+            Swapped::Ours { proofs, .. } => Fate::Ours(proofs),
+            Swapped::OtherKeyset => {
+                keysets(wallet, true).await?;
+                Fate::Undone
+            }
+            Swapped::SpentElsewhere => Fate::Lost,
+        },
+        // Whoever let go of them: what an earlier run did, the mint knows.
+        Err(_) => match outputs.restore(wallet).await? {
+            Some(proofs) => Fate::Ours(proofs),
+            None => fate(wallet, plan, &outputs).await?,
+        },
+    };
+    let mut proofs = match fate {
+        Fate::Ours(proofs) => proofs,
+        Fate::Undone => return Ok(Done::PlanAgain),
+        Fate::Lost => return Err(BackendError::Fatal(RefusalCode::AlreadySpent)),
     };
     let change = proofs.split_off(token_outputs);
     store(wallet, plan, &proofs, change).await?;

@@ -6,6 +6,7 @@ mod lost;
 mod redeem;
 mod verify;
 
+pub(super) use self::fund::{Fate, fate, store};
 pub use self::lost::LostFunding;
 
 use cdk::nuts::{Id, KeySet, MintInfo, State};

@@ -6,6 +6,7 @@ mod fault;
 mod finish;
 mod fund;
 mod locked;
+mod lost_split;
 mod outputs;
 mod quote;
 mod swap;

@@ -122,6 +122,7 @@ fn of_plain(records: &RestoredPurse) -> Option<State> {
                 PayerStage::Funding(_) => "funding",
                 PayerStage::Open(_) => "open",
                 PayerStage::Released(_) => "released",
+                PayerStage::Lost(..) => "lost",
             },
             sent: of(|state| matches!(state, TokenState::Sent(_) | TokenState::Reclaiming(_))),
             acknowledged: of(|state| matches!(state, TokenState::Acked(_))),

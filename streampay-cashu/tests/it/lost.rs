@@ -111,7 +111,7 @@ async fn funding_that_is_denied_after_a_crash_is_asked_for_until_it_is_late() {
 /// A wallet that was put back, or whose reservations were let go of.
 #[tokio::test]
 async fn purse_whose_inputs_were_let_go_of_before_the_mint_was_asked_is_planned_anew() {
-    for mode in [Mode::Chain, Mode::P2pk] {
+    for mode in Mode::ALL {
         let (mut pair, fund) = planned(mode).await;
         drop(fund);
         let store = &pair.payer.purses.wallet.localstore;
@@ -129,7 +129,8 @@ async fn deny(pair: &mut Pair, of: &str) {
     pair.mint.set_skew(-3 * 3_600);
     pair.params = pair.params.clone().with_lock(LOCK_S, 600).unwrap();
     pair.mint.fail("swap", Fault::LoseAnswer);
-    for _ in 0..6 {
+    // Of locked ecash it is asked once more, before it is looked at what goes in.
+    for _ in 0..5 + u64::from(pair.mode != Mode::Swap) {
         pair.mint.fail("restore", Fault::Empty);
     }
     let request = pair.open_request(10);
@@ -219,6 +220,44 @@ async fn funding_that_the_mint_denies_for_a_day_after_its_locktime_is_given_up()
         let calls = pair.mint.calls();
         assert_eq!(find(&pair.payer).await, Ok(None), "{mode:?}");
         assert_eq!(pair.mint.calls(), calls, "{mode:?}");
+    }
+}
+
+/// Nobody has seen the tokens of a purse that was never opened.
+#[tokio::test]
+async fn split_that_the_mint_denies_is_found_or_given_up() {
+    for given_up in [false, true] {
+        let mut pair = Pair::new(Mode::Swap, 0, 500, 5).await;
+        deny(&mut pair, "swap").await;
+        let gone = sat(500 - pair.payer.spendable().await);
+        pair.mint.set_skew(0);
+        pair.mint.fail("restore", Fault::Empty);
+        let got = find(&pair.payer).await.unwrap();
+        assert_eq!(got, Some(LostFunding::Unknown));
+        end(&mut pair.payer, got);
+        let expect = match given_up {
+            true => {
+                pair.mint.set_skew(24 * 3_600 + 60);
+                pair.mint.fail("restore", Fault::Empty);
+                let (came, lost) = (sat(0), gone);
+                LostFunding::GivenUp { came, lost }
+            }
+            false => LostFunding::Home(gone),
+        };
+        let got = find(&pair.payer).await.unwrap();
+        assert_eq!(got, Some(expect));
+        if !given_up {
+            assert_eq!(pair.payer.spendable().await, 500);
+            pair.payer.sends_all().await;
+            let again = find(&pair.payer).await;
+            assert_eq!(again, Ok(Some(LostFunding::Home(sat(0)))));
+            assert_eq!(pair.payer.spendable().await, 0);
+        }
+        end(&mut pair.payer, got);
+        let calls = pair.mint.calls();
+        assert_eq!(find(&pair.payer).await, Ok(None));
+        assert_eq!(pair.mint.calls(), calls);
+        assert_eq!(pair.payer.restart(&[purse(0)]).await, None);
     }
 }
 

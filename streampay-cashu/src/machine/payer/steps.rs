@@ -4,6 +4,7 @@ use streampay_core::backend::{Answer, Effect};
 
 use super::{ABANDON, FINISH, FUND, PLAN, PayerPurse, RECLAIM, merge};
 use crate::job::{Job, SwapIn, places};
+use crate::locked::job::LockedJob;
 use crate::machine::record::{PayerStage, TokenState};
 
 impl PayerPurse {
@@ -78,6 +79,11 @@ impl PayerPurse {
                     unsent,
                     gone,
                 })
+            }
+            (PayerStage::Lost(plan, ..), _) => {
+                let forget = LockedJob::Forget { plan: plan.clone() };
+                let forget = || Job::Locked(Box::new(forget));
+                self.running.start(self.key, ABANDON, forget)
             }
             (PayerStage::Open(_) | PayerStage::Released(_), _) => Vec::new(),
         }

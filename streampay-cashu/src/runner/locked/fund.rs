@@ -193,7 +193,7 @@ pub(super) async fn outputs_of(
 }
 
 /// What became of a plan that an earlier run may have carried out.
-enum Fate {
+pub(in crate::runner) enum Fate {
     Ours(Vec<Proof>),
     /// Nothing happened.
     Undone,
@@ -202,7 +202,11 @@ enum Fate {
 }
 
 /// Of a plan whose outputs the mint has just said it did not sign: that alone is no proof.
-async fn fate(wallet: &Wallet, plan: &Plan, outputs: &Outputs) -> Result<Fate, BackendError> {
+pub(in crate::runner) async fn fate(
+    wallet: &Wallet,
+    plan: &Plan,
+    outputs: &Outputs,
+) -> Result<Fate, BackendError> {
     let states = states(wallet, planned_ys(plan)?).await?;
     if states.iter().all(|state| *state == State::Unspent) {
         return Ok(Fate::Undone);
@@ -215,17 +219,22 @@ async fn fate(wallet: &Wallet, plan: &Plan, outputs: &Outputs) -> Result<Fate, B
 }
 
 /// After a funding that failed for good, and once that is durable: inputs that are spent leave the
-/// wallet, the others are spendable again. How many were spent.
+/// wallet, the others are spendable again. How many were spent, or are gone.
 pub(super) async fn forget(wallet: &Wallet, plan: &Plan) -> Result<LockedDone, BackendError> {
     let states = states(wallet, planned_ys(plan)?).await?;
     let spent = states.iter().filter(|state| **state == State::Spent);
-    let spent = u64::try_from(spent.count()).unwrap_or(u64::MAX);
+    // What the wallet does not have any more is not back either, whatever the mint calls it.
+    let held = wallet.localstore.get_proofs_by_ys(planned_ys(plan)?).await;
+    let gone = states
+        .len()
+        .saturating_sub(held.map_err(|_| OWN_STORE)?.len());
+    let spent = u64::try_from(spent.count().max(gone)).unwrap_or(u64::MAX);
     forget_spent(wallet, plan).await?;
     Ok(LockedDone::Sum(spent))
 }
 
 /// Change spendable, inputs gone: in one write. The locked proofs are in our own records.
-pub(super) async fn store(
+pub(in crate::runner) async fn store(
     wallet: &Wallet,
     plan: &Plan,
     change: Vec<Proof>,

@@ -20,6 +20,7 @@ use crate::locked::payer::{locked_of, secrets::Secrets};
 use crate::locked::record::{Meta, Planned, Records, Stage, put_meta};
 use crate::locked::{REFUND_AFTER_S, REFUND_WINDOW_S, pieces_of};
 use crate::machine::msat;
+use crate::runner::lost_split::{end_of_split, is_of_tokens, lost_split};
 use crate::runner::{MANY, OWN_STORE, Runner};
 
 /// What has become of a payer's purse that was never opened: its funding was asked for, its inputs are
@@ -36,7 +37,7 @@ pub enum LostFunding {
     Part(Msat),
     /// It is home. This much came with this call, nothing where an earlier one brought it.
     Home(Msat),
-    /// A day after its locks gave way the mint still does not give it back.
+    /// A day after its locks gave way, or tokens were to be made, the mint still does not give it back.
     GivenUp {
         /// This much came home with this call.
         came: Msat,
@@ -50,10 +51,11 @@ impl LostFunding {
     /// asks for it again; else nothing.
     #[must_use]
     pub fn end(self, records: &RestoredPurse) -> ChangeSet {
-        let mut delta = ChangeSet::new();
+        let mut delta = end_of_split(records);
         let records = match self {
+            Self::Unknown | Self::Locked(_) | Self::Part(_) => return ChangeSet::new(),
+            Self::Home(_) | Self::GivenUp { .. } if !delta.is_empty() => return delta,
             Self::Home(_) | Self::GivenUp { .. } => Records::read(records),
-            Self::Unknown | Self::Locked(_) | Self::Part(_) => return delta,
         };
         if let Ok(Some(Meta::Payer(mut meta))) = records.map(|records| records.meta)
             && let Stage::Lost(_, ended) = &mut meta.stage
@@ -71,7 +73,7 @@ const ANEW_MAX: u8 = 3;
 
 impl Runner {
     /// For the records of a payer's purse: where its funding is lost, asks the mint for it again
-    /// (NUT-09), and brings it home once its locks have given way. None for any other purse, and where
+    /// (NUT-09), and brings it home: what is locked once its locks have given way. None for any other purse, and where
     /// its [end](LostFunding::end) is written.
     ///
     /// # Errors
@@ -81,6 +83,12 @@ impl Runner {
         key: PurseKey,
         records: &RestoredPurse,
     ) -> Result<Option<LostFunding>, BackendError> {
+        if let Some((plan, since)) = lost_split(records) {
+            return self.find_split(&plan, since).await.map(Some);
+        }
+        if is_of_tokens(records) {
+            return Ok(None);
+        }
         let records = Records::read(records).map_err(|_| BackendError::Unknown)?;
         let Some(Meta::Payer(meta)) = records.meta else {
             return Ok(None);
@@ -94,9 +102,7 @@ impl Runner {
         let funded = locked.funded().map_err(|_| unknown)?;
         let (outputs, of_purse) = outputs_of(&wallet, plan, &funded).await?;
         let Some(mut proofs) = outputs.restore(&wallet).await? else {
-            let sums = plan.token.iter().map(|one| one.saturating_mul(plan.count));
-            let sums = sums.chain(plan.change.iter().copied());
-            let lost = sums.fold(0, u64::saturating_add);
+            let lost = plan.outputs().fold(0, u64::saturating_add);
             let given_up = self.given_up(&wallet, planned, (0, lost)).await?;
             return Ok(Some(given_up.unwrap_or(LostFunding::Unknown)));
         };
