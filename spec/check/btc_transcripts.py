@@ -131,6 +131,15 @@ def coins_of(steps, cases):
     return coins
 
 
+def strays_of(steps, cases):
+    """What was paid to channels' addresses besides: as channels of their own, which only come home."""
+    for step in steps:
+        besides = step["input"].get("besides", {})
+        for of in besides.get("outputs", []):
+            case = cases[int(besides["purse"])]
+            yield {**case, "txid": of["txid"], "vout": int(of["vout"]), "value": int(of["value"])}
+
+
 def check_tx(report, name, tx, cases, coins):
     known, places = {outpoint(case): case for case in cases}, [of[0] for of in tx.inputs]
     report.case(f"{name} inputs", True, set(places) <= set(known) | set(coins))
@@ -263,7 +272,8 @@ def check(report):
                         report.case(f"{name} script", script_pubkey(case).hex(), of["seen"]["script"])
         secret = int(steps[0]["input"]["create"]["secret"], 16)
         report.case(f"{name} key", cases[0][role], compressed(_times(G, secret)).hex())
-        every, coins = list(cases.values()), coins_of(steps, cases.values())
+        every = [*cases.values(), *strays_of(steps, cases)]
+        coins = coins_of(steps, every)
         sent = [*txs(steps), *check_packages(report, name, steps)]
         for number, tx in enumerate(sent):
             check_tx(report, f"{name} broadcast {number}", tx, every, coins)

@@ -199,7 +199,35 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
                 Action::Event(purse, event) => self.tell(purse, event),
             }
         }
-        done
+        done?;
+        self.look_besides(sound).await
+    }
+
+    /// Looks for what was paid to channels' addresses besides, once a block. An error is that of the store.
+    async fn look_besides(&self, sound: &mut bool) -> Result<(), SyncError> {
+        for of in self.machine.besides() {
+            let coins = match self.chain.coins(&of.script, of.since).await {
+                Ok(coins) => coins,
+                Err(error) => {
+                    // Looked for again at the next look.
+                    tracing::warn!(%error, "what else was paid to an address is not looked for");
+                    continue;
+                }
+            };
+            for action in self.machine.paid_besides(of.purse, &coins) {
+                match action {
+                    Action::Persist(changes) => {
+                        if let Err(error) = self.store.append(changes).await {
+                            *sound = false;
+                            return Err(SyncError::Store(error));
+                        }
+                    }
+                    Action::Event(purse, event) => self.tell(purse, event),
+                    Action::Broadcast(_) | Action::Package(_) => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks for payments to addresses that were shown, and for coins. An error is that of the store.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use streampay_btc::machine::{ChannelReport, ChannelState, Role};
 
-use super::hours;
 use super::settings::Settings;
+use super::{besides, height};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::progress::during;
@@ -120,7 +120,8 @@ fn is_home(channel: &ChannelReport) -> bool {
         Role::Payer => channel.outpoint.is_none(),
         Role::Payee => channel.paid.to_sat() == 0,
     };
-    channel.settled.is_some() || nothing
+    let besides = channel.besides_open().to_sat();
+    (channel.settled.is_some() || nothing) && besides == 0
 }
 
 fn tell(report: Report, channel: &ChannelReport) {
@@ -147,7 +148,7 @@ fn tell(report: Report, channel: &ChannelReport) {
             "coming_sat": channel.coming.map(|amount| amount.to_sat()),
             "settled_sat": channel.settled.map(|amount| amount.to_sat()),
             "outpoint": outpoint, "expiry": channel.expiry, "blocks_left": channel.left,
-            "descriptor": channel.descriptor,
+            "descriptor": channel.descriptor, "besides_sat": channel.besides_open().to_sat(),
         }),
     );
     let until = match (channel.settled, channel.coming, channel.left) {
@@ -156,14 +157,17 @@ fn tell(report: Report, channel: &ChannelReport) {
             format!("{} sat are on their way home", coming.to_sat())
         }
         (None, None, Some(left)) => format!(
-            "until block {}, {left} blocks, about {} h",
-            channel.expiry,
-            hours(left)
+            "until block {}, {left} blocks",
+            height(channel.expiry, channel.left)
         ),
         (None, None, None) => format!("until block {}", channel.expiry),
     };
+    let besides = match channel.besides_open().to_sat() {
+        0 => String::new(),
+        sat => format!("; {}", besides(sat, channel)),
+    };
     report.tell(&format!(
-        "channel [{short}] {}: {side}, {state}, {} of {} sat signed over, with what closing may cost, {until}{}",
+        "channel [{short}] {}: {side}, {state}, {} of {} sat signed over, with what closing may cost, {until}{}{besides}",
         channel.purse.purse.0,
         channel.paid.to_sat(),
         channel.value.to_sat(),

@@ -18,17 +18,18 @@ mod watching;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use cdk_common::util::unix_time;
 use streampay_btc::bitcoin::{Address, Amount, FeeRate, Network, ScriptBuf, Transaction};
 use streampay_btc::chain::ChainSource;
 use streampay_btc::keys::Seed;
-use streampay_btc::machine::{ChannelConfig, ChannelMachine, ChannelReport};
+use streampay_btc::machine::{ChannelConfig, ChannelMachine, ChannelReport, Role};
 use streampay_btc::policy::{PayeePolicy, PayerPolicy};
 use streampay_btc::runner::{FundingWallet, Runner};
 use streampay_core::backend::{BackendMachine as _, RestoredPurse};
 use streampay_core::driver::{Clock, Node, NodeBuilder, StoreWriter};
 use streampay_core::session::{Entropy, PayeeSession, PayerSession, Policy, SecretKey};
 use streampay_core::store::purse_prefix;
-use streampay_core::units::{Msat, PurseKey};
+use streampay_core::units::{Msat, PurseKey, Unix};
 use streampay_core::wire::Method;
 use tokio::task::JoinHandle;
 
@@ -36,9 +37,15 @@ use self::fees::{FeeWalletReport, FeeWalletSetup, SWEEP_TARGET};
 use self::watching::{Watched, Watching};
 use crate::error::AppError;
 use crate::home::Home;
+use crate::ledger::history::date;
 use crate::report::Report;
 
 pub use self::wallet::Shown;
+
+/// What a block takes, in seconds.
+const BLOCK_S: u64 = 600;
+/// A node's blocks are read in parts: so many are enough for as long as payments are looked for.
+const LOOKS: usize = 12;
 
 /// What a home needs for its channels.
 #[derive(Clone)]
@@ -190,7 +197,9 @@ impl Channels {
     /// [`AppError`] where the store cannot be read.
     pub(crate) async fn begin(&self, node: &Node, identity: &SecretKey) -> Result<(), AppError> {
         for (purse, records) in purses(node, identity).await? {
-            let over = |channel: &ChannelReport| channel.settled.is_some();
+            let over = |channel: &ChannelReport| {
+                channel.settled.is_some() && channel.besides_open() == Amount::ZERO
+            };
             if self
                 .machine
                 .report_of(purse, &records)
@@ -296,6 +305,39 @@ impl Channels {
         Ok((tx, rate))
     }
 
+    /// Looks for what was paid to the addresses of all channels besides, of those that are settled too, and
+    /// tells what has yet to come back. True where that is nothing.
+    ///
+    /// # Errors
+    /// [`AppError`] where the store cannot be read.
+    pub(crate) async fn find_besides(&self, home: &Home) -> Result<bool, AppError> {
+        for (purse, records) in purses(&home.node, &home.identity).await? {
+            let own = self.machine.report_of(purse, &records);
+            let payer = own.is_some_and(|own| own.role == Role::Payer);
+            // One that is watched stays as it is.
+            if payer && !self.machine.knows(purse) {
+                let _ = (self.machine.clone()).restore(home.node.clock().now(), purse, records);
+            }
+        }
+        for _ in 0..LOOKS {
+            let looked = self.look().await;
+            if looked.is_err() || self.machine.besides().is_empty() {
+                break;
+            }
+        }
+        watching::tell_events(&self.machine, &self.runner, self.report);
+        let book = self.book(home).await?.into_iter();
+        let open = book.filter(|channel| channel.besides_open() > Amount::ZERO);
+        let mut none = true;
+        for channel in open {
+            none = false;
+            let session = channel.purse.session;
+            let words = besides(channel.besides_open().to_sat(), &channel);
+            self.report.tell(&format!("session {session}: {words}"));
+        }
+        Ok(none)
+    }
+
     /// Looks at the chain now and does what that asks for.
     ///
     /// # Errors
@@ -348,6 +390,26 @@ impl core::fmt::Debug for Channels {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_tuple("Channels").field(&self.machine).finish()
     }
+}
+
+/// A height that is so many blocks away, with the time when it comes, at ten minutes each.
+fn height(height: u32, left: Option<u32>) -> String {
+    let now = Unix(unix_time());
+    match left {
+        Some(left) => {
+            let at = now.after_s(u64::from(left).saturating_mul(BLOCK_S));
+            format!("{height} (about {} UTC)", date(at))
+        }
+        None => height.to_string(),
+    }
+}
+
+/// What was paid to a channel's address besides, in words.
+fn besides(sat: u64, channel: &ChannelReport) -> String {
+    format!(
+        "{sat} sat were paid to its address besides, and come back by themselves after block {}",
+        height(channel.expiry, channel.left)
+    )
 }
 
 /// About so many hours take so many blocks, at ten minutes each.

@@ -5,7 +5,7 @@ use streampay_btc::machine::Role;
 use streampay_core::session::PayerSession;
 use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 
-use super::{Channels, hours, sat};
+use super::{Channels, height, sat};
 use crate::error::AppError;
 use crate::home::Home;
 
@@ -71,13 +71,13 @@ impl Channels {
         });
         Ok(own.max_by_key(|channel| channel.expiry).map(|channel| {
             let left = match channel.left {
-                Some(left) => format!(", in {left} blocks or about {} h", hours(left)),
+                Some(left) => format!(", in {left} blocks"),
                 None => String::new(),
             };
             format!(
                 "what is in the channel beyond your payments comes back when the streamer closes \
                  it, at the latest after block {}{left}: `viewer recover --wait` takes it back then",
-                channel.expiry
+                height(channel.expiry, channel.left)
             )
         }))
     }

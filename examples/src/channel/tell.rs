@@ -4,20 +4,26 @@ use serde_json::{Value, json};
 use streampay_btc::machine::{ChannelReport, ChannelState, Role, WatchEvent};
 use streampay_core::units::PurseKey;
 
+use super::height;
 use crate::report::Report;
 
 /// Tells one thing that happened to a channel.
-pub(super) fn event(report: Report, purse: PurseKey, side: Option<Role>, event: &WatchEvent) {
+pub(super) fn event(
+    report: Report,
+    purse: PurseKey,
+    channel: Option<&ChannelReport>,
+    event: &WatchEvent,
+) {
     let session = purse.session.to_string();
     let short = session.get(..8).unwrap_or_default();
-    let (what, mut fields, line) = described(event);
+    let (what, mut fields, line) = besides(event, channel).unwrap_or_else(|| described(event));
     if let Some(object) = fields.as_object_mut() {
         object.insert("what".into(), what.into());
         object.insert("session".into(), session.as_str().into());
         object.insert("purse".into(), purse.purse.0.into());
     }
     report.say("channel", fields);
-    let who = side.map_or("", own);
+    let who = channel.map_or("", |channel| own(channel.role));
     report.tell(&format!("{who}channel [{short}] {}: {line}", purse.purse.0));
 }
 
@@ -41,6 +47,36 @@ const fn own(side: Role) -> &'static str {
     match side {
         Role::Payer => "viewer's ",
         Role::Payee => "streamer's ",
+    }
+}
+
+/// Of what was paid to a channel's address and is not the channel.
+fn besides(
+    event: &WatchEvent,
+    channel: Option<&ChannelReport>,
+) -> Option<(&'static str, Value, String)> {
+    match event {
+        WatchEvent::PaidBesides { outpoint, value } => Some((
+            "paid_besides",
+            json!({"outpoint": outpoint.to_string(), "value_sat": value.to_sat()}),
+            format!(
+                "{} sat were paid to its address, which are not what was asked for: they open nothing and \
+                 buy nothing, and come back by themselves{}, whenever this folder is in use ({outpoint})",
+                value.to_sat(),
+                channel.map_or(String::new(), |own| {
+                    format!(" after block {}", height(own.expiry, own.left))
+                }),
+            ),
+        )),
+        WatchEvent::Returned { outpoint, amount } => Some((
+            "returned",
+            json!({"outpoint": outpoint.to_string(), "amount_sat": amount.to_sat()}),
+            format!(
+                "of what was paid to its address besides, {} sat came home ({outpoint})",
+                amount.to_sat()
+            ),
+        )),
+        _ => None,
     }
 }
 

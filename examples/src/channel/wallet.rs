@@ -13,6 +13,7 @@ use streampay_btc::runner::{Funded, FundingOrder, FundingWallet};
 use streampay_core::units::PurseKey;
 use zeroize::Zeroizing;
 
+use super::height;
 use crate::durable;
 use crate::report::{Report, show_code};
 
@@ -89,6 +90,13 @@ impl Shown {
         known.is_ok_and(|known| *Zeroizing::new(known) == *text)
     }
 
+    /// When its time is over, as a height and a time.
+    fn expiry(&self, purse: PurseKey, kit: &RescueKit) -> String {
+        let channels = self.machine.report();
+        let own = channels.iter().find(|channel| channel.purse == purse);
+        height(kit.expiry, own.and_then(|own| own.left))
+    }
+
     fn tell_funded(&self, purse: PurseKey, kit: &RescueKit, path: &Path) {
         let outpoint = kit.outpoint.map(|outpoint| outpoint.to_string());
         let rates: Vec<u32> = kit.refunds.iter().map(|(rate, _)| *rate).collect();
@@ -104,7 +112,7 @@ impl Shown {
             "the channel is funded by {outpoint}. Refunds at {} sat/vB, to broadcast from block {} on \
              if nothing else brings the money back, are in {}",
             listed(&rates),
-            kit.expiry,
+            self.expiry(purse, kit),
             path.display()
         ));
     }
@@ -123,15 +131,16 @@ impl Shown {
         report.tell(&format!(
             "Keep this, which brings the money back without this program from block {} on; it is \
              also in {}. It holds a secret key:\n{}\n\
-             Then pay exactly {} sat, in one output, from any bitcoin wallet, to {}\n\
+             Then pay exactly {} sat, once and in one output, from any bitcoin wallet, to {}\n\
              It is yours but for what you watch; the rest comes back when the channel closes, or \
-             after block {}. Ctrl-C before you pay ends without a cost",
+             after block {}. So does whatever else is paid there, which opens nothing. Ctrl-C before you \
+             pay ends without a cost",
             kit.expiry,
             path.display(),
             kit.dangerous_text().trim_end(),
             kit.value.to_sat(),
             address.unwrap_or_default(),
-            kit.expiry,
+            self.expiry(purse, kit),
         ));
         show_code(report, uri, uri);
     }

@@ -98,6 +98,6 @@ pub(super) fn tell_events(machine: &ChannelMachine, runner: &Watched, report: Re
     let now = machine.report();
     for (purse, event) in runner.news() {
         let own = now.iter().find(|channel| channel.purse == purse);
-        tell::event(report, purse, own.map(|own| own.role), &event);
+        tell::event(report, purse, own, &event);
     }
 }

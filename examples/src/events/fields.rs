@@ -26,6 +26,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("balance_msat", "what it holds"),
     ("balances", "true where everything fits"),
     ("began_unix_s", "when it was first bound"),
+    (
+        "besides_sat",
+        "paid to its address besides, and not come back yet",
+    ),
     ("blocks_left", "until its time is over"),
     ("by_peer", "true where the other side did it"),
     ("bytes", "of media, as both sides count"),

@@ -59,7 +59,7 @@ pub const EVENTS: &[Event] = &[
         "channel",
         "watch, serve, recover, settle",
         "what happened to a channel",
-        "what session purse txid height fee_sat claim_sat amount_sat",
+        "what session purse txid height fee_sat claim_sat amount_sat outpoint value_sat",
     ),
     event(
         "channel_funded",
@@ -71,7 +71,7 @@ pub const EVENTS: &[Event] = &[
         "channel_state",
         "channels",
         "how a channel stands",
-        "session purse side state value_sat paid_sat coming_sat settled_sat outpoint expiry blocks_left descriptor",
+        "session purse side state value_sat paid_sat coming_sat settled_sat besides_sat outpoint expiry blocks_left descriptor",
     ),
     event(
         "channel_wanted",

@@ -57,9 +57,9 @@ const BRIEF: Limits = Limits {
 const AT_START: Duration = Duration::from_secs(20);
 
 /// What is told of an address that was shown in vain.
-pub const UNPAID: &str = "nobody has paid to the address that was shown, so nothing is out. Should \
-    somebody pay to it all the same, that comes back by itself after the channel's time, whenever \
-    this folder is in use";
+pub const UNPAID: &str = "nobody has paid what was asked for to the address that was shown, so no channel \
+    is out. Should somebody pay to it all the same, that comes back by itself after the channel's time, \
+    whenever this folder is in use";
 
 /// What is told of channels that are being closed.
 #[must_use]
@@ -123,7 +123,11 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         report.tell("no session is open");
     }
     let none_lost = super::lost::find(home, report).await?;
-    Ok(all_settled && none_lost)
+    let none_besides = match &home.channels {
+        Some(channels) => channels.find_besides(home).await?,
+        None => true,
+    };
+    Ok(all_settled && none_lost && none_besides)
 }
 
 /// Before a session begins: closes those of before whose money is not home, as far as that can be done at

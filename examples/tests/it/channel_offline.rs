@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use streampay_btc::bitcoin::Network;
+use streampay_btc::bitcoin::{Amount, Network};
 use streampay_btc::machine::ChannelState;
 use streampay_core::units::Msat;
 use streampay_examples::channel::tower::{self, Tower, TowerFile};
 use streampay_examples::pay::Pay;
+use streampay_examples::viewer::recover::recover;
 use streampay_examples::viewer::watch::Wish;
 
 use crate::cashu_node::sat;
@@ -137,5 +138,57 @@ async fn unconfirmed_channels_are_taken_up_to_the_cap_and_not_above() {
             until("ticks", async || (paid(&payee) > 0).then_some(())).await;
         }
         stage.leave(&wishes, watching, &streamer).await;
+    }
+}
+
+/// A user pays twice; or once more when the channel is long settled, and only `recover` looks for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_paid_to_the_address_besides_comes_back() {
+    for late in [false, true] {
+        let stage = Stage::new();
+        let (streamer, viewer) = (stage.home(STREAMER).await, stage.home(VIEWER).await);
+        let (payee, payer) = (channels(&streamer), channels(&viewer));
+        let serving = stage.serve(&streamer, &[Pay::Btc]).await;
+        let (wishes, watching) = stage.watch(viewer, &serving, &[Pay::Btc]);
+        let wanted = stage.pay_what_is_shown(&payer).await;
+        let address = wanted.address.clone().unwrap().script_pubkey();
+        let again = || {
+            stage.chain.pay(&address, wanted.value).unwrap();
+            stage.chain.mine(1);
+        };
+        stage.chain.mine(1);
+        until("ticks", async || (paid(&payee) > 2 * TICK).then_some(())).await;
+        if !late {
+            again();
+            until("it is seen", async || {
+                (payer.report().first()?.besides.len() == 1).then_some(())
+            })
+            .await;
+        }
+        let viewer = stage.leave(&wishes, watching, &streamer).await;
+        assert_eq!(recover(&viewer, QUIET).await.unwrap(), late);
+        drop((payer, viewer));
+        if late {
+            again();
+        }
+        let viewer = stage.home(VIEWER).await;
+        let open = async || {
+            let book = channels(&viewer).book(&viewer).await.unwrap();
+            assert!(book[0].settled.is_some());
+            book[0].besides_open()
+        };
+        let known = if late { Amount::ZERO } else { wanted.value };
+        assert_eq!(open().await, known, "what nobody watches is not seen");
+        assert!(!recover(&viewer, QUIET).await.unwrap());
+        assert_eq!(open().await, wanted.value);
+        let before = stage.chain.balance(&script(VIEWER));
+        stage.chain.mine(wanted.expiry - stage.chain.tip());
+        stage
+            .mine_until("it comes home", async || {
+                recover(&viewer, QUIET).await.unwrap()
+            })
+            .await;
+        let came = (stage.chain.balance(&script(VIEWER)) - before).to_sat();
+        assert!(came + 500 > wanted.value.to_sat(), "{came}");
     }
 }

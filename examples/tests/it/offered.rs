@@ -48,7 +48,7 @@ async fn serving(home: &Home, mints: &[&EmbeddedMint]) -> Serving {
 }
 
 async fn serving_of(home: &Home, mints: Vec<Listed>) -> Serving {
-    serving_for(home, mints, &Pay::ALL).await
+    serving_for(home, mints, Pay::ALL).await
 }
 
 async fn serving_for(home: &Home, mints: Vec<Listed>, pay: &[Pay]) -> Serving {

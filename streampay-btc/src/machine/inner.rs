@@ -199,6 +199,7 @@ impl Inner {
             record::Meta::Payee(meta) if !meta.accepted => return Ok(None),
             record::Meta::Payer(meta) => {
                 Payer::restore(&self.keys, network, key, meta, best, decided)
+                    .map(|payer| payer.with_strays(network, &found.strays))
                     .map(|payer| Side::Payer(Box::new(payer)))
             }
             record::Meta::Payee(meta) => {

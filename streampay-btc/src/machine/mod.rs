@@ -18,6 +18,7 @@ mod payee;
 mod payer;
 mod plan;
 mod record;
+mod strays;
 mod unpaid;
 mod view;
 mod watch;
@@ -38,7 +39,8 @@ use streampay_core::units::{EffectId, Msat, Now, PurseKey, RequestId};
 
 use self::payee::Payee;
 use self::payer::Payer;
-pub use self::view::{ChannelReport, ChannelState, Role};
+pub use self::strays::Besides;
+pub use self::view::{ChannelReport, ChannelState, PaidBesides, Role};
 use self::watch::FeeWallet;
 pub(crate) use self::watch::{FINAL_DEPTH, LAST_BLOCKS, rate_of};
 pub use self::watch::{TooManyCoins, WalletCoin, WatchEvent};
@@ -190,7 +192,7 @@ impl ChannelMachine {
     pub fn watched(&self) -> Vec<Watch> {
         let inner = self.lock();
         let channels = inner.channels.values();
-        let channels = channels.filter_map(|channel| channel.watch());
+        let channels = channels.flat_map(Channel::watches);
         channels.chain(inner.wallet.watched()).collect()
     }
 

@@ -9,6 +9,7 @@ use streampay_core::units::{Msat, PurseKey};
 
 use super::mutual::Asked;
 use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
+use super::strays::Stray;
 use super::{ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, released};
 use crate::chain::Seen;
 use crate::codec;
@@ -41,6 +42,10 @@ pub(super) struct Payer {
     pub(super) asked: Option<Asked>,
     /// The chain does not know the funding, and another one would do as well.
     pub(super) adrift: bool,
+    /// What was paid to its address besides.
+    pub(super) strays: Vec<Stray>,
+    /// The height of the view after which that was looked for last.
+    pub(super) searched: Option<u32>,
 }
 
 impl Payer {
@@ -65,6 +70,8 @@ impl Payer {
             bid: None,
             asked: None,
             adrift: false,
+            strays: Vec::new(),
+            searched: None,
         })
     }
 
@@ -91,6 +98,8 @@ impl Payer {
             bid: None,
             asked: None,
             adrift: false,
+            strays: Vec::new(),
+            searched: None,
             meta,
         })
     }
@@ -316,6 +325,7 @@ impl Payer {
                 record::put_decided(delta, self.decided);
             }
         }
+        self.is_no_stray(contract.outpoint(), delta);
         self.contract = Some(contract);
         self.meta.place = Some(place);
         self.meta.fee = fee;

@@ -24,6 +24,8 @@ const BEST: u8 = b'b';
 const WATCH: u8 = b'w';
 /// The payee's: the funding transaction, where ticks are taken before a block has it.
 const PARENT: u8 = b'p';
+/// The payer's: what was paid to its address besides.
+const STRAYS: u8 = b's';
 
 /// What follows from the agreement: the same from the opening on.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -151,6 +153,21 @@ pub(crate) struct Decided {
     pub(crate) unspent: Option<u32>,
 }
 
+/// An output to the channel's script that is not the channel.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct StrayRecord {
+    #[n(0)]
+    pub(crate) place: Place,
+    #[n(1)]
+    pub(crate) value: u64,
+    /// No spend is in a block below this height.
+    #[n(2)]
+    pub(crate) since: u32,
+    /// What came back, once that is buried.
+    #[n(3)]
+    pub(crate) back: Option<u64>,
+}
+
 /// Blocks from one note that an output is unspent to the next, and so deep a reorganisation it bears.
 const UNSPENT_EVERY: u32 = 36;
 
@@ -179,12 +196,13 @@ pub(crate) struct Found {
     pub(crate) best: Option<Best>,
     pub(crate) decided: Decided,
     pub(crate) parent: Option<Transaction>,
+    pub(crate) strays: Vec<StrayRecord>,
 }
 
 /// None where there is no channel in them.
 pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecodable> {
     let (mut meta, mut best, mut decided) = (None, None, Decided::default());
-    let mut parent = None;
+    let (mut parent, mut strays) = (None, Vec::new());
     for (key, value) in records {
         match key.as_slice() {
             [META] => meta = Some(read(value)?),
@@ -195,6 +213,7 @@ pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecod
                 let raw = read::<ByteVec>(value).ok();
                 parent = raw.and_then(|raw| deserialize(&raw).ok());
             }
+            [STRAYS] => strays = read(value)?,
             _ => {}
         }
     }
@@ -203,6 +222,7 @@ pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecod
         best,
         decided,
         parent,
+        strays,
     }))
 }
 
@@ -220,6 +240,10 @@ pub(crate) fn put_decided(delta: &mut ChangeSet, decided: Decided) {
 
 pub(crate) fn put_parent(delta: &mut ChangeSet, parent: &Transaction) {
     delta.put([PARENT], write(&ByteVec::from(serialize(parent))));
+}
+
+pub(crate) fn put_strays(delta: &mut ChangeSet, strays: &[StrayRecord]) {
+    delta.put([STRAYS], write(&strays.to_vec()));
 }
 
 pub(crate) fn read<T>(record: &[u8]) -> Result<T, Undecodable>

@@ -3,6 +3,7 @@
 use bitcoin::{Address, Amount, Network, OutPoint};
 use streampay_core::units::PurseKey;
 
+use super::strays::Stray;
 use super::{Channel, Side};
 use crate::chain::{Seen, Watch};
 use crate::script::FundingOutput;
@@ -64,9 +65,31 @@ pub struct ChannelReport {
     pub coming: Option<Amount>,
     /// What came of it, once settled.
     pub settled: Option<Amount>,
+    /// Payer: what was paid to its address besides, in no sum above.
+    pub besides: Vec<PaidBesides>,
+}
+
+/// An output to a channel's address that is not the channel: it opens nothing, and comes back after the
+/// expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaidBesides {
+    /// Which.
+    pub outpoint: OutPoint,
+    /// What it is worth.
+    pub value: Amount,
+    /// What came back of it, once that is buried.
+    pub back: Option<Amount>,
 }
 
 impl ChannelReport {
+    /// Payer: what was paid to its address besides and has not come back.
+    #[must_use]
+    pub fn besides_open(&self) -> Amount {
+        let open = self.besides.iter().filter(|of| of.back.is_none());
+        let sum = open.map(|of| of.value.to_sat());
+        Amount::from_sat(sum.fold(0, u64::saturating_add))
+    }
+
     /// Payer: what was paid and came back all the same, for the payee never closed the channel: all
     /// ticks or nothing. A close gives back less than all but the ticks.
     #[must_use]
@@ -98,7 +121,9 @@ impl Channel {
     /// True where nothing is to be done or seen any more.
     pub(super) fn is_over(&self) -> bool {
         match &self.role {
-            Side::Payer(payer) => payer.is_over(),
+            Side::Payer(payer) => {
+                payer.is_over() && payer.strays.iter().all(|of| of.back.is_some())
+            }
             Side::Payee(payee) => {
                 let nothing = payee.best.is_none() && payee.meta.settling;
                 payee.decided.settled.is_some() || nothing
@@ -112,15 +137,22 @@ impl Channel {
     }
 
     /// What every view should hold of it.
-    pub(super) fn watch(&self) -> Option<Watch> {
-        if self.is_candidate() {
-            return None;
-        }
-        self.look_at()
+    pub(super) fn watches(&self) -> Vec<Watch> {
+        let own = self.look_at().filter(|_| !self.is_candidate());
+        let strays = match &self.role {
+            Side::Payer(payer) => payer.strays.as_slice(),
+            Side::Payee(_) => &[],
+        };
+        let strays = strays.iter().filter_map(Stray::watch);
+        own.into_iter().chain(strays).collect()
     }
 
     pub(super) fn look_at(&self) -> Option<Watch> {
-        let contract = self.contract().filter(|_| !self.is_over())?;
+        let over = match &self.role {
+            Side::Payer(payer) => payer.is_over(),
+            Side::Payee(_) => self.is_over(),
+        };
+        let contract = self.contract().filter(|_| !over)?;
         let since = match &self.role {
             Side::Payer(payer) => {
                 let since = payer.meta.deed.as_ref().map_or(0, |deed| deed.since);
@@ -165,6 +197,10 @@ impl Channel {
             Side::Payer(payer) => payer.meta.fee,
             Side::Payee(_) => 0,
         };
+        let besides = match &self.role {
+            Side::Payer(payer) => payer.strays.iter().map(paid_besides).collect(),
+            Side::Payee(_) => Vec::new(),
+        };
         let output: FundingOutput = deed.output()?;
         let depth = self.seen().zip(tip).map(|(seen, tip)| seen.depth(tip));
         let state = match (settled, closing, self.contract(), depth) {
@@ -189,6 +225,15 @@ impl Channel {
             left: tip.map(|tip| deed.expiry.saturating_sub(tip)),
             coming,
             settled: settled.map(Amount::from_sat),
+            besides,
         })
+    }
+}
+
+fn paid_besides(stray: &Stray) -> PaidBesides {
+    PaidBesides {
+        outpoint: stray.contract.outpoint(),
+        value: stray.contract.value(),
+        back: stray.back.map(Amount::from_sat),
     }
 }

@@ -235,6 +235,19 @@ impl SimNode {
                 Action::Event(purse, event) => events.push((purse, event)),
             }
         }
+        if !sound {
+            return None;
+        }
+        for of in self.machine.besides() {
+            let coins = self.chain.coins_to(&of.script, of.since);
+            for action in self.machine.paid_besides(of.purse, &coins) {
+                match action {
+                    Action::Persist(changes) => sound &= self.persist(changes),
+                    Action::Event(purse, event) => events.push((purse, event)),
+                    Action::Broadcast(_) | Action::Package(_) => {}
+                }
+            }
+        }
         sound.then_some(events)
     }
 

@@ -10,6 +10,7 @@ use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
 mod audit;
 mod away;
 mod batch;
+mod besides;
 mod called_off;
 mod candidates;
 mod close;

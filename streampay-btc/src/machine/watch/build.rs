@@ -155,7 +155,7 @@ impl Inner {
         key: PurseKey,
         rates: &[FeeRate],
     ) -> Option<TowerEntry> {
-        let watch = self.channels.get(&key)?.watch()?;
+        let watch = self.channels.get(&key)?.look_at()?;
         let payee = self.payee(key)?;
         let mut closes: Vec<_> = (rates.iter())
             .filter_map(|rate| Some((*rate, self.close(&[key], &[], *rate).ok()?)))

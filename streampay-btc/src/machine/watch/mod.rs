@@ -6,23 +6,23 @@ mod build;
 mod groups;
 mod payee;
 mod payer;
+mod refund;
 mod wallet;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, Txid, Weight};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid, Weight};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, PurseKey};
 
 pub(crate) use self::build::rate_of;
 pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
-use super::payer::Payer;
 use super::record::{self, Decided, Deed};
 use super::{Action, Chain, Inner, Side};
 use crate::chain::{ChainView, OutputState, Seen, Spend};
 use crate::script::OutputType;
-use crate::tx::{Contract, RefundError, fee_for, refund_tx};
+use crate::tx::Contract;
 
 /// Blocks under which a transaction counts as final. Source: LDK, `ANTI_REORG_DELAY`.
 pub(crate) const FINAL_DEPTH: u32 = 6;
@@ -64,6 +64,21 @@ pub enum WatchEvent {
     Refunding {
         /// The transaction.
         txid: Txid,
+    },
+    /// Something else was paid to a channel's address: it opens nothing, and comes back after the
+    /// expiry.
+    PaidBesides {
+        /// The output.
+        outpoint: OutPoint,
+        /// What it is worth.
+        value: Amount,
+    },
+    /// Buried: such an output came back.
+    Returned {
+        /// The output.
+        outpoint: OutPoint,
+        /// Net of fees.
+        amount: Amount,
     },
     /// At today's fees collecting costs more than it may.
     Uneconomic {
@@ -122,7 +137,10 @@ impl Inner {
                         payee.show(chain.tip, new.seen.cloned());
                     }
                 }
-                Side::Payer(payer) => payer.look(*key, new, &chain, &mut actions),
+                Side::Payer(payer) => {
+                    payer.look(*key, new, &chain, &mut actions);
+                    payer.look_strays(*key, &seen, &chain, &mut actions);
+                }
                 Side::Payee(payee) => payee.look(*key, new, &chain, &mut actions),
             }
         }
@@ -172,45 +190,6 @@ impl Inner {
         });
         channels.collect()
     }
-
-    /// Broadcasts the refunds whose time has come.
-    fn refund_due(&mut self, chain: &Chain, actions: &mut Vec<Action>) {
-        let home = self.config.payer.home.clone();
-        for (key, channel) in &mut self.channels {
-            let Side::Payer(payer) = &mut channel.role else {
-                continue;
-            };
-            let Some(rate) = payer.refund_rate(chain) else {
-                continue;
-            };
-            let Some(contract) = &payer.contract else {
-                continue;
-            };
-            payer.tried = Some(chain.tip);
-            let refund = refund_within(contract, payer, &home, rate, chain);
-            if let Some(fee) = refund.short {
-                let claim = contract.value();
-                actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
-            }
-            let Some(tx) = refund.tx else { continue };
-            let out = tx.output.iter().map(|output| output.value.to_sat()).sum();
-            let value = contract.value();
-            let fee = value.checked_sub(Amount::from_sat(out));
-            if payer.close_returns().is_some_and(|returns| returns > out) {
-                let (claim, fee) = (value, fee.unwrap_or(value));
-                actions.push(Action::Event(*key, WatchEvent::Uneconomic { claim, fee }));
-                continue;
-            }
-            payer.bid = fee.map(|fee| rate_of(fee, tx.weight()));
-            if !payer.decided.closing {
-                payer.decided.closing = true;
-                actions.push(persist(*key, payer.decided));
-            }
-            let txid = tx.compute_txid();
-            actions.push(Action::Event(*key, WatchEvent::Refunding { txid }));
-            actions.push(Action::Broadcast(tx));
-        }
-    }
 }
 
 impl Inner {
@@ -235,7 +214,7 @@ impl Inner {
             Action::Broadcast(tx) => may(tx),
             Action::Package(package) => package.last().is_some_and(may),
             // Told again once it is durable.
-            Action::Event(_, WatchEvent::Settled { .. }) => false,
+            Action::Event(_, WatchEvent::Settled { .. } | WatchEvent::Returned { .. }) => false,
             Action::Event(_, WatchEvent::Closing { txid, .. } | WatchEvent::Refunding { txid }) => {
                 !left_out.contains(txid)
             }
@@ -252,61 +231,15 @@ impl Inner {
                 Side::Payer(payer) => payer.meta.deed.as_ref(),
                 Side::Payee(payee) => payee.meta.accepted.then_some(&payee.meta.deed),
             };
-            let own = channel.contract().map(Contract::outpoint) == Some(outpoint);
+            let mut strays = match &channel.role {
+                Side::Payer(payer) => payer.strays.iter(),
+                Side::Payee(_) => [].iter(),
+            };
+            let own = channel.contract().map(Contract::outpoint) == Some(outpoint)
+                || strays.any(|stray| stray.contract.outpoint() == outpoint);
             let late = |deed: &Deed| deed.expiry.saturating_sub(tip) <= deed.margin;
             own && deed.is_some_and(late)
         })
-    }
-}
-
-/// A refund as dear as is asked, or as it may be.
-struct Refund {
-    tx: Option<Transaction>,
-    /// What it should cost, where that is more than it may.
-    short: Option<Amount>,
-}
-
-/// The refund at `wanted`, within what it may cost now. None where that is less than nodes relay, or
-/// no more than what waits.
-fn refund_within(
-    contract: &Contract,
-    payer: &Payer,
-    home: &ScriptBuf,
-    wanted: FeeRate,
-    chain: &Chain,
-) -> Refund {
-    let none = Refund {
-        tx: None,
-        short: None,
-    };
-    let made = |rate| refund_tx(contract, &payer.secret, home, rate, chain.tip);
-    let weight = match made(chain.fees.floor) {
-        Ok(draft) => draft.weight(),
-        Err(RefundError::Uneconomic { fee, .. }) => {
-            return Refund {
-                short: Some(fee),
-                ..none
-            };
-        }
-        Err(_) => return none,
-    };
-    let most = rate_of(payer.refund_fee_max(chain.tip), weight);
-    let short = (wanted > most).then(|| fee_for(weight, wanted).unwrap_or(Amount::MAX_MONEY));
-    let rate = wanted.min(most);
-    let waits = payer.waiting_refund_rate();
-    if rate < chain.fees.floor || waits.is_some_and(|waits| rate <= waits) {
-        return Refund { tx: None, short };
-    }
-    match made(rate) {
-        Ok(tx) => Refund {
-            tx: Some(tx),
-            short,
-        },
-        Err(RefundError::Uneconomic { fee, .. }) => Refund {
-            tx: None,
-            short: Some(fee),
-        },
-        Err(_) => none,
     }
 }
 

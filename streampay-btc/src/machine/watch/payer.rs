@@ -1,15 +1,16 @@
 //! What the watch does with one channel of the payer's.
 
-use bitcoin::{Amount, FeeRate, Transaction};
+use std::collections::BTreeMap;
+
+use bitcoin::{Amount, OutPoint, Transaction};
+use streampay_core::store::ChangeSet;
 use streampay_core::units::PurseKey;
 
-use super::build::rate_of;
-use super::{
-    BUMP_PERCENT, FINAL_DEPTH, LATE, Looked, REFUND_EVERY, REFUND_PART, REFUND_PART_MAX,
-    REFUND_TARGET, WatchEvent, is_refund, percent, persist, tell,
-};
-use crate::chain::Spend;
-use crate::machine::payer::Payer;
+use super::refund::returned;
+use super::{FINAL_DEPTH, Looked, WatchEvent, persist, tell};
+use crate::machine::payer::{FORGOTTEN, Payer};
+use crate::machine::record::Decided;
+use crate::machine::strays::Stray;
 use crate::machine::{Action, Chain};
 
 impl Payer {
@@ -56,6 +57,38 @@ impl Payer {
         }
     }
 
+    /// What was paid to its address besides: it is the payer's alone.
+    pub(super) fn look_strays(
+        &mut self,
+        key: PurseKey,
+        seen: &BTreeMap<OutPoint, Looked<'_>>,
+        chain: &Chain,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut changed = false;
+        for stray in self.strays.iter_mut().filter(|of| of.back.is_none()) {
+            let Some(new) = seen.get(&stray.contract.outpoint()) else {
+                continue;
+            };
+            stray.seen = new.seen.cloned();
+            changed |= stray.note_unspent(chain.tip);
+            let Some(back) = stray.came_back(chain) else {
+                continue;
+            };
+            (stray.back, changed) = (Some(back), true);
+            if back > 0 {
+                let (outpoint, amount) = (stray.contract.outpoint(), Amount::from_sat(back));
+                let event = WatchEvent::Returned { outpoint, amount };
+                actions.push(Action::Event(key, event));
+            }
+        }
+        if changed {
+            let mut delta = ChangeSet::new();
+            self.put_strays(&mut delta);
+            actions.push(Action::Persist(delta.within_purse(key)));
+        }
+    }
+
     /// True where no chain source can have made up this spend: we have signed it. One that cannot be
     /// judged counts some blocks after the expiry, where nothing is left to be refunded.
     fn is_certain(&self, tx: &Transaction, chain: &Chain) -> bool {
@@ -66,22 +99,9 @@ impl Payer {
         over || contract.is_some_and(|contract| contract.is_signed_in(tx, signed))
     }
 
-    /// What a transaction that spends the channel gives back: of a close the output at its input's
-    /// index. A refund has our signature alone: all of it is ours, wherever it pays to, such as to a
-    /// home that was another one then.
-    pub(super) fn returned(&self, tx: &Transaction) -> u64 {
-        let Some(contract) = &self.contract else {
-            return 0;
-        };
-        if is_refund(tx) {
-            let out = tx.output.iter().map(|output| output.value.to_sat());
-            let out = out.fold(0, u64::saturating_add);
-            return out.min(contract.value().to_sat());
-        }
-        let mut inputs = tx.input.iter().zip(&tx.output);
-        let own = inputs.find(|(input, _)| input.previous_output == contract.outpoint());
-        own.filter(|(_, output)| output.script_pubkey == *contract.change_script())
-            .map_or(0, |(_, output)| output.value.to_sat())
+    fn returned(&self, tx: &Transaction) -> u64 {
+        let contract = self.contract.as_ref();
+        contract.map_or(0, |contract| returned(contract, tx))
     }
 
     /// What comes back by the transaction that spends the channel, where there is one.
@@ -89,71 +109,38 @@ impl Payer {
         let spend = self.seen.as_ref()?.spend.as_ref()?;
         Some(self.returned(&spend.tx))
     }
+}
 
-    /// The rate of the refund to broadcast now; none where there is none.
-    pub(super) fn refund_rate(&self, chain: &Chain) -> Option<FeeRate> {
-        let deed = self.meta.deed.as_ref()?;
-        let seen = self.seen.as_ref()?;
-        if chain.tip < deed.expiry || self.tried == Some(chain.tip) || seen.height.is_none() {
+impl Stray {
+    /// Seen unspent, it need not be looked for further back after a restart. True where that is to be
+    /// made durable.
+    fn note_unspent(&mut self, tip: u32) -> bool {
+        let seen = self.seen.as_ref().filter(|seen| seen.spend.is_none());
+        let Some(height) = seen.and_then(|seen| seen.height) else {
+            return false;
+        };
+        let since = Decided::default().with_unspent(height.max(self.since), tip);
+        let Some(since) = since.unspent else {
+            return false;
+        };
+        self.since = since;
+        true
+    }
+
+    /// What it brought, once that is buried; nothing where nodes have long forgotten it.
+    fn came_back(&mut self, chain: &Chain) -> Option<u64> {
+        let expiry = self.contract.output().expiry();
+        let Some(seen) = &self.seen else {
+            let gone = chain.tip >= expiry.saturating_add(FORGOTTEN);
+            return gone.then_some(0);
+        };
+        let Some(spend) = &seen.spend else {
+            self.bid = None;
             return None;
-        }
-        let wanted = chain.fees.rate(REFUND_TARGET);
-        let Some(Spend { tx, height }) = self.spent_by() else {
-            return Some(wanted);
         };
-        let fee = self.fee_of(tx);
-        let old = fee.map_or(FeeRate::ZERO, |fee| rate_of(fee, tx.weight()));
-        // Our own is bumped where fees have risen. The payee's had its time; what a close of several
-        // channels pays, or what hangs on it, is not known: what was refused is raised.
-        let bump = if is_refund(tx) {
-            wanted > old
-        } else {
-            chain.tip >= deed.expiry.saturating_add(LATE)
-        };
-        let last = self.bid.unwrap_or(old).max(old);
-        let more = || wanted.max(percent(last, BUMP_PERCENT));
-        (height.is_none() && bump).then(more)
-    }
-
-    /// The most that a refund may cost at this height: estimates may be false, and a refund that waits
-    /// can be raised.
-    pub(super) fn refund_fee_max(&self, tip: u32) -> Amount {
-        let value = self.contract.as_ref().map_or(0, |of| of.value().to_sat());
-        let expiry = self.meta.deed.as_ref().map_or(tip, |deed| deed.expiry);
-        let steps = tip.saturating_sub(expiry) / REFUND_EVERY;
-        let most = (value / REFUND_PART).saturating_mul(u64::from(steps).saturating_add(1));
-        Amount::from_sat(most.min(value / REFUND_PART_MAX))
-    }
-
-    /// The rate of a refund that waits for a block.
-    pub(super) fn waiting_refund_rate(&self) -> Option<FeeRate> {
-        let Spend { tx, height } = self.spent_by()?;
-        let waits = height.is_none() && is_refund(tx);
-        let fee = self.fee_of(tx).filter(|_| waits)?;
-        Some(rate_of(fee, tx.weight()))
-    }
-
-    /// What a close that waits gives back: a refund that replaces it is worth more.
-    pub(super) fn close_returns(&self) -> Option<u64> {
-        let spend = self.spent_by()?;
-        (!is_refund(&spend.tx)).then(|| self.returned(&spend.tx))
-    }
-
-    /// What spends it, where a signature of ours stands in it, also one that an older disk does not know
-    /// of: anything else is made up, and keeps no refund back.
-    fn spent_by(&self) -> Option<&Spend> {
-        let spend = self.seen.as_ref()?.spend.as_ref()?;
-        let contract = self.contract.as_ref()?;
-        let signed = contract.is_signed_in(&spend.tx, contract.value());
-        signed.then_some(spend)
-    }
-
-    /// What a transaction that spends the channel alone pays.
-    fn fee_of(&self, tx: &Transaction) -> Option<Amount> {
-        let alone = tx.input.len() == 1;
-        let contract = self.contract.as_ref().filter(|_| alone)?;
-        let mut out = tx.output.iter().map(|output| output.value);
-        let out = out.try_fold(Amount::ZERO, Amount::checked_add)?;
-        contract.value().checked_sub(out)
+        let signed = || self.contract.is_signed_in(&spend.tx, self.contract.value());
+        let certain = chain.tip >= expiry.saturating_add(FINAL_DEPTH) || signed();
+        let buried = spend.depth(chain.tip) >= FINAL_DEPTH && certain;
+        buried.then(|| returned(&self.contract, &spend.tx))
     }
 }

@@ -36,6 +36,7 @@ use tokio::sync::Mutex;
 
 use self::two::{STEP, Two, key, sat};
 
+mod besides;
 mod channels;
 mod forgotten;
 mod mutual;

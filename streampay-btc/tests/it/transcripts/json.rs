@@ -258,8 +258,23 @@ pub(crate) fn event_json(event: &WatchEvent) -> Value {
             json!({"uneconomic": {"claim": int(claim.to_sat()), "fee": int(fee.to_sat())}})
         }
         WatchEvent::Settled { amount } => json!({"settled": {"amount": int(amount.to_sat())}}),
+        WatchEvent::PaidBesides { outpoint, value } => {
+            json!({"paid_besides": output_json(outpoint, "value", *value)})
+        }
+        WatchEvent::Returned { outpoint, amount } => {
+            json!({"returned": output_json(outpoint, "amount", *amount)})
+        }
         other => panic!("{other:?}"),
     }
+}
+
+fn output_json(outpoint: &OutPoint, name: &str, amount: Amount) -> Value {
+    let mut value = json!({
+        "txid": hex(outpoint.txid.as_byte_array()),
+        "vout": int(outpoint.vout),
+    });
+    value[name] = int(amount.to_sat());
+    value
 }
 
 pub(crate) fn view_json(view: &ChainView) -> Value {

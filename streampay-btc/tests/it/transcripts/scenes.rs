@@ -1,10 +1,10 @@
 //! Channels that go as they should, and those in which something is lost on the way.
 
-use bitcoin::FeeRate;
+use bitcoin::{Amount, FeeRate};
 use serde_json::{Value, json};
 
 use super::Scene;
-use super::json::{bytes, hex, number, outpoint};
+use super::json::{bytes, coin_json, hex, int, number, outpoint};
 use super::stage::{PAYEE, PAYER, STEP, Stage};
 
 const BOTH: &[&str] = &["payer", "payee"];
@@ -28,6 +28,12 @@ pub(crate) const SCENES: &[Scene] = &[
         about: "The payee is never seen again: nothing at T - 1, the refund at T, bumped until it is buried.",
         roles: &["payer"],
         play: refund,
+    },
+    Scene {
+        name: "paid-besides",
+        about: "The address is paid to twice, and another value too: that is told, and refunded after T.",
+        roles: &["payer"],
+        play: paid_besides,
     },
     Scene {
         name: "mutual-close",
@@ -159,6 +165,48 @@ fn refund() -> Stage {
     stage.mine(7, &[PAYER]);
     let released = stage.ask(PAYER, json!({"release": {}})).unwrap();
     assert!(released.get("released").is_some(), "{released}");
+    stage
+}
+
+fn paid_besides() -> Stage {
+    let mut stage = Stage::new();
+    stage.ready();
+    stage.ticks(1..=1);
+    let of = stage
+        .payer
+        .side
+        .machine
+        .as_ref()
+        .unwrap()
+        .report()
+        .remove(0);
+    let script = of.address.unwrap().script_pubkey();
+    stage.chain.pay(&script, of.value).unwrap();
+    let less = of.value - Amount::from_sat(1_000);
+    stage.chain.pay(&script, less).unwrap();
+    stage.mine(1, &[PAYER]);
+    let coins = stage.chain.coins_to(&script, stage.chain.tip());
+    let outputs: Vec<Value> = coins.iter().map(coin_json).collect();
+    let besides = json!({"besides": {"purse": int(0), "outputs": outputs}});
+    assert_eq!(stage.tell(PAYER, besides.clone()).len(), 3);
+    assert!(stage.tell(PAYER, besides).is_empty(), "known");
+    settle(&mut stage);
+    bury(&mut stage);
+    stage.restart(PAYER);
+    let expiry = expiry(&stage);
+    stage.chain.mine(expiry - 1 - stage.chain.tip());
+    stage.look(PAYER);
+    assert!(stage.chain.waiting().is_empty(), "nothing at T - 1");
+    stage.mine(8, &[PAYER]);
+    let of = stage
+        .payer
+        .side
+        .machine
+        .as_ref()
+        .unwrap()
+        .report()
+        .remove(0);
+    assert_eq!(of.besides_open(), Amount::ZERO);
     stage
 }
 

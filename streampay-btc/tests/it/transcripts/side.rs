@@ -63,6 +63,15 @@ impl Side {
                 let action = self.machine().add_fee_coins(&coins).unwrap();
                 self.act(action, &mut outputs);
             }
+            "besides" => {
+                let coins: Vec<_> = (of["outputs"].as_array().unwrap().iter())
+                    .map(coin)
+                    .collect();
+                let purse = purse(number(&of["purse"]));
+                for action in self.machine().paid_besides(purse, &coins) {
+                    self.act(action, &mut outputs);
+                }
+            }
             "create" => {
                 self.created = Some(of.clone());
                 self.start();
@@ -193,6 +202,9 @@ impl Side {
             });
             if let Some(settled) = report.settled {
                 value["settled"] = int(settled.to_sat());
+            }
+            if report.besides_open() > Amount::ZERO {
+                value["besides"] = int(report.besides_open().to_sat());
             }
             value
         });
