@@ -14,6 +14,22 @@
 //! | any error of a push was taken for success | `sim::conforms`, a broken transaction |
 //! | state was lost with the page | `close::restarts_at_every_step_change_nothing`, `close::close_that_was_dropped_is_broadcast_again` |
 //! | a rest below a step was never used | `pay::channel_that_is_spent_to_the_end_needs_no_change`, `tx::tests::capacity_leaves_no_dust_at_any_tick` |
+//! | a second or another payment to the address was nobody's | `besides::second_payment_is_told_and_comes_home_though_the_channel_was_closed`, `besides::payment_of_another_value_opens_nothing_and_comes_home` |
+//!
+//! What is wrong, and the test that it is refused by its reason and that nothing is served:
+//!
+//! | what | test |
+//! |---|---|
+//! | outpoint | `a_wrong_outpoint_is_never_served`, `candidates::output_index_beyond_what_nodes_read_is_malformed` |
+//! | value, script | `a_funding_of_another_value_is_refused`, `a_funding_of_another_script_is_refused` |
+//! | network | `an_offer_on_another_network_is_refused_by_both_sides` |
+//! | sighash byte | `a_signature_that_is_none_of_this_channel_at_this_amount_is_refused_by_its_reason`, `tx::tests::signature_under_another_sighash_type_is_refused` |
+//! | annex | `tx::tests::signature_over_an_annex_is_refused` |
+//! | change within dust | `a_change_of_dust_cannot_be_signed_or_taken` |
+//! | amount over capacity | `a_tick_beyond_capacity_is_refused_by_both_sides` |
+//! | tick in the margin | `close::payee_closes_before_the_margin_ends_and_takes_no_tick_in_it` |
+//! | tick after a broadcast | `pay::no_tick_after_a_broadcast` |
+//! | unconfirmed or reorganised funding | `pay::unconfirmed_funding_is_not_accepted_and_a_reorganised_one_stops_ticks` |
 
 use bitcoin::{OutPoint, TxOut};
 
@@ -220,6 +236,65 @@ fn a_change_of_dust_cannot_be_signed_or_taken() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn an_offer_on_another_network_is_refused_by_both_sides() {
+    let mut rig = Rig::new();
+    let opened = rig.opened();
+    let params = ChannelParams::decode(&rig.offer().params).unwrap();
+    let elsewhere = ChannelParams::new(&ParamFields {
+        network: Network::Signet,
+        ..params
+    });
+    let offer = PurseOffer {
+        params: elsewhere.unwrap().encode(),
+        ..rig.offer()
+    };
+    let accept = Request::Accept {
+        offer: offer.clone(),
+        opening: opened.opening,
+    };
+    let found = rig.payee.request(rig.purse, accept);
+    // The channel's id names the chain, so this one is none of that offer's.
+    assert_eq!(found, refusal(RefusalCode::WrongSession), "payee");
+    rig.purse = key(1);
+    let open = Request::Open {
+        offer,
+        capacity: sat(100_000),
+        budget: sat(100_000),
+    };
+    let found = rig.payer.request(rig.purse, open);
+    let other = BackendError::Fatal(RefusalCode::NoCommonMethod);
+    assert_eq!(found, Some(Outcome::Failed(other)), "payer");
+}
+
+/// A name in the tables above that is no test's says nothing.
+#[test]
+fn every_test_that_the_tables_name_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut text, mut folders) = (String::new(), vec![root.join("src"), root.join("tests")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let rows = include_str!("audit.rs").lines();
+    let rows = rows.filter(|line| line.starts_with("//! |"));
+    let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let mut count = 0;
+    for name in names {
+        let own = name.rsplit("::").next().unwrap();
+        let test = text.contains(&format!("fn {own}()")) || name == "sim::conforms";
+        assert!(test, "{name}");
+        count += 1;
+    }
+    assert!(count > 25, "{count}");
 }
 
 impl Rig {
