@@ -274,6 +274,9 @@ pub(crate) enum Done {
     /// Of the methods with locked ecash.
     #[n(8)]
     Locked(#[n(0)] LockedDone),
+    /// The coins do not come to what the outputs do: the mint takes another fee. It has these.
+    #[n(9)]
+    OtherFee(#[n(0)] Keysets),
 }
 
 #[cfg(test)]

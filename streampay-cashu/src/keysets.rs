@@ -3,6 +3,10 @@
 use cdk::nuts::{Id, KeySet};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use streampay_core::backend::RefusalCode;
+
+use crate::coin::Coin;
+use crate::fee::fee_of;
 
 /// One keyset: its full id, its input fee in parts per thousand of the unit. Source: NUT-02.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -50,6 +54,19 @@ impl Keysets {
         let ids = self.known.iter();
         ids.filter_map(|known| Id::from_bytes(&known.id).ok())
             .collect()
+    }
+
+    /// What it costs to redeem `coins` together, in the unit.
+    ///
+    /// # Errors
+    /// [`RefusalCode::UnknownKeyset`], or [`RefusalCode::WrongAmount`] of a sum that no fee is.
+    pub(crate) fn fee_of(&self, coins: &[Coin]) -> Result<u64, RefusalCode> {
+        let ppk = coins.iter().try_fold(0_u64, |total, coin| {
+            let ppk = self.ppk_of(coin.keyset_bytes());
+            let ppk = ppk.ok_or(RefusalCode::UnknownKeyset)?;
+            total.checked_add(ppk).ok_or(RefusalCode::WrongAmount)
+        })?;
+        Ok(fee_of(ppk))
     }
 
     pub(crate) fn ppk_of(&self, id: &[u8]) -> Option<u64> {

@@ -7,7 +7,7 @@ use streampay_core::units::{PurseKey, Seq};
 
 use crate::codec;
 use crate::coin::{self, Coin};
-use crate::fee::{PROOFS_MAX, fee_of};
+use crate::fee::PROOFS_MAX;
 use crate::keysets::Keysets;
 
 /// The most tokens of one purse: the payer splits them all before the first tick, and one purse's
@@ -146,13 +146,8 @@ pub(crate) fn check_amount(
     keysets: &Keysets,
     net_sat: u64,
 ) -> Result<(), RefusalCode> {
-    let ppk = coins.iter().try_fold(0_u64, |total, coin| {
-        let ppk = keysets
-            .ppk_of(coin.keyset_bytes())
-            .ok_or(RefusalCode::UnknownKeyset)?;
-        total.checked_add(ppk).ok_or(RefusalCode::WrongAmount)
-    })?;
-    let net = coin::sum(coins).and_then(|sum| sum.checked_sub(fee_of(ppk)));
+    let fee = keysets.fee_of(coins)?;
+    let net = coin::sum(coins).and_then(|sum| sum.checked_sub(fee));
     if net == Some(net_sat) {
         Ok(())
     } else {

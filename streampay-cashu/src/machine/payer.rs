@@ -212,6 +212,7 @@ impl PayerPurse {
                 coins: token.to_vec(),
                 state: TokenState::Fresh,
                 outputs: None,
+                net: None,
             };
             record::put_token(&mut answer.delta, index, &token);
             self.tokens.insert(index, token);

@@ -105,6 +105,9 @@ pub(crate) struct Token {
     /// The keyset of the outputs that a reclaiming swap asks for, from its first run on.
     #[n(2)]
     pub(crate) outputs: Option<ByteVec>,
+    /// What those come to, in the unit, where the mint takes another fee than when the purse was opened.
+    #[n(3)]
+    pub(crate) net: Option<u64>,
 }
 
 /// Where a token is. The number is the tick it was handed out for.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cdk::nuts::{Proof, State, SwapRequest};
 use cdk::wallet::Wallet;
-use streampay_core::backend::BackendError;
+use streampay_core::backend::{BackendError, RefusalCode};
 
 use super::fault::{self, Fault};
 use super::outputs::{Outputs, states};
@@ -66,40 +66,46 @@ pub(crate) async fn swap(
     };
     match fault {
         Fault::Keyset => Ok(Swapped::OtherKeyset),
+        // A mint that takes another fee now may say so of inputs that are spent, too.
+        Fault::Used | Fault::Unclear | Fault::Refused(RefusalCode::WrongAmount) => {
+            match (find_out(wallet, ys, outputs, fault).await?, fault) {
+                // Who else but this very swap? It is asked for again, later, before anybody else is blamed.
+                (Some(Swapped::SpentElsewhere), Fault::Unclear) => Err(BackendError::Unknown),
+                (Some(end), _) => Ok(end),
+                (None, Fault::Refused(_)) => Err(fault.error()),
+                // Not yet done. Should it be done later by the first request, the next run finds it.
+                (None, _) => Err(BackendError::Transient),
+            }
+        }
         Fault::Away | Fault::Refused(_) => Err(fault.error()),
-        Fault::Used => find_out(wallet, ys, outputs, fault).await,
-        Fault::Unclear => match find_out(wallet, ys, outputs, fault).await? {
-            // Who else but this very swap? It is asked for again, later, before anybody else is blamed.
-            Swapped::SpentElsewhere => Err(BackendError::Unknown),
-            end => Ok(end),
-        },
     }
 }
 
+/// None where nothing that goes in is spent.
 async fn find_out(
     wallet: &Wallet,
     ys: Vec<cdk::nuts::PublicKey>,
     outputs: &Outputs,
     fault: Fault,
-) -> Result<Swapped, BackendError> {
+) -> Result<Option<Swapped>, BackendError> {
     let restored = outputs.restore(wallet).await;
     if let Some(proofs) = restored.map_err(|_| fault.error())? {
-        return Ok(Swapped::Ours {
+        return Ok(Some(Swapped::Ours {
             proofs,
             before: true,
-        });
+        }));
     }
     let states = states(wallet, ys).await.map_err(|_| fault.error())?;
     if !states.contains(&State::Spent) {
-        // Not yet done. Should it be done later by the first request, the next run finds it.
-        return Err(BackendError::Transient);
+        return Ok(None);
     }
     // Asked in this order, a swap of ours in between would read as somebody else's.
-    match outputs.restore(wallet).await.map_err(|_| fault.error())? {
-        Some(proofs) => Ok(Swapped::Ours {
+    let restored = outputs.restore(wallet).await;
+    Ok(Some(match restored.map_err(|_| fault.error())? {
+        Some(proofs) => Swapped::Ours {
             proofs,
             before: true,
-        }),
-        None => Ok(Swapped::SpentElsewhere),
-    }
+        },
+        None => Swapped::SpentElsewhere,
+    }))
 }

@@ -33,7 +33,14 @@ pub(crate) async fn swap_in(
         again: job.again,
         own: job.own,
     };
-    match swap_inputs(wallet, inputs, &into, limit).await? {
+    let end = match swap_inputs(wallet, inputs, &into, limit).await {
+        // What our own token gives is what the mint leaves of it; a payment gives what it should, or is none.
+        Err(BackendError::Rejected(RefusalCode::WrongAmount, _)) if job.own => {
+            return Ok(Done::OtherFee(keysets(wallet, true).await?));
+        }
+        end => end?,
+    };
+    match end {
         End::Ours => Ok(Done::Swapped),
         End::SpentElsewhere => Ok(Done::SpentElsewhere),
         End::OtherKeyset => Ok(Done::OtherKeysets(keysets(wallet, true).await?)),

@@ -1,8 +1,10 @@
 //! A mint that raises its fee while a session goes on.
 
 use cdk::nuts::CurrencyUnit;
-use streampay_core::backend::{BackendError, Outcome, RefusalCode, Request};
+use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::units::Seq;
 
+use crate::mint::Fault;
 use crate::node::{Mode, Pair, purse};
 
 #[tokio::test]
@@ -43,12 +45,18 @@ async fn told_less(mode: Mode) -> Pair {
     pair
 }
 
-/// What both sides learnt at the opening is not for ever.
+/// With a purse of twenty ticks of 5, each of two proofs.
+async fn opened_at_an_old_fee(mode: Mode) -> Pair {
+    let mut pair = told_less(mode).await;
+    pair.open(0, 20).await;
+    pair
+}
+
+/// Of a keyset whose id says nothing of its fee: what both sides learnt at the opening is not for ever.
 #[tokio::test]
 async fn batch_is_made_anew_where_the_mint_takes_another_fee() {
     for mode in [Mode::Chain, Mode::P2pk] {
-        let mut pair = told_less(mode).await;
-        pair.open(0, 20).await;
+        let mut pair = opened_at_an_old_fee(mode).await;
         pair.ticks(1..=10).await;
         pair.mint.says_fee(None);
         // Twenty proofs on each side, two satoshi.
@@ -110,4 +118,48 @@ async fn mint_that_names_another_fee_each_time_is_asked_now_and_then() {
         assert_eq!(pair.release().await, 48, "{mode:?}");
         assert_eq!(pair.payer.spendable().await, 448, "{mode:?}");
     }
+}
+
+/// The payee refuses a token that gives less than a tick now; to the payer it is worth what is left.
+#[tokio::test]
+async fn token_comes_back_where_the_mint_takes_another_fee() {
+    for fault in [Fault::Fine, Fault::Away, Fault::LoseAnswer] {
+        for restarts in [false, true] {
+            let mut pair = opened_at_an_old_fee(Mode::Swap).await;
+            pair.mint.says_fee(None);
+            let sent = pair.paid(1, 1).await;
+            let request = pair.receive_request(1, 1, sent);
+            let short = BackendError::Rejected(RefusalCode::WrongAmount, Consumed::No);
+            let refused = pair.payee.ask(purse(0), request).await;
+            assert_eq!(refused, Some(Outcome::Failed(short)));
+            // The swap at the old fee, and the one that is made of it.
+            pair.mint.fail("swap", Fault::Fine);
+            pair.mint.fail("swap", fault);
+            let mut got = None;
+            for _ in 0..3 {
+                let reclaim = Request::Reclaim { seq: Seq(1) };
+                got = pair.payer.ask(purse(0), reclaim).await;
+                if got == Some(Outcome::Reclaimed) {
+                    break;
+                }
+                if restarts {
+                    pair.payer.restart(&[purse(0)]).await;
+                }
+            }
+            let label = format!("{fault:?} {restarts}");
+            assert_eq!(got, Some(Outcome::Reclaimed), "{label}");
+            assert_eq!(pair.release().await, 99, "{label}");
+            assert_eq!(pair.payer.spendable().await, 499, "{label}");
+        }
+    }
+}
+
+/// It is worth nothing to either; the purse closes.
+#[tokio::test]
+async fn token_that_is_worth_no_more_than_its_fee_keeps_no_purse_open() {
+    let mut pair = opened_at_an_old_fee(Mode::Swap).await;
+    pair.paid(1, 1).await;
+    pair.mint.says_fee(Some(2_500));
+    pair.mint.fail("swap", Fault::Unbalanced);
+    assert_eq!(pair.release().await, 95);
 }

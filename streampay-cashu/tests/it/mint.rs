@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Refused,
     /// It knows of no signature (NUT-09), whatever it has signed.
     Empty,
+    /// The mint looks at it, and it does not add up.
+    Unbalanced,
 }
 
 /// What the mint does with a swap whose witness is wrong.
@@ -232,11 +234,11 @@ impl TestMint {
         Some(faults.remove(at).1)
     }
 
-    /// The next answer of NUT-09 is an empty one.
-    fn says_empty(&self) -> bool {
+    /// The next answer of NUT-09 is one of these lies.
+    fn says_of_signatures(&self, lie: Fault) -> bool {
         let mut faults = self.faults.lock().unwrap();
         let next = faults.iter().position(|(of, _)| *of == "restore");
-        let Some(at) = next.filter(|at| faults[*at].1 == Fault::Empty) else {
+        let Some(at) = next.filter(|at| faults[*at].1 == lie) else {
             return false;
         };
         faults.remove(at);
@@ -255,7 +257,8 @@ impl TestMint {
             Some(Fault::Away) => Err(Error::HttpError(None, "connection refused".to_owned())),
             Some(Fault::TooMany) => Err(Error::HttpError(Some(429), "slow down".to_owned())),
             Some(Fault::Refused) => Err(Error::SignatureMissingOrInvalid),
-            Some(Fault::Empty) => panic!("{kind} has no empty answer"),
+            Some(Fault::Unbalanced) => Err(Error::TransactionUnbalanced(0, 0, 0)),
+            Some(lie @ Fault::Empty) => panic!("{kind} tells no {lie:?}"),
             Some(Fault::LoseAnswer) => {
                 let _ = work.await;
                 Err(Error::Timeout)
@@ -422,7 +425,7 @@ impl MintConnector for Direct {
     }
 
     async fn post_restore(&self, request: RestoreRequest) -> Result<RestoreResponse, Error> {
-        if self.0.says_empty() {
+        if self.0.says_of_signatures(Fault::Empty) {
             return Ok(RestoreResponse {
                 outputs: Vec::new(),
                 signatures: Vec::new(),

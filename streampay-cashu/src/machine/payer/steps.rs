@@ -111,12 +111,13 @@ impl PayerPurse {
         let Some(keyset) = token.outputs.clone() else {
             return Vec::new();
         };
+        let agreed = self.meta.net_at(&open.place);
         let swap = SwapIn {
             place: open.place.clone(),
             coins: token.coins.clone(),
             seed: open.seed.child(index, b"reclaim"),
             keyset,
-            net: self.meta.net_at(&open.place),
+            net: token.net.unwrap_or(agreed),
             again: true,
             own: true,
         };

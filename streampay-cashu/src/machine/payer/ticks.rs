@@ -6,8 +6,9 @@ use streampay_core::units::{Msat, Seq};
 
 use super::{PayerPurse, merge};
 use crate::codec;
-use crate::coin::Coin;
+use crate::coin::{self, Coin};
 use crate::job::Done;
+use crate::keysets::Keysets;
 use crate::machine::record::{self, PayerStage, Token, TokenState};
 use crate::machine::{OUT_OF_ORDER, msat};
 use crate::wire::{Expected, Payload};
@@ -125,6 +126,18 @@ impl PayerPurse {
                 self.start_reclaim(&mut answer, index, seq);
                 return answer;
             }
+            Ok(Done::OtherFee(keysets)) => match self.other_net(index, &keysets) {
+                None => return Answer::failed(BackendError::Transient),
+                // Worth no more than its fee: nothing of it comes back.
+                Some(0) => (TokenState::Spent(seq), Outcome::Spent),
+                Some(net) => {
+                    if let Some(token) = self.tokens.get_mut(&index) {
+                        token.net = Some(net);
+                    }
+                    self.start_reclaim(&mut answer, index, seq);
+                    return answer;
+                }
+            },
             Ok(_) => return Answer::failed(BackendError::Unknown),
             Err(error) => return Answer::failed(error),
         };
@@ -135,6 +148,18 @@ impl PayerPurse {
         }
         answer.outcome = Some(outcome);
         answer
+    }
+
+    /// What a token gives by these keysets, where that is not what its swap asked for.
+    fn other_net(&self, index: u64, keysets: &Keysets) -> Option<u64> {
+        let PayerStage::Open(open) = &self.meta.stage else {
+            return None;
+        };
+        let token = self.tokens.get(&index)?;
+        let fee = keysets.fee_of(&token.coins).ok()?;
+        let net = coin::sum(&token.coins)?.saturating_sub(fee);
+        let asked = token.net.unwrap_or_else(|| self.meta.net_at(&open.place));
+        (net != asked).then_some(net)
     }
 
     fn of_tick(&self, seq: Seq) -> Option<&Token> {
