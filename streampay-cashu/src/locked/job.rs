@@ -348,4 +348,7 @@ pub(crate) enum LockedDone {
     /// The batch does not come to what its outputs do: the mint takes another fee. It has these.
     #[n(14)]
     OtherFee(#[n(0)] Keysets),
+    /// The mint has signed the batch's outputs for another one: its number was used before.
+    #[n(15)]
+    NumberUsed,
 }

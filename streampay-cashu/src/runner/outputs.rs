@@ -47,8 +47,8 @@ impl Outputs {
         Ok(Self { premints, keyset })
     }
 
-    /// Those that the mint has signed, by their place among these, with the amounts that it signed.
-    /// Source: NUT-09.
+    /// Those that the mint has signed, by their place among these, with the amounts that it signed. A
+    /// signature that is none is a fault: nothing is known then. Source: NUT-09.
     pub(crate) async fn signed(
         &self,
         wallet: &Wallet,
@@ -71,12 +71,24 @@ impl Outputs {
             premint.blinded_message.amount = signature.amount;
             premint.amount = signature.amount;
             let one = Self::of(vec![premint], self.keyset.clone());
-            match one.unblind(vec![signature]) {
-                Some(proofs) => found.extend(proofs.into_iter().map(|proof| (at, proof))),
-                None => tracing::warn!("the mint restores what it did not sign"),
-            }
+            let Some(proofs) = one.unblind(vec![signature]) else {
+                // It may well have signed this, and others that it leaves out.
+                tracing::warn!("the mint restores what it did not sign");
+                return Err(BackendError::Unknown);
+            };
+            found.extend(proofs.into_iter().map(|proof| (at, proof)));
         }
         Ok(found)
+    }
+
+    /// True where the mint has signed some of these, and with other amounts: they were the outputs of
+    /// another swap.
+    pub(crate) async fn are_of_another(&self, wallet: &Wallet) -> Result<bool, BackendError> {
+        let signed = self.signed(wallet).await?;
+        Ok(signed.iter().any(|(at, proof)| {
+            let own = self.premints.get(*at).map(|premint| premint.amount);
+            own.is_some_and(|own| own != proof.amount)
+        }))
     }
 
     pub(crate) fn messages(&self) -> Vec<BlindedMessage> {
@@ -152,8 +164,7 @@ impl Outputs {
 }
 
 /// Those of `premints`, all of `keyset`, that the mint has signed: their place among these, the proof, and
-/// what has become of it. What it says that it did not sign is left out. For wallets that lost track of
-/// their outputs. Source: NUT-07, NUT-09, NUT-12.
+/// what has become of it. For wallets that lost track of their outputs. Source: NUT-07, NUT-09, NUT-12.
 ///
 /// # Errors
 /// Where the mint does not answer, or not to the point: nothing is known then.

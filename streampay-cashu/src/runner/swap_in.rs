@@ -47,6 +47,24 @@ pub(crate) async fn swap_in(
     }
 }
 
+/// Whether the mint has signed the outputs of such a swap for another one.
+pub(crate) async fn outputs_are_used(
+    wallet: &Wallet,
+    into: &Into<'_>,
+) -> Result<bool, BackendError> {
+    outputs_of(wallet, into).await?.are_of_another(wallet).await
+}
+
+async fn outputs_of(wallet: &Wallet, into: &Into<'_>) -> Result<Outputs, BackendError> {
+    let set = wallet
+        .keyset(into.keyset)
+        .await
+        .map_err(fault::of_reading)?;
+    let denominations: Vec<u64> = set.keys.iter().map(|(amount, _)| amount.to_u64()).collect();
+    let amounts = fee::split(into.net, &denominations).ok_or(MALFORMED)?;
+    Outputs::derive(wallet, into.seed, into.keyset, &amounts).await
+}
+
 /// What coins become.
 pub(crate) struct Into<'a> {
     pub(crate) place: &'a Place,
@@ -76,13 +94,7 @@ pub(crate) async fn swap_inputs(
     limit: Duration,
 ) -> Result<End, BackendError> {
     let input_ys: Vec<_> = inputs.iter().filter_map(|input| input.y().ok()).collect();
-    let set = wallet
-        .keyset(into.keyset)
-        .await
-        .map_err(fault::of_reading)?;
-    let denominations: Vec<u64> = set.keys.iter().map(|(amount, _)| amount.to_u64()).collect();
-    let amounts = fee::split(into.net, &denominations).ok_or(MALFORMED)?;
-    let outputs = Outputs::derive(wallet, into.seed, into.keyset, &amounts).await?;
+    let outputs = outputs_of(wallet, into).await?;
     let ys = outputs.ys()?;
 
     let stored = wallet.localstore.get_proofs_by_ys(ys.clone()).await;

@@ -1,4 +1,4 @@
-//! A payee that begins anew at a mint that cannot say what it has signed (NUT-09).
+//! A payee that begins anew at a mint that cannot say what it has signed (NUT-09), or says what is not so.
 
 use streampay_cashu::CallBudget;
 use streampay_core::backend::{BackendError, Outcome, Request};
@@ -6,7 +6,7 @@ use streampay_core::driver::EffectRunner;
 use streampay_core::units::RequestId;
 
 use crate::mint::{Fault, Purseless};
-use crate::node::{Mode, Pair, purse};
+use crate::node::{Mode, Pair, purse, sat};
 
 const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
 /// From the opening to the margin, in seconds.
@@ -211,5 +211,48 @@ async fn purses_that_begin_anew_in_the_margin_are_all_redeemed_whatever_the_budg
         let asked = pair.mint.calls_of("info") - before;
         // Of those who ask at once some may end before others begin: this mint answers at once.
         assert!(asked == 1 || at_once && asked <= 5, "{at_once}: {asked}");
+    }
+}
+
+/// Its disk is lost, with the wallet, and the mint does not own up to what it signed at first: no number of a
+/// batch that was made is taken for another.
+#[tokio::test]
+async fn restored_payee_settles_though_the_mint_first_denies_what_it_signed() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        for (lie, times) in [
+            (Fault::Empty, 1),
+            (Fault::Empty, 2),
+            (Fault::Empty, 5),
+            (Fault::IllSigned, 1),
+            (Fault::IllSigned, 5),
+        ] {
+            let mut pair = Pair::new(mode, 0, 500, 5).await;
+            let mut policy = pair.payee.policy;
+            policy.redeem_ticks = 2;
+            pair.payee.set_policy(policy);
+            pair.open(0, 20).await;
+            pair.tick(1).await;
+            let backup = pair.payee.records(purse(0));
+            pair.ticks(2..=6).await;
+            assert_eq!(pair.payee.spendable().await, 30);
+            pair.payee.purses = Purseless::new(&pair.mint, 2, 0).await;
+            pair.payee.put_back(purse(0), &backup);
+            pair.payee.restart(&[purse(0)]).await;
+            for _ in 0..times {
+                pair.mint.fail("restore", lie);
+            }
+            let settle = pair.settle_request(1);
+            let mut got = None;
+            for _ in 0..8 {
+                got = pair.payee.ask(purse(0), settle.clone()).await;
+                if matches!(got, Some(Outcome::Settled { .. })) {
+                    break;
+                }
+            }
+            let settled = sat(30);
+            let label = format!("{mode:?} {lie:?} {times}");
+            assert_eq!(got, Some(Outcome::Settled { settled }), "{label}");
+            assert_eq!(pair.payee.spendable().await, 30, "{label}");
+        }
     }
 }

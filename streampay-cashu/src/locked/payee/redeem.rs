@@ -140,6 +140,11 @@ impl PayeePurse {
                 self.drain.some_spent(&spent);
                 self.looked = false;
             }
+            Ok(LockedDone::NumberUsed) => {
+                // The search that ended before it was told less than there is.
+                self.drain.remake();
+                self.looked = false;
+            }
             Ok(LockedDone::OtherKeysets(keysets)) => {
                 let other = self.drain.other_keyset(keysets.active());
                 self.meta.keysets = keysets;

@@ -235,6 +235,10 @@ impl PayerPurse {
                 self.drain.some_spent(&spent);
                 self.looked = false;
             }
+            Ok(LockedDone::NumberUsed) => {
+                self.drain.remake();
+                self.looked = false;
+            }
             Ok(LockedDone::OtherKeysets(keysets)) => {
                 again = true;
                 if !self.drain.other_keyset(keysets.active()) {

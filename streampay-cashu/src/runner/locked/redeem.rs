@@ -17,7 +17,7 @@ use crate::job::Place;
 use crate::locked::drain::Batch;
 use crate::locked::job::{LockedDone, Right};
 use crate::runner::keysets;
-use crate::runner::swap_in::{End, Into, swap_inputs};
+use crate::runner::swap_in::{End, Into, outputs_are_used, swap_inputs};
 
 pub(super) struct Redeem {
     pub(super) place: Place,
@@ -55,6 +55,10 @@ pub(super) async fn redeem(
     let end = match swap_inputs(wallet, inputs, &into, limit).await {
         Err(BackendError::Rejected(RefusalCode::WrongAmount, _)) => {
             return Ok(LockedDone::OtherFee(keysets(wallet, true).await?));
+        }
+        // Its number is one of a batch that a search did not find: then it is made anew with another.
+        Err(BackendError::Unknown) if outputs_are_used(wallet, &into).await? => {
+            return Ok(LockedDone::NumberUsed);
         }
         end => end?,
     };
