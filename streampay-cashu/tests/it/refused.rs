@@ -2,7 +2,9 @@
 
 use cdk::nuts::CurrencyUnit;
 use streampay_cashu::{AcceptedMint, LockedParams};
-use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::backend::{Answer, BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::driver::EffectRunner;
+use streampay_core::units::RequestId;
 
 use crate::mint::Fault;
 use crate::node::{Mode, Pair, purse, receiver};
@@ -209,5 +211,54 @@ async fn opening_in_keys_that_end_too_early_is_refused_and_comes_home() {
         assert_eq!(pair.show_note().await, None);
         assert_eq!(pair.release().await, 50, "{hours}");
         assert_eq!(pair.payer.spendable().await, 500);
+    }
+}
+
+/// Each takes a look at the mint and a few hundred signature checks.
+#[tokio::test]
+async fn no_more_openings_are_checked_at_once_than_the_policy_has() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        let most = u32::try_from(pair.payee.policy.checking_max).unwrap();
+        assert_eq!(most, 16);
+        let mut requests = Vec::new();
+        for of in 0..=most {
+            let opening = pair.offered(of, 1).await;
+            requests.push(pair.accept_request(opening));
+        }
+        let (now, runner) = (pair.payee.now, pair.payee.runner());
+        let machine = &mut pair.payee.machine;
+        let mut asked = |of: u32| {
+            let request = requests[usize::try_from(of).unwrap()].clone();
+            machine.request(now, purse(of), RequestId(1), request)
+        };
+        let mut begun: Vec<_> = (0..most).map(&mut asked).collect();
+        for answer in &begun {
+            assert_eq!(answer.outcome, None, "{mode:?}");
+            assert!(!answer.effects.is_empty(), "{mode:?}");
+        }
+        let late = asked(most);
+        let transient = Some(Outcome::Failed(BackendError::Transient));
+        assert_eq!(late.outcome, transient, "{mode:?}");
+        assert!(late.effects.is_empty(), "nothing is looked at");
+        // One of them ends: there is room for another, and for no third.
+        let mut next = begun.remove(0);
+        while next.outcome.is_none() {
+            let done = runner.run(next.effects.remove(0)).await;
+            next = machine.effect_done(now, done);
+        }
+        let accepted = |answer: &Answer| matches!(answer.outcome, Some(Outcome::Accepted { .. }));
+        assert!(accepted(&next), "{mode:?}: {:?}", next.outcome);
+        let mut asked =
+            |of: u32, request: Request| machine.request(now, purse(of), RequestId(1), request);
+        let last = requests.last().unwrap().clone();
+        let mut answer = asked(most, last.clone());
+        assert_eq!(answer.outcome, None, "{mode:?}");
+        assert_eq!(asked(most + 1, last).outcome, transient, "{mode:?}");
+        while answer.outcome.is_none() {
+            let done = runner.run(answer.effects.remove(0)).await;
+            answer = machine.effect_done(now, done);
+        }
+        assert!(accepted(&answer), "{mode:?}: {:?}", answer.outcome);
     }
 }
