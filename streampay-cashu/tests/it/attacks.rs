@@ -13,20 +13,24 @@ fn refused(code: RefusalCode) -> Option<Outcome> {
     Some(Outcome::Failed(error))
 }
 
+/// Those with ecash that is locked for hours.
+const LOCKED: [Mode; 2] = [Mode::Chain, Mode::P2pk];
 const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
 
 #[tokio::test]
 async fn payer_cannot_take_back_before_the_locktime() {
-    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
-    pair.ticks(1..=4).await;
-    // It acts as if the locktime were over; the mint knows better.
-    assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
-    pair.mint.set_skew(5 * 3600);
-    pair.payer.after_s(5 * 3600);
-    let back = pair.payer.ask(purse(0), Request::Release).await;
-    assert_eq!(back, TRANSIENT);
-    assert_eq!(pair.payer.spendable().await, 450);
-    assert_eq!(pair.settle().await, 20);
+    for mode in LOCKED {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        pair.ticks(1..=4).await;
+        // It acts as if the locktime were over; the mint knows better.
+        assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+        pair.mint.set_skew(5 * 3600);
+        pair.payer.after_s(5 * 3600);
+        let back = pair.payer.ask(purse(0), Request::Release).await;
+        assert_eq!(back, TRANSIENT, "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 450, "{mode:?}");
+        assert_eq!(pair.settle().await, 20, "{mode:?}");
+    }
 }
 
 #[tokio::test]
@@ -226,8 +230,8 @@ async fn shortened_locktime_is_refused() {
 }
 
 /// A payee whose own clock is so many seconds ahead.
-async fn near_the_locktime(off: i64) {
-    let mut pair = Pair::new(true, 0, 500, 5).await;
+async fn near_the_locktime(mode: Mode, off: i64) {
+    let mut pair = Pair::new(mode, 0, 500, 5).await;
     let unix = &mut pair.payee.now.unix.0;
     *unix = unix.checked_add_signed(off).unwrap();
     pair.open(0, 10).await;
@@ -239,31 +243,35 @@ async fn near_the_locktime(off: i64) {
     pair.payer.after_s(usable - 60);
     let request = pair.receive_request(2, 2, late);
     let got = pair.payee.ask(purse(0), request).await;
-    assert_eq!(got, Some(Outcome::Credited), "{off}");
+    assert_eq!(got, Some(Outcome::Credited), "{mode:?} {off}");
     pair.payee.after_s(62);
     pair.payer.after_s(62);
     let request = pair.receive_request(3, 3, very_late);
     let got = pair.payee.ask(purse(0), request).await;
-    assert_eq!(got, refused(RefusalCode::TooLate), "{off}");
+    assert_eq!(got, refused(RefusalCode::TooLate), "{mode:?} {off}");
     let request = pair.pay_request(4, 4);
     let empty = BackendError::Fatal(RefusalCode::PurseEmpty);
     let got = pair.payer.ask(purse(0), request).await;
-    assert_eq!(got, Some(Outcome::Failed(empty)), "{off}");
+    assert_eq!(got, Some(Outcome::Failed(empty)), "{mode:?} {off}");
     // By itself it redeems what is credited before the locktime comes.
     assert_eq!(pair.payee.wake(purse(0)).await, None);
-    assert_eq!(pair.payee.spendable().await, 10, "{off}");
+    assert_eq!(pair.payee.spendable().await, 10, "{mode:?} {off}");
 }
 
 #[tokio::test]
 async fn ticks_near_the_locktime_are_neither_shown_nor_credited() {
-    near_the_locktime(0).await;
+    for mode in LOCKED {
+        near_the_locktime(mode, 0).await;
+    }
 }
 
 /// It goes by the mint's: nothing is credited too late, and nothing is redeemed too late.
 #[tokio::test]
 async fn payee_clock_that_is_31_minutes_off_changes_nothing() {
-    near_the_locktime(-1_860).await;
-    near_the_locktime(1_860).await;
+    for mode in LOCKED {
+        near_the_locktime(mode, -1_860).await;
+        near_the_locktime(mode, 1_860).await;
+    }
 }
 
 #[tokio::test]
@@ -284,40 +292,50 @@ async fn payee_learns_the_time_again_when_its_clock_is_set() {
 
 #[tokio::test]
 async fn tick_after_the_release_is_neither_credited_nor_redeemed() {
-    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
-    pair.ticks(1..=3).await;
-    let late = pair.paid(4, 4).await;
-    assert_eq!(pair.settle().await, 15);
-    let request = pair.receive_request(4, 4, late);
-    let got = pair.payee.ask(purse(0), request).await;
-    assert_eq!(got, refused(RefusalCode::OutOfOrder));
-    assert_eq!(pair.settle().await, 15);
-    pair.show_note().await;
-    // The step that was shown comes home too.
-    assert_eq!(pair.release().await, 35);
-    assert_eq!(pair.payer.spendable().await, 485);
+    for mode in LOCKED {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        pair.ticks(1..=3).await;
+        let late = pair.paid(4, 4).await;
+        assert_eq!(pair.settle().await, 15, "{mode:?}");
+        let request = pair.receive_request(4, 4, late);
+        let got = pair.payee.ask(purse(0), request).await;
+        assert_eq!(got, refused(RefusalCode::OutOfOrder), "{mode:?}");
+        assert_eq!(pair.settle().await, 15, "{mode:?}");
+        pair.show_note().await;
+        // The step that was shown comes home too.
+        assert_eq!(pair.release().await, 35, "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 485, "{mode:?}");
+    }
 }
 
 #[tokio::test]
 async fn release_comes_home_in_an_order_that_shows_nothing_unspent() {
-    let mut pair = Pair::opened(true, 0, 2_000, 3, 250).await;
-    pair.ticks(1..=70).await;
-    pair.settle().await;
-    pair.show_note().await;
-    assert_eq!(pair.release().await, 3 * 180);
-    let swaps = pair.mint.shown();
-    assert!(swaps.len() >= 4, "two sides, two swaps each");
-    for (at, (_, preimages)) in swaps.iter().enumerate() {
-        // A witness is public: what it gives away must be spent in this swap or before.
-        let later: Vec<&String> = swaps[at + 1..]
-            .iter()
-            .flat_map(|(locks, _)| locks)
-            .collect();
-        for shown in preimages {
-            let shown = Preimage::new(*shown);
-            let older = (0..250).map(|back| walk_back(&shown, back).unwrap().lock());
-            let opened = older.map(hex).find(|lock| later.contains(&lock));
-            assert_eq!(opened, None, "swap {at}");
+    for mode in LOCKED {
+        let mut pair = Pair::opened(mode, 0, 2_000, 3, 250).await;
+        pair.ticks(1..=70).await;
+        pair.settle().await;
+        pair.show_note().await;
+        assert_eq!(pair.release().await, 3 * 180, "{mode:?}");
+        let swaps = pair.mint.shown();
+        assert!(swaps.len() >= 4, "two sides, two swaps each");
+        let shows = swaps.iter().any(|(_, preimages)| !preimages.is_empty());
+        assert_eq!(
+            shows,
+            mode == Mode::Chain,
+            "proofs that are locked to keys alone have none"
+        );
+        for (at, (_, preimages)) in swaps.iter().enumerate() {
+            // A witness is public: what it gives away must be spent in this swap or before.
+            let later: Vec<&String> = swaps[at + 1..]
+                .iter()
+                .flat_map(|(locks, _)| locks)
+                .collect();
+            for shown in preimages {
+                let shown = Preimage::new(*shown);
+                let older = (0..250).map(|back| walk_back(&shown, back).unwrap().lock());
+                let opened = older.map(hex).find(|lock| later.contains(&lock));
+                assert_eq!(opened, None, "{mode:?}, swap {at}");
+            }
         }
     }
 }
@@ -368,53 +386,59 @@ async fn release_in_several_swaps_survives_a_mint_that_goes_away() {
 }
 
 #[tokio::test]
-async fn refused_tick_is_outstanding_until_the_same_preimage_is_shown_again() {
-    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
-    pair.ticks(1..=3).await;
-    let kept = pair.paid(4, 4).await;
-    let reclaim = Request::Reclaim { seq: Seq(4) };
-    let got = pair.payer.ask(purse(0), reclaim).await;
-    assert_eq!(got, Some(Outcome::Outstanding));
-    // The same step again is the same preimage: nothing more is out.
-    assert_eq!(pair.paid(5, 4).await, kept);
+async fn refused_tick_is_outstanding_until_the_same_step_is_shown_again() {
+    for mode in LOCKED {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        pair.ticks(1..=3).await;
+        let kept = pair.paid(4, 4).await;
+        let reclaim = Request::Reclaim { seq: Seq(4) };
+        let got = pair.payer.ask(purse(0), reclaim).await;
+        assert_eq!(got, Some(Outcome::Outstanding), "{mode:?}");
+        // The same step again is the same preimage, or the same proofs: nothing more is out.
+        assert_eq!(pair.paid(5, 4).await, kept, "{mode:?}");
+    }
 }
 
 #[tokio::test]
 async fn refused_tick_near_the_end_counts_as_gone() {
-    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
-    pair.tick(1).await;
-    pair.paid(2, 2).await;
-    pair.payer.after_s(4 * 3_600 - 1_800 - 30);
-    let got = pair
-        .payer
-        .ask(purse(0), Request::Reclaim { seq: Seq(2) })
-        .await;
-    assert_eq!(got, Some(Outcome::Spent));
+    for mode in LOCKED {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        pair.tick(1).await;
+        pair.paid(2, 2).await;
+        pair.payer.after_s(4 * 3_600 - 1_800 - 30);
+        let got = pair
+            .payer
+            .ask(purse(0), Request::Reclaim { seq: Seq(2) })
+            .await;
+        assert_eq!(got, Some(Outcome::Spent), "{mode:?}");
+    }
 }
 
 #[tokio::test]
 async fn forged_release_is_ignored() {
-    let mut pair = Pair::opened(true, 0, 500, 5, 10).await;
-    pair.ticks(1..=3).await;
-    pair.settle().await;
-    let good = pair.payee.notes.get(&purse(0)).cloned().unwrap();
-    let mut forged = good.to_vec();
-    let last = forged.len() - 1;
-    forged[last] ^= 1;
-    for bytes in [forged, vec![], vec![0; 5_000]] {
-        let bytes = bytes.into();
-        assert_eq!(
-            pair.payer.ask(purse(0), Request::Note { bytes }).await,
-            None
-        );
-        assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+    for mode in LOCKED {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        pair.ticks(1..=3).await;
+        pair.settle().await;
+        let good = pair.payee.notes.get(&purse(0)).cloned().unwrap();
+        let mut forged = good.to_vec();
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        for bytes in [forged, vec![], vec![0; 5_000]] {
+            let bytes = bytes.into();
+            assert_eq!(
+                pair.payer.ask(purse(0), Request::Note { bytes }).await,
+                None
+            );
+            assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+        }
+        let home = pair
+            .payer
+            .ask(purse(0), Request::Note { bytes: good })
+            .await;
+        let refunded = sat(35);
+        assert_eq!(home, Some(Outcome::Released { refunded }));
     }
-    let home = pair
-        .payer
-        .ask(purse(0), Request::Note { bytes: good })
-        .await;
-    let refunded = sat(35);
-    assert_eq!(home, Some(Outcome::Released { refunded }));
 }
 
 /// A payer that answers the payee's note must not end its settling.
