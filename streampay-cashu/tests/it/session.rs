@@ -17,6 +17,7 @@ async fn thousand_ticks_call_no_mint() {
     world
         .until("a first tick", |world| world.payer.ticks > 0)
         .await;
+    let start = world.now.mono.0;
     // Steps of time in which a tick was paid: the mint is called in those alone that open a purse
     // or redeem a batch.
     let (mut with_ticks, mut called) = (0, 0);
@@ -28,6 +29,12 @@ async fn thousand_ticks_call_no_mint() {
             called += u64::from(world.mint.calls() != before.1);
         }
     }
+    // A tick buys a second: from one purse to the next, of which there are five, nothing was waited for.
+    let elapsed = world.now.mono.0 - start;
+    assert!((998_000..=999_200).contains(&elapsed), "{elapsed} ms");
+    let paused = |event: &&Event| matches!(event, Event::Paused { .. });
+    let events = || world.payer.events.iter().chain(&world.payee.events);
+    assert_eq!(events().find(paused), None);
     let calls = |kind| world.mint.calls_of(kind);
     let opened = |event: &&Event| matches!(event, Event::PurseOpen { .. });
     let openings = world.payer.events.iter().filter(opened).count() as u64;
