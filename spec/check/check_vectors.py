@@ -12,6 +12,7 @@ import sys
 
 import bip340
 import cashu
+import cashu_cddl
 import cashu_transcripts
 import cbor
 import computed
@@ -221,6 +222,7 @@ def main():
         else:
             check_messages(report, name, file)
     cashu.check(report)
+    cashu_cddl.check(report)
     cashu_transcripts.check(report)
     media.check(report)
     for name, file in files("transcripts"):
