@@ -146,6 +146,13 @@ async fn deny(pair: &mut Pair, of: &str) {
     assert_eq!(home, Some(Outcome::Released { refunded }), "{of}");
 }
 
+/// Until it heals.
+fn deny_all(pair: &Pair) {
+    for _ in 0..32 {
+        pair.mint.fail("restore", Fault::Empty);
+    }
+}
+
 async fn find(node: &Node) -> Result<Option<LostFunding>, BackendError> {
     let records = node.records(purse(0));
     node.runner().find_lost(purse(0), &records).await
@@ -270,15 +277,13 @@ async fn refund_that_the_mint_denies_is_asked_for_until_it_is_given_up() {
         pair.mint.set_skew(if late { 24 * 3_600 } else { 0 });
         pair.mint.fail("swap", Fault::LoseAnswer);
         pair.mint.fail("restore", Fault::Fine);
-        for _ in 0..3 {
-            pair.mint.fail("restore", Fault::Empty);
-        }
+        deny_all(&pair);
         find(&pair.payer).await.unwrap_err();
+        pair.mint.heal();
         pair.mint.fail("restore", Fault::Fine);
-        for _ in 0..4 {
-            pair.mint.fail("restore", Fault::Empty);
-        }
+        deny_all(&pair);
         let got = find(&pair.payer).await.unwrap();
+        pair.mint.heal();
         let expect = match given_up {
             true => LostFunding::GivenUp {
                 came: sat(0),
@@ -334,17 +339,17 @@ async fn batch_that_the_mint_denies_is_looked_for_again() {
             pair.payee.set_policy(policy);
             pair.open(0, 120).await;
             pair.mint.fail("swap", Fault::LoseAnswer);
-            for _ in 0..5 + u64::from(after_a_restart) {
-                pair.mint.fail("restore", Fault::Empty);
-            }
+            deny_all(&pair);
             pair.ticks(1..=110).await;
             assert_eq!(pair.payee.spendable().await, 0, "{mode:?}");
             if after_a_restart {
                 pair.payee.after_s(60);
                 assert_eq!(pair.payee.wake(purse(0)).await, None);
                 assert_eq!(pair.payee.spendable().await, 30, "{mode:?}");
+                pair.mint.heal();
                 pair.payee.restart(&[purse(0)]).await;
             }
+            pair.mint.heal();
             assert_eq!(pair.settle().await, 330, "{mode:?}");
             assert_eq!(pair.payee.spendable().await, 330, "{mode:?}");
         }
