@@ -112,3 +112,15 @@ fn a_coin_is_known_until_the_close_that_it_paid_for_is_booked() {
     .unwrap();
     run(&bytes).unwrap();
 }
+
+/// A close that was outbid once, and whose funding was then replaced for good, was held to be a bid at
+/// every block.
+#[test]
+fn close_whose_funding_is_gone_is_no_bid() {
+    let bytes = <Vec<u8> as bitcoin::hex::FromHex>::from_hex(concat!(
+        "0d00197e0b03256a478cd8c44d7192078993ac7f7247277f1080167d8aab7b865bf6106aac96cbf7af6f",
+        "08b1aa1326d961390dadef729d7f72f42b11189ded84efb7b0c4b3231662b6",
+    ))
+    .unwrap();
+    run(&bytes).unwrap();
+}

@@ -24,8 +24,9 @@ impl World {
         for node in [&self.payer, &self.payee] {
             for (tx, reject) in &node.refused {
                 let benign = matches!(reject, Reject::Missing | Reject::Replacement | Reject::Fee);
+                // One whose funding is gone is told again at each block, for that may come back.
                 let again = (node.refused.iter())
-                    .filter(|(other, _)| *reject == Reject::Replacement && other == tx);
+                    .filter(|(other, why)| *why == Reject::Replacement && other == tx);
                 if again.count() > 2 && !self.is_capped(tx) {
                     return Err(format!("{} is bid again and again", tx.compute_txid()));
                 }
