@@ -2,6 +2,7 @@
 //! through `step`. A judge watches every output; what must hold is in `conformance.md`.
 
 mod flood;
+mod meters;
 mod payees;
 mod payers;
 mod rooms;
@@ -41,6 +42,7 @@ pub fn scripts() -> impl Iterator<Item = &'static Script> {
     let all = [
         payers::SCRIPTS,
         payees::SCRIPTS,
+        meters::SCRIPTS,
         flood::SCRIPTS,
         rooms::SCRIPTS,
     ];

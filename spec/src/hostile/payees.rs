@@ -354,7 +354,12 @@ fn greedy_acks(stage: &mut Stage<'_>) -> Played {
 }
 
 /// Plays the backend and acknowledges, as long as payments are asked for.
-fn pay_if_asked(stage: &mut Stage<'_>, payee: &Payee, seq: &mut u64, media_ms: u64) -> Played {
+pub(super) fn pay_if_asked(
+    stage: &mut Stage<'_>,
+    payee: &Payee,
+    seq: &mut u64,
+    media_ms: u64,
+) -> Played {
     if stage.asked("open").is_some() {
         stage.fail(stage.asked_purse("open"), "transient", Object::new())?;
     }

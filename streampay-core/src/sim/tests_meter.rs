@@ -71,3 +71,48 @@ fn death_forgets_no_bytes_that_are_worth_more_than_a_part_of_a_payment() {
         "{after:?}, {before:?}"
     );
 }
+
+/// So much media comes, nobody's but the payer's meter's, in packets of 20 ms as time passes.
+fn comes(pair: &mut Pair, media_ms: u64) {
+    for _ in 0..media_ms / 20 {
+        pair.run(20, &[]).unwrap();
+        pair.payer.reading.media_ms += 20;
+        pair.received.media_ms += 20;
+        let reading = pair.payer.reading;
+        pair.input(PAYER, Input::Usage(reading));
+    }
+}
+
+/// A tolerance of nearly a payment. What came of the pause before its connection was lost and what comes before
+/// the next one is bound are worth a payment together, not each.
+#[test]
+fn connection_that_is_lost_within_a_pause_makes_no_room_for_another_payment() {
+    let mut pair = Pair::new(PairConfig {
+        tolerance_ms: 950,
+        ..PairConfig::default()
+    });
+    pair.run(5_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    pair.run(200, &[]).unwrap();
+    let payer = pair.payer().unwrap();
+    let used = payer.schedule().used(payer.reading());
+    let most = payer.paid().max(used).saturating_plus(pair.config.tick);
+    comes(&mut pair, 4_000);
+    pair.tamper(|_, _| vec![]);
+    pair.run(1_000, &[(0, Fault::LinkDown(300))]).unwrap();
+    comes(&mut pair, 4_000);
+    pair.tamper = None;
+    pair.run(4_000, &[]).unwrap();
+    let delivered = pair.delivered().media_ms;
+    pair.command(PAYER, Command::Resume);
+    pair.run(3_000, &[]).unwrap();
+    let (payer, delivered_now) = (pair.payer().unwrap(), pair.delivered().media_ms);
+    let sent = delivered_now - delivered;
+    assert!(sent > 500, "it flows again");
+    let unasked = Reading {
+        media_ms: payer.reading().media_ms - sent,
+        bytes: 0,
+    };
+    let used = payer.schedule().used(unasked);
+    assert!(used <= most, "{used} of {most}");
+}

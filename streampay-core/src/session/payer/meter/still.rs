@@ -80,7 +80,7 @@ impl PayerSession {
         let Some(still) = self.live().and_then(|live| live.still) else {
             return true;
         };
-        let most = self.most_while_still(still);
+        let most = self.most_while_still(still.used);
         let counts = self.schedule().used(self.with_booked(grown)) <= most;
         counts || planted::is(Planted::MeterRunsWhilePaused)
     }
@@ -96,30 +96,36 @@ impl PayerSession {
     }
 
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
-    /// is bound and flows, but for what two meters may differ by.
+    /// is bound and flows, but for what two meters may differ by; nor that, where with it more would be used
+    /// than may count while nothing flows.
     pub(super) fn set_aside(&mut self) {
         if self.flow.flows() || self.terms().is_none() {
             return;
         }
         let (metered, differ) = (self.metered, self.differ());
-        let kept = Reading {
+        let with_differ = Reading {
             media_ms: metered.media_ms.saturating_add(differ.media_ms),
             bytes: metered.bytes.saturating_add(differ.bytes),
         };
+        let schedule = self.schedule();
+        let used = |reading| schedule.used(self.with_booked(reading));
+        let stood_at = self.stood_at.unwrap_or_else(|| used(metered));
+        let fits = used(with_differ) <= self.most_while_still(stood_at);
+        let kept = if fits { with_differ } else { metered };
         self.unbilled = self.unbilled.max(self.heard.since(kept));
     }
 
-    /// What was bought, the terms' preview and window, and a little for two meters that differ; or what
-    /// was used already. Preview, window and tolerance are the payee's own words: together they are
-    /// worth no more than a payment.
-    fn most_while_still(&self, still: Still) -> Msat {
+    /// What was bought with the terms' preview and window, or what was used when it stopped to flow, and a
+    /// little for two meters that differ. Preview, window and tolerance are the payee's own words: together
+    /// they are worth no more than a payment.
+    fn most_while_still(&self, stood_at: Msat) -> Msat {
         let Some(terms) = self.terms() else {
-            return still.used;
+            return stood_at;
         };
         let open = self.bought().saturating_plus(terms.preview);
-        let open = open.saturating_plus(terms.window).max(still.used);
+        let open = open.saturating_plus(terms.window).max(stood_at);
         let open = open.saturating_plus(self.price_of(self.differ()));
-        let paid = self.bought().max(still.used);
+        let paid = self.bought().max(stood_at);
         open.min(paid.saturating_plus(self.step()))
     }
 

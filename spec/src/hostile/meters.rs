@@ -1,0 +1,52 @@
+//! Payees whose media comes when it should not, or says that it came.
+
+use super::Script;
+use super::payees::pay_if_asked;
+use crate::json::Object;
+use crate::peer::{Cast, Played, Stage};
+use crate::transcripts::payer::{first_tick_of, rebind, watch};
+
+pub(super) const SCRIPTS: &[Script] = &[Script::new(
+    "payee sends on in a pause, and drops the line within it",
+    sends_on_over_a_lost_line,
+)];
+
+/// Second by second, as long as there is a session.
+fn passes(
+    stage: &mut Stage<'_>,
+    seconds: u64,
+    mut then: impl FnMut(&mut Stage<'_>) -> Played,
+) -> Played {
+    for _ in 0..seconds {
+        if stage.is_over() {
+            break;
+        }
+        stage.pass_ms(1_000);
+        then(stage)?;
+    }
+    Ok(())
+}
+
+/// Terms that tolerate nearly a tick. In the pause, 10 s that are paid and what is tolerated come; then the line
+/// goes, and as much comes again before the next one is bound.
+fn sends_on_over_a_lost_line(stage: &mut Stage<'_>) -> Played {
+    let mut cast = Cast::usual()?;
+    cast.terms.tolerance_ms = 9_990;
+    let mut payee = first_tick_of(stage, &cast, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    stage.command("pause", Object::new())?;
+    watch(stage, 1_000, 19_990)?;
+    stage.link_down()?;
+    watch(stage, 19_990, 29_980)?;
+    rebind(stage, &mut payee, Some(1))?;
+    stage.command("resume", Object::new())?;
+    let mut seq = 1;
+    pay_if_asked(stage, &payee, &mut seq, 19_990)?;
+    passes(stage, 20, |stage| {
+        stage.usage(29_980)?;
+        pay_if_asked(stage, &payee, &mut seq, 19_990)
+    })?;
+    // 10 s that were paid, nearly as much that is tolerated, and the tick ahead.
+    stage.must(seq <= 3, "pay for what came after that")
+}
