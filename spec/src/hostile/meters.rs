@@ -6,10 +6,14 @@ use crate::json::Object;
 use crate::peer::{Cast, Played, Stage};
 use crate::transcripts::payer::{first_tick_of, rebind, watch};
 
-pub(super) const SCRIPTS: &[Script] = &[Script::new(
-    "payee sends on in a pause, and drops the line within it",
-    sends_on_over_a_lost_line,
-)];
+pub(super) const SCRIPTS: &[Script] = &[
+    Script::new(
+        "payee sends on in a pause, and drops the line within it",
+        sends_on_over_a_lost_line,
+    ),
+    Script::new("payee claims an hour, then sends little", claims_first),
+    Script::new("payee claims before a silence and after it", claims_twice),
+];
 
 /// Second by second, as long as there is a session.
 fn passes(
@@ -49,4 +53,38 @@ fn sends_on_over_a_lost_line(stage: &mut Stage<'_>) -> Played {
     })?;
     // 10 s that were paid, nearly as much that is tolerated, and the tick ahead.
     stage.must(seq <= 3, "pay for what came after that")
+}
+
+/// An hour by forged stamps, at once; then a packet in half a minute.
+fn claims_first(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    let (mut seq, mut own) = (1, 3_600_000);
+    stage.usage(own)?;
+    for _ in 0..40 {
+        own += 20;
+        stage.pass_ms(25_000);
+        stage.usage(own)?;
+        pay_if_asked(stage, &payee, &mut seq, 1_000)?;
+    }
+    // 3 s that the clock lets count, 10 s that may wait for it, 1 s that came: two ticks.
+    stage.must(seq <= 2, "pay for silence")
+}
+
+/// Some seconds by forged stamps, silence, and more of them.
+fn claims_twice(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    let mut seq = 1;
+    stage.usage(10_000)?;
+    passes(stage, 25, |stage| {
+        stage.usage(10_000)?;
+        pay_if_asked(stage, &payee, &mut seq, 1_000)
+    })?;
+    stage.usage(60_000)?;
+    pay_if_asked(stage, &payee, &mut seq, 1_000)?;
+    // 3 s that the clock lets count, and 10 s of the silence.
+    stage.must(seq <= 2, "pay for ten seconds of silence")
 }

@@ -116,3 +116,77 @@ fn connection_that_is_lost_within_a_pause_makes_no_room_for_another_payment() {
     let used = payer.schedule().used(unasked);
     assert!(used <= most, "{used} of {most}");
 }
+
+/// The payee sends nothing more.
+fn falls_silent(pair: &mut Pair) {
+    pair.media_at = pair.now.mono.after_ms(86_400_000);
+}
+
+/// So much media at once, by time stamps that are forged.
+fn claims(pair: &mut Pair, media_ms: u64) {
+    pair.payer.reading.media_ms += media_ms;
+    pair.received.media_ms += media_ms;
+    let reading = pair.payer.reading;
+    pair.input(PAYER, Input::Usage(reading));
+}
+
+/// Time passes; the payer's meter reads the same, and is told each half second.
+fn passes(pair: &mut Pair, ms: u64) {
+    for _ in 0..ms / 500 {
+        pair.run(500, &[]).unwrap();
+        claims(pair, 0);
+    }
+}
+
+fn counted(pair: &Pair) -> u64 {
+    pair.payer().unwrap().reading().media_ms
+}
+
+/// An hour by forged stamps, and then nothing, or a packet now and then.
+#[test]
+fn media_that_is_claimed_in_advance_pays_for_ten_seconds_of_silence() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    falls_silent(&mut pair);
+    claims(&mut pair, 3_600_000);
+    let before = counted(&pair);
+    passes(&mut pair, 60_000);
+    assert_eq!(counted(&pair) - before, 10_000);
+    for _ in 0..10 {
+        claims(&mut pair, 20);
+        passes(&mut pair, 20_000);
+    }
+    assert_eq!(counted(&pair) - before, 10_200);
+}
+
+/// What is claimed before the silence and what is claimed after it is no more together.
+#[test]
+fn media_that_is_claimed_once_more_after_a_silence_pays_for_no_more_of_it() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    falls_silent(&mut pair);
+    claims(&mut pair, 8_000);
+    let before = counted(&pair);
+    passes(&mut pair, 60_000);
+    claims(&mut pair, 60_000);
+    assert_eq!(counted(&pair) - before, 10_000);
+}
+
+/// The same before a connection is bound.
+#[test]
+fn media_that_is_claimed_before_the_connection_is_bound_pays_for_ten_seconds_of_silence() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    falls_silent(&mut pair);
+    pair.tamper(|_, _| vec![]);
+    pair.run(1_000, &[(0, Fault::LinkDown(300))]).unwrap();
+    let (before, delivered) = (counted(&pair), pair.delivered().media_ms);
+    claims(&mut pair, 3_600_000);
+    pair.tamper = None;
+    pair.run(4_000, &[]).unwrap();
+    falls_silent(&mut pair);
+    passes(&mut pair, 60_000);
+    let sent = pair.delivered().media_ms - delivered;
+    assert!(sent > 1_000, "it flows again");
+    assert_eq!(counted(&pair) - before, sent + 10_000);
+}

@@ -33,6 +33,8 @@ pub(super) struct Live {
     pub(super) watch: Mono,
     pub(super) since: Mono,
     pub(super) base: Reading,
+    /// What counted when media last came, in milliseconds of media.
+    pub(super) came_ms: u64,
     /// Set while nothing flows.
     pub(super) still: Option<super::meter::Still>,
     decided_at: Mono,
@@ -63,6 +65,7 @@ impl Live {
             watch: now.after_ms(WATCH_MS),
             since: now,
             base: reading,
+            came_ms: reading.media_ms,
             still: None,
             decided_at: now,
             ack_ms: None,

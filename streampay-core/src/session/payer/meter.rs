@@ -68,12 +68,12 @@ impl PayerSession {
 
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
+        let came = reading.media_ms != self.heard.media_ms;
         let reading = self.billed(reading);
-        let metered = self.metered;
         let Some(live) = self.live_mut() else {
             return self.set_aside();
         };
-        let most = live.clock_ms(now, metered);
+        let most = live.clock_ms(now);
         let capped = Reading {
             media_ms: reading.media_ms.min(most),
             ..reading
@@ -83,7 +83,11 @@ impl PayerSession {
         if self.may_count(grown) {
             self.metered = grown;
         }
-        self.drop_uncounted(self.metered.since(before));
+        let metered = self.metered;
+        if let Some(live) = self.live_mut().filter(|_| came) {
+            live.came_ms = metered.media_ms;
+        }
+        self.drop_uncounted(metered.since(before));
         if self.metered == before {
             return;
         }

@@ -24,11 +24,12 @@ pub(in crate::session::payer) struct Still {
 
 impl Live {
     /// How far the reading may be, by the own clock, in milliseconds of media: no further ahead of what it
-    /// is than media is ever late. Time in which nothing came is not sold later.
-    pub(in crate::session::payer) fn clock_ms(&mut self, now: Mono, metered: Reading) -> u64 {
+    /// was when media last came than media is ever late. Time in which nothing came is not sold, neither
+    /// later nor by what was claimed before.
+    pub(in crate::session::payer) fn clock_ms(&mut self, now: Mono) -> u64 {
         let clock = now.since_ms(self.since).saturating_add(self.cache_ms);
         let clock = self.base.media_ms.saturating_add(clock);
-        let most = metered.media_ms.saturating_add(LATE_MS);
+        let most = self.came_ms.saturating_add(LATE_MS);
         (self.base.media_ms, self.since, self.cache_ms) = (clock.min(most), now, 0);
         self.base.media_ms
     }
@@ -47,7 +48,7 @@ impl PayerSession {
         let Some(live) = self.live_mut() else { return };
         match live.still {
             None if !flows => {
-                let clock_ms = live.clock_ms(now, metered);
+                let clock_ms = live.clock_ms(now);
                 live.still = Some(Still { used, clock_ms });
                 self.late = late;
             }
@@ -89,10 +90,17 @@ impl PayerSession {
     /// counts, `counted`, is first what came before.
     pub(super) fn drop_uncounted(&mut self, counted: Reading) {
         if self.live().is_none_or(|live| live.still.is_none()) {
-            return;
+            return self.drop_too_early();
         }
         self.late = self.late.since(counted).min(self.uncounted());
         self.unbilled = self.heard.since(self.metered).since(self.late);
+    }
+
+    /// What came while it flows, and is further ahead of what counts than media is ever late, never counts: it
+    /// would pay for silence later.
+    fn drop_too_early(&mut self) {
+        let early = self.uncounted().media_ms.saturating_sub(LATE_MS);
+        self.unbilled.media_ms = self.unbilled.media_ms.saturating_add(early);
     }
 
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
@@ -100,7 +108,7 @@ impl PayerSession {
     /// than may count while nothing flows.
     pub(super) fn set_aside(&mut self) {
         if self.flow.flows() || self.terms().is_none() {
-            return;
+            return self.drop_too_early();
         }
         let (metered, differ) = (self.metered, self.differ());
         let with_differ = Reading {
