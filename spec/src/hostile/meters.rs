@@ -4,7 +4,7 @@ use super::Script;
 use super::payees::pay_if_asked;
 use crate::json::Object;
 use crate::peer::{Cast, Played, Stage};
-use crate::transcripts::payer::{first_tick_of, rebind, watch};
+use crate::transcripts::payer::{first_tick_of, reading, rebind, watch};
 
 pub(super) const SCRIPTS: &[Script] = &[
     Script::new(
@@ -13,6 +13,10 @@ pub(super) const SCRIPTS: &[Script] = &[
     ),
     Script::new("payee claims an hour, then sends little", claims_first),
     Script::new("payee claims before a silence and after it", claims_twice),
+    Script::new(
+        "payee has its user consent to what waits for the clock",
+        consent_to_what_waits,
+    ),
 ];
 
 /// Second by second, as long as there is a session.
@@ -87,4 +91,24 @@ fn claims_twice(stage: &mut Stage<'_>) -> Played {
     pay_if_asked(stage, &payee, &mut seq, 1_000)?;
     // 3 s that the clock lets count, and 10 s of the silence.
     stage.must(seq <= 2, "pay for ten seconds of silence")
+}
+
+/// 9 s at once, of which the clock lets 3 count, and a reading that is ahead by more than a tick: what its user
+/// consents to is what waits.
+fn consent_to_what_waits(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    stage.usage(9_000)?;
+    stage.receive(&reading(21_000))?;
+    stage.must(stage.told("paused"), "ask its user")?;
+    stage.command("resume", Object::new())?;
+    let mut seq = 1;
+    pay_if_asked(stage, &payee, &mut seq, 21_000)?;
+    passes(stage, 10, |stage| {
+        stage.usage(9_000)?;
+        pay_if_asked(stage, &payee, &mut seq, 21_000)
+    })?;
+    // 3 s, a tick and a lease by consent, and what is tolerated.
+    stage.must(seq <= 2, "pay for it once")
 }

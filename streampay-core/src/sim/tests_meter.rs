@@ -190,3 +190,27 @@ fn media_that_is_claimed_before_the_connection_is_bound_pays_for_ten_seconds_of_
     assert!(sent > 1_000, "it flows again");
     assert_eq!(counted(&pair) - before, sent + 10_000);
 }
+
+/// Some seconds wait for the clock, and the payee's reading has them too. What the user consents to is paid,
+/// and not once more when their time has come.
+#[test]
+fn consent_to_drift_pays_once_for_what_waits_for_the_clock() {
+    let mut pair = Pair::new(PairConfig {
+        consents: false,
+        ..PairConfig::default()
+    });
+    pair.run(5_000, &[]).unwrap();
+    falls_silent(&mut pair);
+    claims(&mut pair, 6_000);
+    pair.run(200, &[]).unwrap();
+    let (own, came) = (counted(&pair), pair.payer.reading.media_ms);
+    assert!(own + 3_000 < came, "{own} of {came}");
+    let media_ms = own + 1_200;
+    let reading = Reading { media_ms, bytes: 0 };
+    pair.inject(PAYER, &encode(&Message::Reading(reading)));
+    pair.command(PAYER, Command::Resume);
+    let booked = pair.payer().unwrap().booked().media_ms;
+    assert_eq!(booked, 1_200);
+    passes(&mut pair, 10_000);
+    assert_eq!(counted(&pair) + booked, came);
+}

@@ -53,11 +53,7 @@ impl PayerSession {
     }
 
     fn with_booked(&self, metered: Reading) -> Reading {
-        let booked = self.booked();
-        Reading {
-            media_ms: metered.media_ms.saturating_add(booked.media_ms),
-            bytes: metered.bytes.saturating_add(booked.bytes),
-        }
+        plus(metered, self.booked())
     }
 
     /// How much of a cache the connection that is now bound may replay.
@@ -218,7 +214,8 @@ impl PayerSession {
     }
 
     /// The payer consents to the drift: it counts as used from here on. One consent costs no more than
-    /// a payment and a lease; where the meters differ by more, another is asked for.
+    /// a payment and a lease; where the meters differ by more, another is asked for. What waits for the clock
+    /// is part of it.
     pub(super) fn book_drift(&mut self) {
         let own = self.own_reading();
         let Some(hint) = self.live().map(|live| live.hint) else {
@@ -228,14 +225,20 @@ impl PayerSession {
         let most = schedule.used(own).saturating_plus(self.drift_max());
         let fits = |reading: Reading| schedule.used(reading) <= most;
         let drift = last_on_way(own, own.max(hint), fits).since(own);
+        self.drop_booked(drift);
         let Some(record) = &mut self.record else {
             return;
         };
-        record.booked = Reading {
-            media_ms: record.booked.media_ms.saturating_add(drift.media_ms),
-            bytes: record.booked.bytes.saturating_add(drift.bytes),
-        };
+        record.booked = plus(record.booked, drift);
         self.persist();
+    }
+}
+
+/// Meter by meter.
+const fn plus(one: Reading, other: Reading) -> Reading {
+    Reading {
+        media_ms: one.media_ms.saturating_add(other.media_ms),
+        bytes: one.bytes.saturating_add(other.bytes),
     }
 }
 

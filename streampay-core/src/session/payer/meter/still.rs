@@ -1,7 +1,7 @@
 //! What counts while nothing flows: media that was on its way, as far as the payee could let it through
 //! for what it has, and nothing else. Spec: pricing 2.3.
 
-use super::{PayerSession, TOLERANCE_BYTES};
+use super::{PayerSession, TOLERANCE_BYTES, plus};
 use crate::meter::Reading;
 use crate::planted::{self, Planted};
 use crate::session::payer::flow::Live;
@@ -103,6 +103,11 @@ impl PayerSession {
         self.unbilled.media_ms = self.unbilled.media_ms.saturating_add(early);
     }
 
+    /// What came and does not count yet is counted by consent, as far as that goes: it does not count once more.
+    pub(super) fn drop_booked(&mut self, drift: Reading) {
+        self.unbilled = plus(self.unbilled, drift.min(self.uncounted()));
+    }
+
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
     /// is bound and flows, but for what two meters may differ by; nor that, where with it more would be used
     /// than may count while nothing flows.
@@ -111,10 +116,7 @@ impl PayerSession {
             return self.drop_too_early();
         }
         let (metered, differ) = (self.metered, self.differ());
-        let with_differ = Reading {
-            media_ms: metered.media_ms.saturating_add(differ.media_ms),
-            bytes: metered.bytes.saturating_add(differ.bytes),
-        };
+        let with_differ = plus(metered, differ);
         let schedule = self.schedule();
         let used = |reading| schedule.used(self.with_booked(reading));
         let stood_at = self.stood_at.unwrap_or_else(|| used(metered));
