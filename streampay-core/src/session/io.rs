@@ -21,7 +21,10 @@ pub enum Input {
     Timeout,
     /// What the user wants.
     Command(Command),
-    /// What the own meter reads: since the session began, over all connections.
+    /// What the own meter reads: since the session began, over all connections. Tell it as it grows. Of
+    /// one that a payer's session is told, no more counts than ten seconds of media, or what a
+    /// payment buys where that is longer, beyond what counted when it last grew: else a payee could sell silence.
+    /// Spec: pricing 2.3.
     Usage(Reading),
     /// A backend's answer to a request, or to the end of an effect.
     Backend(BackendEvent),

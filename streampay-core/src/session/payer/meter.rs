@@ -65,11 +65,11 @@ impl PayerSession {
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
         let came = reading.media_ms != self.heard.media_ms;
-        let reading = self.billed(reading);
+        let (reading, late_ms) = (self.billed(reading), self.late_ms());
         let Some(live) = self.live_mut() else {
             return self.set_aside();
         };
-        let most = live.clock_ms(now);
+        let most = live.clock_ms(now, late_ms);
         let capped = Reading {
             media_ms: reading.media_ms.min(most),
             ..reading

@@ -51,13 +51,13 @@ fn ack_that_nobody_waits_for_measures_nothing() {
 fn clock_runs_no_further_ahead_of_the_meter_than_media_is_late() {
     let at = |media_ms| Reading { media_ms, bytes: 0 };
     let mut live = Live::new(Mono(0), at(5_000), 2_000);
-    assert_eq!(live.clock_ms(Mono(1_000)), 8_000);
+    assert_eq!(live.clock_ms(Mono(1_000), 10_000), 8_000);
     live.came_ms = 6_000;
     // Nothing comes for an hour; then it counts from what it read, whatever the clock says.
-    assert_eq!(live.clock_ms(Mono(3_600_000)), 16_000);
-    assert_eq!(live.clock_ms(Mono(7_200_000)), 16_000);
+    assert_eq!(live.clock_ms(Mono(3_600_000), 10_000), 16_000);
+    assert_eq!(live.clock_ms(Mono(7_200_000), 10_000), 16_000);
     live.came_ms = 16_000;
-    assert_eq!(live.clock_ms(Mono(7_200_500)), 16_500);
+    assert_eq!(live.clock_ms(Mono(7_200_500), 10_000), 16_500);
 }
 
 #[test]

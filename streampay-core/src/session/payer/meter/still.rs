@@ -2,15 +2,26 @@
 //! for what it has, and nothing else. Spec: pricing 2.3.
 
 use super::{PayerSession, TOLERANCE_BYTES, plus};
-use crate::meter::Reading;
+use crate::meter::{Reading, Tariff};
 use crate::planted::{self, Planted};
 use crate::session::payer::flow::Live;
 use crate::units::{Mono, Msat};
 use crate::wire::Terms;
 
-/// How late media may come and still be counted, in milliseconds: what a link holds back while it is
-/// bad. Chosen as a tick of the usual terms. Spec: pricing 2.3.
+/// How late media may come and still be counted, in milliseconds, where a payment buys no more: what a link
+/// holds back while it is bad. Chosen as a tick of the usual terms. Spec: pricing 2.3.
 const LATE_MS: u64 = 10_000;
+
+/// The same under this tariff. A payee may let through what a payment buys while a link holds all of it back,
+/// and then waits for the next one.
+pub(super) fn late_ms(step: Msat, tariff: &Tariff) -> u64 {
+    let bought = tariff.time.and_then(|rate| {
+        let ms = u128::from(step.msat()).saturating_mul(rate.per().into());
+        ms.checked_div(rate.msat().msat().into())
+    });
+    let bought = bought.unwrap_or_default();
+    u64::try_from(bought).unwrap_or(u64::MAX).max(LATE_MS)
+}
 
 /// Since when the meters stand still, on a connection.
 #[derive(Clone, Copy)]
@@ -26,10 +37,10 @@ impl Live {
     /// How far the reading may be, by the own clock, in milliseconds of media: no further ahead of what it
     /// was when media last came than media is ever late. Time in which nothing came is not sold, neither
     /// later nor by what was claimed before.
-    pub(in crate::session::payer) fn clock_ms(&mut self, now: Mono) -> u64 {
+    pub(in crate::session::payer) fn clock_ms(&mut self, now: Mono, late_ms: u64) -> u64 {
         let clock = now.since_ms(self.since).saturating_add(self.cache_ms);
         let clock = self.base.media_ms.saturating_add(clock);
-        let most = self.came_ms.saturating_add(LATE_MS);
+        let most = self.came_ms.saturating_add(late_ms);
         (self.base.media_ms, self.since, self.cache_ms) = (clock.min(most), now, 0);
         self.base.media_ms
     }
@@ -39,7 +50,7 @@ impl PayerSession {
     /// Notes that it stopped to flow, or that it flows again: the time between is no time of media.
     pub(in crate::session::payer) fn note_still(&mut self) {
         let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
-        let late = self.uncounted();
+        let (late, late_ms) = (self.uncounted(), self.late_ms());
         let used = self.schedule().used(self.own_reading());
         let used = self.stood_at.unwrap_or(used);
         if self.live().is_some() {
@@ -48,7 +59,7 @@ impl PayerSession {
         let Some(live) = self.live_mut() else { return };
         match live.still {
             None if !flows => {
-                let clock_ms = live.clock_ms(now);
+                let clock_ms = live.clock_ms(now, late_ms);
                 live.still = Some(Still { used, clock_ms });
                 self.late = late;
             }
@@ -59,6 +70,11 @@ impl PayerSession {
             }
             _ => {}
         }
+    }
+
+    /// How late media may come and still be counted, in milliseconds.
+    pub(super) fn late_ms(&self) -> u64 {
+        late_ms(self.step(), &self.schedule().tariff)
     }
 
     /// The meter's reading without what came while nothing flowed and did not count. A meter that reads
@@ -99,7 +115,7 @@ impl PayerSession {
     /// What came while it flows, and is further ahead of what counts than media is ever late, never counts: it
     /// would pay for silence later.
     fn drop_too_early(&mut self) {
-        let early = self.uncounted().media_ms.saturating_sub(LATE_MS);
+        let early = self.uncounted().media_ms.saturating_sub(self.late_ms());
         self.unbilled.media_ms = self.unbilled.media_ms.saturating_add(early);
     }
 
