@@ -153,7 +153,7 @@ TERMS_MAP = Terms(
           (12, lambda terms: int(terms["tolerance_permille"]) <= 1000),
           (18, lambda terms: terms["methods"] and not twice(terms["methods"]))))
 
-REFUSALS, CLOSES, ROOMS = 15, 19, 6
+REFUSALS, CLOSES, ROOMS = 16, 20, 6
 PURSE, CODE = (2, "purse", Int(U32)), Int(U16, known=REFUSALS)
 OFFER = Map((2, "offer", Bytes(32)))
 

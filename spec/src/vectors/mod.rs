@@ -1,6 +1,7 @@
 //! The vectors: bytes and what they mean, or why they mean nothing.
 
 pub mod cbor;
+mod codes;
 mod hashes;
 mod invalid;
 mod order;
@@ -16,7 +17,7 @@ use streampay_core::wire::{Hello, Message, Terms, VERSION, decode, encode};
 
 use self::invalid::{Invalid, plain, unknown_type};
 use crate::fields::{self, MESSAGES, error_to_json, message_to_json, terms_to_json};
-use crate::json::{Object, hex};
+use crate::json::{Object, hex, int};
 
 /// A file and what is in it.
 pub type File = (String, Value);
@@ -70,10 +71,14 @@ fn message_file(
     for (case, bytes) in skipped(&base, 0) {
         valid.push(valid_message(&case, &bytes, false)?);
     }
-    for (case, bytes) in later_codes(number)
-        .into_iter()
-        .chain(no_version(number, samples))
-    {
+    for coded in codes::cases(number) {
+        let case = valid_message(coded.name, &coded.bytes, coded.known)?;
+        if case.pointer("/fields/code") != Some(&int(coded.read)) {
+            return Err(format!("{name}: {} is read as another", coded.name));
+        }
+        valid.push(case);
+    }
+    for (case, bytes) in no_version(number, samples) {
         valid.push(valid_message(case, &bytes, false)?);
     }
     let mut invalid = invalid::cases(number, &schema::message(number), &base);
@@ -131,21 +136,6 @@ fn skipped(base: &[u8], first: u64) -> Vec<(String, Vec<u8>)> {
             insert(9_999, &[0xa1, 0x00, 0x81, 0x81, 0xf5]),
         ),
     ]
-}
-
-/// Codes of a later version, which are read as `0`.
-fn later_codes(number: u64) -> Vec<(&'static str, Vec<u8>)> {
-    use cbor::Item::{Map, Uint};
-    let pairs: &[(u64, u64)] = match number {
-        12 => &[(0, 12), (2, 0), (4, 65_535)],
-        18 => &[(0, 18), (2, 0), (4, 1), (6, 999), (8, 0)],
-        24 => &[(0, 24), (2, 999)],
-        26 => &[(0, 26), (2, 65_535)],
-        44 => &[(0, 44), (2, 999)],
-        _ => return vec![],
-    };
-    let pairs = pairs.iter().map(|(key, value)| (*key, Uint(*value)));
-    vec![("a code of a later version", Map(pairs.collect()).encode())]
 }
 
 /// Version 0, which no sender offers and nobody speaks.
