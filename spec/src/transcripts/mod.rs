@@ -5,6 +5,7 @@ mod again;
 pub mod cashu;
 pub(crate) mod each_purse;
 pub(crate) mod host;
+mod large;
 mod later;
 mod meters;
 mod notes;
@@ -80,6 +81,7 @@ pub fn files() -> Played<Vec<File>> {
         purses::SCENES,
         each_purse::SCENES,
         meters::SCENES,
+        large::SCENES,
         host::SCENES,
     ];
     let (mut files, mut wrong) = (Vec::new(), Vec::new());

@@ -4,6 +4,7 @@ pub mod cbor;
 mod codes;
 mod hashes;
 mod invalid;
+mod large;
 mod order;
 mod pricing;
 pub mod samples;
@@ -13,7 +14,7 @@ mod signatures;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use streampay_core::wire::{Hello, Message, Terms, VERSION, decode, encode};
+use streampay_core::wire::{Hello, MESSAGE_MAX, Message, Terms, VERSION, decode, encode};
 
 use self::invalid::{Invalid, plain, unknown_type};
 use crate::fields::{self, MESSAGES, error_to_json, message_to_json, terms_to_json};
@@ -70,6 +71,9 @@ fn message_file(
     let base = encode_whole(first);
     for (case, bytes) in skipped(&base, 0) {
         valid.push(valid_message(&case, &bytes, false)?);
+    }
+    for (case, bytes, canonical) in large::cases(number)? {
+        valid.push(valid_message(case, &bytes, canonical)?);
     }
     for coded in codes::cases(number) {
         let case = valid_message(coded.name, &coded.bytes, coded.known)?;
@@ -207,6 +211,9 @@ fn terms_file() -> Result<Value, String> {
     for (name, bytes) in skipped(&base, 0) {
         valid.push(valid_terms(&name, &bytes, false)?);
     }
+    let largest = all.last().map(|(_, terms)| terms.to_bytes());
+    let (name, bytes, canonical) = large::terms(&largest.unwrap_or_default())?;
+    valid.push(valid_terms(name, &bytes, canonical)?);
     let mut invalid = invalid::cases(fields::TERMS, &schema::terms(), &base);
     invalid.push(Invalid {
         name: "no bytes".into(),
@@ -244,6 +251,11 @@ fn framing_file() -> Result<Value, String> {
     let invalid: Vec<(&str, Vec<u8>, Value)> = vec![
         ("no bytes", vec![], plain("Empty")),
         ("16387 bytes", long, plain("TooLong")),
+        (
+            "type 29, of 16385 bytes",
+            large::ignored(MESSAGE_MAX.saturating_add(1)),
+            plain("TooLong"),
+        ),
         (
             "half a map",
             vec![0xa2, 0x00, 0x16, 0x02],
@@ -311,7 +323,7 @@ fn huge(head: u8) -> Vec<u8> {
 
 /// Messages of odd types that this version does not know.
 fn ignored() -> Result<Vec<Value>, String> {
-    let cases: [(&str, Vec<u8>); 4] = [
+    let cases: [(&str, Vec<u8>); 5] = [
         ("type 29", vec![0xa1, 0x00, 0x18, 29]),
         (
             "type 3 with keys of any kind",
@@ -322,6 +334,7 @@ fn ignored() -> Result<Vec<Value>, String> {
             [&[0xa1, 0x00, 0x1b][..], &[0xff; 8]].concat(),
         ),
         ("type 1001", vec![0xa1, 0x00, 0x19, 0x03, 0xe9]),
+        ("type 29, of 16384 bytes", large::ignored(MESSAGE_MAX)),
     ];
     let case = |(name, bytes): (&str, Vec<u8>)| match decode(&bytes) {
         Ok(None) => Ok(Object::new().with("name", name).hex("hex", &bytes).done()),

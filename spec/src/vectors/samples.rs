@@ -7,9 +7,9 @@ use streampay_core::session::{BadKey, Binding, Choice, CloseCode, Hash, Role, Si
 use streampay_core::units::{Msat, PurseId, Seq, SessionId, Unix, XOnlyKey};
 use streampay_core::wire::{
     Ack, Agree, Agreed, Bind, CHAT_MAX, Chat, Close, Closed, Decline, GRANT_MAX, Hello,
-    INVITATION_MAX, Join, Joined, METHOD_NAME_MAX, METHODS_MAX, Message, NAME_MAX, Nack,
-    OfferTerms, PARTS_MAX, Pause, Presence, Purse, PurseOk, PurseRefused, Ready, Resume, RoomCode,
-    RoomRefused, TITLE_MAX, Terms, Tick, Tip, VERSION, VERSIONS_MAX, Welcome,
+    INVITATION_MAX, Join, Joined, METHOD_NAME_MAX, METHODS_MAX, Message, Method, NAME_MAX, Nack,
+    OfferTerms, PARAMS_MAX, PARTS_MAX, Pause, Presence, Purse, PurseOk, PurseRefused, Ready,
+    Resume, RoomCode, RoomRefused, TITLE_MAX, Terms, Tick, Tip, VERSION, VERSIONS_MAX, Welcome,
 };
 
 use crate::people::{evidence, key, method, msat, rate, receipt, session, terms};
@@ -112,14 +112,20 @@ pub fn largest_terms() -> Result<Terms, BadKey> {
         tolerance_permille: 1_000,
         tolerance_ms: u32::MAX,
         live_ms: u32::MAX,
-        methods: (0..METHODS_MAX)
-            .map(|number| method(&format!("{number}{}", "m".repeat(METHOD_NAME_MAX - 1))))
-            .collect(),
+        methods: (0..METHODS_MAX).map(largest_method).collect(),
         resumable_s: u32::MAX,
         expires: Unix(u64::MAX),
         payee: XOnlyKey([0xff; 32]),
         join_fee: Msat::MAX,
     })
+}
+
+/// A method with the longest name and the longest params.
+fn largest_method(number: usize) -> Method {
+    Method {
+        params: vec![0x5a; PARAMS_MAX],
+        ..method(&format!("{number}{}", "m".repeat(METHOD_NAME_MAX - 1)))
+    }
 }
 
 /// Terms at each end.
@@ -148,7 +154,7 @@ pub fn all_terms() -> Result<Vec<(&'static str, Terms)>, BadKey> {
         resumable_s: 0,
         join_fee: Msat::ZERO,
         expires: Unix(0),
-        methods: vec![streampay_core::wire::Method {
+        methods: vec![Method {
             name: "a-0".into(),
             params: vec![],
         }],

@@ -54,6 +54,17 @@ fn payer_that_pays_from_another_purse_is_found_by_hostile_peers_alone() {
     assert!(!report.failures().is_empty());
 }
 
+/// Also where it decodes what it is asked to decode: an opening in parts shows it.
+#[test]
+fn adapter_that_takes_no_large_messages_is_found_by_transcripts_alone() {
+    let mut subject = InProcess::new(Adapter::new(Some(Broken::SmallAlone)));
+    let report = run(&mut subject, &[Part::Transcripts]).unwrap();
+    let failures = report.failures();
+    let about = |name: &str| failures.iter().any(|failure| failure.starts_with(name));
+    assert!(about("payee-purse-cut-at-15360"), "{failures:#?}");
+    assert!(about("payee-payload-of-15360"), "{failures:#?}");
+}
+
 #[test]
 fn adapters_that_hang_die_or_babble_are_reported_and_not_waited_for() {
     for broken in Broken::ALL.iter().copied() {

@@ -7,6 +7,9 @@ use streampay_core::wire::{WireError, decode, scan};
 use super::Broken;
 use crate::vectors::cbor::Item;
 
+/// The longest message of one that takes no large ones.
+const SMALL: usize = 1_024;
+
 /// The bytes that a wrong codec would take these for.
 pub(super) fn received(broken: Broken, bytes: Vec<u8>) -> Vec<u8> {
     let fixed = match (broken, scan(&bytes)) {
@@ -21,6 +24,7 @@ pub(super) fn received(broken: Broken, bytes: Vec<u8>) -> Vec<u8> {
             Item::parse(&bytes).map(|(item, _)| lossy(item).encode())
         }
         (Broken::UnknownEven, Ok(())) => without_unknown(&bytes),
+        (Broken::SmallAlone, Ok(())) if bytes.len() > SMALL => Some(vec![]),
         _ => None,
     };
     fixed.unwrap_or(bytes)

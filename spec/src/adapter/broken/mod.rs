@@ -56,6 +56,8 @@ broken! {
     UnknownEven = "unknown-even", Vector;
     /// Reads text that is not UTF-8, with a replacement.
     LossyText = "lossy-text", Vector;
+    /// Takes no message above 1 KiB.
+    SmallAlone = "small-alone", Vector;
     /// Rounds prices down.
     RoundsDown = "rounds-down", Vector;
     /// Rounds each meter by itself.
