@@ -17,7 +17,7 @@ mod step;
 use serde_json::Value;
 use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_core::session::{
-    Binding, ChannelIdentity, Choice, Entropy, Hash, Invitation, Role, Signature, TaggedHash,
+    Binding, ChannelIdentity, Choice, Entropy, Hash, Invitation, Role, Signature,
 };
 use streampay_core::units::{Msat, SessionId, XOnlyKey};
 use streampay_core::wire::{OfferTerms, Terms, decode, encode};
@@ -305,15 +305,12 @@ fn offer_hash(fields: Fields<'_>) -> Result<Hash, BadJson> {
     Ok(offer.hash(session(fields)?))
 }
 
-/// A tagged hash over any multiple of 8 bytes.
+/// A tagged hash over any bytes. Source: BIP 340.
 fn tagged(request: Fields<'_>) -> Result<Hash, BadJson> {
-    let preimage = request.bytes("preimage")?;
-    let words = preimage.chunks_exact(8).map(|word| {
-        let word: [u8; 8] = word.try_into().unwrap_or_default();
-        u64::from_be_bytes(word)
-    });
-    let start = TaggedHash::new(request.text("tag")?);
-    Ok(words.fold(start, TaggedHash::u64).finish())
+    use bitcoin_hashes::{Hash as _, sha256};
+    let tag = sha256::Hash::hash(request.text("tag")?.as_bytes()).to_byte_array();
+    let whole = [&tag[..], &tag, &request.bytes("preimage")?].concat();
+    Ok(Hash(sha256::Hash::hash(&whole).to_byte_array()))
 }
 
 fn grant(fields: Fields<'_>) -> Result<Grant, BadJson> {

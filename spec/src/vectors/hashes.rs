@@ -58,6 +58,28 @@ impl Spelled {
         self
     }
 
+    /// Bytes of any length as they are, for a hash that one side keeps to itself.
+    fn raw(mut self, name: &str, bytes: &[u8]) -> Self {
+        self.part(name, "bytes", bytes);
+        self
+    }
+
+    /// A case of such a hash: other implementations have others, so what they are asked for is a tagged
+    /// hash and no more.
+    fn own(self, name: &str) -> Value {
+        let tag = sha256::Hash::hash(self.tag.as_bytes()).to_byte_array();
+        let whole = [&tag[..], &tag, &self.preimage].concat();
+        let case = Object::new()
+            .with("name", name)
+            .with("what", "tagged")
+            .with("fields", Object::new())
+            .with("tag", self.tag)
+            .with("parts", self.parts)
+            .hex("preimage", &self.preimage)
+            .hex("hash", &sha256::Hash::hash(&whole).to_byte_array());
+        case.done()
+    }
+
     /// The case, unless the protocol's own function gives another hash.
     fn case(self, name: &str, what: &str, fields: Object, own: Hash) -> Result<Value, String> {
         let hash = self.hash.finish();
@@ -97,6 +119,7 @@ pub(super) fn cases() -> Result<Vec<Value>, String> {
     cases.extend(ends()?);
     cases.extend(invitations()?);
     cases.extend(blobs()?);
+    cases.extend(own());
     Ok(cases)
 }
 
@@ -304,10 +327,7 @@ fn blobs() -> Result<Vec<Value>, String> {
         cases.push(spelled.case(&name, "entropy", fields, Hash(bytes.derive(label)))?);
     }
     for (name, preimage) in [("no bytes", vec![]), ("80 bytes", vec![0x5a; 80])] {
-        let chunks = preimage.chunks_exact(8).map(|chunk| {
-            let word: [u8; 8] = chunk.try_into().unwrap_or_default();
-            u64::from_be_bytes(word)
-        });
+        let chunks = preimage.chunks_exact(8).map(word);
         let hash = chunks.fold(TaggedHash::new("streampay/test/v1"), TaggedHash::u64);
         let case = Object::new()
             .with("name", format!("a tag and {name}"))
@@ -319,4 +339,37 @@ fn blobs() -> Result<Vec<Value>, String> {
         cases.push(case.done());
     }
     Ok(cases)
+}
+
+/// What one side keeps to itself. Tests of the packages that have these hold their code to it.
+fn own() -> Vec<Value> {
+    let opening: Vec<u8> = (0..40).collect();
+    let mut cases = vec![
+        Spelled::new("streampay/purse/v1")
+            .sha256("opening", &opening)
+            .own("an opening, known again"),
+        Spelled::new("streampay/tick/v1")
+            .raw("payload", &[0x70; 47])
+            .own("a payload, known again"),
+        Spelled::new("streampay/name/v1")
+            .bytes32("identity", &[0x6e; 32])
+            .own("the mark behind a name"),
+        Spelled::new("streampay/btc/payer/v1")
+            .raw("session", &[0x62; 32])
+            .raw("purse", &7_u32.to_be_bytes())
+            .own("the path of the payer's key of a channel"),
+    ];
+    for (tag, name) in [
+        ("streampay/cashu-chain/top/v1", "the end of a chain"),
+        ("streampay/cashu/salt/v1", "the salt of a purse"),
+        ("streampay/cashu/refund/v1", "the refund key of a purse"),
+    ] {
+        let spelled = Spelled::new(tag).sha256("seed", &[0x63; 64]);
+        cases.push(spelled.own(name));
+    }
+    cases
+}
+
+fn word(chunk: &[u8]) -> u64 {
+    u64::from_be_bytes(chunk.try_into().unwrap_or_default())
 }

@@ -11,4 +11,5 @@
 mod conforms;
 mod robust;
 mod shown;
+mod tags;
 mod written;

@@ -34,3 +34,5 @@ pub use receipt::Receipt;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod vectors;

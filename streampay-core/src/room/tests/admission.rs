@@ -1,6 +1,7 @@
 //! Who gets in, who does not, who is sent out, and under which name.
 
 use super::*;
+use crate::session::vectors;
 
 #[test]
 fn open_room_takes_everybody_up_to_its_size_and_says_who_they_are() {
@@ -268,5 +269,17 @@ fn nobody_can_take_the_name_of_another() {
     for asked in ["x".repeat(32), "ü".repeat(16), "😀".repeat(8)] {
         let name = name::shown(&asked, who(0), |_| false).unwrap();
         assert!(name.len() <= 29 && Name::new(name).is_ok());
+    }
+}
+
+#[test]
+fn mark_begins_as_the_hash_that_the_vectors_show() {
+    let identity = XOnlyKey([0x6e; 32]);
+    let name = name::shown("ann", identity, |_| false).unwrap();
+    let longer = name::shown("ann", identity, |known| known == name).unwrap();
+    for (name, digits) in [(name, 8), (longer, 10)] {
+        let mark = name.strip_prefix("ann#").unwrap();
+        assert_eq!(mark.len(), digits);
+        assert!(vectors::have_one_from(mark), "{name}");
     }
 }

@@ -69,10 +69,7 @@ impl PayeeSession {
     }
 
     fn accept_purse(&mut self, id: PurseId, method: u8, opening: Bytes) {
-        let hash = TaggedHash::new("streampay/purse/v1")
-            .blob(&opening)
-            .finish()
-            .0;
+        let hash = opening_hash(&opening);
         match self.purse(id) {
             Some(known) if *known.opening != hash => {
                 return self.misbehaved(Misbehaviour::PurseParts);
@@ -232,3 +229,14 @@ impl PayeeSession {
             .collect()
     }
 }
+
+/// What an opening is known again by.
+fn opening_hash(opening: &[u8]) -> [u8; 32] {
+    TaggedHash::new("streampay/purse/v1")
+        .blob(opening)
+        .finish()
+        .0
+}
+
+#[cfg(test)]
+mod tests;

@@ -293,3 +293,6 @@ fn payment_hash(payload: &[u8]) -> [u8; 32] {
 }
 
 const TAG: Tag = Tag::new("streampay/tick/v1");
+
+#[cfg(test)]
+mod tests;
