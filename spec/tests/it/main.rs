@@ -8,7 +8,9 @@
     reason = "helpers of tests are tests"
 )]
 
+mod cddl;
 mod conforms;
+mod registry;
 mod robust;
 mod shown;
 mod tags;

@@ -119,6 +119,16 @@ fn registry_lists_every_message_and_every_key() {
     let Some(schema::Kind::Map(evidence)) = evidence else {
         panic!("ready has no evidence");
     };
+    let inner = |key: u64| {
+        let found = schema::terms().into_iter().find(|found| found.key == key);
+        match found.map(|found| found.kind) {
+            Some(schema::Kind::Map(keys) | schema::Kind::Maps(keys, ..)) => of(keys),
+            _ => panic!("no map at key {key} of terms"),
+        }
+    };
+    assert_eq!(row("rate, in terms"), inner(2));
+    assert_eq!(row("rate, in terms"), inner(4));
+    assert_eq!(row("method, in terms"), inner(18));
     assert_eq!(row("terms"), of(schema::terms()));
     assert_eq!(row("evidence"), of(evidence));
     let (_, listed) = text.split_once("## Keys").unwrap();
