@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use streampay_spec::adapter::{Broken, Found, find, serve};
-use streampay_spec::conformance::{Child, DEFAULT_TIMEOUT, Part, Report, run};
+use streampay_spec::conformance::{Child, DEFAULT_TIMEOUT, Part, Report, not_asked, run};
 
 /// Makes this program answer instead of ask.
 const AS_ADAPTER: &str = "--as-adapter";
@@ -57,7 +57,11 @@ fn check_one(arguments: &Arguments) -> Result<Report, String> {
         None => (own_program()?, vec![AS_ADAPTER.into()]),
     };
     let timeout = arguments.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    run(&mut Child::new(program, &rest, timeout), &arguments.parts)
+    let report = run(&mut Child::new(program, &rest, timeout), &arguments.parts)?;
+    for (folder, count) in not_asked(&arguments.parts)? {
+        println!("not asked: {folder}, {count} files");
+    }
+    Ok(report)
 }
 
 /// Each broken adapter is a case, which passes where the adapter fails just where it must.

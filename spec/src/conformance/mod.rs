@@ -35,6 +35,26 @@ impl Part {
     pub const ALL: [Self; 4] = [Self::Vectors, Self::Transcripts, Self::Hostile, Self::Cashu];
 }
 
+/// Folders of cases that no adapter is asked for. Spec: conformance 9.
+const NOT_ASKED: [&str; 4] = [
+    "vectors/cashu",
+    "vectors/btc",
+    "vectors/media",
+    "transcripts/btc",
+];
+
+/// What is in the specification, and in none of these parts: folders, and how many files each has.
+///
+/// # Errors
+/// A text where a folder cannot be read.
+pub fn not_asked(parts: &[Part]) -> Result<Vec<(&'static str, usize)>, String> {
+    let cashu = (!parts.contains(&Part::Cashu)).then_some("transcripts/cashu");
+    let folders = NOT_ASKED.into_iter().chain(cashu);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let count = |folder: &'static str| Ok((folder, read(&root.join(folder))?.len()));
+    folders.map(count).collect()
+}
+
 /// Every case of these parts, against one implementation.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use streampay_spec::adapter::{Adapter, Broken, Found, find};
-use streampay_spec::conformance::{Child, InProcess, Part, Subject, Trouble, run};
+use streampay_spec::conformance::{Child, InProcess, Part, Subject, Trouble, not_asked, run};
 use streampay_spec::json::Object;
 
 #[test]
@@ -85,4 +85,38 @@ fn no_adapter_at_all_fails_in_everything() {
     let report = run(&mut child, &[Part::Vectors]).unwrap();
     assert_eq!(report.passed(), 0);
     assert!(report.summary().starts_with("0 passed, 1"));
+}
+
+/// Whoever adds a folder has its files asked for, or says that they are not.
+#[test]
+fn every_folder_of_cases_is_asked_for_or_said_not_to_be() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for part in ["vectors", "transcripts"] {
+        for entry in std::fs::read_dir(root.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_dir() {
+                found.push(format!("{part}/{}", entry.file_name().to_string_lossy()));
+            }
+        }
+    }
+    found.sort();
+    let without: Vec<_> = Part::ALL
+        .into_iter()
+        .filter(|part| *part != Part::Cashu)
+        .collect();
+    let mut known: Vec<_> = not_asked(&without)
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    known.sort_unstable();
+    assert_eq!(found, known);
+    let asked = not_asked(&Part::ALL).unwrap();
+    assert!(asked.iter().all(|(_, count)| *count > 0), "{asked:?}");
+    let text = include_str!("../../conformance.md");
+    let (_, section) = text.split_once("\n## 9.").unwrap();
+    for (folder, _) in asked {
+        assert!(section.contains(&format!("`{folder}/*.json`")), "{folder}");
+    }
 }
