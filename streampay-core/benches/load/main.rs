@@ -12,6 +12,13 @@
 //! nothing; the payment method, one hash chain for all. No media: with `--media MS` a counter behind each
 //! gate moves so often, and each session writes its lease four to eight times a second too. Payers and
 //! payee share the machine's cores.
+//!
+//! Memory a session is what the whole process grew by (VmRSS), over the sessions. So there is in it what no
+//! session keeps: the pages of the store that redb has in its cache, up to its default of 1 GiB, which grow with
+//! every commit; tasks of tokio for the session, its link and both directions of it, and the blocks of their
+//! queues; the frames of TCP; the method's chain; what the allocator does not give back. The aim of 20 KiB that the
+//! project holds itself to is a session's own, backend data apart: `cargo bench -p streampay-fuzz --bench memory`
+//! counts that, byte for byte, and fails above it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
