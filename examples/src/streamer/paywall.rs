@@ -21,12 +21,17 @@ use crate::wallet::{Unproven, WalletError, WalletFolder};
 
 /// Sells spans of one tick for tokens of the mints that are fit and taken at their face value.
 pub(super) struct CashuPaywall {
-    wallet: Arc<WalletFolder>,
+    till: Till,
     runner: Arc<Runner>,
     offered: Arc<Offered>,
+    report: Report,
+}
+
+/// Where tokens become the streamer's, and what was sold for them.
+struct Till {
+    wallet: Arc<WalletFolder>,
     claims: Claims,
     price: Price,
-    report: Report,
 }
 
 impl CashuPaywall {
@@ -42,16 +47,68 @@ impl CashuPaywall {
         if !offer.mints.iter().any(|listed| takes_spans(&listed.mint)) {
             return Ok(None);
         }
-        Ok(Some(Self {
+        let till = Till {
             wallet: home.wallet.clone(),
-            runner: home.runner.clone(),
-            offered: offered.clone(),
             claims: Claims::open(home.store.clone()).await?,
             price: offer.price,
+        };
+        Ok(Some(Self {
+            till,
+            runner: home.runner.clone(),
+            offered: offered.clone(),
             report: offer.report,
         }))
     }
 
+    /// What is wrong with a token, as far as that can be told without asking anybody, where those of
+    /// `mints` are taken.
+    fn check(&self, token: &str, mints: &[String]) -> Result<(Token, Msat), &'static str> {
+        let token = Token::from_str(token).map_err(|_| "not a Cashu token")?;
+        if token.unit() != Some(CurrencyUnit::Sat) {
+            return Err("the token is not in sat");
+        }
+        let mint = token.mint_url().map_err(|_| "not a token of one mint")?;
+        let mint = mint.to_string();
+        let is_it = |taken: &String| taken.trim_end_matches('/') == mint.trim_end_matches('/');
+        if !mints.iter().any(is_it) {
+            return Err("the token is of a mint that is not taken now; nothing was taken");
+        }
+        let value = token.value().map_err(|_| "the token has no value")?;
+        let value = Msat::from_sat(value.to_u64()).map_err(|_| "the token has no value")?;
+        // What it takes to redeem it may come on top: at most a sat for each proof, and how much, its
+        // keys say.
+        let proofs = u64::try_from(token.token_secrets().len()).unwrap_or(u64::MAX);
+        let most = Msat::from_sat(proofs).map_err(|_| "too many proofs")?;
+        if value < self.till.price.tick {
+            return Err("the token is worth less than a span costs");
+        }
+        if value > self.till.price.tick.saturating_plus(most) {
+            return Err("the token is worth more than a span costs; nothing was taken");
+        }
+        Ok((token, value))
+    }
+
+    /// That the mint signed it, by its keys; it is asked for them where it seems to have new ones. It
+    /// gives what redeeming it costs.
+    async fn prove(&self, token: &Token, mint: &str) -> Result<Msat, PaymentError> {
+        let proven = match self.till.wallet.prove(token, false).await {
+            Err(Unproven::UnknownKeys) => {
+                let asked = async { Ok(self.till.wallet.prove(token, true).await) };
+                let asked = self.runner.of_stranger(mint, asked).await;
+                asked.map_err(|_| PaymentError::Unavailable)?
+            }
+            proven => proven,
+        };
+        let why = match proven {
+            Ok(fee) => return Ok(fee),
+            Err(Unproven::UnknownKeys) => "the token is of keys that its mint does not have",
+            Err(Unproven::Refused(why)) => why,
+        };
+        Err(PaymentError::Refused(why.to_owned()))
+    }
+}
+
+impl Till {
     /// Takes a token that is proven, and keeps that it is taken before it is said.
     async fn redeem(&self, token: &Token, text: &str, span: Name) -> Result<Msat, PaymentError> {
         let unavailable = |_: StoreError| PaymentError::Unavailable;
@@ -83,53 +140,6 @@ impl CashuPaywall {
                 Err(error)
             }
         }
-    }
-
-    /// What is wrong with a token, as far as that can be told without asking anybody, where those of
-    /// `mints` are taken.
-    fn check(&self, token: &str, mints: &[String]) -> Result<(Token, Msat), &'static str> {
-        let token = Token::from_str(token).map_err(|_| "not a Cashu token")?;
-        if token.unit() != Some(CurrencyUnit::Sat) {
-            return Err("the token is not in sat");
-        }
-        let mint = token.mint_url().map_err(|_| "not a token of one mint")?;
-        let mint = mint.to_string();
-        let is_it = |taken: &String| taken.trim_end_matches('/') == mint.trim_end_matches('/');
-        if !mints.iter().any(is_it) {
-            return Err("the token is of a mint that is not taken now; nothing was taken");
-        }
-        let value = token.value().map_err(|_| "the token has no value")?;
-        let value = Msat::from_sat(value.to_u64()).map_err(|_| "the token has no value")?;
-        // What it takes to redeem it may come on top: at most a sat for each proof, and how much, its
-        // keys say.
-        let proofs = u64::try_from(token.token_secrets().len()).unwrap_or(u64::MAX);
-        let most = Msat::from_sat(proofs).map_err(|_| "too many proofs")?;
-        if value < self.price.tick {
-            return Err("the token is worth less than a span costs");
-        }
-        if value > self.price.tick.saturating_plus(most) {
-            return Err("the token is worth more than a span costs; nothing was taken");
-        }
-        Ok((token, value))
-    }
-
-    /// That the mint signed it, by its keys; it is asked for them where it seems to have new ones. It
-    /// gives what redeeming it costs.
-    async fn prove(&self, token: &Token, mint: &str) -> Result<Msat, PaymentError> {
-        let proven = match self.wallet.prove(token, false).await {
-            Err(Unproven::UnknownKeys) => {
-                let asked = async { Ok(self.wallet.prove(token, true).await) };
-                let asked = self.runner.of_stranger(mint, asked).await;
-                asked.map_err(|_| PaymentError::Unavailable)?
-            }
-            proven => proven,
-        };
-        let why = match proven {
-            Ok(fee) => return Ok(fee),
-            Err(Unproven::UnknownKeys) => "the token is of keys that its mint does not have",
-            Err(Unproven::Refused(why)) => why,
-        };
-        Err(PaymentError::Refused(why.to_owned()))
     }
 }
 
@@ -164,7 +174,7 @@ impl Paywall for CashuPaywall {
     }
 
     fn tariff(&self) -> Tariff {
-        self.price.tariff()
+        self.till.price.tariff()
     }
 
     async fn take(&self, payment: &str, span: Name) -> Result<Msat, PaymentError> {
@@ -177,13 +187,13 @@ impl Paywall for CashuPaywall {
         let mint = token.mint_url().map_err(|_| refused("not of one mint"))?;
         let mint = mint.to_string();
         let fee = self.prove(&token, &mint).await?;
-        if value > self.price.tick.saturating_plus(fee) {
+        if value > self.till.price.tick.saturating_plus(fee) {
             return Err(refused(
                 "the token is worth more than a span and the mint's fee; nothing was taken",
             ));
         }
         // Whoever shows tokens has paid nothing yet.
-        let taken = async { Ok(self.redeem(&token, payment, span).await) };
+        let taken = async { Ok(self.till.redeem(&token, payment, span).await) };
         let taken = self.runner.of_stranger(&mint, taken).await;
         let amount = taken.map_err(|_| PaymentError::Unavailable)??;
         self.report.say(
@@ -195,17 +205,17 @@ impl Paywall for CashuPaywall {
     }
 
     async fn kept(&self, span: Name) -> Option<Kept> {
-        self.claims.kept(&span)
+        self.till.claims.kept(&span)
     }
 
     async fn used(&self, span: Name, used: Reading) {
-        if let Err(error) = self.claims.used(&span, used).await {
+        if let Err(error) = self.till.claims.used(&span, used).await {
             tracing::warn!(%error, "what a player used is not kept");
         }
     }
 
     async fn ended(&self, span: Name, paid: Msat) {
-        if let Err(error) = self.claims.ended(&span, paid).await {
+        if let Err(error) = self.till.claims.ended(&span, paid).await {
             tracing::warn!(%error, "what a player used up is not forgotten");
         }
     }
@@ -213,7 +223,12 @@ impl Paywall for CashuPaywall {
 
 #[cfg(test)]
 mod tests {
+    use streampay_core::driver::StoreWriter;
+    use streampay_core::store::RedbStore;
+
     use super::*;
+    use crate::mint::faults_for_testing::Fault;
+    use crate::mint::{EmbeddedMint, Storage};
     use crate::wallet::Request;
 
     /// What others are shown as a demand and as tokens reads here as what it says it is.
@@ -238,5 +253,49 @@ mod tests {
                 text("/demand/mints/0")
             );
         }
+    }
+
+    /// A mark that it is being taken costs its player nothing, and there is room for so many: a token that
+    /// somebody is paying with, or of which the mint does not say what it is, leaves none.
+    #[tokio::test]
+    async fn token_that_is_not_known_to_be_unspent_is_not_begun() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mint = EmbeddedMint::start(any, Storage::Memory, 0).await.unwrap();
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [streamer, player] = folders.each_ref().map(|folder| {
+            let wallet = WalletFolder::open(folder.path()).unwrap();
+            Arc::new(wallet)
+        });
+        let store = Box::new(RedbStore::open(folders[0].path()).unwrap());
+        let store = StoreWriter::start(store).unwrap();
+        let tick = Msat::from_sat(2).unwrap();
+        let till = Till {
+            wallet: streamer.clone(),
+            claims: Claims::open(store).await.unwrap(),
+            price: Price {
+                tick,
+                per_ms: 1_000,
+            },
+        };
+        let funds = Msat::from_sat(10).unwrap();
+        player.deposit(&mint.url(), funds).await.unwrap();
+        let text = player.send(tick, None).await.unwrap();
+        let token = Token::from_str(&text).unwrap();
+        let name = WalletFolder::name_of(&token).unwrap();
+        let faults = mint.faults_for_testing();
+        let swaps = mint.swaps();
+        for fault in [Fault::Say("UNSPENT", "PENDING"), Fault::Short(0)] {
+            faults.set("/v1/checkstate", fault, 1);
+            let taken = till.redeem(&token, &text, [7; 32]).await;
+            assert!(matches!(taken, Err(PaymentError::Unavailable)), "{fault:?}");
+            assert_eq!(till.claims.begun(&name), None, "{fault:?}");
+            assert_eq!(mint.swaps(), swaps, "{fault:?}");
+            let balances = streamer.balance().await.unwrap();
+            assert!(balances.iter().all(|of| of.pending.is_zero()), "{fault:?}");
+        }
+        // Once it is known to be, it is taken.
+        let taken = till.redeem(&token, &text, [7; 32]).await;
+        assert_eq!(taken.ok(), Some(tick));
+        assert_eq!(till.claims.kept(&[7; 32]).unwrap().paid, tick);
     }
 }
