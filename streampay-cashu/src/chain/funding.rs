@@ -183,6 +183,26 @@ impl Funding {
         }
     }
 
+    /// All its proofs as its payee makes them again from what it was sent, with what each is worth and how it
+    /// is locked: what [`verify_funding`](crate::verify::verify_funding) looks at. `receiver` is the key that
+    /// the payee derived. None where a point, key or number in it is none, or it has no proofs.
+    #[must_use]
+    pub fn rebuilt(self, receiver: PublicKey) -> Option<Vec<(Proof, u64, LockKind)>> {
+        let funded = self.with_receiver(receiver)?;
+        let (pieces, _) = funded.funding.pieces.as_chunks::<PIECE>();
+        let numbered = (0..funded.proofs()).zip(pieces);
+        let made = numbered.map(|(number, piece)| {
+            let kind = funded.kind(super::step_of(number, funded.per_step()))?;
+            Some((
+                funded.proof(number, Piece(piece))?,
+                funded.amount(number)?,
+                kind,
+            ))
+        });
+        let made = made.collect::<Option<Vec<_>>>()?;
+        (!made.is_empty()).then_some(made)
+    }
+
     /// How many steps it has.
     #[must_use]
     pub const fn steps(&self) -> u64 {
