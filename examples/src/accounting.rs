@@ -9,7 +9,7 @@ use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::progress::during;
-use crate::report::Report;
+use crate::report::{Next, Report};
 use crate::wallet::{Finished, Recovered};
 
 /// How long what was cut short may take to be finished at a start.
@@ -51,12 +51,25 @@ async fn finish(home: &Home, report: Report, limit: Duration) -> Result<(), AppE
         report.tell(&format!("{deposited} of paid deposits collected"));
     }
     let where_left = match left {
-        0 => return Ok(()),
-        1 => "a mint waits for its answer".to_owned(),
-        more => format!("{more} mints waits for their answers"),
+        0 => None,
+        1 => Some("a mint waits for its answer".to_owned()),
+        more => Some(format!("{more} mints waits for their answers")),
     };
-    let line = format!("what was begun at {where_left}: `recover` goes on with it");
-    report.tell(&line);
+    if let Some(where_left) = where_left {
+        report.tell(&format!(
+            "what was begun at {where_left}: `recover` goes on with it"
+        ));
+    }
+    if operations > 0 || !deposited.is_zero() || left > 0 {
+        let next = (left > 0).then_some(Next::Recover.name());
+        report.say(
+            "finished",
+            json!({
+                "operations": operations, "deposited_msat": deposited.msat(), "mints_away": left,
+                "next": next,
+            }),
+        );
+    }
     Ok(())
 }
 

@@ -6,8 +6,9 @@ mod next;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use streampay_core::session::Event;
+use streampay_core::store::StoreError;
 use streampay_core::units::SessionId;
 
 use crate::board::Board;
@@ -82,14 +83,28 @@ impl Report {
         }
     }
 
-    /// A session's event, both ways: `side` is `viewer` or `streamer`.
-    pub fn of_session(self, side: &str, session: SessionId, event: &Event) {
+    /// A streamer's session that cannot be taken up, both ways: its records cannot be read, or written.
+    pub(crate) fn unusable(self, session: SessionId, error: &StoreError) {
+        self.tell(&format!("session {session}: {error}"));
+        let next = Next::Recover.name();
+        self.say(
+            "unusable",
+            json!({
+                "side": "streamer", "session": session.to_string(), "why": error.to_string(),
+                "next": next,
+            }),
+        );
+    }
+
+    /// A session's event, both ways: `side` is `viewer` or `streamer`, `next` what happens then.
+    pub fn of_session(self, side: &str, session: SessionId, event: &Event, next: Option<Next>) {
         if let Some(board) = Board::of_this_process() {
             board.note(session, event);
         }
         let session = session.to_string();
         let short = session.get(..8).unwrap_or_default();
-        self.event(side, &session, &format!("{side} [{short}]"), event, None);
+        let who = format!("{side} [{short}]");
+        self.event((side, &session), &who, (event, next), None);
     }
 
     /// The same of the only session that there is. `live` is what a terminal shows in place of the
@@ -101,13 +116,20 @@ impl Report {
         event: &Event,
         live: Option<String>,
     ) {
-        self.event(side, &session.to_string(), side, event, live);
+        let next = Next::after(event);
+        self.event((side, &session.to_string()), side, (event, next), live);
     }
 
-    fn event(self, side: &str, session: &str, who: &str, event: &Event, live: Option<String>) {
+    fn event(
+        self,
+        (side, session): (&str, &str),
+        who: &str,
+        (event, next): (&Event, Option<Next>),
+        live: Option<String>,
+    ) {
         let (name, mut fields, line) = describe(event);
         if let Some(object) = fields.as_object_mut() {
-            if let Some(next) = Next::after(event) {
+            if let Some(next) = next {
                 object.insert("next".into(), next.name().into());
             }
             object.insert("side".into(), side.into());
@@ -115,7 +137,11 @@ impl Report {
         }
         self.say(name, fields);
         let Some(line) = line else { return };
-        let line = format!("{who}: {line}");
+        let again = match next {
+            Some(Next::Retries) => "; it is tried again each minute",
+            _ => "",
+        };
+        let line = format!("{who}: {line}{again}");
         match event {
             Event::TickPaid { .. } | Event::TickReceived { .. } => {
                 let shown = live.filter(|_| std::io::stderr().is_terminal());

@@ -11,7 +11,7 @@ use crate::error::AppError;
 use crate::home::Home;
 use crate::pay::Pay;
 use crate::quote::Costs;
-use crate::report::Report;
+use crate::report::{Next, Report};
 use crate::wallet::{LockKind, WalletError};
 
 /// How long a trial of a mint's locks stands while serving, whatever its keysets, in seconds.
@@ -83,9 +83,13 @@ impl Verdict {
                 report.tell(&format!("{mint} is fit: you can be paid there"));
                 report.say("mint_fit", serde_json::json!({"mint": mint}));
             }
-            Self::Away => report.tell(&format!(
-                "the mint at {mint} does not answer. Until it does, nobody can pay there"
-            )),
+            Self::Away => {
+                report.tell(&format!(
+                    "the mint at {mint} does not answer. Until it does, nobody can pay there"
+                ));
+                let next = Next::TriesAgain.name();
+                report.say("mint_away", serde_json::json!({"mint": mint, "next": next}));
+            }
             Self::Unfit(fault) => {
                 report.tell(&format!(
                     "{mint} is left out: {fault}. Nobody can pay you there"
@@ -246,10 +250,16 @@ async fn tried(
             "whether {mint} keeps {} is not tried yet: that takes a little of your own money there",
             locks(kind),
         ));
+        let why = "it takes money there";
+        report.say(
+            "locks_tried",
+            serde_json::json!({"mint": mint, "hold": null, "cost_msat": 0, "why": why}),
+        );
         return Ok((None, Msat::ZERO));
     }
     let tried = wallet.try_locks(mint, kind).await;
     let cost = before.saturating_minus(wallet.spendable(mint).await?);
+    let mut why = None;
     let hold = match tried {
         Ok(tried) => Some(tried.hold),
         Err(
@@ -258,6 +268,7 @@ async fn tried(
             | WalletError::InsufficientFunds(..)),
         ) => {
             report.tell(&format!("the locks of {mint} are not tried: {error}"));
+            why = Some(error.to_string());
             None
         }
         Err(error) => return Err(error.into()),
@@ -270,7 +281,7 @@ async fn tried(
     }
     report.say(
         "locks_tried",
-        serde_json::json!({"mint": mint, "hold": hold, "cost_msat": cost.msat()}),
+        serde_json::json!({"mint": mint, "hold": hold, "cost_msat": cost.msat(), "why": why}),
     );
     Ok((hold, cost))
 }

@@ -214,7 +214,9 @@ impl Totals {
             Event::TickReceived { .. } => &mut self.ticks,
             Event::TickRefused { .. } => &mut self.refused,
             Event::Paused { .. } => &mut self.pauses,
-            Event::BackendTrouble { .. } | Event::Unsettled { .. } => &mut self.troubles,
+            Event::BackendTrouble { .. } | Event::Unredeemed { .. } | Event::Unsettled { .. } => {
+                &mut self.troubles
+            }
             Event::Misbehaved { .. } => &mut self.misbehaved,
             Event::Settled { .. } => &mut self.settled,
             Event::Closed { code, .. } => self.closed.entry(named(*code)).or_default(),

@@ -114,6 +114,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "what the wallet holds, with `mint`, `spendable_msat`, `pending_msat`",
     ),
     ("minute_msat", "the price of a minute"),
+    ("mints_away", "how many mints are waited for"),
     (
         "modes",
         "the ways to pay, with `name`, `runs` and the NUTs `missing`",
@@ -131,7 +132,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     (
         "next",
         "what happens then: `tries_again`; `other_purse`, or the session ends; `takes_back`, the payment; `pays_anew`; \
-         `waits` for the other side; `decide`, the user; `settles`; `recover`, which the user runs",
+         `waits` for the other side; `decide`, the user; `settles`; `retries`, each minute; `recover`, which the user runs; \
+         `gone`, for good",
     ),
     ("notice", "what the mint has to say"),
     ("nuts", "those that it supports beside the mandatory ones"),
@@ -140,6 +142,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "on_the_way_msat",
         "coming home in a transaction that waits for blocks, null where nothing is",
     ),
+    ("operations", "how many were cut short and are done"),
     (
         "open",
         "sessions that are not settled, with `session`, `earns`, `capacity_msat`, `acknowledged_msat`, `out_msat`",

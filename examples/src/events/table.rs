@@ -141,6 +141,12 @@ pub const EVENTS: &[Event] = &[
     ),
     event("finding", "audit", "something does not fit", "at what msat"),
     event(
+        "finished",
+        "recover, and serve and watch at the start",
+        "what had been cut short in the wallet is done, or waits for its mint",
+        "operations deposited_msat mints_away next",
+    ),
+    event(
         "found_again",
         "recover, and what uses money first after restore",
         "ecash that is newer than the backup, of the wallet at a mint or of a viewer's purse; or of a purse that a mint had denied",
@@ -196,7 +202,7 @@ pub const EVENTS: &[Event] = &[
         "locks_tried",
         "watch, serve",
         "whether a mint keeps what is locked with it",
-        "mint hold cost_msat",
+        "mint hold cost_msat why",
     ),
     session(
         "lost",
@@ -216,6 +222,12 @@ pub const EVENTS: &[Event] = &[
         "mint-check",
         "what a mint says of itself",
         "mint name software notice nuts units deposit_sat withdraw_sat array_max clock_ahead_s keysets modes canary usable",
+    ),
+    event(
+        "mint_away",
+        "serve",
+        "a mint does not answer: nobody can pay there until it does",
+        "mint next",
     ),
     event(
         "mint_fit",
@@ -402,6 +414,12 @@ pub const EVENTS: &[Event] = &[
         "the mint or the chain could not do something",
         "why next",
     ),
+    session(
+        "unredeemed",
+        "serve",
+        "what was paid cannot be redeemed now, or somebody else has spent some of it",
+        "why next",
+    ),
     event(
         "unsettled",
         "watch, serve",
@@ -412,6 +430,12 @@ pub const EVENTS: &[Event] = &[
         "unsettled",
         "watch, serve, recover, settle",
         "some money could not be brought home yet",
+        "why next",
+    ),
+    session(
+        "unusable",
+        "serve, recover",
+        "a session's records cannot be used: it is left as it is",
         "why next",
     ),
     session(

@@ -1,7 +1,7 @@
 //! One event of a session, as a name and fields for programs and a line for people.
 
 use serde_json::{Value, json};
-use streampay_core::backend::BackendError;
+use streampay_core::backend::{BackendError, RefusalCode};
 use streampay_core::meter::PauseReason;
 use streampay_core::session::{Event, RoomNews};
 use streampay_core::wire::Terms;
@@ -91,6 +91,21 @@ pub(super) fn describe(event: &Event) -> (&'static str, Value, Option<String>) {
             "settled",
             json!({"total_msat": total.msat(), "returned_msat": returned.msat()}),
             text(format!("settled: {total} in all; {returned} came home")),
+        ),
+        Event::Unredeemed { error, .. } => (
+            "unredeemed",
+            json!({"why": error.to_string()}),
+            text(match *error {
+                BackendError::Rejected(RefusalCode::AlreadySpent, _) => {
+                    "some of what was paid here is spent by somebody else: it is lost, the rest is \
+                     redeemed"
+                        .to_owned()
+                }
+                error => format!(
+                    "what was paid cannot be redeemed now: {}; it is tried again",
+                    waiting(error)
+                ),
+            }),
         ),
         Event::Unsettled { error, .. } => (
             "unsettled",

@@ -1,6 +1,6 @@
 //! What happens after something went wrong in a session.
 
-use streampay_core::backend::BackendError;
+use streampay_core::backend::{BackendError, RefusalCode};
 use streampay_core::meter::PauseReason;
 use streampay_core::session::Event;
 
@@ -21,13 +21,17 @@ pub enum Next {
     Decide,
     /// The money comes home: the session is settled, or what is not says why.
     Settles,
+    /// What is still out is kept: the streamer that serves asks for it again by itself, each minute.
+    Retries,
     /// What is still out is kept: `recover` brings it home.
     Recover,
+    /// It is lost. The rest goes on.
+    Gone,
 }
 
 impl Next {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::TriesAgain,
         Self::OtherPurse,
         Self::TakesBack,
@@ -35,7 +39,9 @@ impl Next {
         Self::Waits,
         Self::Decide,
         Self::Settles,
+        Self::Retries,
         Self::Recover,
+        Self::Gone,
     ];
 
     /// What happens after `event`; none after one that is no trouble and no end.
@@ -59,8 +65,21 @@ impl Next {
             },
             Event::Stalled { .. } | Event::LinkDown => Self::Waits,
             Event::Closed { .. } => Self::Settles,
+            Event::Unredeemed { error, .. } => match error {
+                BackendError::Rejected(RefusalCode::AlreadySpent, _) => Self::Gone,
+                _ => Self::TriesAgain,
+            },
             Event::Unsettled { .. } => Self::Recover,
             _ => return None,
+        })
+    }
+
+    /// The same in a streamer that goes on serving.
+    #[must_use]
+    pub fn after_serving(event: &Event) -> Option<Self> {
+        Self::after(event).map(|next| match next {
+            Self::Recover => Self::Retries,
+            next => next,
         })
     }
 
@@ -75,14 +94,35 @@ impl Next {
             Self::Waits => "waits",
             Self::Decide => "decide",
             Self::Settles => "settles",
+            Self::Retries => "retries",
             Self::Recover => "recover",
+            Self::Gone => "gone",
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use streampay_core::backend::Consumed;
+    use streampay_core::units::PurseId;
+
     use super::*;
+
+    #[test]
+    fn who_serves_asks_again_by_itself() {
+        let (purse, error) = (PurseId(0), BackendError::Transient);
+        let unsettled = Event::Unsettled { purse, error };
+        assert_eq!(Next::after(&unsettled), Some(Next::Recover));
+        assert_eq!(Next::after_serving(&unsettled), Some(Next::Retries));
+        let unredeemed = Event::Unredeemed { purse, error };
+        assert_eq!(Next::after(&unredeemed), Some(Next::TriesAgain));
+        let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+        let lost = Event::Unredeemed {
+            purse,
+            error: spent,
+        };
+        assert_eq!(Next::after_serving(&lost), Some(Next::Gone));
+    }
 
     #[test]
     fn the_documents_name_each() {

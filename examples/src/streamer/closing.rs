@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::sessions::{Found, Sessions, tell};
 use super::strangers::Stranger;
 use crate::progress::during;
+use crate::report::Next;
 
 /// How long closing one session may take; a mint that is away longer is asked again next time.
 const CLOSE: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ impl Sessions {
             // This folder was a viewer's too.
             Ok(Found::New | Found::Unusable(StoreError::OtherRole)) => return true,
             Ok(Found::Unusable(error)) | Err(error) => {
-                self.report.tell(&format!("session {id}: {error}"));
+                self.report.unusable(id, &error);
                 return false;
             }
         };
@@ -61,6 +62,7 @@ impl Sessions {
             Arc::new(Stranger::new(true)),
             id,
             self.report,
+            Next::after,
         ));
         let closing = task.tell(Command::Close(CloseCode::Done)).await;
         if !matches!(closing, Err(TellError::Store(_))) {

@@ -45,7 +45,7 @@ impl Sessions {
                     Ok(Found::Unusable(error)) | Err(error) => Err(error),
                 };
                 if let Err(error) = gone_on {
-                    sessions.report.tell(&format!("session {id}: {error}"));
+                    sessions.report.unusable(id, &error);
                     sessions.note(error);
                 }
             });

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::seated::{Seated, turn_away};
 use super::strangers::{Patience, Stranger, Strangers};
 use crate::home::Home;
-use crate::report::Report;
+use crate::report::{Next, Report};
 
 /// All sessions of one process. Each that is not over has a task, with a viewer or without.
 pub(super) struct Sessions {
@@ -182,7 +182,13 @@ impl Sessions {
         let gate = user.gate.clone();
         let has_paid = |task: &Task| !task.session().credited().is_zero();
         let stranger = Arc::new(Stranger::new(has_paid(&task)));
-        let watcher = tokio::spawn(tell(user.events, stranger.clone(), id, self.report));
+        let watcher = tokio::spawn(tell(
+            user.events,
+            stranger.clone(),
+            id,
+            self.report,
+            Next::after_serving,
+        ));
         drop(user.commands);
         let mut last = None;
         let mut seated = Seated::default();
@@ -323,14 +329,16 @@ impl Drop for Leaves<'_> {
     }
 }
 
+/// Tells a session's events as they come; `next` is what happens after each.
 pub(super) async fn tell(
     mut events: mpsc::Receiver<Event>,
     stranger: Arc<Stranger>,
     id: SessionId,
     report: Report,
+    next: fn(&Event) -> Option<Next>,
 ) {
     while let Some(event) = events.recv().await {
         stranger.hear(&event);
-        report.of_session("streamer", id, &event);
+        report.of_session("streamer", id, &event, next(&event));
     }
 }

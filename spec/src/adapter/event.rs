@@ -49,6 +49,11 @@ fn named(event: &Event) -> (&'static str, Object) {
             new.int("total", total.msat())
                 .int("returned", returned.msat()),
         ),
+        Event::Unredeemed { purse, error } => (
+            "unredeemed",
+            new.int("purse", purse.0)
+                .with("error", trouble_to_json(*error)),
+        ),
         Event::Unsettled { purse, error } => (
             "unsettled",
             new.int("purse", purse.0)

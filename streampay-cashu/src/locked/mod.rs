@@ -367,6 +367,7 @@ fn merge(mut first: Answer, then: Answer) -> Answer {
     first.effects.extend(then.effects);
     first.outcome = then.outcome.or(first.outcome);
     first.note = then.note.or(first.note);
+    first.trouble = then.trouble.or(first.trouble);
     first
 }
 

@@ -72,6 +72,10 @@ pub(super) struct PayeePurse {
     retry_at: Option<Unix>,
     /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
     anew: Option<Unix>,
+    /// Why a batch failed last, and its user was told.
+    troubled: Option<BackendError>,
+    /// A search found batches that the records do not know.
+    found_more: bool,
 }
 
 /// A tick that cannot be decided on the spot.
@@ -200,6 +204,8 @@ impl PayeePurse {
             others: 0,
             retry_at: None,
             anew: None,
+            troubled: None,
+            found_more: false,
         }
     }
 

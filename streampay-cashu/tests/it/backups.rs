@@ -240,6 +240,7 @@ async fn payer_gains_a_tick_at_most_from_a_release_that_a_restored_payee_forgot(
     let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     let got = pair.payee.ask(purse(0), fifth).await;
     assert_eq!(got, Some(Outcome::Failed(spent)));
+    assert_eq!(pair.payee.troubles, [spent], "its user hears of it");
     pair.credited = 4;
     assert_eq!(pair.settle().await, 15);
 }

@@ -15,7 +15,7 @@ use streampay_cashu::{
     SwapPolicy, Wallets,
 };
 use streampay_core::backend::{
-    Answer, BackendMachine, Effect, Outcome, PurseOffer, Request, RestoredPurse,
+    Answer, BackendError, BackendMachine, Effect, Outcome, PurseOffer, Request, RestoredPurse,
 };
 use streampay_core::driver::EffectRunner;
 use streampay_core::store::{ChangeSet, MemoryStore, Store, purse_prefix};
@@ -158,6 +158,8 @@ pub(crate) struct Node {
     pub(crate) budget: Option<CallBudget>,
     /// What was last left for the other side, of each purse.
     pub(crate) notes: BTreeMap<PurseKey, bytes::Bytes>,
+    /// What its user was told of redeeming.
+    pub(crate) troubles: Vec<BackendError>,
 }
 
 impl Node {
@@ -182,6 +184,7 @@ impl Node {
             max_fee_ppk: u64::MAX,
             budget: None,
             notes: BTreeMap::new(),
+            troubles: Vec::new(),
         }
     }
 
@@ -293,6 +296,7 @@ impl Node {
             if let Some(note) = next.note {
                 self.notes.insert(key, note);
             }
+            self.troubles.extend(next.trouble);
             waiting.extend(next.effects);
             if waiting.is_empty() {
                 return Ok(outcome);

@@ -1,6 +1,7 @@
 //! Two whole sessions over the chain, in virtual time, with a real mint.
 
 use streampay_cashu::{LockedMachine, LockedPolicy, SwapMachine};
+use streampay_core::backend::BackendError;
 use streampay_core::session::{
     Command, Event, Input, LinkEvent, PayeeSession, PayerSession, SecretKey,
 };
@@ -184,6 +185,40 @@ async fn mint_that_is_away_during_the_stream_stops_nothing() {
     );
     assert_eq!(payer + payee, 500);
     assert!((200..=202).contains(&payee), "{payee}");
+}
+
+/// Every half minute it is tried again.
+#[tokio::test]
+async fn payee_is_told_once_that_what_was_paid_cannot_be_redeemed_now() {
+    let mut policy = LockedPolicy::default();
+    policy.redeem_ticks = 4;
+    let mut world = World::new(0, 500, sat(2), sat(400), policy).await;
+    for (away_from, away_until, told) in [(1, 80, 1), (120, 190, 2)] {
+        world
+            .until("ticks", |world| world.payer.ticks >= away_from)
+            .await;
+        let before = world.mint.calls_of("swap");
+        for _ in 0..50 {
+            world.mint.fail("swap", Fault::Away);
+        }
+        world
+            .until("more ticks", |world| world.payer.ticks >= away_until)
+            .await;
+        assert!(
+            world.mint.calls_of("swap") >= before + 3,
+            "it was tried again"
+        );
+        let troubles = world.payee.events.iter().filter_map(|event| match event {
+            Event::Unredeemed { purse, error } => Some((*purse, *error)),
+            _ => None,
+        });
+        let away = (PurseId(0), BackendError::Transient);
+        assert_eq!(troubles.collect::<Vec<_>>(), vec![away; told]);
+        world.mint.heal();
+    }
+    world.close().await;
+    let payer = world.payer_purses.spendable().await;
+    assert_eq!(payer + world.payee_purses.spendable().await, 500);
 }
 
 /// One machine for each method, and several methods in one node: what is out of one must not be

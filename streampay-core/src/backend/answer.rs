@@ -76,6 +76,10 @@ pub struct Answer {
     /// Payee: a later one of the same purse takes its place. Payer: the answer to the payee's, shown
     /// once, while the session closes, and in one part: a longer one is not looked at.
     pub note: Option<Bytes>,
+    /// Payee: why what was credited cannot be made its own now, where nobody has asked for that; or
+    /// [`Rejected`](BackendError::Rejected) as already spent: some of it never will be. The user is told, and
+    /// nothing else comes of it.
+    pub trouble: Option<BackendError>,
 }
 
 impl Answer {
@@ -146,6 +150,7 @@ impl core::fmt::Debug for Answer {
             .field("outcome", &self.outcome)
             .field("effects", &self.effects.len())
             .field("note", &self.note.as_ref().map(Bytes::len))
+            .field("trouble", &self.trouble)
             .finish_non_exhaustive()
     }
 }

@@ -135,7 +135,10 @@ impl<S: SessionMachine> SessionTask<S> {
         };
         let mut task = Self::new(node, session, ports);
         let said = answers.into_iter().filter(|(_, answer)| {
-            !answer.effects.is_empty() || !answer.delta.is_empty() || answer.note.is_some()
+            !answer.effects.is_empty()
+                || !answer.delta.is_empty()
+                || answer.note.is_some()
+                || answer.trouble.is_some()
         });
         for (purse, answer) in said {
             // What it wants done or shown goes the way of every answer.

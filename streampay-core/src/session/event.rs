@@ -172,6 +172,14 @@ pub enum Event {
         /// What came back (payer) or what arrived (payee), net of fees.
         returned: Msat,
     },
+    /// Payee: what was credited cannot be made its own now; that is tried again by itself. Or, rejected as
+    /// already spent, somebody else has spent some of it, and it is lost.
+    Unredeemed {
+        /// The purse that holds it.
+        purse: PurseId,
+        /// Why.
+        error: BackendError,
+    },
     /// Some money could not be brought home yet; `recover` tries again.
     Unsettled {
         /// The purse that holds it.

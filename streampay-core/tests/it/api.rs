@@ -142,6 +142,7 @@ fn secret_carriers() -> Vec<Box<dyn Debug>> {
         node_delta: changes.clone(),
         effects: vec![effect.clone()],
         note: Some(bytes()),
+        trouble: None,
     });
     let offer = PurseOffer {
         params: Bytes::new(),

@@ -1,6 +1,6 @@
 //! Making what was credited the payee's own, and giving back the rest.
 
-use streampay_core::backend::{Answer, BackendError, Effect, Outcome};
+use streampay_core::backend::{Answer, BackendError, Consumed, Effect, Outcome, RefusalCode};
 use streampay_core::units::{Msat, Now, Unix};
 
 use super::{DRAIN, FIND, LEDGER, PayeePurse, SIGN, Stage};
@@ -131,14 +131,21 @@ impl PayeePurse {
             Ok(LockedDone::Swapped) => {
                 self.drain.home();
                 self.anew = None;
+                self.troubled = None;
             }
             Ok(LockedDone::SomeSpent(spent)) => {
                 let (purse, proofs) = (self.key.purse.0, spent.len());
                 tracing::warn!(purse, proofs, "credited proofs were spent by somebody else");
                 let open = self.proofs_until(self.before);
-                self.swept |= spent.iter().any(|number| *number >= open);
+                let newer = spent.iter().any(|number| *number >= open);
+                self.swept |= newer;
                 self.drain.some_spent(&spent);
                 self.looked = false;
+                // What a self redeemed that these records do not know is ours, and was found.
+                if newer || !self.found_more {
+                    let lost = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+                    answer.trouble = Some(lost);
+                }
             }
             Ok(LockedDone::NumberUsed) => {
                 // The search that ended before it was told less than there is.
@@ -178,13 +185,16 @@ impl PayeePurse {
         merge(answer, next)
     }
 
-    /// The batch stays as it is and is tried again. Only a settling session is told.
+    /// The batch stays as it is and is tried again. A settling session is told each time, any other once.
     pub(super) fn not_now(&mut self, now: Now, error: BackendError) -> Answer {
         self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
         if self.meta.closed {
-            Answer::failed(error)
-        } else {
-            Answer::default()
+            return Answer::failed(error);
+        }
+        let told = self.troubled.replace(error) == Some(error);
+        Answer {
+            trouble: (!told).then_some(error),
+            ..Answer::default()
         }
     }
 
@@ -207,6 +217,7 @@ impl PayeePurse {
             Ok(LockedDone::Found(last, blind)) => (last, blind),
             done => return self.not_now(now, done.err().unwrap_or(BackendError::Unknown)),
         };
+        self.found_more |= last > self.drain.batches || blind > self.drain.blind;
         self.looked = self.drain.found(last, blind);
         let mut answer = Answer::default();
         record::put_drain(&mut answer.delta, &self.drain);

@@ -63,6 +63,10 @@ impl PayeeSession {
         if let Some(note) = answer.note {
             self.leave_note(purse.purse, note);
         }
+        if let Some(error) = answer.trouble {
+            let purse = purse.purse;
+            self.event(Event::Unredeemed { purse, error });
+        }
         let mut changes = answer.delta.within_purse(purse);
         if !answer.node_delta.is_empty() {
             let method = self.method_of(purse.purse);
