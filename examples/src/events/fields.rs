@@ -178,6 +178,11 @@ pub const FIELDS: &[(&str, &str)] = &[
         "refund_sat_per_vb",
         "the feerates of the refunds in the kit",
     ),
+    (
+        "redeem_by_unix_s",
+        "until when a streamer must have redeemed what is paid, or the viewer can take it back; null of a viewer's, and \
+         where nothing is",
+    ),
     ("refunded_msat", "came back"),
     ("request", "the invoice (BOLT 11)"),
     (

@@ -422,9 +422,9 @@ pub const EVENTS: &[Event] = &[
     ),
     event(
         "unsettled",
-        "watch, serve",
-        "at the start: a session whose money is not home",
-        "session out_msat locked_until_unix_s",
+        "watch, serve, recover",
+        "at the start, and at the end of a streamer: a session whose money is not home",
+        "session out_msat locked_until_unix_s redeem_by_unix_s",
     ),
     session(
         "unsettled",

@@ -1,8 +1,10 @@
 //! What is told at the start, and at the end of a streamer: money that is not home, and until when.
 
 use serde_json::json;
+use streampay_cashu::LockedMachine;
 use streampay_core::session::{PayerSession, Policy, Role, SessionLedger};
-use streampay_core::units::Unix;
+use streampay_core::store::purse_prefix;
+use streampay_core::units::{Msat, PurseKey, Unix};
 
 use super::history::{Sums, date};
 use crate::error::AppError;
@@ -13,34 +15,78 @@ use crate::viewer::locked::locked_until;
 /// So many are told one by one; programs hear of all.
 const LINES: usize = 5;
 
+/// A session whose money is not home.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    /// What the books have of it.
+    pub session: SessionLedger,
+    /// What is not home.
+    pub out: Msat,
+    /// A payer's: when the last of its locks gives way.
+    pub locked_until: Option<Unix>,
+    /// A payee's: when the first of its viewer's locks gives way under which something is paid and not
+    /// redeemed.
+    pub redeem_by: Option<Unix>,
+}
+
+impl Unsettled {
+    /// Until when, for a person.
+    fn words(&self) -> String {
+        match (self.locked_until, self.redeem_by) {
+            (Some(until), _) => format!(
+                "; what is locked comes home after {} UTC at the latest",
+                date(until)
+            ),
+            (_, Some(by)) => format!(
+                "; what was paid must be redeemed before {} UTC, or the viewer can take it back",
+                date(by)
+            ),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Every session whose money is not home, by what the records say.
+///
+/// # Errors
+/// [`AppError`] where they cannot be read.
+pub async fn list(home: &Home) -> Result<Vec<Unsettled>, AppError> {
+    let mut all = Vec::new();
+    for session in super::sessions(home).await? {
+        let out = Sums::of(&session).out;
+        if session.settled || out.is_zero() {
+            continue;
+        }
+        all.push(Unsettled {
+            locked_until: locked(home, &session).await?,
+            redeem_by: redeem_by(home, &session).await?,
+            session,
+            out,
+        });
+    }
+    Ok(all)
+}
+
 /// Tells every session whose money is not home. Asks nobody, changes nothing. True where there is none.
 ///
 /// # Errors
 /// [`AppError`] where the records cannot be read.
 pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
-    let mut all = super::sessions(home).await?;
-    all.retain(|session| !session.settled && !Sums::of(session).out.is_zero());
-    for (at, session) in all.iter().enumerate() {
-        let until = locked(home, session).await?;
-        let out = Sums::of(session).out;
-        let id = session.session.to_string();
+    let all = list(home).await?;
+    for (at, of) in all.iter().enumerate() {
+        let (id, out) = (of.session.session.to_string(), of.out);
         report.say(
             "unsettled",
             json!({
                 "session": id, "out_msat": out.msat(),
-                "locked_until_unix_s": until.map(|until| until.0),
+                "locked_until_unix_s": of.locked_until.map(|until| until.0),
+                "redeem_by_unix_s": of.redeem_by.map(|by| by.0),
             }),
         );
         if at < LINES {
-            let until = until.map_or(String::new(), |until| {
-                format!(
-                    "; what is locked comes home after {} UTC at the latest",
-                    date(until)
-                )
-            });
-            let id = id.get(..8).unwrap_or_default();
+            let (id, words) = (id.get(..8).unwrap_or_default(), of.words());
             report.tell(&format!(
-                "session [{id}] is not settled: {out} not home{until}"
+                "session [{id}] is not settled: {out} not home{words}"
             ));
         }
     }
@@ -48,16 +94,40 @@ pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
         let more = all.len().saturating_sub(LINES);
         report.tell(&format!("and {more} more sessions: `history` shows them"));
     }
-    if all.iter().any(|session| session.role == Role::Payer) {
+    let any = |role| all.iter().any(|of| of.session.role == role);
+    if any(Role::Payer) {
         report.tell("`recover` brings home what can come now");
     }
-    if all.iter().any(|session| session.role == Role::Payee) {
+    if any(Role::Payee) {
         report.tell(
             "what viewers have paid there is yours: it comes home when they come back and leave, or by \
              `recover` while nothing is served",
         );
     }
     Ok(all.is_empty())
+}
+
+/// When the first lock gives way under which a payee's session has something that is not home.
+async fn redeem_by(home: &Home, session: &SessionLedger) -> Result<Option<Unix>, AppError> {
+    if session.role != Role::Payee {
+        return Ok(None);
+    }
+    let records = home.node.records_of(session.session).await?;
+    let locked = [LockedMachine::CHAIN, LockedMachine::P2PK];
+    let rows = session.purses.iter();
+    let rows = rows.filter(|row| locked.contains(&row.method.as_str()) && !row.home);
+    let ends = rows.filter_map(|row| {
+        let prefix = purse_prefix(PurseKey {
+            session: session.session,
+            purse: row.purse,
+        });
+        let own = records.iter().filter_map(|(key, value)| {
+            let sub = key.strip_prefix(prefix.as_slice())?;
+            Some((sub.to_vec(), value.clone()))
+        });
+        LockedMachine::redeem_by(&own.collect())
+    });
+    Ok(ends.min())
 }
 
 /// When the last lock of a payer's session gives way.

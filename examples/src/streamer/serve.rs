@@ -313,7 +313,12 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         ..Strangers::default()
     };
     let sessions = Sessions::new(home, report, None, strangers, false);
-    Ok(sessions.close_all().await?)
+    let all_well = sessions.close_all().await?;
+    if !all_well {
+        // Until when the next try must come.
+        unsettled::tell(home, report).await?;
+    }
+    Ok(all_well)
 }
 
 fn terms(home: &Home, offer: &Offer) -> Result<Terms, AppError> {

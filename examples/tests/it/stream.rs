@@ -304,6 +304,13 @@ async fn a_streamer_that_ends_while_its_mint_is_away_says_that_its_money_is_out(
     let ended = ended.unwrap_err();
     assert_eq!(ended.exit(), Exit::Unsettled, "{ended}");
     assert!(earned().await);
+    let left = unsettled::list(&stage.streamer).await.unwrap();
+    let by = left[0].redeem_by.expect("it is told until when");
+    let now = stage.streamer.node.clock().now().unix;
+    // The lock of four hours, or what is left of it.
+    let seconds = by.0 - now.0;
+    assert!((12_600..=14_760).contains(&seconds), "{seconds}");
+    assert_eq!(left[0].locked_until, None);
     faults.clear();
     watching.abort();
     assert!(recover(&stage.streamer, QUIET).await.unwrap());

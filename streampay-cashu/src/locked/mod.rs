@@ -50,7 +50,7 @@ use self::job::{LockedDone, LockedJob};
 use self::payee::PayeePurse;
 use self::payer::PayerPurse;
 use self::record::{Meta, Records};
-use crate::chain::{PIECE, PROOFS_MAX, ReceiverKey, STEPS_MAX};
+use crate::chain::{PIECE, PROOFS_MAX, ReceiverKey, STEPS_MAX, first_proof};
 use crate::codec;
 use crate::job::{Done, Job};
 use crate::machine::OUT_OF_ORDER;
@@ -170,6 +170,22 @@ impl LockedMachine {
             purses: BTreeMap::new(),
             exposed: Exposure::default(),
         }
+    }
+
+    /// By these records of a payee's purse: until when what it has credited and not redeemed must be home,
+    /// by the mint's clock. From then on its payer can take it back. None where nothing is at stake.
+    #[must_use]
+    pub fn redeem_by(records: &RestoredPurse) -> Option<Unix> {
+        let records = Records::read(records).ok()?;
+        let Some(Meta::Payee(_)) = records.meta else {
+            return None;
+        };
+        let funded = records.locked?.funded().ok()?;
+        let credited = records.credited.step;
+        let until = first_proof(credited.saturating_add(1), funded.per_step());
+        let spent = |number: &u64| records.drain.spent.contains(number);
+        let left = (records.drain.next..until).any(|number| !spent(&number));
+        left.then_some(Unix(funded.funding.locktime))
     }
 
     /// Counts what is open at a mint together with `other`, so that the limit of

@@ -5,7 +5,7 @@ use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Requ
 use streampay_core::units::Seq;
 
 use crate::mint::Fault;
-use crate::node::{Pair, purse, receiver, sat};
+use crate::node::{Mode, Pair, purse, receiver, sat};
 
 fn refused(code: RefusalCode) -> Option<Outcome> {
     let error = BackendError::Rejected(code, Consumed::No);
@@ -280,4 +280,22 @@ async fn beyond_the_limit_nothing_is_credited_while_the_mint_is_away() {
     let credited = pair.payee.ask(purse(0), request).await;
     assert_eq!(credited, Some(Outcome::Credited));
     assert_eq!(pair.settle().await, 25);
+}
+
+/// What a user is told who does not serve.
+#[tokio::test]
+async fn payee_knows_from_its_records_until_when_it_must_redeem() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        let opened = pair.payee.now.unix.0;
+        let by = |pair: &Pair| LockedMachine::redeem_by(&pair.payee.records(purse(0)));
+        assert_eq!(by(&pair), None, "{mode:?}: nothing is paid");
+        pair.ticks(1..=3).await;
+        let until = by(&pair).unwrap().0 - opened;
+        assert!((14_390..=14_410).contains(&until), "{mode:?}: {until}");
+        let payer = pair.payer.records(purse(0));
+        assert_eq!(LockedMachine::redeem_by(&payer), None, "{mode:?}");
+        pair.settle().await;
+        assert_eq!(by(&pair), None, "{mode:?}: all is home");
+    }
 }
