@@ -17,6 +17,7 @@ use std::time::Duration;
 use cdk::nuts::CurrencyUnit;
 use streampay_cashu::{MintFault, MintPolicy};
 use streampay_core::units::Msat;
+use streampay_examples::ledger::audit::audit;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::quote::{self, Costs};
@@ -147,6 +148,18 @@ fn is_no_more_than_fees(row: Row, costs: &Costs, played: &Played, missing: Msat)
     );
 }
 
+/// Each wallet has its fees in its book, and that is all that is missing.
+async fn is_in_the_books(row: Row, payer: &Party, payee: &Party, missing: Msat) {
+    let mut fees = 0;
+    for party in [payer, payee] {
+        let audit = audit(party.home()).await.unwrap();
+        assert!(audit.balances(), "{row:?}: {:?}", audit.findings);
+        fees += audit.mints.values().map(|cash| cash.fees).sum::<i128>();
+    }
+    let missing = i128::from(missing.msat());
+    assert_eq!(fees, missing, "{row:?}: fees in the books, and missing");
+}
+
 fn is_as_quoted(row: Row, costs: &Costs, played: &Played, fees: Msat) {
     let quoted = costs.after(played.credited.sat_floor() / TICK);
     // Coming home may take a swap of a token that was sent and not taken.
@@ -209,6 +222,7 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
     brought_home(row, &payer, &payee, &played).await;
     let fees = missing(&payer, &payee).await;
     is_no_more_than_fees(row, &costs[0], &played, fees);
+    is_in_the_books(row, &payer, &payee, fees).await;
     if what == Calm && end != Vanished {
         is_as_quoted(row, &costs[0], &played, fees);
     }
@@ -234,6 +248,7 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
         assert!(payee.held().await.0 > earned, "{row:?}");
         let fees = missing(&payer, &payee).await;
         assert!(ppk > 0 || fees.is_zero(), "{row:?}: {fees} is lost");
+        is_in_the_books(row, &payer, &payee, fees).await;
     }
     held(&payer, &payee).await
 }
