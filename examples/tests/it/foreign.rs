@@ -9,6 +9,7 @@ use std::io::Write;
 use cdk_fake_wallet::create_fake_invoice;
 use streampay_core::session::Event;
 use streampay_core::units::Msat;
+use streampay_examples::ledger::audit::audit;
 use streampay_examples::mint::EmbeddedMint;
 use streampay_examples::quote;
 use streampay_examples::wallet::{Refused, To};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::cashu_node::{mint, sat};
 use crate::live::{Mode, Party, Plan, play, recover_both};
+use crate::taken_up::{self, Dies};
 
 /// Where they are, with commas between.
 const VARIABLE: &str = "STREAMPAY_NUTSHELL";
@@ -135,6 +137,43 @@ async fn both_sides_go_on_after_a_restart() {
         // Twice eight, less the fee of redeeming what was locked.
         let redeeming = if mode == Mode::Swap { 0 } else { 2 };
         assert!(payee.held().await.0 >= sat(16 - redeeming));
+    })
+    .await;
+}
+
+/// Not between sessions but at the third tick of one, which goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_taken_up_where_either_process_left_it() {
+    against_all_in_every_mode("restarts in a session", |mode, url| async move {
+        for dies in [Dies::Payer, Dies::Payee] {
+            let (mut payer, mut payee) = (Party::with(&url, 60).await, Party::new().await);
+            let plan = plan(mode, &url);
+            let (paid, settled) = taken_up::play(&mut payer, &mut payee, &plan, dies).await;
+            assert!(
+                paid >= sat(plan.leave_at),
+                "{url} {mode:?} {dies:?}: {paid}"
+            );
+            assert_eq!(settled, (true, true), "{url} {mode:?} {dies:?}");
+            assert!(
+                recover_both(&payer, &payee).await,
+                "{url} {mode:?} {dies:?}"
+            );
+            let ((left, mine), (earned, theirs)) = (payer.held().await, payee.held().await);
+            assert_eq!((mine, theirs), (Msat::ZERO, Msat::ZERO));
+            // What is missing is fees, which both have in their books.
+            let missing = sat(60).minus(left).unwrap().minus(earned).unwrap();
+            let mut fees = 0;
+            for party in [&payer, &payee] {
+                let audit = audit(party.home()).await.unwrap();
+                assert!(
+                    audit.balances(),
+                    "{url} {mode:?} {dies:?}: {:?}",
+                    audit.findings
+                );
+                fees += audit.mints.values().map(|cash| cash.fees).sum::<i128>();
+            }
+            assert_eq!(fees, i128::from(missing.msat()), "{url} {mode:?} {dies:?}");
+        }
     })
     .await;
 }

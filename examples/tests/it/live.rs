@@ -197,7 +197,7 @@ impl Plan {
         }
     }
 
-    fn payee(&self, home: &Home) -> PayeeConfig {
+    pub(crate) fn payee(&self, home: &Home) -> PayeeConfig {
         PayeeConfig {
             identity: home.identity.clone(),
             preview_left: Msat::ZERO,
@@ -206,7 +206,7 @@ impl Plan {
         }
     }
 
-    fn payer(&self, home: &Home, payee: &Home) -> PayerConfig {
+    pub(crate) fn payer(&self, home: &Home, payee: &Home) -> PayerConfig {
         PayerConfig {
             identity: home.identity.clone(),
             payee: payee.identity.public(),
@@ -394,7 +394,7 @@ async fn collect(mut events: mpsc::Receiver<Event>) -> Vec<Event> {
 }
 
 /// Media as fast as the gate lets it, both meters alike, until the gate is gone.
-async fn media(
+pub(crate) async fn media(
     mut gate: watch::Receiver<Grant>,
     payee: watch::Sender<Reading>,
     payer: watch::Sender<Reading>,

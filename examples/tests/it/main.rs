@@ -38,5 +38,6 @@ mod sealed;
 mod split;
 mod store;
 mod stream;
+mod taken_up;
 mod wallet;
 mod weather;
