@@ -64,7 +64,8 @@ const OTHER_POINT: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
 impl FaultSwitch {
-    /// The next `times` requests for `path`, or for what is below it, meet `fault`. `/` is all.
+    /// The next `times` requests for `path`, or for what is below it, meet `fault`. `/` is all; with a method
+    /// and a space before it, such as `GET /v1/mint/quote`, it is those of that method.
     pub fn set(&self, path: &str, fault: Fault, times: u64) {
         self.with(|state| state.faults.push((path.to_owned(), fault, times)));
     }
@@ -90,7 +91,7 @@ impl FaultSwitch {
         self.with(|state| state.met)
     }
 
-    fn take(&self, path: &str) -> Option<Fault> {
+    fn take(&self, method: &str, path: &str) -> Option<Fault> {
         self.with(|state| {
             let known = state.seen.len();
             match state.seen.iter_mut().find(|(of, _)| of == path) {
@@ -100,7 +101,7 @@ impl FaultSwitch {
                 None => {}
             }
             let armed = state.faults.iter_mut();
-            let mut armed = armed.filter(|(of, _, left)| is_below(path, of) && *left > 0);
+            let mut armed = armed.filter(|(of, _, left)| is_of(method, path, of) && *left > 0);
             let (_, fault, left) = armed.next()?;
             *left = left.saturating_sub(1);
             state.met = state.met.saturating_add(1);
@@ -110,6 +111,13 @@ impl FaultSwitch {
 
     fn with<T>(&self, act: impl FnOnce(&mut Switched) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn is_of(method: &str, path: &str, of: &str) -> bool {
+    match of.split_once(' ') {
+        Some((only, of)) => only == method && is_below(path, of),
+        None => is_below(path, of),
     }
 }
 
@@ -124,7 +132,7 @@ pub(super) async fn inject(
     request: Request,
     next: Next,
 ) -> Response {
-    match switch.take(request.uri().path()) {
+    match switch.take(request.method().as_str(), request.uri().path()) {
         None => next.run(request).await,
         Some(Fault::Refuse) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Some(Fault::Fail) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -241,5 +249,26 @@ fn change_points(value: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_meets_the_method_that_it_names() {
+        let switch = FaultSwitch::default();
+        switch.set("GET /v1/mint/quote", Fault::Fail, 9);
+        switch.set("/v1/keys", Fault::Hang, 9);
+        for (method, path, fault) in [
+            ("GET", "/v1/mint/quote/bolt11/7", Some(Fault::Fail)),
+            ("POST", "/v1/mint/quote/bolt11", None),
+            ("GET", "/v1/mint/quotes", None),
+            ("GET", "/v1/keys/00ad", Some(Fault::Hang)),
+            ("POST", "/v1/keys", Some(Fault::Hang)),
+        ] {
+            assert_eq!(switch.take(method, path), fault, "{method} {path}");
+        }
     }
 }

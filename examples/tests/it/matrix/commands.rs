@@ -78,10 +78,14 @@ impl Bench {
         name: &str,
         command: impl Future<Output = Result<T, WalletError>>,
     ) -> Option<T> {
-        if self.endpoint == "/v1/restore" {
-            for path in ["/v1/swap", "/v1/mint/bolt11", "/v1/melt/bolt11"] {
-                self.faults.set(path, Fault::LoseAnswer, 1);
-            }
+        let lost: &[&str] = match self.endpoint.as_str() {
+            "/v1/restore" => &["/v1/swap", "/v1/mint/bolt11", "/v1/melt/bolt11"],
+            // Asked for where a payment's answer did not come.
+            "GET /v1/melt/quote" => &["/v1/melt/bolt11"],
+            _ => &[],
+        };
+        for path in lost {
+            self.faults.set(path, Fault::LoseAnswer, 1);
         }
         self.faults.set(&self.endpoint, self.fault, 1);
         let done = command.await;

@@ -20,13 +20,15 @@ use tokio::task::JoinSet;
 use crate::live::Mode;
 
 /// Everything that a wallet asks a mint. Source: NUT-01 to 07, 09.
-const ENDPOINTS: [&str; 10] = [
+const ENDPOINTS: [&str; 12] = [
     "/v1/info",
     "/v1/keys",
     "/v1/keysets",
-    "/v1/mint/quote",
+    "POST /v1/mint/quote",
+    "GET /v1/mint/quote",
     "/v1/mint/bolt11",
-    "/v1/melt/quote",
+    "POST /v1/melt/quote",
+    "GET /v1/melt/quote",
     "/v1/melt/bolt11",
     "/v1/swap",
     "/v1/checkstate",
@@ -91,6 +93,10 @@ impl Cell {
             Subject::Session(_) => ["/v1/swap", "/v1/checkstate"],
             Subject::Commands => ["/v1/mint/bolt11", "/v1/melt/bolt11"],
         };
+        // What they are told of a quote decides whether they pay, or mint, once more.
+        if self.subject == Subject::Commands && self.endpoint.starts_with("GET ") {
+            return true;
+        }
         moves.contains(&self.endpoint) && self.fault != Fault::Fail
     }
 
@@ -108,7 +114,7 @@ impl core::fmt::Display for Cell {
             Subject::Session(mode) => format!("session ({mode:?})"),
             Subject::Commands => "commands".to_owned(),
         };
-        write!(f, "{subject:<16} {:<16} {:?}", self.endpoint, self.fault)
+        write!(f, "{subject:<16} {:<19} {:?}", self.endpoint, self.fault)
     }
 }
 
