@@ -384,7 +384,12 @@ fn publish(folders: &mut Folders, mint: &str) {
 /// is not redeemed. Locks are in the stores, as bytes and in the ecash's own hex.
 fn preimages(folders: &Folders, logs: &Logs) {
     let logged = logs.0.iter().flat_map(|(name, bytes)| {
-        let found = hex_of_32(bytes).into_iter();
+        let found = [
+            within_hex(bytes),
+            within_numbers(bytes),
+            within_base64(bytes),
+        ];
+        let found = found.into_iter().flatten();
         found.map(move |found| (sha256::Hash::hash(&found).to_byte_array(), name))
     });
     let logged: HashMap<[u8; 32], &String> = logged.collect();
@@ -426,6 +431,79 @@ fn collect(folder: &Path, stores: &mut Vec<Vec<u8>>) {
             stores.push(std::fs::read(path).unwrap());
         }
     }
+}
+
+#[test]
+fn bytes_are_found_in_hex_numbers_and_base64_wherever_they_begin() {
+    let bytes: [u8; 32] = core::array::from_fn(|at| u8::try_from(at * 7 + 1).unwrap());
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    assert!(within_hex(format!("x abc{hex}0e x").as_bytes()).contains(&bytes));
+    let numbers = format!(
+        "Bytes([9, {}",
+        format!("{bytes:?}, 3").replace(['[', ']'], "")
+    );
+    assert!(within_numbers(numbers.as_bytes()).contains(&bytes));
+    // Three bytes before it, and one: "eHh4" and "eA" begin them.
+    let known = "AQgPFh0kKzI5QEdOVVxjanF4f4aNlJuiqbC3vsXM09o";
+    assert!(within_base64(format!("eHh4{known}").as_bytes()).contains(&bytes));
+    assert_eq!(within_base64(b"eHh4"), Vec::<[u8; 32]>::new());
+}
+
+/// All that 64 digits of hex in a row can be, also within more of them.
+fn within_hex(text: &[u8]) -> Vec<[u8; 32]> {
+    let runs = text.split(|byte| !byte.is_ascii_hexdigit());
+    let windows = runs.flat_map(|run| run.windows(64));
+    windows.flat_map(hex_of_32).collect()
+}
+
+/// All that 32 numbers in a row can be, as lists of bytes are shown.
+fn within_numbers(text: &[u8]) -> Vec<[u8; 32]> {
+    let is_list = |byte: &u8| byte.is_ascii_digit() || b", ".contains(byte);
+    let runs = text
+        .split(|byte| !is_list(byte))
+        .filter(|run| run.len() >= 63);
+    let found = runs.flat_map(|run| {
+        let run = String::from_utf8_lossy(run).into_owned();
+        let numbers = run.split([',', ' ']).filter(|number| !number.is_empty());
+        let bytes: Vec<Option<u8>> = numbers.map(|number| number.parse().ok()).collect();
+        let windows = bytes.windows(32).filter_map(|window| {
+            let window: Option<Vec<u8>> = window.iter().copied().collect();
+            window.and_then(|window| <[u8; 32]>::try_from(window).ok())
+        });
+        windows.collect::<Vec<_>>()
+    });
+    found.collect()
+}
+
+/// All that 32 bytes in base64 can be, of either alphabet.
+fn within_base64(text: &[u8]) -> Vec<[u8; 32]> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(u32::from(byte - b'A')),
+        b'a'..=b'z' => Some(u32::from(byte - b'a') + 26),
+        b'0'..=b'9' => Some(u32::from(byte - b'0') + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let runs = text.split(|byte| value(*byte).is_none());
+    let mut found = Vec::new();
+    for run in runs.filter(|run| run.len() >= 43) {
+        // Where the first letter of it is not known, it is one of four.
+        for from in 0..4 {
+            let letters: Vec<u32> = run[from..].iter().filter_map(|byte| value(*byte)).collect();
+            let bytes: Vec<u8> = letters
+                .chunks(4)
+                .flat_map(|four| {
+                    let number = (0..4).fold(0, |sum, at| (sum << 6) | four.get(at).unwrap_or(&0));
+                    let [_, first, second, third] = u32::to_be_bytes(number);
+                    [first, second, third]
+                })
+                .collect();
+            let windows = bytes.windows(32);
+            found.extend(windows.filter_map(|window| <[u8; 32]>::try_from(window).ok()));
+        }
+    }
+    found
 }
 
 /// All runs of exactly 64 digits of hex.
