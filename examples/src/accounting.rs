@@ -53,7 +53,7 @@ async fn finish(home: &Home, report: Report, limit: Duration) -> Result<(), AppE
     let where_left = match left {
         0 => None,
         1 => Some("a mint waits for its answer".to_owned()),
-        more => Some(format!("{more} mints waits for their answers")),
+        more => Some(format!("{more} mints wait for their answers")),
     };
     if let Some(where_left) = where_left {
         report.tell(&format!(

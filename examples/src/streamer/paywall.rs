@@ -288,7 +288,7 @@ mod tests {
             faults.set("/v1/checkstate", fault, 1);
             let taken = till.redeem(&token, &text, [7; 32]).await;
             assert!(matches!(taken, Err(PaymentError::Unavailable)), "{fault:?}");
-            assert_eq!(till.claims.begun(&name), None, "{fault:?}");
+            assert!(!till.claims.begun(&name), "{fault:?}");
             assert_eq!(mint.swaps(), swaps, "{fault:?}");
             let balances = streamer.balance().await.unwrap();
             assert!(balances.iter().all(|of| of.pending.is_zero()), "{fault:?}");
