@@ -25,6 +25,7 @@ fn main() -> Result<(), String> {
         all.unfunded = all.unfunded.saturating_add(tally.unfunded);
         all.unconfirmed = all.unconfirmed.saturating_add(tally.unconfirmed);
         all.ticks = all.ticks.saturating_add(tally.ticks);
+        all.besides = all.besides.saturating_add(tally.besides);
     }
     println!("{count} runs from seed {from}: {all:?}");
     Ok(())

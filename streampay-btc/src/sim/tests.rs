@@ -53,7 +53,7 @@ fn blocks_leave_out_what_pays_too_little() {
     assert!(chain.look(&[]).is_err());
 }
 
-/// A run that opens both channels and then does whatever.
+/// A run that opens two channels and then does whatever.
 fn run(bytes: &[u8]) -> Result<Tally, String> {
     let opening = [0, 0, 0, 1, 9, 8, 0, 0, 0, 1];
     let run: Vec<u8> = opening.iter().chain(bytes).copied().collect();
@@ -77,7 +77,7 @@ proptest::proptest! {
 fn runs_pay_close_and_refund() {
     let mut rng = streampay_core::sim::Rng::new(7);
     let mut all = Tally::default();
-    for _ in 0..24 {
+    for _ in 0..40 {
         let bytes: Vec<u8> = (0..3).flat_map(|_| rng.bytes()).collect();
         let tally = run(&bytes).unwrap();
         all.closed += tally.closed;
@@ -87,6 +87,7 @@ fn runs_pay_close_and_refund() {
         all.unfunded += tally.unfunded;
         all.unconfirmed += tally.unconfirmed;
         all.ticks += tally.ticks;
+        all.besides += tally.besides;
     }
     println!("{all:?}");
     assert!(
@@ -94,6 +95,7 @@ fn runs_pay_close_and_refund() {
             && all.mutual > 0
             && all.refunded > 3
             && all.ticks > 100
+            && all.besides > 0
             && all.unconfirmed > 0,
         "{all:?}"
     );

@@ -90,7 +90,10 @@ impl World {
         let mut inputs = tx.input.iter().map(|input| input.previous_output);
         inputs.any(|input| {
             let mut channels = self.channels.iter();
-            channels.any(|channel| channel.capped && channel.outpoints.contains(&input))
+            channels.any(|channel| {
+                let mut own = channel.outpoints.iter().chain(&channel.besides);
+                channel.capped && own.any(|own| *own == input)
+            })
         })
     }
 
@@ -122,8 +125,48 @@ impl World {
                 self.judge_output(&end, &mut tally)?;
             }
         }
+        self.judge_besides(&of_payer, &mut tally)?;
         self.judge_book(&of_payee)?;
         Ok(tally)
+    }
+
+    /// What was paid to a channel's address besides is the payer's again, at half of it at least.
+    fn judge_besides(&self, reports: &[ChannelReport], tally: &mut Tally) -> Result<(), String> {
+        for channel in &self.channels {
+            for outpoint in &channel.besides {
+                let funding = self.chain.transaction(outpoint.txid);
+                let Some((Some(output), Some(_))) =
+                    funding.map(|(tx, height)| (tx.output.first().cloned(), height))
+                else {
+                    continue;
+                };
+                // The channel itself after all; or of an address that no disk knows any more.
+                let knows = |own: &ChannelReport| {
+                    let address = own.address.as_ref();
+                    let script = address.map(|address| address.script_pubkey());
+                    own.purse == channel.purse && script.as_ref() == Some(&output.script_pubkey)
+                };
+                if channel.outpoints.contains(outpoint) || !reports.iter().any(knows) {
+                    continue;
+                }
+                let Some((tx, Some(_))) = self.chain.spender(*outpoint) else {
+                    return Err(format!("{} was paid besides and is out", output.value));
+                };
+                let came = tx.output.iter();
+                let came = came.filter(|output| output.script_pubkey == open_home());
+                let came: u64 = came.map(|output| output.value.to_sat()).sum();
+                if came < output.value.to_sat() / 2 || tx.lock_time.to_consensus_u32() == 0 {
+                    return Err(format!("{came} of {} paid besides came back", output.value));
+                }
+                let booked = reports.iter().flat_map(|own| &own.besides);
+                let mut booked = booked.filter(|own| own.outpoint == *outpoint);
+                if booked.next().and_then(|own| own.back) != Some(Amount::from_sat(came)) {
+                    return Err(format!("{came} paid besides came back and are not booked"));
+                }
+                tally.besides = tally.besides.saturating_add(1);
+            }
+        }
+        Ok(())
     }
 
     fn judge_output(&self, end: &End<'_>, tally: &mut Tally) -> Result<(), String> {

@@ -15,7 +15,8 @@ use crate::script::OutputType;
 
 const PAYER: u8 = 1;
 const PAYEE: u8 = 2;
-const CHANNELS: usize = 2;
+/// How many there are, by the last byte.
+const CHANNELS: [usize; 3] = [4, 2, 3];
 /// One tick in satoshi.
 const STEP: u64 = 700;
 /// As in the payee's defaults.
@@ -75,6 +76,8 @@ pub struct Tally {
     pub unconfirmed: u32,
     /// Ticks acknowledged.
     pub ticks: u64,
+    /// Paid to channels' addresses besides, and come home.
+    pub besides: u32,
 }
 
 struct Channel {
@@ -90,6 +93,8 @@ struct Channel {
     seq: u64,
     /// Where it was funded, as far as the payer or the payee ever said.
     outpoints: Vec<OutPoint>,
+    /// What was paid to its address besides.
+    besides: Vec<OutPoint>,
     /// The payee looked in time.
     watched: bool,
     /// Closing was said to cost too much, once at least.
@@ -165,22 +170,25 @@ impl World {
             sent: Vec::new(),
             seq: 0,
             outpoints: Vec::new(),
+            besides: Vec::new(),
             watched: false,
             capped: false,
             uneconomic: false,
             spike: false,
-            kind: match has(u8::try_from(number).unwrap_or_default().saturating_add(3)) {
+            kind: match has(if number.is_multiple_of(2) { 3 } else { 4 }) {
                 false => OutputType::Taproot,
                 true => OutputType::Wsh,
             },
             unconfirmed: false,
         };
+        let count = CHANNELS.get(usize::from(odd) % CHANNELS.len());
+        let count = count.copied().unwrap_or(2);
         let mut payee = node(PAYEE);
         give_coins(&chain, &mut payee);
         Self {
             payer: node(PAYER),
             payee,
-            channels: (0..CHANNELS).map(channel).collect(),
+            channels: (0..count).map(channel).collect(),
             chain,
             away: false,
             snapshots: [Vec::new(), Vec::new()],
@@ -195,7 +203,7 @@ impl World {
     }
 
     fn step(&mut self, what: u8, how: u8) {
-        let at = usize::from(how) % CHANNELS;
+        let at = usize::from(how) % self.channels.len().max(1);
         let amount = u64::from(how >> 4);
         match what % 24 {
             0 => self.open(at, how),
@@ -248,6 +256,7 @@ impl World {
             }
             19 => self.show(PAYEE, how),
             20 => self.show(PAYER, how),
+            21 if matches!(how % 8, 0 | 3) => self.pay_besides(at, how >> 3),
             21 => self.hang(at, how),
             22 => match how >> 1 & 3 {
                 0 | 1 => self.bump(at),

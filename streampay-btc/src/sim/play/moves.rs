@@ -238,6 +238,24 @@ impl World {
         }
     }
 
+    /// The user pays to a channel's address once more, or another value.
+    pub(super) fn pay_besides(&mut self, at: usize, how: u8) {
+        let reports = self.payer.machine.report();
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        let Some(own) = reports.iter().find(|own| own.purse == channel.purse) else {
+            return;
+        };
+        let values = [Amount::from_sat(3_000), Amount::from_sat(30_000), own.value];
+        let value = values.get(usize::from(how) % values.len());
+        let script = own.address.as_ref().map(|address| address.script_pubkey());
+        if let (Some(value), Some(script)) = (value, script) {
+            let paid = self.chain.pay(&script, *value);
+            channel.besides.extend(paid.ok());
+        }
+    }
+
     /// The payer's wallet replaces what funded the channel, where that waits.
     pub(super) fn bump(&mut self, at: usize) {
         let channel = self.channels.get(at);
