@@ -188,7 +188,7 @@ fn child(master: &Xpriv, coin: u32, rest: &[u32]) -> Result<ChannelSecret, KeyEr
 }
 
 /// The first 124 bits of a hash of the purse's name, 31 bits a number.
-fn purse_path(purse: PurseKey) -> [u32; 4] {
+pub(super) fn purse_path(purse: PurseKey) -> [u32; 4] {
     let mut engine = tagged("streampay/btc/payer/v1");
     engine.input(&purse.session.0);
     engine.input(&purse.purse.0.to_be_bytes());

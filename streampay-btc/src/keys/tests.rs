@@ -3,6 +3,7 @@ use bitcoin::hex::FromHex as _;
 use bitcoin::secp256k1::{Keypair, Message, PublicKey, XOnlyPublicKey, schnorr};
 use streampay_core::units::{PurseId, PurseKey, SessionId};
 
+use super::derive::purse_path;
 use super::*;
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -97,4 +98,25 @@ fn secrets_are_not_printed() {
         .map(|b| format!("{b:02x}"))
         .collect();
     assert!(!shown.contains("abab") && !shown.contains(&hex), "{shown}");
+}
+
+#[test]
+fn path_of_the_payers_key_is_of_the_hash_that_the_vectors_show() {
+    let purse = PurseKey {
+        session: SessionId([0x62; 32]),
+        purse: PurseId(7),
+    };
+    let text = include_str!("../../../spec/vectors/hashes.json");
+    let file: serde_json::Value = serde_json::from_str(text).unwrap();
+    let mut cases = file["cases"].as_array().unwrap().iter();
+    let shown = cases.find(|case| case["tag"] == "streampay/btc/payer/v1");
+    let hash = bytes(shown.unwrap()["hash"].as_str().unwrap());
+    let number = |at: usize| {
+        let four: [u8; 4] = hash[at..at + 4].try_into().unwrap();
+        u32::from_be_bytes(four) % (1 << 31)
+    };
+    assert_eq!(
+        purse_path(purse),
+        [number(0), number(4), number(8), number(12)]
+    );
 }
