@@ -92,12 +92,13 @@ impl World {
         Some((self.slots[slot].truth.price(own).msat(), booked))
     }
 
-    /// What is out of the payer's hands for media, by its own word or whatever it says; what was stolen too,
-    /// as pricing 2.3 has it.
+    /// What is out of the payer's hands for media, by its own word or whatever it says, and what it has not
+    /// written off: a lost payment bought nothing.
     fn out_for_media(&self, slot: usize) -> Option<u64> {
         let (payer, account) = (self.payer(slot)?, &self.slots[slot].account);
         let out = (account.payee + account.at_large + account.thief).max(payer.paid().msat());
-        Some(out.saturating_sub(payer.tips().msat()))
+        let bought_nothing = payer.tips().msat() + payer.written_off().msat();
+        Some(out.saturating_sub(bought_nothing))
     }
 
     /// What is counted while nothing was asked for is what was paid for, and one step more: once a pause,

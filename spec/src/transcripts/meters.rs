@@ -4,7 +4,7 @@ use streampay_core::meter::{Reading, Tariff};
 use streampay_core::wire::{Agree, Agreed, Message};
 
 use super::payee::{connect, credit, dearer, offered, opened_by};
-use super::payer::{first_tick_of, offer, rebind, ticked};
+use super::payer::{first_tick_of, offer, rebind, ticked, watch};
 use super::{Scene, scene};
 use crate::fields::terms_to_json;
 use crate::json::Object;
@@ -55,6 +55,19 @@ pub(super) const SCENES: &[Scene] = &[
         "bytes-are-kept",
         "A quarter of a tick comes in less than a second of media: it is durable, and counts after a restart.",
         bytes_are_kept,
+    ),
+    scene(
+        "payer",
+        "line-lost-in-a-pause",
+        "Its user pauses, media comes on, the connection is lost, and media comes before the next one is \
+         bound: what is tolerated counts once.",
+        line_lost_in_a_pause,
+    ),
+    scene(
+        "payer",
+        "late-media-of-a-long-tick",
+        "A tick buys a minute, and a link holds media back for 25 s: it counts when it comes.",
+        late_media_of_a_long_tick,
     ),
     scene(
         "payee",
@@ -216,6 +229,39 @@ fn bytes_are_kept(stage: &mut Stage<'_>) -> Played {
     stage.restart()?;
     let bytes = stage.state.pointer("/reading/bytes").cloned();
     stage.must(bytes == Some("62500".into()), "go on from what was durable")
+}
+
+fn line_lost_in_a_pause(stage: &mut Stage<'_>) -> Played {
+    let mut cast = Cast::usual()?;
+    cast.terms.tolerance_ms = 9_000;
+    let mut payee = first_tick_of(stage, &cast, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 2_000)?;
+    stage.command("pause", Object::new())?;
+    watch(stage, 2_000, 12_000)?;
+    stage.link_down()?;
+    watch(stage, 12_000, 16_000)?;
+    rebind(stage, &mut payee, Some(1))?;
+    stage.command("resume", Object::new())?;
+    stage.make_payment(payee.hello.session)?;
+    stage.receive(&payee.ack(2, 12_000))?;
+    // Of 9 s that are tolerated 2 came before the line was lost: none of these 4 counts in its time.
+    watch(stage, 16_000, 23_800)?;
+    stage.must(stage.asked("pay").is_none(), "not pay for them")
+}
+
+fn late_media_of_a_long_tick(stage: &mut Stage<'_>) -> Played {
+    let mut cast = Cast::usual()?;
+    cast.terms.tariff.time = rate(2_000, 60_000);
+    let payee = first_tick_of(stage, &cast, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 5_000)?;
+    for _ in 0..5 {
+        stage.wait_ms(5_000)?;
+    }
+    stage.usage(30_000)?;
+    watch(stage, 30_000, 59_900)?;
+    stage.must(stage.asked("pay").is_some(), "pay for what came late")
 }
 
 fn hint(stage: &mut Stage<'_>) -> Played {

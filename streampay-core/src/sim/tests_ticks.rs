@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::*;
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::PauseReason;
-use crate::session::{CloseCode, Command, Event, Misbehaviour};
-use crate::units::{PurseId, PurseKey, Seq};
+use crate::session::{CloseCode, Command, Event, Input, Misbehaviour};
+use crate::units::{Msat, PurseId, PurseKey, Seq};
 use crate::wire::{Message, Nack, Tick, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
@@ -137,9 +137,7 @@ fn tick_with_one_unit_too_little_is_refused_and_paid_anew() {
     let (mut pair, _) = noted(move |message| match message {
         Message::Tick(mut tick) if tick.seq == Seq(2) && !changed => {
             changed = true;
-            tick.cumulative = tick
-                .cumulative
-                .saturating_minus(crate::units::Msat::from_sat(1).unwrap());
+            tick.cumulative = tick.cumulative.saturating_minus(Msat::from_sat(1).unwrap());
             vec![Message::Tick(tick)]
         }
         other => vec![other],
@@ -217,6 +215,32 @@ fn refused_though_spent_pauses_until_written_off() {
     pair.run(8_000, &[]).unwrap();
     assert!(pair.credited().msat() >= 14_000);
     pair.settle().unwrap();
+}
+
+/// It bought nothing: a pause is worth one payment beyond what is paid, as without it.
+#[test]
+fn payment_that_was_written_off_buys_nothing_in_a_pause() {
+    let mut pair = robbed();
+    pair.command(PAYER, Command::WriteOff);
+    pair.run(3_000, &[]).unwrap();
+    // The clock goes on; what comes in the pause may have been on its way since.
+    pair.media_at = pair.now.mono.after_ms(86_400_000);
+    pair.run(4_000, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    pair.run(200, &[]).unwrap();
+    let payer = pair.payer().unwrap();
+    assert!(!payer.written_off().is_zero());
+    let bought = payer.paid().minus(payer.written_off()).unwrap();
+    let mut raw = pair.payer.reading;
+    for _ in 0..60 {
+        pair.run(1_000, &[]).unwrap();
+        raw.media_ms += 1_000;
+        pair.input(PAYER, Input::Usage(raw));
+    }
+    let payer = pair.payer().unwrap();
+    let used = payer.schedule().used(payer.reading());
+    let most = bought.saturating_plus(Msat::from_sat(2).unwrap());
+    assert!(used <= most, "{used} of {most}");
 }
 
 #[test]

@@ -27,3 +27,33 @@ impl Secrets<'_> {
         SecretKey::from_slice(&self.derive("streampay/cashu/refund/v1")).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_a_seed_are_the_hashes_that_the_vectors_show() {
+        let seed = Seed::new([0x63; 64]);
+        let secrets = Secrets(&seed);
+        let text = include_str!("../../../../spec/vectors/hashes.json");
+        let file: serde_json::Value = serde_json::from_str(text).unwrap();
+        let shown = |tag: &str| {
+            let mut cases = file["cases"].as_array().unwrap().iter();
+            let case = cases.find(|case| case["tag"] == tag).unwrap();
+            case["hash"].as_str().unwrap().to_owned()
+        };
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        let refund = secrets.refund().unwrap();
+        for (tag, found) in [
+            (
+                "streampay/cashu-chain/top/v1",
+                hex(secrets.top().dangerous_bytes()),
+            ),
+            ("streampay/cashu/salt/v1", hex(&secrets.salt())),
+            ("streampay/cashu/refund/v1", hex(refund.as_secret_bytes())),
+        ] {
+            assert_eq!(found, shown(tag), "{tag}");
+        }
+    }
+}

@@ -190,7 +190,7 @@ impl PayerSession {
     fn pause_if_they_differ(&mut self) {
         let Some(live) = self.live() else { return };
         let (hint, lead) = (self.schedule().used(live.hint), self.lead());
-        if hint > self.used() && hint.saturating_plus(lead) >= self.bought() {
+        if hint > self.used() && hint.saturating_plus(lead) >= self.credit() {
             self.pause_for(PauseReason::Drift);
         }
     }

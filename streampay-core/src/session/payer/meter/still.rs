@@ -141,17 +141,18 @@ impl PayerSession {
         self.unbilled = self.unbilled.max(self.heard.since(kept));
     }
 
-    /// What was bought with the terms' preview and window, or what was used when it stopped to flow, and a
-    /// little for two meters that differ. Preview, window and tolerance are the payee's own words: together
+    /// What was bought and not written off, with the terms' preview and window, or what was used when it
+    /// stopped to flow, and a little for two meters that differ. Preview, window and tolerance are the payee's own words: together
     /// they are worth no more than a payment.
     fn most_while_still(&self, stood_at: Msat) -> Msat {
         let Some(terms) = self.terms() else {
             return stood_at;
         };
-        let open = self.bought().saturating_plus(terms.preview);
+        let credit = self.credit();
+        let open = credit.saturating_plus(terms.preview);
         let open = open.saturating_plus(terms.window).max(stood_at);
         let open = open.saturating_plus(self.price_of(self.differ()));
-        let paid = self.bought().max(stood_at);
+        let paid = credit.max(stood_at);
         open.min(paid.saturating_plus(self.step()))
     }
 
