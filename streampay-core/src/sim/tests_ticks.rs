@@ -232,9 +232,9 @@ fn payment_that_was_written_off_buys_nothing_in_a_pause() {
     assert!(!payer.written_off().is_zero());
     let bought = payer.paid().minus(payer.written_off()).unwrap();
     let mut raw = pair.payer.reading;
-    for _ in 0..60 {
-        pair.run(1_000, &[]).unwrap();
-        raw.media_ms += 1_000;
+    for _ in 0..200 {
+        pair.run(20, &[]).unwrap();
+        raw.media_ms += 20;
         pair.input(PAYER, Input::Usage(raw));
     }
     let payer = pair.payer().unwrap();
