@@ -58,8 +58,8 @@ fn source_dead(stage: &mut Stage<'_>) -> Played {
 fn pause_near_the_end(stage: &mut Stage<'_>) -> Played {
     let payer = opened(stage)?;
     credit(stage, payer.tick(0, 1))?;
-    stage.pass_ms(8_100);
-    stage.usage(8_100)?;
+    stage.pass_ms(9_910);
+    stage.usage(9_910)?;
     stage.wait_ms(5_000)?;
     let reason = PauseReason::ByPayer;
     stage.receive(&Message::Pause(Pause { epoch: 1, reason }))?;

@@ -102,6 +102,7 @@ const fn row(
 
 const WIRE: &str = "streampay-core/src/wire/mod.rs";
 const PAYER: &str = "streampay-core/src/session/payer";
+const TARIFF: &str = "streampay-core/src/meter";
 const PAYEE: &str = "streampay-core/src/session/payee";
 const LEASE: &str = "streampay-core/src/session/lease.rs";
 const SEAL: &str = "streampay-media/src/seal";
@@ -155,7 +156,7 @@ const CONSTANTS: &[Constant] = &[
         &[(PAYER, "AGAIN_MS: u64 = 30_000;"), (PAYER, "DOUBLED_MAX: u8 = 5;")]),
     row("refusals in a row", "3", &[(PAYER, "REFUSALS_MAX: u8 = 3;")]),
     row("least and most lead", "100 ms; a fifth of a tick",
-        &[(PAYER, "LEAD_MIN_MS: u64 = 100;"), (PAYER, "LEAD_MAX_PART: u64 = 5;")]),
+        &[(TARIFF, "LEAD_MIN_MS: u64 = 100;"), (TARIFF, "LEAD_MAX_PART: u64 = 5;")]),
     row("a payee is near its end", "a fifth of a tick is left",
         &[(PAYEE, "left.msat() <= self.config.terms.tick.msat() / 5")]),
     row("notice of an offer; how often it moves on, in all", "2 ticks; 4",

@@ -118,6 +118,22 @@ impl Schedule {
         begun.is_some()
     }
 
+    /// How much media time `step` buys from `from` on, in milliseconds, whichever tariff holds by then. 0 where
+    /// neither sells time. Spec: pricing 2.3.
+    pub(crate) fn bought_ms(&self, from: Reading, step: Msat) -> u64 {
+        let next = self.next.map(|next| next.tariff);
+        let by_rate = |tariff: Tariff| tariff.time.and_then(|rate| rate.units(step));
+        let most = [by_rate(self.tariff), next.and_then(by_rate)];
+        let most = most.into_iter().flatten().max().unwrap_or_default();
+        let furthest = Reading {
+            media_ms: from.media_ms.saturating_add(most),
+            ..from
+        };
+        let reach = self.used(from).saturating_plus(step);
+        let last = last_on_way(from, furthest, |at| self.used(at) <= reach);
+        last.since(from).media_ms
+    }
+
     fn by_this_tariff(&self, reading: Reading) -> Msat {
         self.base_msat
             .saturating_plus(self.tariff.price(reading.since(self.base)))

@@ -1,6 +1,12 @@
 use core::num::NonZeroU64;
 
+use crate::planted::{self, Planted};
 use crate::units::{Msat, Overflow};
+
+/// The least lead, in milliseconds. Spec: pricing 6.
+const LEAD_MIN_MS: u64 = 100;
+/// The most lead, as a part of a tick: 20 %. Spec: pricing 6.
+const LEAD_MAX_PART: u64 = 5;
 
 /// What was delivered since the session began, over all its connections. Never decreases.
 ///
@@ -102,6 +108,13 @@ impl Rate {
     pub const fn per(self) -> u64 {
         self.per.get()
     }
+
+    /// How much `amount` buys, rounded down; nothing is known where it is free.
+    pub(crate) fn units(self, amount: Msat) -> Option<u64> {
+        let units = u128::from(amount.msat()).saturating_mul(self.per().into());
+        let units = units.checked_div(self.msat.msat().into())?;
+        Some(u64::try_from(units).unwrap_or(u64::MAX))
+    }
 }
 
 /// The price of each meter; a meter without a rate is free.
@@ -130,6 +143,23 @@ pub struct Tariff {
 }
 
 impl Tariff {
+    /// How much of what is paid may be left when the next tick is due, where it takes so long to pay, in
+    /// milliseconds. Spec: pricing 6.
+    pub(crate) fn lead(&self, tick: Msat, ms: u64) -> Msat {
+        let most = Msat::new(tick.msat() / LEAD_MAX_PART).unwrap_or_default();
+        if self.time.is_none() || self.bytes.is_some() {
+            return most;
+        }
+        let price = self.price(Reading {
+            media_ms: ms.max(LEAD_MIN_MS),
+            bytes: 0,
+        });
+        if planted::is(Planted::LeadUnbounded) {
+            return price;
+        }
+        price.min(most)
+    }
+
     /// The price of `reading`, all meters summed exactly and rounded up once. Capped at
     /// [`Msat::MAX`], so that an absurd reading is unaffordable and never free.
     #[must_use]

@@ -282,3 +282,51 @@ proptest! {
         prop_assert_eq!(u128::from(tariff.price(ms(high)).msat()), exact.min(u128::from(Msat::MAX.msat())));
     }
 }
+
+#[test]
+fn a_step_buys_time_by_whichever_tariff_holds_by_then() {
+    let time = |rate: Option<(u64, u64)>| Tariff {
+        time: rate.and_then(|(amount, per)| Rate::new(msat(amount), per).ok()),
+        bytes: Rate::new(msat(1), 1).ok(),
+    };
+    let (cheap, dear) = (Some((2_000, 60_000)), Some((2_000, 10_000)));
+    for (step, now, next, from_ms, bought) in [
+        (2_000, dear, None, 0, 10_000),
+        (2_000, cheap, None, 0, 60_000),
+        (3_000, cheap, None, 7, 90_000),
+        // Nothing is known of what is free.
+        (2_000, Some((0, 60_000)), None, 0, 0),
+        (2_000, None, None, 0, 0),
+        (
+            Msat::MAX.msat(),
+            Some((1, Rate::MAX_PER)),
+            None,
+            0,
+            u64::MAX,
+        ),
+        // The next one begins where 600 000 ms are used at the cheap price.
+        (2_000, cheap, dear, 500_000, 60_000),
+        (2_000, cheap, dear, 570_000, 35_000),
+        (2_000, cheap, dear, 600_000, 10_000),
+        // And here where 100 000 ms are used at the dear one.
+        (2_000, dear, cheap, 80_000, 10_000),
+        (2_000, dear, cheap, 95_000, 35_000),
+        (2_000, dear, cheap, 100_000, 60_000),
+        (2_000, None, dear, 0, 10_000),
+        (2_000, dear, None, 95_000, 10_000),
+    ] {
+        let next = next.map(|next| NextTariff {
+            from: msat(20_000),
+            tariff: time(Some(next)),
+        });
+        let schedule = Schedule {
+            next,
+            ..Schedule::new(time(now))
+        };
+        let found = schedule.bought_ms(ms(from_ms), msat(step));
+        assert_eq!(
+            found, bought,
+            "{step} of {now:?}, then {next:?}, from {from_ms}"
+        );
+    }
+}

@@ -74,11 +74,11 @@ impl PayeeSession {
     }
 
     /// When a payer that has not paid anything, or does not go on to, is sent away: its credit is
-    /// used, nothing pauses, and no payment is being checked. One whose credit lasts, and to whom nothing
-    /// goes for our source is dead, has as long as one that is away: it may be.
+    /// used, nothing pauses, and no payment is being checked. One that need not have paid yet, and to whom
+    /// nothing goes for our source is dead, has as long as one that is away: it may be.
     fn unpaid_at(&self, live: &Live) -> Option<Mono> {
         let idle = self.flow.flows() && live.receiving_since.is_none();
-        let limit_ms = if self.credited().is_zero() || idle && self.is_near_end() {
+        let limit_ms = if self.credited().is_zero() || idle && self.is_due() {
             let times = if self.opens_a_purse() {
                 OPENING_FACTOR
             } else {

@@ -107,9 +107,18 @@ impl PayeeSession {
     /// True where less than a fifth of a tick is left: the payer should have paid by now, if its
     /// meter reads what ours does.
     pub(super) fn is_near_end(&self) -> bool {
-        let left = self
-            .reach()
-            .saturating_minus(self.schedule().used(self.metered));
-        left.msat() <= self.config.terms.tick.msat() / 5
+        self.left().msat() <= self.config.terms.tick.msat() / 5
+    }
+
+    /// True where no more is left than the least lead: the next payment is due, however fast the payer pays.
+    pub(super) fn is_due(&self) -> bool {
+        let tick = self.config.terms.tick;
+        self.left() <= self.schedule().tariff.lead(tick, 0)
+    }
+
+    /// What may still be used.
+    fn left(&self) -> Msat {
+        let used = self.schedule().used(self.metered);
+        self.reach().saturating_minus(used)
     }
 }

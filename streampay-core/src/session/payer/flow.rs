@@ -7,16 +7,11 @@ use bytes::Bytes;
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
 use crate::meter::{PauseReason, Reading, Tariff};
-use crate::planted::{self, Planted};
 use crate::session::pace::Backoff;
 use crate::session::record::{Fate, PayerPurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
 
-/// The least lead, in milliseconds. Spec: pricing 6.
-const LEAD_MIN_MS: u64 = 100;
-/// The most lead, as a part of a tick: 20 %. Spec: pricing 6.
-const LEAD_MAX_PART: u64 = 5;
 /// How often a side that does not flow says so again, in milliseconds.
 const HEARTBEAT_MS: u64 = 2_000;
 
@@ -90,25 +85,8 @@ impl Live {
 
     /// How much may be left when the next tick is paid, in millisatoshi.
     pub(super) fn lead(&self, tick: Msat, tariff: &Tariff) -> Msat {
-        let most = Msat::new(tick.msat() / LEAD_MAX_PART).unwrap_or_default();
-        let ms = self
-            .ack_ms
-            .unwrap_or_default()
-            .saturating_mul(2)
-            .max(LEAD_MIN_MS);
-        match (tariff.time, tariff.bytes) {
-            (Some(_), None) => tariff
-                .price(Reading {
-                    media_ms: ms,
-                    bytes: 0,
-                })
-                .min(if planted::is(Planted::LeadUnbounded) {
-                    Msat::MAX
-                } else {
-                    most
-                }),
-            _ => most,
-        }
+        let ms = self.ack_ms.unwrap_or_default().saturating_mul(2);
+        tariff.lead(tick, ms)
     }
 
     pub(super) const fn decided(&mut self, now: Mono) {
@@ -169,6 +147,7 @@ impl PayerSession {
     }
 
     pub(super) fn advance_live(&mut self) {
+        self.count_what_waits();
         self.watch_drift();
         self.repeat();
         self.watch_stillness();

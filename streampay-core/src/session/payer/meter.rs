@@ -65,7 +65,7 @@ impl PayerSession {
     pub(super) fn on_usage(&mut self, reading: Reading) {
         let now = self.now.mono;
         let came = reading.media_ms != self.heard.media_ms;
-        let (reading, late_ms) = (self.billed(reading), self.late_ms());
+        let (reading, late_ms) = (self.billed(reading), self.clock_late_ms());
         let Some(live) = self.live_mut() else {
             return self.set_aside();
         };

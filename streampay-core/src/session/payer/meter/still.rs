@@ -2,7 +2,7 @@
 //! for what it has, and nothing else. Spec: pricing 2.3.
 
 use super::{PayerSession, TOLERANCE_BYTES, plus};
-use crate::meter::{Reading, Tariff};
+use crate::meter::Reading;
 use crate::planted::{self, Planted};
 use crate::session::payer::flow::Live;
 use crate::units::{Mono, Msat};
@@ -11,17 +11,6 @@ use crate::wire::Terms;
 /// How late media may come and still be counted, in milliseconds, where a payment buys no more: what a link
 /// holds back while it is bad. Chosen as a tick of the usual terms. Spec: pricing 2.3.
 const LATE_MS: u64 = 10_000;
-
-/// The same under this tariff. A payee may let through what a payment buys while a link holds all of it back,
-/// and then waits for the next one.
-pub(super) fn late_ms(step: Msat, tariff: &Tariff) -> u64 {
-    let bought = tariff.time.and_then(|rate| {
-        let ms = u128::from(step.msat()).saturating_mul(rate.per().into());
-        ms.checked_div(rate.msat().msat().into())
-    });
-    let bought = bought.unwrap_or_default();
-    u64::try_from(bought).unwrap_or(u64::MAX).max(LATE_MS)
-}
 
 /// Since when the meters stand still, on a connection.
 #[derive(Clone, Copy)]
@@ -50,7 +39,7 @@ impl PayerSession {
     /// Notes that it stopped to flow, or that it flows again: the time between is no time of media.
     pub(in crate::session::payer) fn note_still(&mut self) {
         let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
-        let (late, late_ms) = (self.uncounted(), self.late_ms());
+        let (late, late_ms) = (self.uncounted(), self.clock_late_ms());
         let used = self.schedule().used(self.own_reading());
         let used = self.stood_at.unwrap_or(used);
         if self.live().is_some() {
@@ -72,9 +61,23 @@ impl PayerSession {
         }
     }
 
-    /// How late media may come and still be counted, in milliseconds.
-    pub(super) fn late_ms(&self) -> u64 {
-        late_ms(self.step(), &self.schedule().tariff)
+    /// How late media may come from so much counted media on and still be counted, in milliseconds: a payee
+    /// may let through what a payment buys while a link holds all of it back, and then waits for the next one.
+    fn late_ms(&self, from_ms: u64) -> u64 {
+        let from = Reading {
+            media_ms: from_ms,
+            ..self.metered
+        };
+        let bought = self
+            .schedule()
+            .bought_ms(self.with_booked(from), self.step());
+        bought.max(LATE_MS)
+    }
+
+    /// The same from where media last came.
+    pub(super) fn clock_late_ms(&self) -> u64 {
+        let live = self.live();
+        live.map_or(LATE_MS, |live| self.late_ms(live.came_ms))
     }
 
     /// The meter's reading without what came while nothing flowed and did not count. A meter that reads
@@ -90,6 +93,15 @@ impl PayerSession {
     /// What came, may count, and does not yet.
     fn uncounted(&self) -> Reading {
         self.heard.since(self.unbilled).since(self.metered)
+    }
+
+    /// Counts what waits for the clock, whether a reading comes or not.
+    pub(in crate::session::payer) fn count_what_waits(&mut self) {
+        let now = self.now.mono;
+        let due = self.live().is_some_and(|live| now >= live.watch);
+        if due && self.flow.flows() && self.uncounted() != Reading::default() {
+            self.on_usage(self.heard);
+        }
     }
 
     /// True where this may count now.
@@ -115,13 +127,16 @@ impl PayerSession {
     /// What came while it flows, and is further ahead of what counts than media is ever late, never counts: it
     /// would pay for silence later.
     fn drop_too_early(&mut self) {
-        let early = self.uncounted().media_ms.saturating_sub(self.late_ms());
+        let late_ms = self.late_ms(self.metered.media_ms);
+        let early = self.uncounted().media_ms.saturating_sub(late_ms);
         self.unbilled.media_ms = self.unbilled.media_ms.saturating_add(early);
     }
 
     /// What came and does not count yet is counted by consent, as far as that goes: it does not count once more.
     pub(super) fn drop_booked(&mut self, drift: Reading) {
-        self.unbilled = plus(self.unbilled, drift.min(self.uncounted()));
+        let booked = drift.min(self.uncounted());
+        self.unbilled = plus(self.unbilled, booked);
+        self.late = self.late.since(booked);
     }
 
     /// Media came on a connection that is not bound, while nothing flows: it does not count once that
