@@ -225,3 +225,21 @@ fn complete_close_is_kept_until_it_can_be_broadcast() {
     let (tx, ..) = rig.buried();
     assert_eq!(tx.input[0].witness.len(), 1, "one signature");
 }
+
+/// The chain was away from the moment it was whole until the margin: its fee is of another day.
+#[test]
+fn complete_close_that_was_kept_into_the_margin_gives_way_to_one_at_the_fees_of_the_day() {
+    let mut rig = settling();
+    rig.propose();
+    rig.chain.set_away(true);
+    let bytes = rig.payer.notes[0].1.clone();
+    rig.payee.request(rig.purse, Request::Note { bytes });
+    assert!(rig.payee.broadcast.is_empty());
+    rig.chain.mine(rig.expiry() - 30 - rig.chain.tip());
+    rig.chain.set_rate(bitcoin::FeeRate::from_sat_per_vb_u32(5));
+    rig.chain.set_away(false);
+    rig.payee.look();
+    assert_eq!(rig.payee.broadcast.len(), 1);
+    rig.unilateral();
+    assert_eq!(rig.payee.broadcast.len(), 1, "the first was in a block");
+}

@@ -139,6 +139,10 @@ impl Inner {
             }
             let free = |seen: &Seen| seen.spend.is_none() && can_follow(seen);
             let unspent = payee.seen.as_ref().is_some_and(free);
+            // Its fee was set before the margin: what has to be in time goes at today's.
+            if payee.is_urgent(chain) {
+                payee.give_up_mutual();
+            }
             // Whole, it is kept until it can be broadcast.
             if unspent && let Some(tx) = payee.take_mutual() {
                 payee.tried = Some(chain.tip);
