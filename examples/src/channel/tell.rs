@@ -1,6 +1,7 @@
 //! What the watch saw, for people and for programs.
 
 use serde_json::{Value, json};
+use streampay_btc::bitcoin::OutPoint;
 use streampay_btc::machine::{ChannelReport, ChannelState, Role, WatchEvent};
 use streampay_core::units::PurseKey;
 
@@ -76,8 +77,34 @@ fn besides(
                 amount.to_sat()
             ),
         )),
+        WatchEvent::Refunding { outpoint, txid } if is_besides(channel, *outpoint) => Some((
+            "refunding",
+            json!({"txid": txid.to_string(), "outpoint": outpoint.to_string()}),
+            format!("what was paid to its address besides is taken back by {txid} ({outpoint})"),
+        )),
+        WatchEvent::Uneconomic {
+            outpoint,
+            claim,
+            fee,
+        } if is_besides(channel, *outpoint) => Some((
+            "uneconomic",
+            json!({
+                "claim_sat": claim.to_sat(), "fee_sat": fee.to_sat(), "outpoint": outpoint.to_string(),
+            }),
+            format!(
+                "to take back the {} sat that were paid to its address besides would cost {} sat now: too \
+                 much; tried at every block ({outpoint})",
+                claim.to_sat(),
+                fee.to_sat()
+            ),
+        )),
         _ => None,
     }
+}
+
+/// True where it is not the channel that this is about.
+fn is_besides(channel: Option<&ChannelReport>, outpoint: OutPoint) -> bool {
+    channel.is_some_and(|own| own.besides.iter().any(|of| of.outpoint == outpoint))
 }
 
 fn described(event: &WatchEvent) -> (&'static str, Value, String) {
@@ -101,14 +128,20 @@ fn described(event: &WatchEvent) -> (&'static str, Value, String) {
             json!({"txid": txid.to_string(), "fee_sat": fee.to_sat()}),
             format!("closing by {txid}, for a fee of {} sat", fee.to_sat()),
         ),
-        WatchEvent::Refunding { txid } => (
+        WatchEvent::Refunding { outpoint, txid } => (
             "refunding",
-            json!({"txid": txid.to_string()}),
+            json!({"txid": txid.to_string(), "outpoint": outpoint.to_string()}),
             format!("its time is over; taken back by {txid}"),
         ),
-        WatchEvent::Uneconomic { claim, fee } => (
+        WatchEvent::Uneconomic {
+            outpoint,
+            claim,
+            fee,
+        } => (
             "uneconomic",
-            json!({"claim_sat": claim.to_sat(), "fee_sat": fee.to_sat()}),
+            json!({
+                "claim_sat": claim.to_sat(), "fee_sat": fee.to_sat(), "outpoint": outpoint.to_string(),
+            }),
             format!(
                 "to collect its {} sat would cost {} sat now: too much; tried at every block",
                 claim.to_sat(),
@@ -121,5 +154,62 @@ fn described(event: &WatchEvent) -> (&'static str, Value, String) {
             format!("settled: {} sat came home", amount.to_sat()),
         ),
         _ => ("other", json!({}), "something happened".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streampay_btc::bitcoin::hashes::Hash as _;
+    use streampay_btc::bitcoin::{Amount, Txid};
+    use streampay_btc::machine::PaidBesides;
+    use streampay_core::units::{PurseId, SessionId};
+
+    use super::*;
+
+    fn output(byte: u8) -> OutPoint {
+        OutPoint::new(Txid::from_byte_array([byte; 32]), 0)
+    }
+
+    /// A channel that was settled long ago is not taken back, whatever else its address was paid.
+    #[test]
+    fn what_was_paid_besides_is_not_told_as_the_channel() {
+        let (session, purse) = (SessionId([7; 32]), PurseId(0));
+        let channel = ChannelReport {
+            purse: PurseKey { session, purse },
+            role: Role::Payer,
+            state: ChannelState::Settled,
+            descriptor: String::new(),
+            address: None,
+            value: Amount::from_sat(9_000),
+            paid: Amount::ZERO,
+            reserve: Amount::ZERO,
+            funding_fee: Amount::ZERO,
+            outpoint: Some(output(1)),
+            expiry: 9,
+            left: Some(0),
+            coming: None,
+            settled: Some(Amount::from_sat(9_000)),
+            besides: vec![PaidBesides {
+                outpoint: output(2),
+                value: Amount::from_sat(600),
+                back: None,
+                aside: false,
+            }],
+        };
+        let told = |number| {
+            let (outpoint, txid) = (output(number), output(3).txid);
+            let (claim, fee) = (Amount::from_sat(600), Amount::from_sat(500));
+            let short = WatchEvent::Uneconomic {
+                outpoint,
+                claim,
+                fee,
+            };
+            [WatchEvent::Refunding { outpoint, txid }, short]
+                .map(|event| besides(&event, Some(&channel)).map(|(_, _, line)| line))
+        };
+        assert_eq!(told(1), [None, None]);
+        for line in told(2) {
+            assert!(line.unwrap().contains("to its address besides"));
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::job::{Done, Job};
 
 impl Inner {
     /// The newest view, unless it is too old for money.
-    fn chain_at(chain: Option<&Chain>, now: Now) -> Option<&Chain> {
+    pub(super) fn chain_at(chain: Option<&Chain>, now: Now) -> Option<&Chain> {
         chain.filter(|chain| now.mono.0.saturating_sub(chain.at) < STALE_MS)
     }
 

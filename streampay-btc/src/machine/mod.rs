@@ -172,7 +172,8 @@ impl ChannelMachine {
     }
 
     /// What the payee puts into its terms: ask anew for each offer, for the reserve goes with the fees of
-    /// the newest view.
+    /// the newest view. Without one that [is good](ChannelMachine::has_view) it is not what closing asks today:
+    /// offer nothing then.
     ///
     /// # Errors
     /// [`ParamsError`] where the policy is not one.
@@ -184,6 +185,13 @@ impl ChannelMachine {
             policy.reserve = policy.reserve_now(&chain.fees);
         }
         policy.params(inner.config.network, base)
+    }
+
+    /// True where the newest view of the chain is good for money: none is before the first look, and none is
+    /// an hour old.
+    #[must_use]
+    pub fn has_view(&self, now: Now) -> bool {
+        Inner::chain_at(self.lock().chain.as_ref(), now).is_some()
     }
 
     /// The outputs that the next view should hold: those of all channels that are not settled, each

@@ -46,6 +46,8 @@ pub(super) struct Payer {
     pub(super) strays: Vec<Stray>,
     /// The height of the view after which that was looked for last.
     pub(super) searched: Option<u32>,
+    /// That is to be looked for once, also long after its time.
+    pub(super) sought: bool,
 }
 
 impl Payer {
@@ -72,6 +74,7 @@ impl Payer {
             adrift: false,
             strays: Vec::new(),
             searched: None,
+            sought: false,
         })
     }
 
@@ -100,6 +103,7 @@ impl Payer {
             adrift: false,
             strays: Vec::new(),
             searched: None,
+            sought: false,
             meta,
         })
     }

@@ -213,7 +213,8 @@ pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecod
                 let raw = read::<ByteVec>(value).ok();
                 parent = raw.and_then(|raw| deserialize(&raw).ok());
             }
-            [STRAYS] => strays = read(value)?,
+            // What is lost with it a search finds again.
+            [STRAYS] => strays = read(value).unwrap_or_default(),
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use crate::tx::Contract;
 /// What is worth less than its refund and an output at 1 sat/vB is left where it is: whoever knows an
 /// address can pay to it.
 const LEAST: Amount = Amount::from_sat(500);
-/// The most of one channel; the largest are taken.
+/// The most of one channel that have not come back; the largest are taken.
 const STRAYS_MAX: usize = 64;
 
 /// One of them.
@@ -31,6 +31,10 @@ pub(super) struct Stray {
     pub(super) bid: Option<FeeRate>,
     /// What came back, once that is buried.
     pub(super) back: Option<u64>,
+    /// The user was told that its refund costs more than it may, and that has not changed.
+    pub(super) told: bool,
+    /// Half of it does not pay for its refund now.
+    pub(super) aside: bool,
 }
 
 /// A channel whose address may have been paid to besides.
@@ -61,6 +65,8 @@ impl Stray {
             tried: None,
             bid: None,
             back: record.back,
+            told: false,
+            aside: false,
         })
     }
 
@@ -71,6 +77,12 @@ impl Stray {
             since: self.since,
             back: self.back,
         }
+    }
+
+    /// True where something spends it, or was broadcast to.
+    fn is_under_way(&self) -> bool {
+        let spend = self.seen.as_ref().and_then(|seen| seen.spend.as_ref());
+        spend.is_some() || self.bid.is_some()
     }
 
     /// What every view should hold of it.
@@ -125,26 +137,47 @@ impl Payer {
     }
 
     fn note_strays(&mut self, network: Network, coins: &[WalletCoin]) -> Vec<WalletCoin> {
-        let room = STRAYS_MAX.saturating_sub(self.strays.len());
         let mut new: Vec<WalletCoin> = (coins.iter())
             .filter(|coin| coin.value >= LEAST && self.is_stray(coin))
             .copied()
             .collect();
         new.sort_by_key(|coin| core::cmp::Reverse(coin.value));
-        new.truncate(room);
-        let Some(deed) = &self.meta.deed else {
+        let Some(deed) = self.meta.deed.clone() else {
             return Vec::new();
         };
-        for coin in &new {
+        let mut taken = Vec::new();
+        for coin in new {
+            if !self.makes_room(coin.value) {
+                break;
+            }
             let record = StrayRecord {
                 place: coin.outpoint.into(),
                 value: coin.value.to_sat(),
                 since: coin.since,
                 back: None,
             };
-            self.strays.extend(Stray::new(network, deed, &record));
+            self.strays.extend(Stray::new(network, &deed, &record));
+            taken.push(coin);
         }
-        new
+        taken
+    }
+
+    /// True where there is a place for one of this value: if need be that of the smallest, for whoever
+    /// knows an address can fill them all. What is let go is found again once there is room.
+    fn makes_room(&mut self, value: Amount) -> bool {
+        let open = self.strays.iter().filter(|of| of.back.is_none());
+        if open.count() < STRAYS_MAX {
+            return true;
+        }
+        let idle = (self.strays.iter().enumerate()).filter(|(_, of)| {
+            of.back.is_none() && !of.is_under_way() && of.contract.value() < value
+        });
+        let smallest = idle.min_by_key(|(_, of)| of.contract.value());
+        let Some(at) = smallest.map(|(at, _)| at) else {
+            return false;
+        };
+        self.strays.remove(at);
+        true
     }
 }
 
@@ -165,13 +198,22 @@ impl ChannelMachine {
             let deed = payer.meta.deed.as_ref()?;
             let over = tip >= deed.expiry.saturating_add(FORGOTTEN);
             let script = deed.output()?.script_pubkey();
-            (!over && payer.searched != Some(tip)).then_some(Besides {
+            let wanted = payer.sought || !over;
+            (wanted && payer.searched != Some(tip)).then_some(Besides {
                 purse: *key,
                 script,
                 since: deed.since,
             })
         });
         wanted.collect()
+    }
+
+    /// Has a payer's channel looked through at the next look, however long ago its time was.
+    pub fn seek_besides(&self, purse: PurseKey) {
+        let mut inner = self.lock();
+        if let Some(Side::Payer(payer)) = inner.channels.get_mut(&purse).map(|of| &mut of.role) {
+            payer.sought = true;
+        }
     }
 
     /// What blocks hold unspent at a channel's address, the channel itself among it or not. What this asks
@@ -184,7 +226,7 @@ impl ChannelMachine {
         let Some(Side::Payer(payer)) = inner.channels.get_mut(&purse).map(|of| &mut of.role) else {
             return Vec::new();
         };
-        payer.searched = tip;
+        (payer.searched, payer.sought) = (tip, false);
         let new = payer.note_strays(network, coins);
         if new.is_empty() {
             return Vec::new();

@@ -79,13 +79,15 @@ pub struct PaidBesides {
     pub value: Amount,
     /// What came back of it, once that is buried.
     pub back: Option<Amount>,
+    /// Half of it does not pay for its refund now: it waits for nodes to relay for less.
+    pub aside: bool,
 }
 
 impl ChannelReport {
-    /// Payer: what was paid to its address besides and has not come back.
+    /// Payer: what was paid to its address besides and has not come back, but for what is set aside.
     #[must_use]
     pub fn besides_open(&self) -> Amount {
-        let open = self.besides.iter().filter(|of| of.back.is_none());
+        let open = (self.besides.iter()).filter(|of| of.back.is_none() && !of.aside);
         let sum = open.map(|of| of.value.to_sat());
         Amount::from_sat(sum.fold(0, u64::saturating_add))
     }
@@ -235,5 +237,6 @@ fn paid_besides(stray: &Stray) -> PaidBesides {
         outpoint: stray.contract.outpoint(),
         value: stray.contract.value(),
         back: stray.back.map(Amount::from_sat),
+        aside: stray.aside,
     }
 }

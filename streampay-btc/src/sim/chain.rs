@@ -49,6 +49,11 @@ impl SimChain {
         self.lock().away = away;
     }
 
+    /// Whether blocks are searched for outputs to a script: a source may show views all the same.
+    pub fn set_searched(&self, searched: bool) {
+        self.lock().unsearched = !searched;
+    }
+
     /// Leaves these outputs out of every view from now on, as a source does that cannot look at them.
     pub fn leave_out(&self, outpoints: &[OutPoint]) {
         self.lock().left_out = outpoints.to_vec();
@@ -309,6 +314,19 @@ impl SimChain {
         found
     }
 
+    /// The same as a source would say it.
+    ///
+    /// # Errors
+    /// [`ChainError::Away`] where it was told to be, or to search nothing.
+    pub fn search(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        let inner = self.lock();
+        if inner.away || inner.unsearched {
+            return Err(ChainError::Away("told to be away".into()));
+        }
+        drop(inner);
+        Ok(self.coins_to(script, since))
+    }
+
     /// The chain as a source would show it.
     ///
     /// # Errors
@@ -367,10 +385,7 @@ impl ChainSource for SimChain {
     }
 
     async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
-        if self.lock().away {
-            return Err(ChainError::Away("told to be away".into()));
-        }
-        Ok(self.coins_to(script, since))
+        self.search(script, since)
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

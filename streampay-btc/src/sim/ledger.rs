@@ -29,6 +29,8 @@ pub(super) struct Inner {
     pub(super) floor: FeeRate,
     pub(super) rate: FeeRate,
     pub(super) away: bool,
+    /// Nothing is searched for by its script.
+    pub(super) unsearched: bool,
     /// Outputs that no view holds.
     pub(super) left_out: Vec<OutPoint>,
     /// Payments that blocks take by what they pay, as everybody's.
@@ -46,6 +48,7 @@ impl Default for Inner {
             floor: FeeRate::BROADCAST_MIN,
             rate: FeeRate::from_sat_per_vb_u32(2),
             away: false,
+            unsearched: false,
             left_out: Vec::new(),
             plain: BTreeSet::new(),
             faucets: 0,

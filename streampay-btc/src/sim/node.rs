@@ -239,7 +239,9 @@ impl SimNode {
             return None;
         }
         for of in self.machine.besides() {
-            let coins = self.chain.coins_to(&of.script, of.since);
+            let Ok(coins) = self.chain.search(&of.script, of.since) else {
+                continue;
+            };
             for action in self.machine.paid_besides(of.purse, &coins) {
                 match action {
                     Action::Persist(changes) => sound &= self.persist(changes),

@@ -169,7 +169,135 @@ fn payment_besides_that_a_reorganisation_took_is_let_go_long_after_the_expiry() 
     rig.payer.mine_and_look(left + FORGOTTEN - 1);
     assert_eq!(back(&rig), [None]);
     rig.payer.mine_and_look(1);
-    assert_eq!(back(&rig), [Some(Amount::ZERO)]);
+    assert_eq!(back(&rig), []);
+}
+
+/// One view that did not show it: a search finds it again, and it comes home.
+#[test]
+fn payment_besides_that_one_view_did_not_show_is_found_again() {
+    let mut rig = Rig::ready();
+    let second = pay(&rig, 5_000);
+    assert_eq!(told(&mut rig).len(), 1);
+    let left = rig.expiry() - rig.chain.tip();
+    rig.chain.mine(left + FORGOTTEN);
+    let mut view = rig.chain.look(&rig.payer.machine.watched()).unwrap();
+    let unseen = view.outputs.iter_mut().filter(|of| of.outpoint == second);
+    unseen.for_each(|of| of.seen = None);
+    for action in rig.payer.machine.chain(rig.payer.now, &view) {
+        rig.payer.act(action);
+    }
+    assert_eq!(back(&rig), []);
+    rig.payer.machine.seek_besides(rig.purse);
+    assert_eq!(told(&mut rig), [paid_besides(second, 5_000)]);
+    rig.payer.mine_and_look(7);
+    assert!(back(&rig)[0].is_some_and(|back| back > Amount::from_sat(4_000)));
+}
+
+/// Nobody looked until long after the channel's time: whoever asks for it has it looked for.
+#[test]
+fn payment_besides_is_looked_for_long_after_the_expiry_where_that_is_asked_for() {
+    let mut rig = Rig::ready();
+    (1..=5).for_each(|seq| rig.tick(seq));
+    rig.close();
+    let second = pay(&rig, 5_000);
+    let left = rig.expiry() - rig.chain.tip();
+    rig.chain.mine(left + FORGOTTEN);
+    assert_eq!(told(&mut rig), [], "not by itself");
+    assert!(rig.payer.machine.besides().is_empty());
+    rig.payer.machine.seek_besides(rig.purse);
+    assert_eq!(rig.payer.machine.besides().len(), 1);
+    rig.chain.set_searched(false);
+    assert_eq!(told(&mut rig), []);
+    assert_eq!(rig.payer.machine.besides().len(), 1, "not looked for");
+    rig.chain.set_searched(true);
+    assert_eq!(told(&mut rig), [paid_besides(second, 5_000)]);
+    assert!(rig.payer.machine.besides().is_empty(), "once");
+    rig.payer.mine_and_look(8);
+    assert!(back(&rig)[0].is_some());
+}
+
+/// Whoever knows an address can fill the places: a payment of worth still has one.
+#[test]
+fn larger_payment_takes_the_place_of_the_smallest_whenever_it_comes() {
+    let mut rig = Rig::ready();
+    let script = address(&rig);
+    let many = |rig: &Rig, value: u64| {
+        for number in 0..64 {
+            let value = Amount::from_sat(value + number);
+            rig.chain.pay(&script, value).unwrap();
+        }
+        rig.chain.mine(1);
+    };
+    let values = |rig: &Rig| {
+        let report = rig.payer.machine.report().remove(0);
+        let open = report.besides.iter().filter(|of| of.back.is_none());
+        open.map(|of| of.value.to_sat()).collect::<Vec<_>>()
+    };
+    many(&rig, 5_000);
+    assert_eq!(told(&mut rig).len(), 64);
+    let larger = pay(&rig, 90_000);
+    pay(&rig, 4_900);
+    assert_eq!(told(&mut rig), [paid_besides(larger, 90_000)]);
+    let held = values(&rig);
+    assert_eq!((held.len(), held.iter().min()), (64, Some(&5_001)));
+    rig.payer.restart(&[rig.purse]);
+    assert_eq!(values(&rig), held, "durable");
+    // Those whose refund is under way keep their places; once they are home, there is room.
+    rig.chain.mine(rig.expiry() - rig.chain.tip());
+    rig.payer.look();
+    let late = pay(&rig, 95_000);
+    assert_eq!(told(&mut rig), []);
+    let events = after_expiry(&mut rig);
+    assert!(events.contains(&paid_besides(late, 95_000)), "{events:?}");
+    rig.payer.mine_and_look(8);
+    assert!(rig.chain.spender(late).is_some());
+}
+
+/// Nodes relay nothing for what half of it would pay: that is told once, and nothing waits for it.
+#[test]
+fn what_does_not_pay_for_its_refund_is_told_once_and_set_aside() {
+    let mut rig = Rig::ready();
+    let small = pay(&rig, 600);
+    assert_eq!(told(&mut rig).len(), 1);
+    (1..=5).for_each(|seq| rig.tick(seq));
+    rig.close();
+    rig.chain.mine(rig.expiry() - rig.chain.tip());
+    rig.chain.set_floor(FeeRate::from_sat_per_vb_u32(4));
+    let mut short = Vec::new();
+    for _ in 0..80 {
+        let events = rig.payer.look().unwrap().into_iter();
+        short.extend(events.filter_map(|(_, event)| match event {
+            WatchEvent::Uneconomic { outpoint, .. } => Some(outpoint),
+            _ => None,
+        }));
+        rig.chain.mine(1);
+    }
+    assert_eq!(short, [small]);
+    let report = rig.payer.machine.report().remove(0);
+    assert_eq!(
+        (report.besides.len(), report.besides_open()),
+        (1, Amount::ZERO)
+    );
+    assert!(rig.chain.spender(small).is_none());
+    // Nodes relay for less again.
+    rig.chain.set_floor(FeeRate::from_sat_per_vb_u32(1));
+    rig.payer.mine_and_look(8);
+    assert!(back(&rig)[0].is_some());
+}
+
+/// It only helps: the channel itself comes home without it.
+#[test]
+fn broken_record_of_what_was_paid_besides_keeps_no_refund_back() {
+    let mut rig = Rig::ready();
+    let mut broken = ChangeSet::new();
+    broken.put([b's'], vec![1, 0xff]);
+    let broken = broken.within_purse(rig.purse);
+    rig.payer.act(Action::Persist(broken));
+    rig.payer.restart(&[rig.purse]);
+    rig.chain.mine(rig.expiry() - rig.chain.tip());
+    rig.payer.mine_and_look(8);
+    let report = rig.payer.machine.report().into_iter().next();
+    assert!(report.is_some_and(|of| of.settled.is_some()));
 }
 
 /// Nodes take a refund of it by their own rules, bumped where fees have risen.

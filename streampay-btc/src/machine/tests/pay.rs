@@ -180,7 +180,9 @@ fn nothing_is_concluded_while_the_chain_source_is_away() {
     // A view is good for an hour.
     rig.tick(2);
     let payload = rig.payload(3);
+    assert!(rig.payee.machine.has_view(rig.payee.now));
     rig.payee.now.mono = rig.payee.now.mono.after_ms(STALE_MS);
+    assert!(!rig.payee.machine.has_view(rig.payee.now));
     assert_eq!(rig.receive(3, payload), LATER);
 }
 

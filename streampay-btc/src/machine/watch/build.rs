@@ -10,7 +10,7 @@ use super::{WatchEvent, percent};
 use crate::kit::TowerEntry;
 use crate::machine::payee::Payee;
 use crate::machine::{Action, Chain, Inner, Side};
-use crate::tx::{Carried, CloseError, ClosePlan, FeeCoin};
+use crate::tx::{Carried, CloseError, ClosePlan, Contract, FeeCoin};
 use crate::tx::{close_tx, fee_for, fee_with, virtual_size};
 
 /// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
@@ -75,7 +75,16 @@ impl Inner {
         }
         if let Some(fee) = best.short {
             for key in &group.members {
-                let event = WatchEvent::Uneconomic { claim, fee };
+                let channel = self.channels.get(key);
+                let contract = channel.and_then(|channel| channel.contract());
+                let Some(outpoint) = contract.map(Contract::outpoint) else {
+                    continue;
+                };
+                let event = WatchEvent::Uneconomic {
+                    outpoint,
+                    claim,
+                    fee,
+                };
                 actions.push(Action::Event(*key, event));
             }
         }

@@ -62,6 +62,8 @@ pub enum WatchEvent {
     },
     /// A refund is on its way.
     Refunding {
+        /// What it spends: the channel, or what was paid to its address besides.
+        outpoint: OutPoint,
         /// The transaction.
         txid: Txid,
     },
@@ -82,6 +84,8 @@ pub enum WatchEvent {
     },
     /// At today's fees collecting costs more than it may.
     Uneconomic {
+        /// The channel, or what was paid to its address besides: of that it is said once, until it changes.
+        outpoint: OutPoint,
         /// What is due.
         claim: Amount,
         /// What collecting it would cost.
@@ -215,9 +219,10 @@ impl Inner {
             Action::Package(package) => package.last().is_some_and(may),
             // Told again once it is durable.
             Action::Event(_, WatchEvent::Settled { .. } | WatchEvent::Returned { .. }) => false,
-            Action::Event(_, WatchEvent::Closing { txid, .. } | WatchEvent::Refunding { txid }) => {
-                !left_out.contains(txid)
-            }
+            Action::Event(
+                _,
+                WatchEvent::Closing { txid, .. } | WatchEvent::Refunding { txid, .. },
+            ) => !left_out.contains(txid),
             Action::Event(..) => true,
         };
         actions.into_iter().filter(stays).collect()

@@ -65,7 +65,14 @@ impl Payer {
         chain: &Chain,
         actions: &mut Vec<Action>,
     ) {
-        let mut changed = false;
+        let known = self.strays.len();
+        // Nodes have long forgotten it, or one view was wrong: then a search finds it again.
+        self.strays.retain(|stray| {
+            let new = seen.get(&stray.contract.outpoint());
+            let gone = new.is_some_and(|new| new.seen.is_none()) && stray.is_forgotten(chain.tip);
+            stray.back.is_some() || !gone
+        });
+        let mut changed = self.strays.len() < known;
         for stray in self.strays.iter_mut().filter(|of| of.back.is_none()) {
             let Some(new) = seen.get(&stray.contract.outpoint()) else {
                 continue;
@@ -76,11 +83,9 @@ impl Payer {
                 continue;
             };
             (stray.back, changed) = (Some(back), true);
-            if back > 0 {
-                let (outpoint, amount) = (stray.contract.outpoint(), Amount::from_sat(back));
-                let event = WatchEvent::Returned { outpoint, amount };
-                actions.push(Action::Event(key, event));
-            }
+            let (outpoint, amount) = (stray.contract.outpoint(), Amount::from_sat(back));
+            let event = WatchEvent::Returned { outpoint, amount };
+            actions.push(Action::Event(key, event));
         }
         if changed {
             let mut delta = ChangeSet::new();
@@ -127,14 +132,14 @@ impl Stray {
         true
     }
 
-    /// What it brought, once that is buried; nothing where nodes have long forgotten it.
+    fn is_forgotten(&self, tip: u32) -> bool {
+        tip >= self.contract.output().expiry().saturating_add(FORGOTTEN)
+    }
+
+    /// What it brought, once that is buried.
     fn came_back(&mut self, chain: &Chain) -> Option<u64> {
         let expiry = self.contract.output().expiry();
-        let Some(seen) = &self.seen else {
-            let gone = chain.tip >= expiry.saturating_add(FORGOTTEN);
-            return gone.then_some(0);
-        };
-        let Some(spend) = &seen.spend else {
+        let Some(spend) = &self.seen.as_ref()?.spend else {
             self.bid = None;
             return None;
         };

@@ -68,13 +68,18 @@ impl Payer {
         let Some(due) = self.due().filter(|_| self.decided.settled.is_none()) else {
             return;
         };
-        let claim = due.contract.value();
+        let (outpoint, claim) = (due.contract.outpoint(), due.contract.value());
         let Some(step) = due.step(home, chain) else {
             return;
         };
         self.tried = Some(chain.tip);
         if let Some(fee) = step.short {
-            actions.push(Action::Event(key, WatchEvent::Uneconomic { claim, fee }));
+            let event = WatchEvent::Uneconomic {
+                outpoint,
+                claim,
+                fee,
+            };
+            actions.push(Action::Event(key, event));
         }
         let Some((tx, rate)) = step.refund else {
             return;
@@ -85,7 +90,8 @@ impl Payer {
             actions.push(persist(key, self.decided));
         }
         let txid = tx.compute_txid();
-        actions.push(Action::Event(key, WatchEvent::Refunding { txid }));
+        let event = WatchEvent::Refunding { outpoint, txid };
+        actions.push(Action::Event(key, event));
         actions.push(Action::Broadcast(tx));
     }
 
@@ -117,14 +123,24 @@ impl Payer {
             let step = due.step(home, chain).filter(|_| stray.back.is_none());
             let Some(step) = step else { continue };
             stray.tried = Some(chain.tip);
-            if let Some(fee) = step.short {
+            let outpoint = stray.contract.outpoint();
+            let (told, stuck) = (stray.told, step.short.is_some() && step.refund.is_none());
+            stray.told = step.short.is_some();
+            stray.aside = stuck && !due.is_worth(home, chain);
+            if let Some(fee) = step.short.filter(|_| !told) {
                 let claim = stray.contract.value();
-                actions.push(Action::Event(key, WatchEvent::Uneconomic { claim, fee }));
+                let event = WatchEvent::Uneconomic {
+                    outpoint,
+                    claim,
+                    fee,
+                };
+                actions.push(Action::Event(key, event));
             }
             if let Some((tx, rate)) = step.refund {
                 stray.bid = Some(rate);
                 let txid = tx.compute_txid();
-                actions.push(Action::Event(key, WatchEvent::Refunding { txid }));
+                let event = WatchEvent::Refunding { outpoint, txid };
+                actions.push(Action::Event(key, event));
                 actions.push(Action::Broadcast(tx));
             }
         }
@@ -215,6 +231,19 @@ impl Due<'_> {
         let steps = tip.saturating_sub(self.contract.output().expiry()) / REFUND_EVERY;
         let most = (value / REFUND_PART).saturating_mul(u64::from(steps).saturating_add(1));
         Amount::from_sat(most.min(value / REFUND_PART_MAX))
+    }
+
+    /// True where half of it pays what nodes relay for now: it comes to that by itself.
+    fn is_worth(&self, home: &ScriptBuf, chain: &Chain) -> bool {
+        let half = Amount::from_sat(self.contract.value().to_sat() / REFUND_PART_MAX);
+        let draft = refund_tx(
+            self.contract,
+            self.secret,
+            home,
+            chain.fees.floor,
+            chain.tip,
+        );
+        draft.is_ok_and(|tx| rate_of(half, tx.weight()) >= chain.fees.floor)
     }
 
     /// The rate of a refund that waits for a block.

@@ -90,10 +90,7 @@ impl World {
         let mut inputs = tx.input.iter().map(|input| input.previous_output);
         inputs.any(|input| {
             let mut channels = self.channels.iter();
-            channels.any(|channel| {
-                let mut own = channel.outpoints.iter().chain(&channel.besides);
-                channel.capped && own.any(|own| *own == input)
-            })
+            channels.any(|channel| channel.capped.contains(&input))
         })
     }
 

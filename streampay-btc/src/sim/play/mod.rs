@@ -97,8 +97,8 @@ struct Channel {
     besides: Vec<OutPoint>,
     /// The payee looked in time.
     watched: bool,
-    /// Closing was said to cost too much, once at least.
-    capped: bool,
+    /// Of these outputs it was said that spending them costs too much, once at least.
+    capped: Vec<OutPoint>,
     /// It was said so in the margin.
     uneconomic: bool,
     /// Fees were so high in the margin that a close could miss the expiry.
@@ -172,7 +172,7 @@ impl World {
             outpoints: Vec::new(),
             besides: Vec::new(),
             watched: false,
-            capped: false,
+            capped: Vec::new(),
             uneconomic: false,
             spike: false,
             kind: match has(if number.is_multiple_of(2) { 3 } else { 4 }) {
@@ -256,7 +256,10 @@ impl World {
             }
             19 => self.show(PAYEE, how),
             20 => self.show(PAYER, how),
-            21 if matches!(how % 8, 0 | 3) => self.pay_besides(at, how >> 3),
+            21 if matches!(how % 8, 0 | 3) => {
+                let (at, how) = besides_of(how, self.channels.len());
+                self.pay_besides(at, how);
+            }
             21 => self.hang(at, how),
             22 => match how >> 1 & 3 {
                 0 | 1 => self.bump(at),
@@ -287,9 +290,9 @@ impl World {
         for (purse, event) in events {
             let mut channels = self.channels.iter_mut();
             let channel = channels.find(|channel| channel.purse == purse);
-            if let (Some(channel), WatchEvent::Uneconomic { .. }) = (channel, event) {
-                channel.capped = true;
-                said.push(purse);
+            if let (Some(channel), WatchEvent::Uneconomic { outpoint, .. }) = (channel, event) {
+                channel.capped.push(outpoint);
+                said.push(outpoint);
             }
         }
         let tip = self.chain.tip();
@@ -307,7 +310,7 @@ impl World {
             let own = report.role == Role::Payee;
             channel.watched |= own && looked && (DEADLINE..=MARGIN).contains(&left);
             if own && (1..=MARGIN).contains(&left) {
-                channel.uneconomic |= said.contains(&channel.purse);
+                channel.uneconomic |= report.outpoint.is_some_and(|of| said.contains(&of));
                 // Above this, what may go into fees does not buy a block.
                 channel.spike |= self.rate > 10;
             }
@@ -424,6 +427,11 @@ impl World {
     }
 }
 
+/// Which channel's address is paid to besides, and what: by bits that do not say already that one is.
+fn besides_of(how: u8, channels: usize) -> (usize, u8) {
+    (usize::from(how >> 3 & 3) % channels.max(1), how >> 5)
+}
+
 fn give_coins(chain: &SimChain, payee: &mut SimNode) {
     let value = Amount::from_sat(2 * WALLET_FEE);
     let script = payee.machine.fee_script();
@@ -444,4 +452,23 @@ fn give_coins(chain: &SimChain, payee: &mut SimNode) {
 
 fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap_or(Msat::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_channels_address_is_paid_to_besides_with_every_value() {
+        for channels in CHANNELS {
+            let all = (0..=u8::MAX).filter(|how| matches!(how % 8, 0 | 3));
+            let paid: BTreeSet<_> = all
+                .map(|how| besides_of(how, channels))
+                .map(|(at, how)| (at, how % 3))
+                .collect();
+            assert_eq!(paid.len(), channels * 3);
+        }
+    }
 }

@@ -253,8 +253,8 @@ pub(crate) fn event_json(event: &WatchEvent) -> Value {
         WatchEvent::Closing { txid: by, fee } => {
             json!({"closing": {"txid": txid(by), "fee": int(fee.to_sat())}})
         }
-        WatchEvent::Refunding { txid: by } => json!({"refunding": {"txid": txid(by)}}),
-        WatchEvent::Uneconomic { claim, fee } => {
+        WatchEvent::Refunding { txid: by, .. } => json!({"refunding": {"txid": txid(by)}}),
+        WatchEvent::Uneconomic { claim, fee, .. } => {
             json!({"uneconomic": {"claim": int(claim.to_sat()), "fee": int(fee.to_sat())}})
         }
         WatchEvent::Settled { amount } => json!({"settled": {"amount": int(amount.to_sat())}}),
