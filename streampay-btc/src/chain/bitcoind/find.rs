@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, Block, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
 use serde_json::json;
 
 use super::{BitcoinCore, SCAN_MAX};
@@ -18,7 +18,8 @@ const WAITING_MAX: usize = 1_024;
 const MEMPOOL_MAX: usize = 128 * 1024 * 1024;
 
 /// All searches, by script and value; without one they are for all outputs to the script.
-pub(super) type Searches = HashMap<(ScriptBuf, Option<Amount>), Search>;
+pub(super) type Searches = HashMap<Key, Search>;
+type Key = (ScriptBuf, Option<Amount>);
 
 /// What is known of one script.
 #[derive(Debug, Default)]
@@ -32,6 +33,17 @@ pub(super) struct Search {
 }
 
 impl Search {
+    /// What the next block holds.
+    fn take(&mut self, (script, value): &Key, at: (u32, BlockHash), block: &Block) {
+        let found = block.txdata.iter();
+        let found = found.flat_map(|tx| outputs_to(tx, script, *value));
+        self.found.extend(found.map(|of| Found {
+            height: Some(at.0),
+            ..of
+        }));
+        self.upto = Some(at);
+    }
+
     /// What was found, where so many transactions that wait are `left` to be read. Where nothing was
     /// found, nothing can be said before all are: least of all that nobody paid.
     fn outputs(&self, left: Result<usize, ChainError>) -> Result<Vec<Found>, ChainError> {
@@ -74,9 +86,10 @@ impl BitcoinCore {
     ) -> Result<Vec<Found>, ChainError> {
         let mut searches = self.searches.lock().await;
         let value = Some(value);
-        let search = begun(&mut searches, (&script, value));
+        let key = (script.clone(), value);
+        self.read_blocks(&mut searches, &key, since).await?;
+        let search = begun(&mut searches, &key);
         let pays = |tx: &Transaction| outputs_to(tx, &script, value);
-        self.read_blocks(search, since, pays).await?;
         let left = self.read_waiting(search, pays).await;
         search.outputs(left)
     }
@@ -88,19 +101,20 @@ impl BitcoinCore {
         since: u32,
     ) -> Result<Vec<Found>, ChainError> {
         let mut searches = self.searches.lock().await;
-        let search = begun(&mut searches, (&script, None));
-        let pays = |tx: &Transaction| outputs_to(tx, &script, None);
-        self.read_blocks(search, since, pays).await?;
-        Ok(search.found.clone())
+        let key = (script, None);
+        self.read_blocks(&mut searches, &key, since).await?;
+        Ok(begun(&mut searches, &key).found.clone())
     }
 
+    /// Reads blocks for one search, and each for all others that stand at it.
     async fn read_blocks(
         &self,
-        search: &mut Search,
+        searches: &mut Searches,
+        key: &Key,
         since: u32,
-        pays: impl Fn(&Transaction) -> Vec<Found>,
     ) -> Result<(), ChainError> {
         let (tip, _) = self.tip().await?;
+        let search = begun(searches, key);
         // A block that was read is no more: what it held may be anywhere.
         if let Some((height, hash)) = search.upto
             && (height > tip || self.hash_at(height).await? != hash)
@@ -113,12 +127,13 @@ impl BitcoinCore {
         for height in first..=last {
             let hash = self.hash_at(height).await?;
             let block = self.block(hash).await?;
-            let found = block.txdata.iter().flat_map(&pays).map(|of| Found {
-                height: Some(height),
-                ..of
-            });
-            search.found.extend(found);
-            search.upto = Some((height, hash));
+            let before = height.checked_sub(1);
+            let before = before.map(|before| (before, block.header.prev_blockhash));
+            for (of, search) in searches.iter_mut() {
+                if of == key || before.is_some() && search.upto == before {
+                    search.take(of, (height, hash), &block);
+                }
+            }
         }
         if last < tip {
             return Err(ChainError::Away("still reading blocks".into()));
@@ -152,14 +167,11 @@ impl BitcoinCore {
     }
 }
 
-fn begun<'a>(
-    searches: &'a mut Searches,
-    (script, value): (&ScriptBuf, Option<Amount>),
-) -> &'a mut Search {
-    if searches.len() >= SEARCHES_MAX {
+fn begun<'a>(searches: &'a mut Searches, key: &Key) -> &'a mut Search {
+    if searches.len() >= SEARCHES_MAX && !searches.contains_key(key) {
         searches.clear();
     }
-    searches.entry((script.clone(), value)).or_default()
+    searches.entry(key.clone()).or_default()
 }
 
 fn outputs_to(tx: &Transaction, script: &ScriptBuf, value: Option<Amount>) -> Vec<Found> {
@@ -186,6 +198,21 @@ mod tests {
             value: Amount::from_sat(1),
             height,
         }
+    }
+
+    /// As many as there may be go on, each from where it is.
+    #[test]
+    fn search_that_is_known_begins_nothing_anew() {
+        let key = |number: u8| (ScriptBuf::from_bytes(vec![number]), None);
+        let mut searches = Searches::new();
+        for number in 0..=u8::MAX {
+            begun(&mut searches, &key(number)).upto = Some((7, BlockHash::all_zeros()));
+        }
+        assert_eq!(searches.len(), SEARCHES_MAX);
+        assert!(begun(&mut searches, &key(3)).upto.is_some());
+        assert_eq!(searches.len(), SEARCHES_MAX);
+        begun(&mut searches, &(ScriptBuf::new(), None));
+        assert_eq!(searches.len(), 1, "all begin anew");
     }
 
     /// A full mempool is read in parts: what is not read yet may be the payment.
