@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use bitcoin::{Amount, Block, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::rpc::btc;
 use super::{BitcoinCore, SCAN_MAX};
 use crate::chain::ChainError;
 
@@ -121,6 +122,10 @@ impl BitcoinCore {
         {
             *search = Search::default();
         }
+        // What was spent counts too where a funding is looked for.
+        if search.upto.is_none() && key.1.is_none() {
+            self.begin_pruned(search, &key.0, since).await?;
+        }
         let next = |(height, _): (u32, _)| height.saturating_add(1);
         let first = search.upto.map_or(since, next);
         let last = tip.min(first.saturating_add(SCAN_MAX));
@@ -139,6 +144,58 @@ impl BitcoinCore {
             return Err(ChainError::Away("still reading blocks".into()));
         }
         Ok(())
+    }
+
+    /// Where the node has pruned blocks from `since` on: what is unspent it knows all the same. Where it
+    /// does not say so in time, the search begins with the blocks that it has.
+    async fn begin_pruned(
+        &self,
+        search: &mut Search,
+        script: &ScriptBuf,
+        since: u32,
+    ) -> Result<(), ChainError> {
+        let kept = self.kept_from().await?;
+        if since >= kept {
+            return Ok(());
+        }
+        match self.scan_unspent(script).await {
+            Ok((at, unspent)) => {
+                let fits = |of: &Found| of.height >= Some(since);
+                search.found = unspent.into_iter().filter(fits).collect();
+                search.upto = Some(at);
+            }
+            Err(error) => {
+                tracing::warn!(%error, kept, "the node has pruned blocks: what they pay is not found");
+                let before = kept.saturating_sub(1);
+                search.upto = Some((before, self.hash_at(before).await?));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that is unspent to a script, and the block as of which it is.
+    async fn scan_unspent(
+        &self,
+        script: &ScriptBuf,
+    ) -> Result<((u32, BlockHash), Vec<Found>), ChainError> {
+        let script = format!("raw({})", script.to_hex_string());
+        let all = self.rpc("scantxoutset", json!(["start", [script]])).await?;
+        let height = |of: &Value| u32::try_from(of.get("height")?.as_u64()?).ok();
+        let text = |of: &Value, name: &str| Some(of.get(name)?.as_str()?.to_owned());
+        let found = |of: &Value| {
+            let vout = u32::try_from(of.get("vout")?.as_u64()?).ok()?;
+            Some(Found {
+                outpoint: OutPoint::new(text(of, "txid")?.parse().ok()?, vout),
+                value: btc(of.get("amount")?)?,
+                height: Some(height(of)?),
+            })
+        };
+        let read = || {
+            let at = (height(&all)?, text(&all, "bestblock")?.parse().ok()?);
+            let unspent = all.get("unspents")?.as_array()?.iter();
+            Some((at, unspent.map(found).collect::<Option<_>>()?))
+        };
+        read().ok_or_else(|| ChainError::Nonsense("scantxoutset".into()))
     }
 
     /// How many are left to be read.

@@ -35,7 +35,8 @@ const SCAN_MAX: u32 = 288;
 ///
 /// A pruned node has to have the blocks since an output was last seen unspent. Machines write that down
 /// every 36 blocks, so one that keeps the least, 288, serves whoever looks once a day. What it has
-/// pruned it says in the log, and of an output whose spend may be there it says nothing else.
+/// pruned it says in the log, and of an output whose spend may be there it says nothing else. What is paid to
+/// a script is found by `scantxoutset` once; where that takes too long, only in the blocks that it has.
 #[derive(Debug)]
 pub struct BitcoinCore {
     url: String,

@@ -272,7 +272,7 @@ impl BitcoinCore {
     }
 
     /// The first block that the node has: above 0 where it is pruned.
-    async fn kept_from(&self) -> Result<u32, ChainError> {
+    pub(super) async fn kept_from(&self) -> Result<u32, ChainError> {
         let info = self.rpc("getblockchaininfo", json!([])).await?;
         let height = info.get("pruneheight").and_then(Value::as_u64);
         Ok(height

@@ -42,6 +42,26 @@ async fn a_pruned_bitcoind_says_what_it_still_knows() {
     assert_eq!(spend.height, Some(view.tip));
 }
 
+/// What was paid in a block that the node has pruned is found all the same, and what is paid later.
+#[tokio::test]
+async fn a_pruned_bitcoind_finds_what_was_paid_to_a_script() {
+    let Some(node) = node_with(&["-prune=1", "-fastprune"]).await else {
+        return;
+    };
+    let (script, value) = (home(6), Amount::from_sat(10_000));
+    let early = node.fund(&script, value).await;
+    node.mine_new(400).await;
+    node.rpc("pruneblockchain", json!([300])).await;
+    let found = async || {
+        let coins = node.core.coins(&script, 1).await.unwrap();
+        coins.iter().map(|coin| coin.outpoint).collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, [early]);
+    let late = node.fund(&script, value).await;
+    node.mine_new(1).await;
+    assert_eq!(found().await, [early, late]);
+}
+
 /// Outputs that were spent while nobody looked: one look over the blocks is enough for all of them.
 #[tokio::test]
 async fn spends_of_many_outputs_are_found_together() {
