@@ -129,6 +129,7 @@ pub struct Channels {
     runner: Arc<Watched>,
     shown: Option<Arc<Shown>>,
     payer: PayerPolicy,
+    clock: Clock,
     /// The most that the fee wallet pays for one close, where there is one.
     fee_wallet_max: Option<Msat>,
     every: Duration,
@@ -177,6 +178,7 @@ impl Channels {
             machine,
             shown,
             payer,
+            clock,
             every: setup.every,
             report: setup.report,
             folder: folder.to_owned(),
@@ -245,8 +247,14 @@ impl Channels {
     /// The method as it stands in terms.
     ///
     /// # Errors
-    /// [`AppError`] where the limits are none.
+    /// [`AppError`] where the limits are none, or the chain was not seen for an hour.
     pub fn terms(&self) -> Result<Method, AppError> {
+        if !self.machine.has_view(self.clock.now()) {
+            // What closing costs today is part of it.
+            return Err(AppError::Failed(
+                "the chain was not seen within an hour: no channel can be offered",
+            ));
+        }
         let params = self.machine.params();
         let params = params.map_err(|_| AppError::Failed("the channel's limits cannot be used"))?;
         Ok(Method {
@@ -305,8 +313,9 @@ impl Channels {
         Ok((tx, rate))
     }
 
-    /// Looks for what was paid to the addresses of all channels besides, of those that are settled too, and
-    /// tells what has yet to come back. True where that is nothing.
+    /// Looks for what was paid to the addresses of all channels besides, of those that are settled or whose
+    /// time is long over too, and tells what has yet to come back. True where that is nothing, and all was
+    /// looked through.
     ///
     /// # Errors
     /// [`AppError`] where the store cannot be read.
@@ -318,17 +327,35 @@ impl Channels {
             if payer && !self.machine.knows(purse) {
                 let _ = (self.machine.clone()).restore(home.node.clock().now(), purse, records);
             }
+            self.machine.seek_besides(purse);
         }
+        let mut looked = Ok(());
         for _ in 0..LOOKS {
-            let looked = self.look().await;
+            looked = self.look().await;
             if looked.is_err() || self.machine.besides().is_empty() {
                 break;
             }
         }
+        if looked.is_ok() && self.machine.besides().is_empty() {
+            // What was found, and whose time is over, is taken back at once.
+            looked = self.look().await;
+        }
         watching::tell_events(&self.machine, &self.runner, self.report);
+        if let Err(error) = &looked {
+            self.report
+                .tell(&format!("the chain cannot be seen now: {error}"));
+        }
+        let left = self.machine.besides();
+        for of in &left {
+            let session = of.purse.session;
+            self.report.tell(&format!(
+                "session {session}: what else was paid to its channel's address could not be looked for; try \
+                 again later"
+            ));
+        }
         let book = self.book(home).await?.into_iter();
         let open = book.filter(|channel| channel.besides_open() > Amount::ZERO);
-        let mut none = true;
+        let mut none = looked.is_ok() && left.is_empty();
         for channel in open {
             none = false;
             let session = channel.purse.session;

@@ -179,6 +179,14 @@ async fn what_is_paid_to_the_address_besides_comes_back() {
         };
         let known = if late { Amount::ZERO } else { wanted.value };
         assert_eq!(open().await, known, "what nobody watches is not seen");
+        // A source that still reads blocks, or has none of them any more.
+        stage.chain.set_searched(false);
+        assert!(
+            !recover(&viewer, QUIET).await.unwrap(),
+            "it was not looked for"
+        );
+        assert_eq!(open().await, known);
+        stage.chain.set_searched(true);
         assert!(!recover(&viewer, QUIET).await.unwrap());
         assert_eq!(open().await, wanted.value);
         let before = stage.chain.balance(&script(VIEWER));
