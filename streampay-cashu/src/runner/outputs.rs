@@ -107,6 +107,13 @@ impl Outputs {
             .map_err(|_| BackendError::Unknown)
     }
 
+    /// What the output with this Y, one of [all](Self::ys), comes to.
+    pub(crate) fn amount_of(&self, ys: &[PublicKey], y: PublicKey) -> Option<Amount> {
+        let mut all = ys.iter().zip(&self.premints);
+        let found = all.find(|(own, _)| **own == y);
+        found.map(|(_, premint)| premint.amount)
+    }
+
     /// The proofs, where every signature is on its own output, of its amount and keyset, and
     /// proven by DLEQ if there is one. Source: NUT-00, NUT-12.
     pub(crate) fn unblind(&self, signatures: Vec<BlindSignature>) -> Option<Vec<Proof>> {

@@ -98,7 +98,13 @@ pub(crate) async fn swap_inputs(
     let ys = outputs.ys()?;
 
     let stored = wallet.localstore.get_proofs_by_ys(ys.clone()).await;
-    if !stored.map_err(|_| OWN_STORE)?.is_empty() {
+    let stored = stored.map_err(|_| OWN_STORE)?;
+    let is_other = |info: &ProofInfo| outputs.amount_of(&ys, info.y) != Some(info.proof.amount);
+    if stored.iter().any(is_other) {
+        // What an output derives from does not tell its amount: another swap had the same ones.
+        return Err(BackendError::Unknown);
+    }
+    if !stored.is_empty() {
         // An earlier run got as far as the wallet, which may have spent some since.
         note(wallet, into, &ys, &input_ys).await?;
         return Ok(End::Ours);

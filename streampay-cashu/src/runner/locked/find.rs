@@ -11,7 +11,7 @@ use crate::coin::Seed;
 use crate::fee::PROOFS_MAX;
 use crate::figures::{self, RECEIVED, RETURNED};
 use crate::job::Place;
-use crate::locked::drain::{BLIND, FIND_LAST, FIND_MAX, FIND_WINDOW};
+use crate::locked::drain::{BLIND, Drain, FIND_LAST, FIND_MAX, FIND_WINDOW};
 use crate::locked::record::{Meta, Records, Stage};
 use crate::runner::outputs::{Outputs, premints};
 use crate::runner::swap_in::unspent;
@@ -36,14 +36,27 @@ impl Runner {
             None => return Ok(Msat::ZERO),
         };
         let wallet = self.wallet(&place).await?;
-        let (mut drain, mut sum) = (records.drain, 0_u64);
-        loop {
-            let from = drain.first_sought();
-            let (last, blind, new) = find(&wallet, &place, &seed, (from, payer)).await?;
-            sum = sum.saturating_add(new);
-            if drain.found(last, blind) {
-                return Msat::from_sat(sum).map_err(|_| BackendError::Unknown);
-            }
+        let mut drain = records.drain;
+        let sum = find_all(&wallet, &place, (&seed, payer), &mut drain).await?;
+        Msat::from_sat(sum).map_err(|_| BackendError::Unknown)
+    }
+}
+
+/// Looks for all batches that `drain` does not know, and notes there how many there are. What of them was not
+/// in the wallet.
+pub(super) async fn find_all(
+    wallet: &Wallet,
+    place: &Place,
+    (seed, payer): (&Seed, bool),
+    drain: &mut Drain,
+) -> Result<u64, BackendError> {
+    let mut sum = 0_u64;
+    loop {
+        let from = drain.first_sought();
+        let (last, blind, new) = find(wallet, place, seed, (from, payer)).await?;
+        sum = sum.saturating_add(new);
+        if drain.found(last, blind) {
+            return Ok(sum);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cdk::nuts::State;
 use cdk::wallet::Wallet;
 use cdk::wallet::types::Transaction;
 use minicbor::bytes::ByteVec;
@@ -9,9 +10,10 @@ use streampay_core::backend::{BackendError, RestoredPurse};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey, Unix};
 
-use super::find::find;
+use super::find::{find, find_all};
 use super::fund::{note, outputs_of, store};
 use super::redeem::{Redeem, redeem};
+use super::states_of;
 use crate::chain::{Funded, PIECE, Piece};
 use crate::figures::{KIND, PURSE, RETURNED};
 use crate::locked::drain::{Cut, Drain, total_fee};
@@ -163,8 +165,9 @@ async fn returned(wallet: &Wallet, planned: &Planned) -> Result<(u64, u64), Back
     Ok((home, fees))
 }
 
-/// All of it, by the payer's own key. Run again it makes the same batches, and finds what is home. Gives
-/// the most that the mint may have taken of which the wallet's ledger does not know.
+/// All of it, by the payer's own key. What earlier runs did is found, and what they swapped is left out; no
+/// batch has a number that one of theirs had, which may have been cut otherwise. Gives the most that the mint
+/// may have taken of which the wallet's ledger does not know.
 async fn refund(
     wallet: &Wallet,
     planned: &Planned,
@@ -179,7 +182,13 @@ async fn refund(
         ppk: planned.ppk,
         all: true,
     };
-    let (mut drain, mut anew, mut denied) = (Drain::default(), 0_u8, false);
+    let (mut drain, mut anew) = (Drain::default(), 0_u8);
+    find_all(wallet, &plan.place, (&plan.seed, true), &mut drain).await?;
+    let numbers: Vec<u64> = (0..cut.until).collect();
+    let states = states_of(wallet, funded, &numbers).await?;
+    let spent = states.iter().filter(|(_, state)| *state == State::Spent);
+    drain.spent = spent.map(|(number, _)| *number).collect();
+    let (mut denied, before) = (false, !drain.spent.is_empty());
     // What a mint says that it takes, and by which nothing was swapped, may be a lie.
     let mut taken = planned.ppk;
     let amount = |number| funded.amount(number);
@@ -221,6 +230,11 @@ async fn refund(
                 drain.remake();
                 other.is_some()
             }
+            // The search was told less than there is.
+            LockedDone::NumberUsed => {
+                drain.remake();
+                true
+            }
             _ => return Err(BackendError::Unknown),
         };
         anew = anew.saturating_add(1);
@@ -228,10 +242,12 @@ async fn refund(
             return Err(BackendError::Transient);
         }
     }
-    if !denied {
-        return Ok(0);
+    if denied {
+        // Somebody did it meanwhile: another run of this, for all that is known.
+        find(wallet, &plan.place, &plan.seed, (1, true)).await?;
     }
-    // An earlier run may have done it in batches that this one did not come to make.
-    find(wallet, &plan.place, &plan.seed, (1, true)).await?;
-    Ok(total_fee(funded.proofs(), taken))
+    match denied || before {
+        true => Ok(total_fee(funded.proofs(), taken)),
+        false => Ok(0),
+    }
 }
