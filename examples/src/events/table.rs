@@ -155,7 +155,7 @@ pub const EVENTS: &[Event] = &[
     event(
         "funding_lost",
         "recover",
-        "a mint took this to fund a purse and denies the purse; a day after its locktime it is not asked again",
+        "a mint took this to fund a purse, and a day after it should have does not give it back; told once, and found yet by a later recover should the mint give it back",
         "session purse amount_msat",
     ),
     event(

@@ -89,8 +89,8 @@ fn tell(report: Report, key: PurseKey, found: LostFunding) -> bool {
             });
             report.say("funding_lost", fields);
             report.tell(&format!(
-                "session [{short}]: {lost} are lost: the mint took them to fund a purse, and a day after \
-                 the purse's locktime it still denies it; it is not asked again"
+                "session [{short}]: {lost} are lost: the mint took them to fund a purse, and more than a \
+                 day after it should have it does not give them back; each `recover` asks it once more"
             ));
             return true;
         }

@@ -62,7 +62,7 @@ pub(crate) const REFUND_WINDOW_S: u64 = 24 * 3600;
 /// known to a few.
 pub(crate) const REFUND_AFTER_S: u64 = 5;
 /// When a mint that did not answer is asked again, in seconds.
-const RETRY_S: u64 = 30;
+pub(crate) const RETRY_S: u64 = 30;
 /// How much earlier a purse may have been opened than its locktime says, in seconds: the slack of both
 /// sides' clocks, and ours against the mint's.
 const RESTORED_SLACK_S: u64 = 2 * 3600;

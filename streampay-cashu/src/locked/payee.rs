@@ -72,8 +72,8 @@ pub(super) struct PayeePurse {
     retry_at: Option<Unix>,
     /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
     anew: Option<Unix>,
-    /// Why a batch failed last, and its user was told.
-    troubled: Option<BackendError>,
+    /// Why batches failed since the last that came home, each told to its user once.
+    troubled: Vec<BackendError>,
     /// A search found batches that the records do not know.
     found_more: bool,
 }
@@ -204,7 +204,7 @@ impl PayeePurse {
             others: 0,
             retry_at: None,
             anew: None,
-            troubled: None,
+            troubled: Vec::new(),
             found_more: false,
         }
     }

@@ -12,6 +12,7 @@ use crate::codec::{self, Undecodable};
 use crate::coin::Seed;
 use crate::job::{Listed, Place, Plan};
 use crate::keysets::Keysets;
+use crate::machine::record::Sought;
 
 /// The version of all records; the first byte of each.
 const VERSION: u8 = 1;
@@ -63,12 +64,7 @@ pub(crate) enum Stage {
     /// The funding was asked for and failed for good, by the mint's word. Should it have been carried
     /// out all the same, its outputs come from this alone.
     #[n(4)]
-    Lost(
-        #[n(0)] Planned,
-        /// It is home, or given up: the mint is not asked again. Never false.
-        #[n(1)]
-        Option<bool>,
-    ),
+    Lost(#[n(0)] Planned, #[n(1)] Option<Sought>),
 }
 
 /// A plan, when its locks give way, and what redeeming costs.

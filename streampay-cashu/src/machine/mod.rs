@@ -133,9 +133,9 @@ impl BackendMachine for SwapMachine {
         Self::METHOD
     }
 
-    fn request(&mut self, _: Now, purse: PurseKey, _: RequestId, request: Request) -> Answer {
+    fn request(&mut self, now: Now, purse: PurseKey, _: RequestId, request: Request) -> Answer {
         match self.purses.get_mut(&purse) {
-            Some(Purse::Payer(payer)) => payer.request(request),
+            Some(Purse::Payer(payer)) => payer.request(now, request),
             Some(Purse::Payee(payee)) => payee.request(request),
             None => self.open(purse, request),
         }

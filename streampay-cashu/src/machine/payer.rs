@@ -9,7 +9,7 @@ use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, Now, PurseKey};
+use streampay_core::units::{Msat, Now, PurseKey, Unix};
 
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
 use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, whole_sat};
@@ -34,6 +34,8 @@ pub(crate) struct PayerPurse {
     running: Running,
     /// Tokens whose `Reclaim` was asked after the last `Release`: their swap ends in their outcome.
     asked: BTreeSet<u64>,
+    /// Tokens whose swap was made anew for another fee or keyset: when it may be asked for again.
+    anew: BTreeMap<u64, Unix>,
     /// Opening failed for good and left nothing: the machine forgets the purse.
     gone: bool,
 }
@@ -72,6 +74,7 @@ impl PayerPurse {
             tokens: BTreeMap::new(),
             running: Running::default(),
             asked: BTreeSet::new(),
+            anew: BTreeMap::new(),
             gone: false,
         };
         let mut answer = Answer::default();
@@ -91,6 +94,7 @@ impl PayerPurse {
             tokens,
             running: Running::default(),
             asked: BTreeSet::new(),
+            anew: BTreeMap::new(),
             gone: false,
         };
         let mut effects = match purse.meta.stage {
@@ -118,14 +122,14 @@ impl PayerPurse {
         self.gone
     }
 
-    pub(crate) fn request(&mut self, request: Request) -> Answer {
+    pub(crate) fn request(&mut self, now: Now, request: Request) -> Answer {
         match request {
             Request::Open { .. } if self.meta.closing && self.meta.failed.is_none() => {
                 Answer::failed(OUT_OF_ORDER)
             }
             Request::Open { .. } => match self.opened() {
                 Some(outcome) => Answer::outcome(outcome),
-                None => self.go_on(true),
+                None => self.go_on(now, true),
             },
             Request::Pay {
                 seq,
@@ -133,14 +137,14 @@ impl PayerPurse {
                 cumulative,
             } => self.pay(seq, amount, cumulative),
             Request::Acked { seq, .. } => self.acked(seq),
-            Request::Reclaim { seq } => self.reclaim(seq),
-            Request::Release => self.release(),
+            Request::Reclaim { seq } => self.reclaim(now, seq),
+            Request::Release => self.release(now),
             Request::Note { .. } => Answer::default(),
             _ => Answer::failed(OUT_OF_ORDER),
         }
     }
 
-    fn release(&mut self) -> Answer {
+    fn release(&mut self, now: Now) -> Answer {
         if let PayerStage::Released(refunded) = self.meta.stage {
             return released(refunded);
         }
@@ -151,7 +155,7 @@ impl PayerPurse {
             self.meta.failed = None;
             self.put_meta(&mut answer.delta);
         }
-        let next = self.go_on(true);
+        let next = self.go_on(now, true);
         merge(answer, next)
     }
 
@@ -173,15 +177,15 @@ impl PayerPurse {
                 if !self.meta.closing {
                     self.meta.stage = PayerStage::Funding(plan);
                 }
-                self.advance(false)
+                self.advance(now, false)
             }
-            (FUND, Ok(Done::Funded(coins, keysets))) => self.funded(coins, keysets),
+            (FUND, Ok(Done::Funded(coins, keysets))) => self.funded(now, coins, keysets),
             (FUND, Ok(Done::PlanAgain)) => {
                 if !matches!(self.meta.stage, PayerStage::Funding(_)) {
                     return self.settled_answer();
                 }
                 self.meta.stage = PayerStage::Planning;
-                self.advance(false)
+                self.advance(now, false)
             }
             (ABANDON, Ok(Done::Locked(LockedDone::Sum(spent)))) => self.abandoned(spent),
             (ABANDON, Ok(Done::Sum(_))) => self.abandoned(0),
@@ -193,16 +197,16 @@ impl PayerPurse {
             }
             (FINISH, Ok(Done::Sum(refunded))) => self.finished(refunded),
             // Called off before anything was split: what is reserved goes back.
-            (PLAN, Err(_)) if self.meta.closing => self.advance(false),
+            (PLAN, Err(_)) if self.meta.closing => self.advance(now, false),
             (PLAN | FUND, Err(error)) => self.not_opened(now, error),
             (id, done) => match id.checked_sub(RECLAIM) {
-                Some(index) => self.reclaimed(index, done),
+                Some(index) => self.reclaimed(now, index, done),
                 None => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
             },
         }
     }
 
-    fn funded(&mut self, coins: Vec<Coin>, keysets: crate::keysets::Keysets) -> Answer {
+    fn funded(&mut self, now: Now, coins: Vec<Coin>, keysets: crate::keysets::Keysets) -> Answer {
         let PayerStage::Funding(plan) = &self.meta.stage else {
             return self.settled_answer();
         };
@@ -213,6 +217,7 @@ impl PayerPurse {
                 state: TokenState::Fresh,
                 outputs: None,
                 net: None,
+                worthless: None,
             };
             record::put_token(&mut answer.delta, index, &token);
             self.tokens.insert(index, token);
@@ -226,7 +231,7 @@ impl PayerPurse {
                 .unwrap_or(u64::MAX)
                 .saturating_add(plan.fee),
         });
-        let next = self.advance(false);
+        let next = self.advance(now, false);
         merge(answer, next)
     }
 
@@ -235,7 +240,7 @@ impl PayerPurse {
         let stage = match &self.meta.stage {
             PayerStage::Planning => PayerStage::Planning,
             // It was asked for: the mint's word that nothing came of it is not the last.
-            PayerStage::Funding(plan) => PayerStage::Lost(plan.clone(), now.unix.0, None),
+            PayerStage::Funding(plan) => PayerStage::Lost(plan.clone(), None),
             _ => return Answer::failed(error),
         };
         if !final_failure {
@@ -249,7 +254,7 @@ impl PayerPurse {
             self.meta.closing = true;
         }
         self.meta.stage = stage;
-        self.advance(false)
+        self.advance(now, false)
     }
 
     /// What was reserved is given back, but for `spent` of it.

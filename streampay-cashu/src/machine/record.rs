@@ -68,15 +68,33 @@ pub(crate) enum PayerStage {
     /// The funding was asked for and failed for good, by the mint's word. Should it have been carried
     /// out all the same, its outputs come from this alone.
     #[n(4)]
-    Lost(
-        #[n(0)] Plan,
-        /// When, by our own clock, in seconds since 1970.
-        #[n(1)]
-        u64,
-        /// It is home, or given up: the mint is not asked again. Never false.
-        #[n(2)]
-        Option<bool>,
-    ),
+    Lost(#[n(0)] Plan, #[n(1)] Option<Sought>),
+}
+
+/// What has come of asking for a funding that failed by the mint's word. None where nobody has asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Sought {
+    /// The mint denied it once more: when first, by its own clock, in seconds since 1970; 0 where it
+    /// denied only that a part is the payer's.
+    #[n(0)]
+    Denied(#[n(0)] u64),
+    /// It is taken for lost. Should the mint give it back after all, it is found.
+    #[n(1)]
+    GivenUp,
+    /// It is home: the mint is not asked again.
+    #[n(2)]
+    Home,
+}
+
+impl Sought {
+    /// What is to be written where this has come of asking again; none for what is known.
+    pub(crate) fn after(self, before: Option<Self>) -> Option<Self> {
+        match (before, self) {
+            (Some(_), Self::Denied(_)) | (Some(Self::Home), _) => None,
+            (Some(Self::GivenUp), Self::GivenUp) => None,
+            _ => Some(self),
+        }
+    }
 }
 
 /// What all tokens of an open purse share.
@@ -108,6 +126,10 @@ pub(crate) struct Token {
     /// What those come to, in the unit, where the mint takes another fee than when the purse was opened.
     #[n(3)]
     pub(crate) net: Option<u64>,
+    /// Since when the mint says that it is worth no more than its fee, by our own clock, in seconds since
+    /// 1970.
+    #[n(4)]
+    pub(crate) worthless: Option<u64>,
 }
 
 /// Where a token is. The number is the tick it was handed out for.

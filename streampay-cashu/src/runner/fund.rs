@@ -310,7 +310,11 @@ pub(crate) async fn fund(
         // Whoever let go of them: what an earlier run did, the mint knows.
         Err(_) => match outputs.restore(wallet).await? {
             Some(proofs) => Fate::Ours(proofs),
-            None => fate(wallet, plan, &outputs).await?,
+            None => match fate(wallet, plan, &outputs).await? {
+                // What the wallet has lost cannot be planned with again, and may be in the tokens after all.
+                Fate::Undone if !is_held(wallet, plan).await? => return Err(BackendError::Unknown),
+                fate => fate,
+            },
         },
     };
     let mut proofs = match fate {
@@ -401,6 +405,13 @@ pub(super) async fn forget_spent(wallet: &Wallet, plan: &Plan) -> Result<(), Bac
     update.map_err(|_| OWN_STORE)?;
     let freed = store.release_proofs(&plan.place.operation()).await;
     freed.map_err(|_| OWN_STORE)
+}
+
+/// True where the wallet has all that was to go in.
+pub(super) async fn is_held(wallet: &Wallet, plan: &Plan) -> Result<bool, BackendError> {
+    let ys = planned_ys(plan)?;
+    let held = wallet.localstore.get_proofs_by_ys(ys.clone()).await;
+    Ok(held.map_err(|_| OWN_STORE)?.len() == ys.len())
 }
 
 pub(super) fn planned_ys(plan: &Plan) -> Result<Vec<PublicKey>, BackendError> {

@@ -8,6 +8,7 @@ mod verify;
 
 pub(super) use self::fund::{Fate, fate, store};
 pub use self::lost::LostFunding;
+pub(super) use self::lost::Word;
 
 use cdk::nuts::{Id, KeySet, MintInfo, State};
 use cdk::wallet::Wallet;

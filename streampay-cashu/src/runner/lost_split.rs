@@ -5,14 +5,14 @@ use cdk::wallet::Wallet;
 use streampay_core::backend::{BackendError, RestoredPurse};
 use streampay_core::store::ChangeSet;
 
-use super::locked::{LostFunding, store};
+use super::locked::{LostFunding, Word, store};
 use super::outputs::Outputs;
 use super::{OWN_STORE, Runner};
 use crate::figures::{self, LEFT, RETURNED};
 use crate::job::Plan;
 use crate::locked::REFUND_WINDOW_S;
 use crate::machine::msat;
-use crate::machine::record::{self, Kind, Meta, PayerMeta, PayerStage};
+use crate::machine::record::{self, Kind, Meta, PayerMeta, PayerStage, Sought};
 
 /// The payer's own record, where these are of tokens.
 fn meta_of(records: &RestoredPurse) -> Option<PayerMeta> {
@@ -29,21 +29,24 @@ pub(super) fn is_of_tokens(records: &RestoredPurse) -> bool {
     meta_of(records).is_some()
 }
 
-/// What was to be split and failed, and when; none of any other purse, and where its end is written.
-pub(super) fn lost_split(records: &RestoredPurse) -> Option<(Plan, u64)> {
+/// What was to be split and failed, and what has come of asking for it; none of any other purse, and where it
+/// is written that it is home.
+pub(super) fn lost_split(records: &RestoredPurse) -> Option<(Plan, Option<Sought>)> {
     match meta_of(records)?.stage {
-        PayerStage::Lost(plan, since, None) => Some((plan, since)),
+        PayerStage::Lost(_, Some(Sought::Home)) => None,
+        PayerStage::Lost(plan, sought) => Some((plan, sought)),
         _ => None,
     }
 }
 
-/// Its end, for its records; nothing for any other purse.
-pub(super) fn end_of_split(records: &RestoredPurse) -> ChangeSet {
+/// What was found of it, for its records; nothing for any other purse.
+pub(super) fn end_of_split(records: &RestoredPurse, found: Sought) -> ChangeSet {
     let mut delta = ChangeSet::new();
     if let Some(mut meta) = meta_of(records)
-        && let PayerStage::Lost(_, _, ended) = &mut meta.stage
+        && let PayerStage::Lost(_, sought) = &mut meta.stage
+        && let Some(found) = found.after(*sought)
     {
-        *ended = Some(true);
+        *sought = Some(found);
         record::put_meta(&mut delta, &Meta::Payer(meta));
     }
     delta
@@ -54,20 +57,26 @@ impl Runner {
     pub(super) async fn find_split(
         &self,
         plan: &Plan,
-        since: u64,
-    ) -> Result<LostFunding, BackendError> {
+        sought: Option<Sought>,
+    ) -> Result<Option<LostFunding>, BackendError> {
         let wallet = self.wallet(&plan.place).await?;
         let keyset = plan.keyset().map_err(|_| BackendError::Unknown)?;
         let amounts: Vec<u64> = plan.outputs().collect();
         let outputs = Outputs::derive(&wallet, &plan.seed, keyset, &amounts).await?;
-        let Some(proofs) = outputs.restore(&wallet).await? else {
-            let until = since.saturating_add(REFUND_WINDOW_S);
-            if self.time_at(&wallet).await? < until {
-                return Ok(LostFunding::Unknown);
+        let asked = match outputs.restore(&wallet).await? {
+            Some(proofs) => Word::Ours(proofs),
+            None => {
+                let since = match sought {
+                    Some(Sought::Denied(since)) => since,
+                    _ => 0,
+                };
+                let until = (sought, since.saturating_add(REFUND_WINDOW_S));
+                self.word_on(&wallet, plan, &outputs, until).await?
             }
-            let lost = amounts.into_iter().fold(0, u64::saturating_add);
-            let (came, lost) = (msat(0), msat(lost));
-            return Ok(LostFunding::GivenUp { came, lost });
+        };
+        let proofs = match asked {
+            Word::Ours(proofs) => proofs,
+            Word::Other(found) => return Ok(found),
         };
         let ys = outputs.ys()?;
         let before = held(&wallet, &ys).await?;
@@ -85,7 +94,7 @@ impl Runner {
             let noted = figures::note(&wallet, operation, kind, amount, fee, ys.clone()).await;
             noted.map_err(|_| OWN_STORE)?;
         }
-        Ok(LostFunding::Home(msat(came)))
+        Ok(Some(LostFunding::Home(msat(came))))
     }
 }
 

@@ -154,12 +154,94 @@ async fn token_comes_back_where_the_mint_takes_another_fee() {
     }
 }
 
-/// It is worth nothing to either; the purse closes.
+/// Each refusal of its swap comes with another fee; none is what the mint takes.
+#[tokio::test]
+async fn token_is_not_asked_for_without_a_pace() {
+    for releases in [false, true] {
+        let mut pair = Pair::new(Mode::Swap, 0, 500, 50).await;
+        pair.open(0, 4).await;
+        pair.paid(1, 1).await;
+        let transient = Some(Outcome::Failed(BackendError::Transient));
+        let request = match releases {
+            true => Request::Release,
+            false => Request::Reclaim { seq: Seq(1) },
+        };
+        let before = pair.mint.calls_of("swap");
+        for (fee, after_s, calls) in [(700, 0, 1), (1_400, 0, 2), (2_100, 31, 3), (2_800, 31, 4)] {
+            pair.payer.after_s(after_s);
+            pair.mint.says_fee(Some(fee));
+            // Also what is made of it at once.
+            for _ in 0..2 {
+                pair.mint.fail("swap", Fault::Unbalanced);
+            }
+            if calls == 1 {
+                // At the agreed fee, and at the one that it names.
+                let got = pair.payer.ask(purse(0), request.clone()).await;
+                assert_eq!(got, transient);
+                continue;
+            }
+            let got = pair.payer.ask(purse(0), request.clone()).await;
+            assert_eq!(got, transient, "{releases} {fee}");
+            let asked = pair.mint.calls_of("swap") - before;
+            assert_eq!(asked, calls, "{releases} {fee}");
+            pair.mint.heal();
+        }
+        pair.mint.heal();
+        pair.mint.says_fee(None);
+        pair.payer.after_s(31);
+        // At the fee that it named last, which it does not take; then at none.
+        let mut got = pair.payer.ask(purse(0), request.clone()).await;
+        for _ in 0..2 {
+            if got == transient {
+                pair.payer.after_s(31);
+                got = pair.payer.ask(purse(0), request.clone()).await;
+            }
+        }
+        assert_ne!(got, transient, "{releases}");
+        assert_eq!(pair.release().await, 200, "{releases}");
+        assert_eq!(pair.payer.spendable().await, 500, "{releases}");
+    }
+}
+
+/// Nobody takes a token for gone by one answer of its mint.
+#[tokio::test]
+async fn token_that_is_said_once_to_be_worth_nothing_comes_back() {
+    for restarts in [false, true] {
+        let mut pair = opened_at_an_old_fee(Mode::Swap).await;
+        pair.paid(1, 1).await;
+        pair.mint.says_fee(Some(2_500));
+        pair.mint.fail("swap", Fault::Unbalanced);
+        let got = pair.payer.ask(purse(0), Request::Reclaim { seq: Seq(1) });
+        let transient = Some(Outcome::Failed(BackendError::Transient));
+        assert_eq!(got.await, transient);
+        pair.mint.says_fee(None);
+        pair.payer.after_s(3_600);
+        if restarts {
+            pair.payer.restart(&[purse(0)]).await;
+        }
+        // At the fee of before, then at the one that it takes.
+        if pair.payer.ask(purse(0), Request::Release).await == transient {
+            pair.payer.after_s(31);
+        }
+        assert_eq!(pair.release().await, 99);
+        assert_eq!(pair.payer.spendable().await, 499);
+    }
+}
+
+/// It is worth nothing to either; the purse closes, in a while.
 #[tokio::test]
 async fn token_that_is_worth_no_more_than_its_fee_keeps_no_purse_open() {
     let mut pair = opened_at_an_old_fee(Mode::Swap).await;
     pair.paid(1, 1).await;
     pair.mint.says_fee(Some(2_500));
+    let transient = Some(Outcome::Failed(BackendError::Transient));
+    for _ in 0..19 {
+        pair.mint.fail("swap", Fault::Unbalanced);
+        let released = pair.payer.ask(purse(0), Request::Release).await;
+        assert_eq!(released, transient);
+        pair.payer.after_s(31);
+    }
+    pair.payer.after_s(31);
     pair.mint.fail("swap", Fault::Unbalanced);
     assert_eq!(pair.release().await, 95);
 }

@@ -122,6 +122,27 @@ async fn purse_whose_inputs_were_let_go_of_before_the_mint_was_asked_is_planned_
     }
 }
 
+/// The wallet has lost what was to go in: it is not to be planned with, and may have been swapped.
+#[tokio::test]
+async fn split_whose_inputs_the_wallet_has_lost_is_not_planned_anew() {
+    let (mut pair, fund) = planned(Mode::Swap).await;
+    drop(fund);
+    let store = &pair.payer.purses.wallet.localstore;
+    let reserved = Some(vec![cdk::nuts::State::Reserved]);
+    let inputs = store.get_proofs(None, None, reserved, None).await.unwrap();
+    assert!(!inputs.is_empty());
+    let ys = inputs.iter().map(|info| info.y).collect();
+    store.update_proofs(Vec::new(), ys).await.unwrap();
+    let left = pair.payer.spendable().await;
+    assert!(left >= 50, "it could be paid anew");
+    assert_eq!(pair.payer.restart(&[purse(0)]).await, UNKNOWN);
+    assert_eq!(pair.payer.spendable().await, left);
+    // It is asked for again, and opens once all is there.
+    let store = &pair.payer.purses.wallet.localstore;
+    store.update_proofs(inputs, Vec::new()).await.unwrap();
+    opens_and_comes_home(pair, "swap").await;
+}
+
 /// A purse of ten ticks of 5 whose funding the mint has made: it has lost its answer too, says that the
 /// inputs are spent, and again and again that it signed nothing.
 async fn deny(pair: &mut Pair, of: &str) {
@@ -177,7 +198,7 @@ async fn funding_that_the_mint_denies_is_found_and_comes_home() {
         let before = pair.payer.spendable().await;
         pair.mint.fail("restore", Fault::Empty);
         let got = find(&pair.payer).await.unwrap();
-        assert_eq!(got, Some(LostFunding::Unknown), "{mode:?}");
+        assert!(matches!(got, Some(LostFunding::Unknown(_))), "{mode:?}");
         end(&mut pair.payer, got);
         // It remembers.
         let got = find(&pair.payer).await.unwrap();
@@ -218,88 +239,137 @@ async fn funding_that_the_mint_denies_for_a_day_after_its_locktime_is_given_up()
         deny(&mut pair, &format!("{mode:?}")).await;
         let lost = 500 - pair.payer.spendable().await;
         let day_after = -3 * 3_600 + i64::try_from(LOCK_S).unwrap() + 24 * 3_600;
+        // Not before, and not by the first answer to whoever asks so late.
+        for skews in [[-60, -30], [60, 90]] {
+            let mut pair = Pair::new(mode, 0, 500, 5).await;
+            deny(&mut pair, &format!("{mode:?}")).await;
+            for skew in skews.into_iter().take(if skews[0] > 0 { 1 } else { 2 }) {
+                pair.mint.set_skew(day_after + skew);
+                let got = denied_twice(&mut pair).await;
+                assert!(matches!(got, Some(LostFunding::Unknown(_))), "{skew}");
+            }
+        }
         let given_up = LostFunding::GivenUp {
             came: sat(0),
             lost: sat(lost),
         };
-        for (skew, expect) in [(-60, LostFunding::Unknown), (60, given_up)] {
-            pair.mint.set_skew(day_after + skew);
-            pair.mint.fail("restore", Fault::Empty);
-            let got = find(&pair.payer).await.unwrap();
-            assert_eq!(got, Some(expect), "{mode:?} {skew}");
-            end(&mut pair.payer, got);
-        }
-        let calls = pair.mint.calls();
-        assert_eq!(find(&pair.payer).await, Ok(None), "{mode:?}");
-        assert_eq!(pair.mint.calls(), calls, "{mode:?}");
+        pair.mint.set_skew(0);
+        denied_twice(&mut pair).await;
+        pair.mint.set_skew(day_after + 60);
+        assert_eq!(denied_twice(&mut pair).await, Some(given_up), "{mode:?}");
+        // It is asked for where somebody looks, and told of no more.
+        assert_eq!(denied_twice(&mut pair).await, None, "{mode:?}");
+        comes_after_all(&mut pair, sat(50)).await;
     }
 }
 
-/// Nobody has seen the tokens of a purse that was never opened.
+/// Asks for it while the mint denies it, as often as it is asked.
+async fn denied_twice(pair: &mut Pair) -> Option<LostFunding> {
+    for _ in 0..2 {
+        pair.mint.fail("restore", Fault::Empty);
+    }
+    let got = find(&pair.payer).await.unwrap();
+    if got.is_some() {
+        end(&mut pair.payer, got);
+    }
+    pair.mint.heal();
+    got
+}
+
+/// What was given up and is found all the same; then nobody asks again.
+async fn comes_after_all(pair: &mut Pair, home: streampay_core::units::Msat) {
+    let got = find(&pair.payer).await.unwrap();
+    assert_eq!(got, Some(LostFunding::Home(home)));
+    end(&mut pair.payer, got);
+    let calls = pair.mint.calls();
+    assert_eq!(find(&pair.payer).await, Ok(None));
+    assert_eq!(pair.mint.calls(), calls);
+}
+
+/// One empty answer, late, of one that has it all: the second says so.
+#[tokio::test]
+async fn one_empty_answer_gives_nothing_up() {
+    for mode in Mode::ALL {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        deny(&mut pair, &format!("{mode:?}")).await;
+        pair.mint.set_skew(0);
+        denied_twice(&mut pair).await;
+        pair.mint.set_skew(30 * 24 * 3_600);
+        pair.mint.fail("restore", Fault::Empty);
+        let got = find(&pair.payer).await;
+        let home = matches!(got, Ok(Some(LostFunding::Home(_))));
+        assert!(home, "{mode:?}: {got:?}");
+        assert_eq!(pair.payer.spendable().await, 500, "{mode:?}");
+    }
+}
+
+/// Nobody has seen the tokens of a purse that was never opened. The day is one of the mint's, whatever our
+/// own clock says.
 #[tokio::test]
 async fn split_that_the_mint_denies_is_found_or_given_up() {
     for given_up in [false, true] {
         let mut pair = Pair::new(Mode::Swap, 0, 500, 5).await;
+        pair.payer.now.unix.0 -= 3 * 24 * 3_600;
         deny(&mut pair, "swap").await;
         let gone = sat(500 - pair.payer.spendable().await);
         pair.mint.set_skew(0);
-        pair.mint.fail("restore", Fault::Empty);
-        let got = find(&pair.payer).await.unwrap();
-        assert_eq!(got, Some(LostFunding::Unknown));
-        end(&mut pair.payer, got);
-        let expect = match given_up {
-            true => {
-                pair.mint.set_skew(24 * 3_600 + 60);
-                pair.mint.fail("restore", Fault::Empty);
-                let (came, lost) = (sat(0), gone);
-                LostFunding::GivenUp { came, lost }
-            }
-            false => LostFunding::Home(gone),
-        };
-        let got = find(&pair.payer).await.unwrap();
-        assert_eq!(got, Some(expect));
-        if !given_up {
+        for skew in [0, 24 * 3_600 - 60] {
+            pair.mint.set_skew(skew);
+            let got = denied_twice(&mut pair).await;
+            assert!(matches!(got, Some(LostFunding::Unknown(_))), "{skew}");
+        }
+        if given_up {
+            pair.mint.set_skew(24 * 3_600 + 60);
+            let got = denied_twice(&mut pair).await;
+            let (came, lost) = (sat(0), gone);
+            assert_eq!(got, Some(LostFunding::GivenUp { came, lost }));
+            assert_eq!(denied_twice(&mut pair).await, None);
+        } else {
+            let got = find(&pair.payer).await;
+            assert_eq!(got, Ok(Some(LostFunding::Home(gone))));
             assert_eq!(pair.payer.spendable().await, 500);
             pair.payer.sends_all().await;
-            let again = find(&pair.payer).await;
-            assert_eq!(again, Ok(Some(LostFunding::Home(sat(0)))));
-            assert_eq!(pair.payer.spendable().await, 0);
         }
-        end(&mut pair.payer, got);
-        let calls = pair.mint.calls();
-        assert_eq!(find(&pair.payer).await, Ok(None));
-        assert_eq!(pair.mint.calls(), calls);
+        let late = if given_up { gone } else { sat(0) };
+        comes_after_all(&mut pair, late).await;
+        let left = if given_up { 500 } else { 0 };
+        assert_eq!(pair.payer.spendable().await, left);
         assert_eq!(pair.payer.restart(&[purse(0)]).await, None);
     }
 }
 
-/// The mint says that the refund of it was somebody else's doing.
+/// The mint says that the refund of it was somebody else's doing: believed at the second time.
 #[tokio::test]
 async fn refund_that_the_mint_denies_is_asked_for_until_it_is_given_up() {
-    for (late, given_up) in [(false, false), (true, true)] {
+    for late in [false, true] {
         let mut pair = Pair::new(Mode::Chain, 0, 500, 5).await;
         deny(&mut pair, "chain").await;
         pair.mint.set_skew(if late { 24 * 3_600 } else { 0 });
         pair.mint.fail("swap", Fault::LoseAnswer);
+        let denied = |pair: &Pair| {
+            pair.mint.heal();
+            pair.mint.fail("restore", Fault::Fine);
+            deny_all(pair);
+        };
         pair.mint.fail("restore", Fault::Fine);
         deny_all(&pair);
         find(&pair.payer).await.unwrap_err();
-        pair.mint.heal();
-        pair.mint.fail("restore", Fault::Fine);
-        deny_all(&pair);
-        let got = find(&pair.payer).await.unwrap();
-        pair.mint.heal();
-        let expect = match given_up {
-            true => LostFunding::GivenUp {
-                came: sat(0),
-                lost: sat(50),
-            },
-            false => LostFunding::Part(sat(0)),
+        let given_up = LostFunding::GivenUp {
+            came: sat(0),
+            lost: sat(50),
         };
-        assert_eq!(got, Some(expect), "{late}");
-        end(&mut pair.payer, got);
-        let expect = (!given_up).then_some(LostFunding::Home(sat(50)));
-        assert_eq!(find(&pair.payer).await, Ok(expect), "{late}");
+        let part = LostFunding::Part(sat(0));
+        for expect in [part, if late { given_up } else { part }] {
+            denied(&pair);
+            let got = find(&pair.payer).await.unwrap();
+            assert_eq!(got, Some(expect), "{late}");
+            end(&mut pair.payer, got);
+        }
+        denied(&pair);
+        let got = find(&pair.payer).await;
+        assert_eq!(got, Ok((!late).then_some(part)), "{late}");
+        pair.mint.heal();
+        comes_after_all(&mut pair, sat(50)).await;
     }
 }
 

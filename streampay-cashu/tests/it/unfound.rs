@@ -256,3 +256,85 @@ async fn restored_payee_settles_though_the_mint_first_denies_what_it_signed() {
         }
     }
 }
+
+/// A mint that had every batch made anew: none is left, and what is not home is not called so.
+#[tokio::test]
+async fn purse_whose_numbers_are_used_up_is_not_called_home() {
+    // 774 batches, none under way.
+    let used_up = [1, 0x86, 0, 0x80, 0x19, 0x03, 0x06, 0xf6, 0xf6, 0];
+    let used_up = (b"d".to_vec(), used_up.to_vec());
+    let unknown = Some(Outcome::Failed(BackendError::Unknown));
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        // The mint says that it is three hours ago; it enforces the real time.
+        pair.mint.set_skew(-3 * 3_600);
+        pair.params = pair.params.clone().with_lock(2 * 3_600, 600).unwrap();
+        pair.open(0, 20).await;
+        pair.ticks(1..=3).await;
+        for node in [&mut pair.payer, &mut pair.payee] {
+            let mut records = node.records(purse(0));
+            records.retain(|(key, _)| *key != used_up.0);
+            records.push(used_up.clone());
+            node.put_back(purse(0), &records);
+            node.restart(&[purse(0)]).await;
+        }
+        let settle = pair.settle_request(3);
+        let settled = pair.payee.ask(purse(0), settle).await;
+        assert_eq!(settled, unknown, "{mode:?}");
+        pair.mint.set_skew(0);
+        pair.payer.after_s(3 * 3_600);
+        let released = pair.payer.ask(purse(0), Request::Release).await;
+        assert_eq!(released, unknown, "{mode:?}");
+    }
+}
+
+/// It redeemed them itself, before its disk was lost.
+#[tokio::test]
+async fn restored_payee_whose_search_is_denied_is_not_told_of_a_thief() {
+    for restored in [false, true] {
+        let mut pair = Pair::new(Mode::Chain, 0, 500, 5).await;
+        let mut policy = pair.payee.policy;
+        policy.redeem_ticks = 2;
+        pair.payee.set_policy(policy);
+        pair.open(0, 20).await;
+        pair.tick(1).await;
+        let backup = pair.payee.records(purse(0));
+        pair.tick(2).await;
+        assert_eq!(pair.payee.spendable().await, 10);
+        pair.payee.purses = Purseless::new(&pair.mint, 2, 0).await;
+        pair.payee.put_back(purse(0), &backup);
+        policy.restored = restored.then_some(pair.payee.now.unix);
+        pair.payee.set_policy(policy);
+        pair.payee.restart(&[purse(0)]).await;
+        for _ in 0..64 {
+            pair.mint.fail("restore", Fault::Empty);
+        }
+        let settle = pair.settle_request(1);
+        pair.payee.ask(purse(0), settle).await;
+        assert_eq!(pair.payee.troubles.len(), usize::from(!restored));
+    }
+}
+
+/// Errors that take turns are each told once, until a batch is home.
+#[tokio::test]
+async fn trouble_of_a_batch_is_told_once_of_each_kind() {
+    let mut pair = Pair::new(Mode::Chain, 0, 500, 5).await;
+    let mut policy = pair.payee.policy;
+    policy.redeem_ticks = 3;
+    pair.payee.set_policy(policy);
+    pair.open(0, 20).await;
+    pair.ticks(1..=2).await;
+    for at in 0..6 {
+        let fault = [Fault::Away, Fault::Refused][at % 2];
+        pair.mint.fail("swap", fault);
+        match at {
+            0 => pair.tick(3).await,
+            _ => drop(pair.payee.wake(purse(0)).await),
+        }
+        pair.payee.after_s(31);
+    }
+    assert_eq!(pair.payee.troubles.len(), 2, "{:?}", pair.payee.troubles);
+    assert_eq!(pair.payee.spendable().await, 0);
+    pair.payee.wake(purse(0)).await;
+    assert_eq!(pair.payee.spendable().await, 15);
+}

@@ -6,7 +6,7 @@ use crate::locked::RESTORED_SLACK_S;
 
 impl PayeePurse {
     /// True of a purse that may be older than our records were made again from a backup.
-    fn may_be_released(&self) -> bool {
+    pub(super) fn may_be_released(&self) -> bool {
         let opened = self.funded.funding.locktime;
         let opened = opened.saturating_sub(self.meta.agreed.lock_s);
         let restored = self.policy.restored;

@@ -131,7 +131,7 @@ impl PayeePurse {
             Ok(LockedDone::Swapped) => {
                 self.drain.home();
                 self.anew = None;
-                self.troubled = None;
+                self.troubled.clear();
             }
             Ok(LockedDone::SomeSpent(spent)) => {
                 let (purse, proofs) = (self.key.purse.0, spent.len());
@@ -141,8 +141,8 @@ impl PayeePurse {
                 self.swept |= newer;
                 self.drain.some_spent(&spent);
                 self.looked = false;
-                // What a self redeemed that these records do not know is ours, and was found.
-                if newer || !self.found_more {
+                // What a self redeemed that these records do not know is ours, whether it was found or not.
+                if newer || !(self.found_more || self.may_be_released()) {
                     let lost = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
                     answer.trouble = Some(lost);
                 }
@@ -185,13 +185,17 @@ impl PayeePurse {
         merge(answer, next)
     }
 
-    /// The batch stays as it is and is tried again. A settling session is told each time, any other once.
+    /// The batch stays as it is and is tried again. A settling session is told each time, any other once of
+    /// each error.
     pub(super) fn not_now(&mut self, now: Now, error: BackendError) -> Answer {
         self.retry_at = Some(Unix(now.unix.0.saturating_add(RETRY_S)));
         if self.meta.closed {
             return Answer::failed(error);
         }
-        let told = self.troubled.replace(error) == Some(error);
+        let told = self.troubled.contains(&error);
+        if !told {
+            self.troubled.push(error);
+        }
         Answer {
             trouble: (!told).then_some(error),
             ..Answer::default()
@@ -322,6 +326,10 @@ impl PayeePurse {
             answer = merge(answer, redeem);
             if self.drain.batch.is_some() || !self.looked || put_off {
                 return answer;
+            }
+            if self.drain.next < until {
+                // The numbers are used up: what is left was paid, and is not home.
+                return merge(answer, self.not_now(now, BackendError::Unknown));
             }
         }
         if signing {

@@ -68,8 +68,12 @@ impl PayerPurse {
             answer.effects = self.find_effect();
             return answer;
         }
-        self.begin_batch(planned, false);
+        let begun = self.begin_batch(planned, false);
         record::put_drain(&mut answer.delta, &self.drain);
+        if !begun && self.drain.next < end_of(planned) {
+            // The numbers are used up.
+            return merge(answer, self.later(now, BackendError::Unknown));
+        }
         answer.effects = self.drain_effect(again);
         answer
     }
@@ -129,9 +133,8 @@ impl PayerPurse {
             return true;
         }
         self.drain.next = self.drain.next.max(first_proof(first, per_step));
-        let until = first_proof(planned.plan.count.saturating_add(1), per_step);
         let cut = Cut {
-            until,
+            until: end_of(planned),
             ppk: planned.ppk,
             all: true,
         };
@@ -162,10 +165,7 @@ impl PayerPurse {
         let (place, seed) = (planned.plan.place.clone(), planned.plan.seed.clone());
         let Some(batch) = self.drain.batch.clone() else {
             // What is only locked yet has not come home: its end is not summed up.
-            let end = first_proof(
-                planned.plan.count.saturating_add(1),
-                planned.plan.token.len(),
-            );
+            let end = end_of(planned);
             let paid = self.is_all_paid(planned);
             return match self.drain.next >= end {
                 true if !self.looked && !paid => self.find_effect(),
@@ -420,6 +420,12 @@ impl PayerPurse {
         answer.outcome = None;
         answer
     }
+}
+
+/// The first proof that the purse does not have.
+fn end_of(planned: &Planned) -> u64 {
+    let plan = &planned.plan;
+    first_proof(plan.count.saturating_add(1), plan.token.len())
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {

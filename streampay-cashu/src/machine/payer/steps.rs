@@ -1,6 +1,7 @@
 //! What a payer's purse does next.
 
-use streampay_core::backend::{Answer, Effect};
+use streampay_core::backend::{Answer, BackendError, Effect};
+use streampay_core::units::Now;
 
 use super::{ABANDON, FINISH, FUND, PLAN, PayerPurse, RECLAIM, merge};
 use crate::job::{Job, SwapIn, places};
@@ -9,15 +10,15 @@ use crate::machine::record::{PayerStage, TokenState};
 
 impl PayerPurse {
     /// Writes the new stage and takes the next step.
-    pub(super) fn advance(&mut self, again: bool) -> Answer {
+    pub(super) fn advance(&mut self, now: Now, again: bool) -> Answer {
         let mut answer = Answer::default();
         self.put_meta(&mut answer.delta);
-        let next = self.go_on(again);
+        let next = self.go_on(now, again);
         merge(answer, next)
     }
 
     /// The outcome that is reached, or the effects on the way to it.
-    pub(super) fn go_on(&mut self, again: bool) -> Answer {
+    pub(super) fn go_on(&mut self, now: Now, again: bool) -> Answer {
         if !self.meta.closing
             && let Some(outcome) = self.opened()
         {
@@ -27,6 +28,9 @@ impl PayerPurse {
         if self.meta.closing
             && let Some(index) = self.unsure()
         {
+            if self.is_put_off(now, index) {
+                return Answer::failed(BackendError::Transient);
+            }
             let seq = self.tokens.get(&index).and_then(|token| token.state.seq());
             self.start_reclaim(&mut answer, index, seq.unwrap_or_default());
             return answer;

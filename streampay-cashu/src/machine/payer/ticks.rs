@@ -2,16 +2,21 @@
 
 use streampay_core::backend::{Answer, BackendError, Outcome, RefusalCode};
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, Seq};
+use streampay_core::units::{Msat, Now, Seq, Unix};
 
 use super::{PayerPurse, merge};
 use crate::codec;
 use crate::coin::{self, Coin};
 use crate::job::Done;
 use crate::keysets::Keysets;
+use crate::locked::RETRY_S;
 use crate::machine::record::{self, PayerStage, Token, TokenState};
 use crate::machine::{OUT_OF_ORDER, msat};
 use crate::wire::{Expected, Payload};
+
+/// For how long a mint has to say of a token that it is worth no more than its fee. Chosen: longer than a
+/// mistake of one answer, and no session waits for long.
+const WORTHLESS_S: u64 = 600;
 
 impl PayerPurse {
     pub(super) fn pay(&mut self, seq: Seq, amount: Msat, cumulative: Msat) -> Answer {
@@ -79,7 +84,7 @@ impl PayerPurse {
         answer
     }
 
-    pub(super) fn reclaim(&mut self, seq: Seq) -> Answer {
+    pub(super) fn reclaim(&mut self, now: Now, seq: Seq) -> Answer {
         let newest = self.tokens.iter().rev();
         let newest = newest
             .clone()
@@ -92,6 +97,9 @@ impl PayerPurse {
             TokenState::Spent(_) | TokenState::Acked(_) => Answer::outcome(Outcome::Spent),
             TokenState::Fresh => Answer::failed(OUT_OF_ORDER),
             TokenState::Sent(_) | TokenState::Reclaiming(_) => {
+                if self.is_put_off(now, index) {
+                    return Answer::failed(BackendError::Transient);
+                }
                 let mut answer = Answer::default();
                 self.asked.insert(index);
                 self.start_reclaim(&mut answer, index, seq.0);
@@ -100,13 +108,18 @@ impl PayerPurse {
         }
     }
 
-    pub(super) fn reclaimed(&mut self, index: u64, done: Result<Done, BackendError>) -> Answer {
+    pub(super) fn reclaimed(
+        &mut self,
+        now: Now,
+        index: u64,
+        done: Result<Done, BackendError>,
+    ) -> Answer {
         let Some(TokenState::Reclaiming(seq)) = self.tokens.get(&index).map(|token| token.state)
         else {
             // The ack came while we asked; or a repeated result. A release that waited for it goes on.
             let released = matches!(self.meta.stage, PayerStage::Released(_));
             return match self.meta.closing && !released {
-                true => self.go_on(false),
+                true => self.go_on(now, false),
                 false => self.settled_answer(),
             };
         };
@@ -123,31 +136,68 @@ impl PayerPurse {
                     tokens.keysets = keysets;
                 }
                 self.put_meta(&mut answer.delta);
-                self.start_reclaim(&mut answer, index, seq);
+                self.made_anew(now, &mut answer, index, seq);
                 return answer;
             }
-            Ok(Done::OtherFee(keysets)) => match self.other_net(index, &keysets) {
-                None => return Answer::failed(BackendError::Transient),
-                // Worth no more than its fee: nothing of it comes back.
-                Some(0) => (TokenState::Spent(seq), Outcome::Spent),
-                Some(net) => {
-                    if let Some(token) = self.tokens.get_mut(&index) {
-                        token.net = Some(net);
+            Ok(Done::OtherFee(keysets)) => {
+                let net = self.other_net(index, &keysets);
+                match self.is_gone_by(now, &mut answer, index, net) {
+                    true => (TokenState::Spent(seq), Outcome::Spent),
+                    false => {
+                        self.made_anew(now, &mut answer, index, seq);
+                        return answer;
                     }
-                    self.start_reclaim(&mut answer, index, seq);
-                    return answer;
                 }
-            },
+            }
             Ok(_) => return Answer::failed(BackendError::Unknown),
             Err(error) => return Answer::failed(error),
         };
+        self.anew.remove(&index);
         self.set_state(&mut answer.delta, index, state);
         if self.meta.closing && !self.asked.remove(&index) {
-            let next = self.go_on(true);
+            let next = self.go_on(now, true);
             return merge(answer, next);
         }
         answer.outcome = Some(outcome);
         answer
+    }
+
+    /// True while a token's swap waits, for the mint names another fee or keyset each time.
+    pub(super) fn is_put_off(&self, now: Now, index: u64) -> bool {
+        self.anew.get(&index).is_some_and(|at| now.unix < *at)
+    }
+
+    /// For another fee or keyset: at once, but for a mint that names another each time.
+    fn made_anew(&mut self, now: Now, answer: &mut Answer, index: u64, seq: u64) {
+        let wait = self.anew.get(&index).map_or(0, |_| RETRY_S);
+        let at = Unix(now.unix.0.saturating_add(wait));
+        self.anew.insert(index, at);
+        if wait > 0 {
+            self.set_state(&mut answer.delta, index, TokenState::Reclaiming(seq));
+            answer.outcome = Some(Outcome::Failed(BackendError::Transient));
+            return;
+        }
+        self.start_reclaim(answer, index, seq);
+    }
+
+    /// Notes what a token gives by now. True where that is nothing, and has been for a while: one word of
+    /// its mint does not make it so.
+    fn is_gone_by(&mut self, now: Now, answer: &mut Answer, index: u64, net: Option<u64>) -> bool {
+        let Some(token) = self.tokens.get_mut(&index) else {
+            return false;
+        };
+        match net {
+            Some(0) => {
+                let since = *token.worthless.get_or_insert(now.unix.0);
+                let at = Unix(now.unix.0.saturating_add(RETRY_S));
+                self.anew.insert(index, at);
+                record::put_token(&mut answer.delta, index, token);
+                return now.unix.0 >= since.saturating_add(WORTHLESS_S);
+            }
+            Some(net) => (token.net, token.worthless) = (Some(net), None),
+            None => token.worthless = None,
+        }
+        false
     }
 
     /// What a token gives by these keysets, where that is not what its swap asked for.

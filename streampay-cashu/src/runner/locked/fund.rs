@@ -11,7 +11,7 @@ use crate::figures::{self, LEFT};
 use crate::job::{Listed, Plan};
 use crate::locked::REFUND_WINDOW_S;
 use crate::locked::job::{Agreed, LockedDone};
-use crate::runner::fund::{Tick, forget_spent, planned_inputs, planned_ys, reserved};
+use crate::runner::fund::{Tick, forget_spent, is_held, planned_inputs, planned_ys, reserved};
 use crate::runner::outputs::{Outputs, premint_of, premints, states};
 use crate::runner::swap::{Swapped, swap};
 use crate::runner::swap_in::unspent;
@@ -158,9 +158,7 @@ impl Runner {
         outputs: &Outputs,
         latest: u64,
     ) -> Result<Fate, BackendError> {
-        let ys = planned_ys(plan)?;
-        let held = wallet.localstore.get_proofs_by_ys(ys.clone()).await;
-        let is_held = held.map_err(|_| OWN_STORE)?.len() == ys.len();
+        let is_held = is_held(wallet, plan).await?;
         let is_late = self.time_at(wallet).await? > latest;
         match fate(wallet, plan, outputs).await? {
             Fate::Undone if is_held => Ok(Fate::Undone),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdk::nuts::State;
+use cdk::nuts::{Proof, State};
 use cdk::wallet::Wallet;
 use cdk::wallet::types::Transaction;
 use minicbor::bytes::ByteVec;
@@ -11,18 +11,22 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey, Unix};
 
 use super::find::{find, find_all};
-use super::fund::{note, outputs_of, store};
+use super::fund::{Fate, fate, note, outputs_of, store};
 use super::redeem::{Redeem, redeem};
 use super::states_of;
 use crate::chain::{Funded, PIECE, Piece};
 use crate::figures::{KIND, PURSE, RETURNED};
+use crate::job::Plan;
 use crate::locked::drain::{Cut, Drain, total_fee};
 use crate::locked::job::{LockedDone, Right, Secret32};
 use crate::locked::payer::{locked_of, secrets::Secrets};
 use crate::locked::record::{Meta, Planned, Records, Stage, put_meta};
 use crate::locked::{REFUND_AFTER_S, REFUND_WINDOW_S, pieces_of};
 use crate::machine::msat;
+use crate::machine::record::Sought;
+use crate::runner::fund::is_held;
 use crate::runner::lost_split::{end_of_split, is_of_tokens, lost_split};
+use crate::runner::outputs::Outputs;
 use crate::runner::{MANY, OWN_STORE, Runner};
 
 /// What has become of a payer's purse that was never opened: its funding was asked for, its inputs are
@@ -30,8 +34,9 @@ use crate::runner::{MANY, OWN_STORE, Runner};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostFunding {
-    /// The mint still knows nothing of it. Its records keep all that it takes to ask again.
-    Unknown,
+    /// The mint still knows nothing of it, at this time of its clock. Its records keep all that it takes to
+    /// ask again.
+    Unknown(Unix),
     /// The mint has made it: it is the payer's from then on, by the mint's clock.
     Locked(Unix),
     /// This much came home with this call. Of the rest the mint says that somebody else spent it: it is
@@ -39,7 +44,8 @@ pub enum LostFunding {
     Part(Msat),
     /// It is home. This much came with this call, nothing where an earlier one brought it.
     Home(Msat),
-    /// A day after its locks gave way, or tokens were to be made, the mint still does not give it back.
+    /// A day after its locks gave way, or the first time that it denied tokens when it was asked for them
+    /// again, the mint still does not give it back, as it said before. Asked for again, it may be found yet.
     GivenUp {
         /// This much came home with this call.
         came: Msat,
@@ -49,24 +55,37 @@ pub enum LostFunding {
 }
 
 impl LostFunding {
-    /// What to write into the [records](RestoredPurse) of its purse: where this is its end, that nobody
-    /// asks for it again; else nothing.
+    /// What to write into the [records](RestoredPurse) of its purse, so that it comes to an end: nothing
+    /// where they know.
     #[must_use]
     pub fn end(self, records: &RestoredPurse) -> ChangeSet {
-        let mut delta = end_of_split(records);
-        let records = match self {
-            Self::Unknown | Self::Locked(_) | Self::Part(_) => return ChangeSet::new(),
-            Self::Home(_) | Self::GivenUp { .. } if !delta.is_empty() => return delta,
-            Self::Home(_) | Self::GivenUp { .. } => Records::read(records),
+        let found = match self {
+            Self::Unknown(at) => Sought::Denied(at.0),
+            Self::Part(_) => Sought::Denied(0),
+            Self::Locked(_) => return ChangeSet::new(),
+            Self::Home(_) => Sought::Home,
+            Self::GivenUp { .. } => Sought::GivenUp,
         };
-        if let Ok(Some(Meta::Payer(mut meta))) = records.map(|records| records.meta)
-            && let Stage::Lost(_, ended) = &mut meta.stage
+        let mut delta = end_of_split(records, found);
+        if is_of_tokens(records) {
+            return delta;
+        }
+        if let Ok(Some(Meta::Payer(mut meta))) = Records::read(records).map(|records| records.meta)
+            && let Stage::Lost(_, sought) = &mut meta.stage
+            && let Some(found) = found.after(*sought)
         {
-            *ended = Some(true);
+            *sought = Some(found);
             put_meta(&mut delta, &Meta::Payer(meta));
         }
         delta
     }
+}
+
+/// What a mint says in the end of a funding that it has denied.
+pub(in crate::runner) enum Word {
+    Ours(Vec<Proof>),
+    /// None where nothing is new.
+    Other(Option<LostFunding>),
 }
 
 /// How often one run makes its batches anew for what the mint says of its keysets. Chosen: a sound one
@@ -75,8 +94,9 @@ const ANEW_MAX: u8 = 3;
 
 impl Runner {
     /// For the records of a payer's purse: where its funding is lost, asks the mint for it again
-    /// (NUT-09), and brings it home: what is locked once its locks have given way. None for any other purse, and where
-    /// its [end](LostFunding::end) is written.
+    /// (NUT-09), and brings it home: what is locked once its locks have given way. None for any other purse,
+    /// where it is [written](LostFunding::end) that it is home, and where one that was given up is still
+    /// denied.
     ///
     /// # Errors
     /// Those of the mint and of the wallet's store: ask again later.
@@ -85,8 +105,8 @@ impl Runner {
         key: PurseKey,
         records: &RestoredPurse,
     ) -> Result<Option<LostFunding>, BackendError> {
-        if let Some((plan, since)) = lost_split(records) {
-            return self.find_split(&plan, since).await.map(Some);
+        if let Some((plan, sought)) = lost_split(records) {
+            return self.find_split(&plan, sought).await;
         }
         if is_of_tokens(records) {
             return Ok(None);
@@ -95,57 +115,105 @@ impl Runner {
         let Some(Meta::Payer(meta)) = records.meta else {
             return Ok(None);
         };
-        let Stage::Lost(planned, None) = &meta.stage else {
+        let Stage::Lost(planned, sought) = &meta.stage else {
             return Ok(None);
         };
+        if *sought == Some(Sought::Home) {
+            return Ok(None);
+        }
         let (plan, unknown) = (&planned.plan, BackendError::Unknown);
         let wallet = self.wallet(&plan.place).await?;
         let locked = locked_of(key, &meta, planned).ok_or(unknown)?;
         let funded = locked.funded().map_err(|_| unknown)?;
         let (outputs, of_purse) = outputs_of(&wallet, plan, &funded).await?;
-        let Some(mut proofs) = outputs.restore(&wallet).await? else {
-            let lost = plan.outputs().fold(0, u64::saturating_add);
-            let given_up = self.given_up(&wallet, planned, (0, lost)).await?;
-            return Ok(Some(given_up.unwrap_or(LostFunding::Unknown)));
+        let day_after = planned.locktime.saturating_add(REFUND_WINDOW_S);
+        let asked = match outputs.restore(&wallet).await? {
+            Some(proofs) => Word::Ours(proofs),
+            None => {
+                let until = (*sought, day_after);
+                self.word_on(&wallet, plan, &outputs, until).await?
+            }
+        };
+        let mut proofs = match asked {
+            Word::Ours(proofs) => proofs,
+            Word::Other(found) => return Ok(found),
         };
         let change = proofs.split_off(of_purse);
         store(&wallet, plan, change, true).await?;
         note(&wallet, plan, &proofs).await?;
         let until = planned.locktime.saturating_add(REFUND_AFTER_S);
-        if self.time_at(&wallet).await? < until {
+        let time = self.time_at(&wallet).await?;
+        if time < until {
             return Ok(Some(LostFunding::Locked(Unix(until))));
         }
-        let pieces: Option<Vec<[u8; PIECE]>> = proofs.iter().map(Piece::of).collect();
-        let pieces = pieces.ok_or(unknown)?.concat();
-        let (before, _) = returned(&wallet, planned).await?;
-        let limit = self.limit.saturating_mul(MANY);
-        let unknown_fees = refund(&wallet, planned, &funded, &pieces, limit).await?;
-        let (after, fees) = returned(&wallet, planned).await?;
-        let came = after.saturating_sub(before);
-        let face = proofs.iter().map(|proof| proof.amount.to_u64());
-        let face = face.fold(0, u64::saturating_add);
-        let missing = face.saturating_sub(after).saturating_sub(fees);
-        if missing <= unknown_fees {
+        let (came, missing) = self.bring_home(&wallet, planned, &funded, &proofs).await?;
+        if missing == 0 {
             return Ok(Some(LostFunding::Home(msat(came))));
         }
-        let given_up = self.given_up(&wallet, planned, (came, missing)).await?;
-        Ok(Some(
-            given_up.unwrap_or_else(|| LostFunding::Part(msat(came))),
-        ))
+        Ok(match sought {
+            Some(Sought::GivenUp) if came == 0 => None,
+            // That somebody else has spent it is believed at the second time.
+            Some(_) if time >= day_after => Some(LostFunding::GivenUp {
+                came: msat(came),
+                lost: msat(missing),
+            }),
+            _ => Some(LostFunding::Part(msat(came))),
+        })
     }
 
-    /// The end of what the mint does not give back, once it is time: for as long after the locktime as the
-    /// purse's keyset was to live on.
-    async fn given_up(
+    /// How much of it comes with this run, and how much is missing then.
+    async fn bring_home(
         &self,
         wallet: &Wallet,
         planned: &Planned,
-        (came, lost): (u64, u64),
-    ) -> Result<Option<LostFunding>, BackendError> {
-        let until = planned.locktime.saturating_add(REFUND_WINDOW_S);
-        let (came, lost) = (msat(came), msat(lost));
-        let is_time = self.time_at(wallet).await? >= until;
-        Ok(is_time.then_some(LostFunding::GivenUp { came, lost }))
+        funded: &Funded,
+        proofs: &[Proof],
+    ) -> Result<(u64, u64), BackendError> {
+        let pieces: Option<Vec<[u8; PIECE]>> = proofs.iter().map(Piece::of).collect();
+        let pieces = pieces.ok_or(BackendError::Unknown)?.concat();
+        let (before, _) = returned(wallet, planned).await?;
+        let limit = self.limit.saturating_mul(MANY);
+        let unknown_fees = refund(wallet, planned, funded, &pieces, limit).await?;
+        let (after, fees) = returned(wallet, planned).await?;
+        let face = proofs.iter().map(|proof| proof.amount.to_u64());
+        let face = face.fold(0, u64::saturating_add);
+        let missing = face.saturating_sub(after).saturating_sub(fees);
+        let is_all = missing <= unknown_fees;
+        Ok((
+            after.saturating_sub(before),
+            if is_all { 0 } else { missing },
+        ))
+    }
+
+    /// Of a funding whose outputs the mint has just said it did not sign. That is believed for good from
+    /// `until` on, where it said so at an earlier time too, says of what went in that it is spent, and
+    /// restores nothing when asked after that.
+    pub(in crate::runner) async fn word_on(
+        &self,
+        wallet: &Wallet,
+        plan: &Plan,
+        outputs: &Outputs,
+        (sought, until): (Option<Sought>, u64),
+    ) -> Result<Word, BackendError> {
+        if sought == Some(Sought::GivenUp) {
+            return Ok(Word::Other(None));
+        }
+        let time = self.time_at(wallet).await?;
+        if sought.is_none() || time < until {
+            return Ok(Word::Other(Some(LostFunding::Unknown(Unix(time)))));
+        }
+        let lost = plan.outputs().fold(0, u64::saturating_add);
+        let found = match fate(wallet, plan, outputs).await? {
+            Fate::Ours(proofs) => return Ok(Word::Ours(proofs)),
+            Fate::Lost => LostFunding::GivenUp {
+                came: Msat::ZERO,
+                lost: msat(lost),
+            },
+            // It was never asked for, or the mint has gone back in time.
+            Fate::Undone if is_held(wallet, plan).await? => LostFunding::Home(Msat::ZERO),
+            Fate::Undone => LostFunding::Unknown(Unix(time)),
+        };
+        Ok(Word::Other(Some(found)))
     }
 }
 
