@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use cdk::mint_url::MintUrl;
 use cdk::wallet::types::ProofInfo;
@@ -104,6 +105,29 @@ impl Restored {
         Ok(Some(restored))
     }
 
+    /// Changes what is on disk by now: others may have written while this one asked. None where the folder is
+    /// its own.
+    fn change(folder: &Path, edit: impl FnOnce(&mut Self)) -> Result<Option<Self>, AppError> {
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut restored) = Self::read(folder)? else {
+            return Ok(None);
+        };
+        edit(&mut restored);
+        restored.write(folder)?;
+        Ok(Some(restored))
+    }
+
+    fn has_asked(folder: &Path, mint: &MintUrl) -> Result<(), AppError> {
+        let mint = mint.to_string();
+        Self::change(folder, |restored| {
+            if !restored.asked.contains(&mint) {
+                restored.asked.push(mint);
+            }
+        })?;
+        Ok(())
+    }
+
     /// The name of its line in the book of `mint`.
     fn operation(&self, mint: &MintUrl) -> Uuid {
         let hash = TaggedHash::new("streampay/wallet/restored/v1")
@@ -136,14 +160,13 @@ pub(crate) fn hold_back(wallet: &WalletFolder) -> Result<(), AppError> {
 /// # Errors
 /// [`AppError`]: ask again later.
 pub(crate) async fn first_used(wallet: &WalletFolder, mint: &MintUrl) -> Result<(), AppError> {
-    let Some(mut restored) = Restored::read(wallet.folder())? else {
+    let Some(restored) = Restored::read(wallet.folder())? else {
         return Ok(());
     };
     wallet.find_again_at(mint).await?;
     let (lines, proofs) = wallet.book().await?;
     write_line(wallet, &restored, mint, (&lines, &proofs)).await?;
-    restored.asked.push(mint.to_string());
-    restored.write(wallet.folder())?;
+    Restored::has_asked(wallet.folder(), mint)?;
     wallet.let_go(mint);
     Ok(())
 }
@@ -167,7 +190,7 @@ pub(crate) fn at(folder: &Path) -> Result<Option<Unix>, AppError> {
 /// [`AppError`] where the folder cannot be read or written.
 pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result<bool, AppError> {
     let folder = home.wallet.folder();
-    let Some(mut restored) = Restored::read(folder)? else {
+    let Some(restored) = Restored::read(folder)? else {
         return Ok(false);
     };
     let is_done = restored.stage == Stage::Done;
@@ -175,20 +198,22 @@ pub(crate) async fn ready(home: &Home, report: Report, recovers: bool) -> Result
         return Ok(false);
     }
     let first = !restored.told;
-    restored.told |= recovers;
-    let wallet = ask(home, report, &mut restored).await?;
-    if restored.stage == Stage::New && ask_purses(home, report).await? && wallet {
-        restored.stage = Stage::Open;
-    }
+    let wallet = ask(home, report, &restored).await?;
+    let all = restored.stage == Stage::New && ask_purses(home, report).await? && wallet;
     if !is_done {
         write_book(home, &restored).await?;
     }
-    restored.write(folder)?;
+    Restored::change(folder, |restored| {
+        restored.told |= recovers;
+        if all && restored.stage == Stage::New {
+            restored.stage = Stage::Open;
+        }
+    })?;
     Ok(first && !is_done)
 }
 
 /// True where every mint has answered.
-async fn ask(home: &Home, report: Report, restored: &mut Restored) -> Result<bool, AppError> {
+async fn ask(home: &Home, report: Report, restored: &Restored) -> Result<bool, AppError> {
     let mut all = true;
     for mint in home.wallet.held_back().await? {
         let asking = format!("asking {mint} what is newer than the backup");
@@ -217,8 +242,7 @@ async fn ask(home: &Home, report: Report, restored: &mut Restored) -> Result<boo
             let (lines, proofs) = home.wallet.book().await?;
             write_line(&home.wallet, restored, &mint, (&lines, &proofs)).await?;
         }
-        restored.asked.push(mint.to_string());
-        restored.write(home.wallet.folder())?;
+        Restored::has_asked(home.wallet.folder(), &mint)?;
         home.wallet.let_go(&mint);
     }
     Ok(all)
@@ -292,13 +316,13 @@ pub(crate) async fn awaited(home: &Home) -> Result<usize, AppError> {
 /// [`AppError`] where the folder cannot be read or written.
 pub(crate) async fn end(home: &Home, report: Report, all: bool) -> Result<(), AppError> {
     let folder = home.wallet.folder();
-    let Some(mut restored) = Restored::of(folder)? else {
+    let Some(restored) = Restored::of(folder)? else {
         return Ok(());
     };
     write_book(home, &restored).await?;
-    if all && restored.stage == Stage::Open {
-        restored.stage = Stage::Done;
-        restored.write(folder)?;
+    let is_open = restored.stage == Stage::Open;
+    if all && is_open {
+        Restored::change(folder, |restored| restored.stage = Stage::Done)?;
     } else {
         report.tell(
             "this folder was restored from a backup, and not everybody has answered: run \
@@ -346,6 +370,25 @@ async fn write_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two mints that answer at the same time, and a recovery that is told of.
+    #[test]
+    fn what_others_noted_meanwhile_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = (0..8).map(|host| format!("https://{host}.example"));
+        Restored::new(5, Vec::new()).write(folder.path()).unwrap();
+        std::thread::scope(|all| {
+            for host in hosts {
+                let folder = folder.path();
+                let mint: MintUrl = host.parse().unwrap();
+                all.spawn(move || Restored::has_asked(folder, &mint).unwrap());
+            }
+            let tell = |restored: &mut Restored| restored.told = true;
+            Restored::change(folder.path(), tell).unwrap();
+        });
+        let restored = Restored::read(folder.path()).unwrap().unwrap();
+        assert_eq!((restored.asked.len(), restored.told), (8, true));
+    }
 
     #[test]
     fn folder_is_restored_until_all_is_known() {
