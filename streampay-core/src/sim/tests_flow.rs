@@ -221,6 +221,25 @@ fn media_that_comes_before_the_connection_is_bound_while_the_payer_paused_is_set
     assert!(grown <= sent + 300, "{grown} ms, of {sent} sent");
 }
 
+/// The same in a new session, of which no terms are known yet.
+#[test]
+fn media_that_comes_before_any_terms_while_the_payer_paused_is_set_aside() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.tamper(|_, _| vec![]);
+    pair.run(500, &[]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    let media_ms = 1_500;
+    pair.payer.reading.media_ms = media_ms;
+    pair.input(PAYER, Input::Usage(pair.payer.reading));
+    pair.command(PAYER, Command::Resume);
+    pair.tamper = None;
+    pair.run(8_000, &[]).unwrap();
+    let sent = pair.payer.reading.media_ms - media_ms;
+    let counted = pair.payer().unwrap().reading().media_ms;
+    assert!(sent > 0, "it flows");
+    assert!(counted <= sent, "{counted} ms, of {sent} sent");
+}
+
 /// The same, by terms that tolerate an hour: the meter does not sell it later either.
 #[test]
 fn tolerance_in_the_terms_makes_no_room_for_what_is_set_aside() {

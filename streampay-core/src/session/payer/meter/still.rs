@@ -95,15 +95,6 @@ impl PayerSession {
         self.heard.since(self.unbilled).since(self.metered)
     }
 
-    /// Counts what waits for the clock, whether a reading comes or not.
-    pub(in crate::session::payer) fn count_what_waits(&mut self) {
-        let now = self.now.mono;
-        let due = self.live().is_some_and(|live| now >= live.watch);
-        if due && self.flow.flows() && self.uncounted() != Reading::default() {
-            self.on_usage(self.heard);
-        }
-    }
-
     /// True where this may count now.
     pub(super) fn may_count(&self, grown: Reading) -> bool {
         let Some(still) = self.live().and_then(|live| live.still) else {
@@ -143,7 +134,7 @@ impl PayerSession {
     /// is bound and flows, but for what two meters may differ by; nor that, where with it more would be used
     /// than may count while nothing flows.
     pub(super) fn set_aside(&mut self) {
-        if self.flow.flows() || self.terms().is_none() {
+        if self.flow.flows() {
             return self.drop_too_early();
         }
         let (metered, differ) = (self.metered, self.differ());
