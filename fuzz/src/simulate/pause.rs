@@ -119,7 +119,8 @@ impl World {
             true => TICK / 5,
             false => 0,
         };
-        let most = worth.max(out) + largest_step() + apart;
+        // A step more than is promised, as long as two violations of less are not understood: `RUNS.md`, open.
+        let most = worth.max(out) + 2 * largest_step() + apart;
         truth.asking.pause = Some(Pause {
             worth,
             booked,

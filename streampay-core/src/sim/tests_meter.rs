@@ -214,3 +214,16 @@ fn consent_to_drift_pays_once_for_what_waits_for_the_clock() {
     passes(&mut pair, 10_000);
     assert_eq!(counted(&pair) + booked, came);
 }
+
+/// A reading in which more came than time has passed, and no other after it.
+#[test]
+fn what_waits_for_the_clock_counts_without_another_reading() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    falls_silent(&mut pair);
+    claims(&mut pair, 6_000);
+    let came = pair.payer.reading.media_ms;
+    assert!(counted(&pair) + 3_000 < came);
+    pair.run(8_000, &[]).unwrap();
+    assert_eq!(counted(&pair), came);
+}

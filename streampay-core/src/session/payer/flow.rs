@@ -147,6 +147,7 @@ impl PayerSession {
     }
 
     pub(super) fn advance_live(&mut self) {
+        self.count_what_waits();
         self.watch_drift();
         self.repeat();
         self.watch_stillness();

@@ -95,6 +95,15 @@ impl PayerSession {
         self.heard.since(self.unbilled).since(self.metered)
     }
 
+    /// Counts what waits for the clock, whether a reading comes or not.
+    pub(in crate::session::payer) fn count_what_waits(&mut self) {
+        let now = self.now.mono;
+        let due = self.live().is_some_and(|live| now >= live.watch);
+        if due && self.flow.flows() && self.uncounted() != Reading::default() {
+            self.on_usage(self.heard);
+        }
+    }
+
     /// True where this may count now.
     pub(super) fn may_count(&self, grown: Reading) -> bool {
         let Some(still) = self.live().and_then(|live| live.still) else {
