@@ -2,11 +2,11 @@
 //! end of it, over however many connections. By what it says and tells its user, the money that is out
 //! of its hands, and the prices that were signed; by none of its own rules for a pause.
 
-use streampay_core::meter::Reading;
+use streampay_core::meter::{NextTariff, Reading, Schedule};
 use streampay_core::session::PayerSession;
 
 use super::kinds::Kind;
-use super::life::{TICK, largest_step};
+use super::life::largest_step;
 use super::media::plus;
 use super::truth::DIFFER;
 use super::world::World;
@@ -29,8 +29,11 @@ pub(super) struct Asking {
 /// A pause, since it began.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
-    /// What had been counted then was worth so much.
+    /// What had been counted then was worth so much, by what the payer had agreed to.
     worth: u64,
+    /// The same by the tariff that held, which may stay: and what was agreed to.
+    alone: u64,
+    agreed: Option<NextTariff>,
     /// What its user consented to, by then.
     booked: Reading,
     /// The most that was out of the payer's hands for media.
@@ -62,6 +65,56 @@ impl Asking {
     }
 }
 
+impl Pause {
+    /// By the prices of now: where what was agreed to was replaced, it never was a price. And consent has a
+    /// price of its own.
+    fn by_what_holds(self, counted: &Counted) -> Self {
+        let by = &counted.schedule;
+        let stays = |agreed| by.next == Some(agreed) || by.base_msat >= agreed.from;
+        let pause = match self.agreed.is_none_or(stays) {
+            true => self,
+            false => Self {
+                worth: self.alone,
+                agreed: None,
+                ..self
+            },
+        };
+        if counted.booked == pause.booked {
+            return pause;
+        }
+        Self {
+            worth: counted.worth().max(pause.worth),
+            alone: counted.alone().max(pause.alone),
+            booked: counted.booked,
+            ..pause
+        }
+    }
+}
+
+/// What the payer counts, what its user consented to included, and the prices that it signed. What it
+/// agreed to is its price though the payee has not heard of it; with two meters each price begins on its
+/// own way.
+struct Counted {
+    schedule: Schedule,
+    own: Reading,
+    booked: Reading,
+}
+
+impl Counted {
+    fn worth(&self) -> u64 {
+        self.schedule.used(self.own).msat()
+    }
+
+    fn alone(&self) -> u64 {
+        let next = None;
+        let alone = Schedule {
+            next,
+            ..self.schedule
+        };
+        alone.used(self.own).msat()
+    }
+}
+
 impl World {
     /// The payer asks for nothing from here on.
     pub(super) fn pause_began(&mut self, slot: usize) {
@@ -69,27 +122,26 @@ impl World {
         if self.slots[slot].truth.asking.is_paused() {
             return;
         }
-        let Some((worth, booked)) = self.counted(slot) else {
+        let Some(counted) = self.counted(slot) else {
             return;
         };
-        let (out, sent_on) = (0, 0);
         self.slots[slot].truth.asking.pause = Some(Pause {
-            worth,
-            booked,
-            out,
-            sent_on,
+            worth: counted.worth(),
+            alone: counted.alone(),
+            agreed: counted.schedule.next,
+            booked: counted.booked,
+            out: 0,
+            sent_on: 0,
         });
     }
 
-    /// What the payer counts is worth so much at the signed prices, what its user consented to included.
-    fn counted(&self, slot: usize) -> Option<(u64, Reading)> {
+    fn counted(&self, slot: usize) -> Option<Counted> {
         let payer = self.payer(slot)?;
-        let (reading, booked) = (payer.reading(), payer.booked());
-        let own = Reading {
-            media_ms: reading.media_ms + booked.media_ms,
-            bytes: reading.bytes + booked.bytes,
-        };
-        Some((self.slots[slot].truth.price(own).msat(), booked))
+        Some(Counted {
+            schedule: payer.schedule(),
+            own: plus(payer.reading(), payer.booked()),
+            booked: payer.booked(),
+        })
     }
 
     /// What is out of the payer's hands for media, by its own word or whatever it says, and what it has not
@@ -106,29 +158,14 @@ impl World {
     pub(super) fn judge_pause(&mut self, slot: usize) -> Option<(&'static str, String)> {
         self.take_its_word(slot);
         let pause = self.slots[slot].truth.asking.pause?;
-        let (counted, booked) = self.counted(slot)?;
+        let counted = self.counted(slot)?;
+        let pause = pause.by_what_holds(&counted);
         let out = self.out_for_media(slot)?.max(pause.out);
-        let truth = &mut self.slots[slot].truth;
-        // Consent has a price of its own.
-        let worth = match booked == pause.booked {
-            true => pause.worth,
-            false => counted.max(pause.worth),
-        };
-        // With two meters a new price begins on the payer's way and on the payee's, a little apart.
-        let apart = match truth.has_two_meters() && !truth.changes.is_empty() {
-            true => TICK / 5,
-            false => 0,
-        };
-        // A step more than is promised, as long as two violations of less are not understood: `RUNS.md`, open.
-        let most = worth.max(out) + 2 * largest_step() + apart;
-        truth.asking.pause = Some(Pause {
-            worth,
-            booked,
-            out,
-            ..pause
-        });
-        (counted > most).then(|| {
-            let found = format!("{counted} counted in a pause that began at {worth}, {out} out");
+        let (worth, now) = (pause.worth, counted.worth());
+        let most = worth.max(out) + largest_step();
+        self.slots[slot].truth.asking.pause = Some(Pause { out, ..pause });
+        (now > most).then(|| {
+            let found = format!("{now} counted in a pause that began at {worth}, {out} out");
             ("Unasked", found)
         })
     }

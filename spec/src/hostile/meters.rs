@@ -20,7 +20,7 @@ pub(super) const SCRIPTS: &[Script] = &[
 ];
 
 /// Second by second, as long as there is a session.
-fn passes(
+pub(super) fn passes(
     stage: &mut Stage<'_>,
     seconds: u64,
     mut then: impl FnMut(&mut Stage<'_>) -> Played,

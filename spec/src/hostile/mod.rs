@@ -3,6 +3,7 @@
 
 mod flood;
 mod meters;
+mod offers;
 mod payees;
 mod payers;
 mod rooms;
@@ -43,6 +44,7 @@ pub fn scripts() -> impl Iterator<Item = &'static Script> {
         payers::SCRIPTS,
         payees::SCRIPTS,
         meters::SCRIPTS,
+        offers::SCRIPTS,
         flood::SCRIPTS,
         rooms::SCRIPTS,
     ];

@@ -470,7 +470,7 @@ fn offered(stage: &mut Stage<'_>, change: fn(&mut OfferTerms, &Payee)) -> Played
     Ok(payee)
 }
 
-fn signed(offer: &mut OfferTerms, payee: &Payee) {
+pub(super) fn signed(offer: &mut OfferTerms, payee: &Payee) {
     let hash = offer.hash(payee.hello.session);
     offer.signature = payee.identity.sign(hash, &[0; 32]);
 }

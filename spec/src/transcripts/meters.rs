@@ -70,6 +70,12 @@ pub(super) const SCENES: &[Scene] = &[
         late_media_of_a_long_tick,
     ),
     scene(
+        "payer",
+        "late-media-counts-by-the-clock",
+        "Media comes faster than time passes, and then none: it counts as the clock runs, and stalls meanwhile.",
+        late_media_counts_by_the_clock,
+    ),
+    scene(
         "payee",
         "bytes-alone",
         "Only bytes have a price: lease and gate follow them.",
@@ -262,6 +268,23 @@ fn late_media_of_a_long_tick(stage: &mut Stage<'_>) -> Played {
     stage.usage(30_000)?;
     watch(stage, 30_000, 59_900)?;
     stage.must(stage.asked("pay").is_some(), "pay for what came late")
+}
+
+fn late_media_counts_by_the_clock(stage: &mut Stage<'_>) -> Played {
+    let payee = first_tick_of(stage, &Cast::usual()?, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 3_000)?;
+    // 5 s are counted; 7 s wait.
+    stage.usage(12_000)?;
+    let mut stalls = false;
+    for _ in 0..9 {
+        stage.wait_ms(500)?;
+        stalls |= stage.told("stalled");
+        stage.must(stage.asked("pay").is_none(), "not pay yet")?;
+    }
+    stage.must(stalls, "say that nothing comes")?;
+    stage.wait_ms(500)?;
+    stage.must(stage.asked("pay").is_some(), "pay for what came")
 }
 
 fn hint(stage: &mut Stage<'_>) -> Played {

@@ -78,6 +78,12 @@ impl Schedule {
         self.amount(reading, Tariff::price)
     }
 
+    /// The tariff that holds, without what is agreed to come after it.
+    #[must_use]
+    pub(crate) const fn alone(self) -> Self {
+        Self { next: None, ..self }
+    }
+
     /// The same with the tariff that holds there rounded down. Whoever used no more than this
     /// has used no more than `reading`, and whatever comes on top of both keeps it so.
     #[must_use]

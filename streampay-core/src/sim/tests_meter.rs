@@ -224,6 +224,10 @@ fn what_waits_for_the_clock_counts_without_another_reading() {
     claims(&mut pair, 6_000);
     let came = pair.payer.reading.media_ms;
     assert!(counted(&pair) + 3_000 < came);
+    let before = pair.payer.events.len();
     pair.run(8_000, &[]).unwrap();
     assert_eq!(counted(&pair), came);
+    let events = &pair.payer.events[before..];
+    let stalled = |event: &Event| matches!(event, Event::Stalled { .. });
+    assert!(events.iter().any(stalled), "nothing came: {events:?}");
 }

@@ -54,6 +54,7 @@ impl PayerSession {
         let (terms, from) = (offer.terms.clone(), offer.from);
         let allowed = self.allows(&terms);
         let dearer = !terms.tariff.is_within(&self.schedule().tariff);
+        self.stood_alone();
         let Some(record) = &mut self.record else {
             return;
         };
@@ -162,6 +163,7 @@ impl PayerSession {
         if let Some(live) = self.live_mut() {
             live.agree_retry = None;
         }
+        self.stood_as_agreed();
         self.persist();
         self.event(Event::TermsAgreed { terms, from });
         self.advance_schedule();

@@ -1,5 +1,6 @@
 //! The payer's meter against the payee's word: what counts as used, drift, stalls.
 
+mod prices;
 mod still;
 
 use super::PayerSession;
@@ -10,6 +11,7 @@ use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
 
+pub(super) use prices::Stood;
 pub(super) use still::Still;
 
 /// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache. After
@@ -35,16 +37,15 @@ impl PayerSession {
             return Msat::ZERO;
         };
         let (own, terms) = (self.own_reading(), record.common.terms());
-        let own_used = self.schedule().used(own);
+        let prices = self.prices();
         let Some(live) = self.live() else {
-            return own_used;
+            return prices.used(own);
         };
-        let claimed = own.max(live.hint.min(tolerated(own, terms)));
         if planted::is(Planted::DriftUnbounded) {
-            return self.schedule().used(own.max(live.hint));
+            return prices.used(own.max(live.hint));
         }
-        let most = own_used.saturating_plus(self.step());
-        self.schedule().used(claimed).min(most)
+        let claimed = own.max(live.hint.min(tolerated(own, terms)));
+        prices.used_of(own, claimed, self.step())
     }
 
     /// The own meter, with the drift that was consented to.
@@ -63,6 +64,18 @@ impl PayerSession {
     }
 
     pub(super) fn on_usage(&mut self, reading: Reading) {
+        let before = self.metered;
+        let came = reading != self.heard;
+        self.count(reading);
+        let (now, counted) = (self.now.mono, self.metered != before);
+        if let Some(live) = self.live_mut().filter(|_| came && counted) {
+            live.progress = now;
+            live.stalled = false;
+        }
+    }
+
+    /// Counts of the meter's reading what may count by now.
+    fn count(&mut self, reading: Reading) {
         let now = self.now.mono;
         let came = reading.media_ms != self.heard.media_ms;
         let (reading, late_ms) = (self.billed(reading), self.clock_late_ms());
@@ -87,10 +100,6 @@ impl PayerSession {
         if self.metered == before {
             return;
         }
-        if let Some(live) = self.live_mut() {
-            live.progress = now;
-            live.stalled = false;
-        }
         self.advance_schedule();
         self.checkpoint(grown);
     }
@@ -99,12 +108,13 @@ impl PayerSession {
     /// part of a payment, by whichever meter.
     fn checkpoint(&mut self, reading: Reading) {
         let tick = self.terms().map(|terms| terms.tick).unwrap_or_default();
+        let prices = self.prices();
         let Some(record) = &mut self.record else {
             return;
         };
-        let (last, schedule) = (record.common.reading, record.common.schedule);
-        let grown = schedule.used(reading);
-        let grown = grown.saturating_minus(schedule.used(last)).msat();
+        let last = record.common.reading;
+        let grown = prices.used(reading);
+        let grown = grown.saturating_minus(prices.used(last)).msat();
         let long = reading.since(last).media_ms >= CHECKPOINT_MS;
         if long || grown.saturating_mul(CHECKPOINT_PARTS) >= tick.msat() {
             record.common.reading = reading;
@@ -116,12 +126,10 @@ impl PayerSession {
     /// a payee could have delivered for what it was paid, or beyond what came here, by more than a
     /// payment and a lease is not noted at all: consent to drift is consent to no more than that.
     pub(super) fn on_hint(&mut self, hint: Reading) {
-        let schedule = self.schedule();
-        let here = self.bought().max(schedule.used(self.own_reading()));
-        let most = here.saturating_plus(self.drift_max());
         // Together with what it said before: meter by meter each may be within, and both not.
         let hint = self.live().map_or(hint, |live| live.hint.max(hint));
-        if self.schedule().used(hint) > most {
+        let (own, bought, most) = (self.own_reading(), self.bought(), self.drift_max());
+        if !self.prices().are_within(bought, own, hint, most) {
             return self.pause_for(PauseReason::Drift);
         }
         if let Some(live) = self.live_mut() {
@@ -149,10 +157,8 @@ impl PayerSession {
     /// Pauses where the two meters differ by more than a tick.
     pub(super) fn watch_drift(&mut self) {
         let Some(live) = self.live() else { return };
-        let schedule = self.schedule();
-        let own = schedule.used(self.own_reading());
-        let drift = schedule.used(live.hint).saturating_minus(own);
-        if drift > self.step() {
+        let (own, hint, most) = (self.own_reading(), live.hint, self.step());
+        if !self.prices().are_within(Msat::ZERO, own, hint, most) {
             self.pause_for(PauseReason::Drift);
         }
     }
@@ -189,7 +195,7 @@ impl PayerSession {
     /// more than is tolerated: going on takes consent.
     fn pause_if_they_differ(&mut self) {
         let Some(live) = self.live() else { return };
-        let (hint, lead) = (self.schedule().used(live.hint), self.lead());
+        let (hint, lead) = (self.prices().used(live.hint), self.lead());
         if hint > self.used() && hint.saturating_plus(lead) >= self.credit() {
             self.pause_for(PauseReason::Drift);
         }
@@ -221,9 +227,8 @@ impl PayerSession {
         let Some(hint) = self.live().map(|live| live.hint) else {
             return;
         };
-        let schedule = self.schedule();
-        let most = schedule.used(own).saturating_plus(self.drift_max());
-        let fits = |reading: Reading| schedule.used(reading) <= most;
+        let (prices, most) = (self.prices(), self.drift_max());
+        let fits = |reading: Reading| prices.are_within(Msat::ZERO, own, reading, most);
         let drift = last_on_way(own, own.max(hint), fits).since(own);
         self.drop_booked(drift);
         let Some(record) = &mut self.record else {

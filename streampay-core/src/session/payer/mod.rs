@@ -89,7 +89,7 @@ pub struct PayerSession {
     /// What had come when it stopped to flow and the clock did not let count yet. It may, in its time.
     late: Reading,
     /// What was used when it stopped to flow, on whatever connection that was. Set while nothing flows.
-    stood_at: Option<Msat>,
+    stood_at: Option<meter::Stood>,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,
     /// Methods that did not work lately.

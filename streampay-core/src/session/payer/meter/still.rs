@@ -1,7 +1,7 @@
 //! What counts while nothing flows: media that was on its way, as far as the payee could let it through
 //! for what it has, and nothing else. Spec: pricing 2.3.
 
-use super::{PayerSession, TOLERANCE_BYTES, plus};
+use super::{PayerSession, Stood, TOLERANCE_BYTES, plus};
 use crate::meter::Reading;
 use crate::planted::{self, Planted};
 use crate::session::payer::flow::Live;
@@ -15,9 +15,6 @@ const LATE_MS: u64 = 10_000;
 /// Since when the meters stand still, on a connection.
 #[derive(Clone, Copy)]
 pub(in crate::session::payer) struct Still {
-    /// What was used when it stopped to flow. A new connection is no new beginning: what may come late
-    /// would come again with each.
-    used: Msat,
     /// How far the clock reached then, in milliseconds of media: it stands still as well.
     clock_ms: u64,
 }
@@ -40,16 +37,15 @@ impl PayerSession {
     pub(in crate::session::payer) fn note_still(&mut self) {
         let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
         let (late, late_ms) = (self.uncounted(), self.clock_late_ms());
-        let used = self.schedule().used(self.own_reading());
-        let used = self.stood_at.unwrap_or(used);
+        let stood = self.stood();
         if self.live().is_some() {
-            self.stood_at = (!flows).then_some(used);
+            self.stood_at = (!flows).then_some(stood);
         }
         let Some(live) = self.live_mut() else { return };
         match live.still {
             None if !flows => {
                 let clock_ms = live.clock_ms(now, late_ms);
-                live.still = Some(Still { used, clock_ms });
+                live.still = Some(Still { clock_ms });
                 self.late = late;
             }
             Some(still) if flows => {
@@ -68,9 +64,7 @@ impl PayerSession {
             media_ms: from_ms,
             ..self.metered
         };
-        let bought = self
-            .schedule()
-            .bought_ms(self.with_booked(from), self.step());
+        let bought = self.prices().bought_ms(self.with_booked(from), self.step());
         bought.max(LATE_MS)
     }
 
@@ -95,23 +89,34 @@ impl PayerSession {
         self.heard.since(self.unbilled).since(self.metered)
     }
 
-    /// Counts what waits for the clock, whether a reading comes or not.
+    /// Counts what waits for the clock, whether a reading comes or not. Nothing came with that: media stalls.
     pub(in crate::session::payer) fn count_what_waits(&mut self) {
         let now = self.now.mono;
         let due = self.live().is_some_and(|live| now >= live.watch);
         if due && self.flow.flows() && self.uncounted() != Reading::default() {
-            self.on_usage(self.heard);
+            self.count(self.heard);
         }
     }
 
     /// True where this may count now.
     pub(super) fn may_count(&self, grown: Reading) -> bool {
-        let Some(still) = self.live().and_then(|live| live.still) else {
+        if self.live().is_none_or(|live| live.still.is_none()) {
             return true;
-        };
-        let most = self.most_while_still(still.used);
-        let counts = self.schedule().used(self.with_booked(grown)) <= most;
-        counts || planted::is(Planted::MeterRunsWhilePaused)
+        }
+        self.counts_while_still(grown) || planted::is(Planted::MeterRunsWhilePaused)
+    }
+
+    /// What was used when it stopped to flow; where it stopped on no bound connection, what is used now.
+    fn stood(&self) -> Stood {
+        let now = || self.prices().stood(self.own_reading());
+        self.stood_at.unwrap_or_else(now)
+    }
+
+    /// True where so much may count while nothing flows, whatever it may come to be worth.
+    fn counts_while_still(&self, metered: Reading) -> bool {
+        let (stood, at) = (self.stood(), self.with_booked(metered));
+        let most = |stood| self.most_while_still(stood);
+        self.prices().fit(stood, at, most)
     }
 
     /// What came while nothing flowed and did not count, for its price or for the clock, never does. What
@@ -148,11 +153,10 @@ impl PayerSession {
         }
         let (metered, differ) = (self.metered, self.differ());
         let with_differ = plus(metered, differ);
-        let schedule = self.schedule();
-        let used = |reading| schedule.used(self.with_booked(reading));
-        let stood_at = self.stood_at.unwrap_or_else(|| used(metered));
-        let fits = used(with_differ) <= self.most_while_still(stood_at);
-        let kept = if fits { with_differ } else { metered };
+        let kept = match self.counts_while_still(with_differ) {
+            true => with_differ,
+            false => metered,
+        };
         self.unbilled = self.unbilled.max(self.heard.since(kept));
     }
 
