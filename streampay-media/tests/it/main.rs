@@ -13,6 +13,7 @@ mod embed;
 mod endurance;
 mod misbehaviour;
 mod paywall;
+mod paywall_limits;
 mod recording;
 mod rig;
 #[cfg(feature = "e2ee")]

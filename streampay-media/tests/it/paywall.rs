@@ -17,7 +17,7 @@ use streampay_core::{
     meter::{Rate, Reading, Tariff},
     units::Msat,
 };
-use streampay_media::whep::{Kept, PaymentError, Paywall};
+use streampay_media::whep::{Kept, PaymentError, Paywall, ServerConfig};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -47,9 +47,9 @@ pub(crate) struct Tokens {
     prefix: &'static str,
     spent: Mutex<BTreeSet<String>>,
     kept: Mutex<BTreeMap<[u8; 32], Kept>>,
-    asked: AtomicUsize,
+    pub(crate) asked: AtomicUsize,
     /// A payment is taken when there is a permit.
-    mint: Semaphore,
+    pub(crate) mint: Semaphore,
 }
 
 impl Tokens {
@@ -124,12 +124,17 @@ async fn rig() -> (Rig, Arc<Tokens>) {
 }
 
 async fn rig_of(tokens: &Arc<Tokens>) -> Rig {
+    rig_with(tokens, |_| {}).await
+}
+
+pub(crate) async fn rig_with(tokens: &Arc<Tokens>, change: impl FnOnce(&mut ServerConfig)) -> Rig {
     let clip = asset("clip.ivf");
     let rig = Rig::with(&clip, 1, |config| {
         config.paywall = Some(tokens.clone());
         config.unfunded_deadline = Duration::from_millis(700);
         config.peer.link_deadline = Duration::from_secs(3);
         config.unbound_per_address = 2;
+        change(config);
     });
     rig.await
 }
@@ -190,15 +195,15 @@ impl PeerConnectionEventHandler for Handler {
 }
 
 /// A player that is not ours.
-struct Player {
+pub(crate) struct Player {
     peer: Arc<dyn PeerConnection>,
-    offer: String,
+    pub(crate) offer: String,
     got: watch::Receiver<Got>,
     closed: watch::Receiver<bool>,
 }
 
 impl Player {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (gathered, mut done) = watch::channel(false);
         let (closed_to, closed) = watch::channel(false);
         let (got_to, got) = watch::channel(Got::default());
@@ -243,7 +248,7 @@ impl Player {
     }
 
     /// Pays with the offer and plays. Gives the connection's path.
-    async fn play(&self, rig: &Rig, payment: &str) -> String {
+    pub(crate) async fn play(&self, rig: &Rig, payment: &str) -> String {
         let (status, head, answer) = post(rig, "/whep", Some(payment), &self.offer).await;
         assert_eq!(status, 201, "{head} {answer}");
         let answer = RTCSessionDescription::answer(answer).unwrap();
@@ -266,7 +271,12 @@ impl Player {
     }
 }
 
-async fn post(rig: &Rig, path: &str, payment: Option<&str>, body: &str) -> (u16, String, String) {
+pub(crate) async fn post(
+    rig: &Rig,
+    path: &str,
+    payment: Option<&str>,
+    body: &str,
+) -> (u16, String, String) {
     let mut stream = TcpStream::connect(rig.address).await.unwrap();
     send(&mut stream, rig, path, payment, body).await;
     let mut answer = String::new();
