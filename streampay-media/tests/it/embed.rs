@@ -3,7 +3,10 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use rtc::{data_channel::RTCDataChannelInit, rtp_transceiver::rtp_sender::RtpCodecKind};
+use rtc::{
+    data_channel::RTCDataChannelInit,
+    rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+};
 use streampay_core::{
     meter::{Grant, Reading},
     session::Role,
@@ -18,17 +21,18 @@ use tokio::sync::{mpsc, watch};
 use webrtc::{
     data_channel::DataChannel,
     media_stream::{
-        track_local::TrackLocal,
+        track_local::static_rtp::TrackLocalStaticRTP,
         track_remote::{TrackRemote, TrackRemoteEvent},
     },
     peer_connection::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
         RTCIceGatheringState, Registry, SettingEngineBuilder, register_default_interceptors,
     },
+    rtp_transceiver::RtpSender,
 };
 
 use crate::{
-    misbehaviour::camera,
+    misbehaviour::{camera, camera_of},
     rig::{asset, open, settled, until},
 };
 
@@ -64,6 +68,12 @@ struct Own {
 
 impl Own {
     async fn new() -> Self {
+        let mut engine = MediaEngine::default();
+        engine.register_default_codecs().unwrap();
+        Self::with(engine).await
+    }
+
+    async fn with(mut engine: MediaEngine) -> Self {
         let (gathered_to, gathered) = watch::channel(false);
         let (channels_to, channels) = mpsc::channel(4);
         let (tracks_to, tracks) = mpsc::channel(4);
@@ -72,8 +82,6 @@ impl Own {
             channels: channels_to,
             tracks: tracks_to,
         };
-        let mut engine = MediaEngine::default();
-        engine.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
         let settings = SettingEngineBuilder::new()
             .with_include_loopback_candidate(true)
@@ -99,6 +107,33 @@ impl Own {
     async fn described(&mut self) -> webrtc::peer_connection::RTCSessionDescription {
         self.gathered.wait_for(|done| *done).await.unwrap();
         self.connection.local_description().await.unwrap()
+    }
+
+    /// Offers, and takes the answer.
+    async fn connects_to(&mut self, other: &mut Self) {
+        let offer = self.connection.create_offer(None).await.unwrap();
+        self.connection.set_local_description(offer).await.unwrap();
+        let offer = self.described().await;
+        let answering = &other.connection;
+        answering.set_remote_description(offer).await.unwrap();
+        let answer = answering.create_answer(None).await.unwrap();
+        answering.set_local_description(answer).await.unwrap();
+        let answer = other.described().await;
+        self.connection
+            .set_remote_description(answer)
+            .await
+            .unwrap();
+    }
+
+    /// What sends that track.
+    async fn sends(&self, track: Arc<TrackLocalStaticRTP>) -> Arc<dyn RtpSender> {
+        self.connection.add_track(track).await.unwrap()
+    }
+
+    async fn wants_a_picture(&self) {
+        let kind = RtpCodecKind::Video;
+        let transceiver = self.connection.add_transceiver_from_kind(kind, None);
+        transceiver.await.unwrap();
     }
 }
 
@@ -131,36 +166,9 @@ async fn an_applications_own_tracks_carry_what_is_paid_and_its_channel_a_session
     };
     let channel = viewer.connection.create_data_channel("pay", Some(init));
     let channel = channel.await.unwrap();
-    let kind = RtpCodecKind::Video;
-    let transceiver = viewer.connection.add_transceiver_from_kind(kind, None);
-    transceiver.await.unwrap();
-    let offer = viewer.connection.create_offer(None).await.unwrap();
-    viewer
-        .connection
-        .set_local_description(offer)
-        .await
-        .unwrap();
-    let track = camera(SSRC);
-    let as_track: Arc<dyn TrackLocal> = track;
-    let sender = streamer.connection.add_track(as_track).await.unwrap();
-    let offer = viewer.described().await;
-    streamer
-        .connection
-        .set_remote_description(offer)
-        .await
-        .unwrap();
-    let answer = streamer.connection.create_answer(None).await.unwrap();
-    streamer
-        .connection
-        .set_local_description(answer)
-        .await
-        .unwrap();
-    let answer = streamer.described().await;
-    viewer
-        .connection
-        .set_remote_description(answer)
-        .await
-        .unwrap();
+    viewer.wants_a_picture().await;
+    let sender = streamer.sends(camera(SSRC)).await;
+    viewer.connects_to(&mut streamer).await;
 
     let opened = async { streamer.channels.recv().await.unwrap() };
     let (viewers, streamers) = tokio::join!(
@@ -175,14 +183,6 @@ async fn an_applications_own_tracks_carry_what_is_paid_and_its_channel_a_session
 
     let speed = NonZeroU32::new(4).unwrap();
     let source = Source::open(&asset("clip.ivf"), FileOptions { speed }).await;
-    for codec in [Codec::H264, Codec::Opus] {
-        let (_writer, other) = Source::live(only(codec));
-        let refused = GatedTracks::new(other).with(&*sender).await.unwrap_err();
-        assert!(matches!(refused, PeerError::WrongTrack(_)), "{refused}");
-    }
-    let (_writer, nothing) = Source::awaited();
-    let refused = GatedTracks::new(nothing).with(&*sender).await.unwrap_err();
-    assert!(matches!(refused, PeerError::NotLive), "{refused}");
     let (grants, gate) = watch::channel(Grant::default());
     let gated = GatedTracks::new(source.unwrap()).with(&*sender).await;
     let delivery = gated.unwrap().start(gate, Reading::default());
@@ -206,6 +206,68 @@ async fn an_applications_own_tracks_carry_what_is_paid_and_its_channel_a_session
     grants.send_replace(open(2_000));
     until(&mut reading, |reading| reading.media_ms > 1_900).await;
     drop(delivery);
+    viewer.connection.close().await.unwrap();
+    streamer.connection.close().await.unwrap();
+}
+
+/// The stack would drop what is written to such a track and say nothing, and it would be paid for.
+#[tokio::test]
+async fn a_track_that_cannot_carry_the_stream_is_refused_before_anything_is_counted() {
+    let (mut streamer, mut viewer) = (Own::new().await, Own::new().await);
+    viewer.wants_a_picture().await;
+    viewer.wants_a_picture().await;
+    let one = streamer.sends(camera(77)).await;
+    let several = streamer.sends(camera_of(&[78, 79])).await;
+    viewer.connects_to(&mut streamer).await;
+    let refused = async |sender: &Arc<dyn RtpSender>, codec| {
+        let (_writer, source) = Source::live(only(codec));
+        GatedTracks::new(source).with(&**sender).await.err()
+    };
+    for codec in [Codec::H264, Codec::Opus] {
+        let refused = refused(&one, codec).await;
+        assert!(
+            matches!(&refused, Some(PeerError::WrongTrack(of)) if *of == [codec]),
+            "{refused:?}"
+        );
+    }
+    let refused_both = refused(&several, Codec::Vp8).await;
+    assert!(
+        matches!(refused_both, Some(PeerError::WrongTrack(_))),
+        "{refused_both:?}"
+    );
+    assert!(refused(&one, Codec::Vp8).await.is_none());
+    let (_writer, nothing) = Source::awaited();
+    let refused = GatedTracks::new(nothing).with(&*one).await.err();
+    assert!(matches!(refused, Some(PeerError::NotLive)), "{refused:?}");
+    viewer.connection.close().await.unwrap();
+    streamer.connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_viewer_that_does_not_take_the_codec_is_refused() {
+    let mut engine = MediaEngine::default();
+    let rtp_codec = RTCRtpCodec {
+        mime_type: "video/H264".to_owned(),
+        clock_rate: 90_000,
+        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"
+            .to_owned(),
+        ..Default::default()
+    };
+    let h264 = RTCRtpCodecParameters {
+        rtp_codec,
+        payload_type: 125,
+    };
+    engine.register_codec(h264, RtpCodecKind::Video).unwrap();
+    let (mut streamer, mut viewer) = (Own::new().await, Own::with(engine).await);
+    viewer.wants_a_picture().await;
+    let sender = streamer.sends(camera(77)).await;
+    viewer.connects_to(&mut streamer).await;
+    let (_writer, source) = Source::live(only(Codec::Vp8));
+    let refused = GatedTracks::new(source).with(&*sender).await.err();
+    assert!(
+        matches!(&refused, Some(PeerError::NoCommonCodec(of)) if *of == [Codec::Vp8]),
+        "{refused:?}"
+    );
     viewer.connection.close().await.unwrap();
     streamer.connection.close().await.unwrap();
 }

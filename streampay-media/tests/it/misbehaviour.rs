@@ -205,22 +205,32 @@ async fn channels_beside_the_one_are_closed_before_the_session_begins() {
 
 /// A picture track of our own, as a camera's.
 pub(crate) fn camera(ssrc: u32) -> Arc<TrackLocalStaticRTP> {
+    camera_of(&[ssrc])
+}
+
+/// One that sends its picture in several encodings.
+pub(crate) fn camera_of(ssrcs: &[u32]) -> Arc<TrackLocalStaticRTP> {
     let codec = RTCRtpCodec {
         mime_type: "video/VP8".to_owned(),
         clock_rate: 90_000,
         ..Default::default()
     };
-    let encoding = RTCRtpEncodingParameters {
+    let encodings = ssrcs.iter().map(|ssrc| RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters {
-            ssrc: Some(ssrc),
+            ssrc: Some(*ssrc),
+            rid: if ssrcs.len() > 1 {
+                ssrc.to_string()
+            } else {
+                String::new()
+            },
             ..Default::default()
         },
-        codec,
+        codec: codec.clone(),
         ..Default::default()
-    };
+    });
     let name = || "camera".to_owned();
     let kind = RtpCodecKind::Video;
-    let track = MediaStreamTrack::new(name(), name(), name(), kind, vec![encoding]);
+    let track = MediaStreamTrack::new(name(), name(), name(), kind, encodings.collect());
     Arc::new(TrackLocalStaticRTP::new(track))
 }
 
