@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes clip.ivf and clip.ogg again, 12 s of a moving pattern with a running clock, and soft tones; and
-# clip-av1.ivf.
+# clip-av1.ivf and clip-vp9.ivf.
 # Needs ffmpeg with libvpx, libopus and libaom (Debian: apt-get install ffmpeg fonts-dejavu-core).
 set -eu
 cd "$(dirname "$0")"
@@ -19,7 +19,10 @@ ffmpeg -hide_banner -loglevel error -y \
     -f lavfi -i "aevalsrc='0.10*sin(2*PI*220*t)*(0.6+0.4*sin(2*PI*t/4))+0.08*sin(2*PI*277.18*t)*(0.6+0.4*sin(2*PI*t/3))+0.07*sin(2*PI*329.63*t)*(0.6+0.4*sin(2*PI*t/6))|0.10*sin(2*PI*220*t)*(0.6+0.4*cos(2*PI*t/4))+0.08*sin(2*PI*277.18*t)*(0.6+0.4*cos(2*PI*t/3))+0.07*sin(2*PI*329.63*t)*(0.6+0.4*cos(2*PI*t/6))':s=48000:d=12" \
     -c:a libopus -b:a 48k -frame_duration 20 -fflags +bitexact -f ogg clip.ogg
 
-# A small one in AV1, for tests: a key frame every second.
+# Small ones in AV1 and VP9, for tests: a key frame every second.
 ffmpeg -hide_banner -loglevel error -y -f lavfi -i testsrc=size=64x48:rate=25:duration=2 \
     -pix_fmt yuv420p -c:v libaom-av1 -cpu-used 8 -usage realtime -lag-in-frames 0 -crf 50 -b:v 0 \
     -g 25 -f ivf clip-av1.ivf
+ffmpeg -hide_banner -loglevel error -y -f lavfi -i testsrc=size=64x48:rate=25:duration=2 \
+    -pix_fmt yuv420p -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -lag-in-frames 0 -auto-alt-ref 0 \
+    -crf 50 -b:v 0 -g 25 -fflags +bitexact -f ivf clip-vp9.ivf

@@ -201,21 +201,30 @@ async fn what_is_streamed_is_recorded_in_files_that_can_be_streamed_again() {
     }
 }
 
-/// AV1 over a connection, into every kind of file that holds it, and out of one again.
 #[tokio::test]
 async fn av1_is_negotiated_recorded_and_streamed_again() {
-    let clip = crate::rig::asset("clip-av1.ivf");
+    is_negotiated_recorded_and_streamed_again(Codec::Av1, "av1").await;
+}
+
+#[tokio::test]
+async fn vp9_is_negotiated_recorded_and_streamed_again() {
+    is_negotiated_recorded_and_streamed_again(Codec::Vp9, "vp9").await;
+}
+
+/// A codec over a connection, into every kind of file that holds it, and out of one again.
+async fn is_negotiated_recorded_and_streamed_again(codec: Codec, name: &str) {
+    let clip = crate::rig::asset(&format!("clip-{name}.ivf"));
     let mut rig = Rig::with(&clip, 1, |_| {}).await;
     let mut pair = rig.connect().await;
-    assert_eq!(pair.viewer.codecs, [Codec::Av1]);
+    assert_eq!(pair.viewer.codecs, [codec]);
     let (_grants, receiver) = watch::channel(open(3000));
     let mut reading = pair.streamer.start(receiver, Reading::default()).unwrap();
     until(&mut reading, |reading| reading.media_ms > 2900).await;
     let received = settled(&mut pair.viewer.receiving, Duration::from_millis(300)).await;
     assert_eq!(received.gaps.video, 0);
     let folder = tempfile::tempdir().unwrap();
-    let names = ["av1.ivf", "av1.webm", "av1.mp4"];
-    let mut recorders = names.map(|name| {
+    let names = ["ivf", "webm", "mp4"].map(|kind| format!("{name}.{kind}"));
+    let mut recorders = names.each_ref().map(|name| {
         let path = folder.path().join(name);
         let file = std::fs::File::create(&path).unwrap();
         Recorder::with(file, &pair.viewer.codecs, Container::of(&path)).unwrap()
@@ -229,14 +238,31 @@ async fn av1_is_negotiated_recorded_and_streamed_again() {
         let recorded = recorder.finish_seekable().unwrap();
         assert!((70..=75).contains(&recorded.video_frames), "{recorded:?}");
     }
-    let again = Source::open(&folder.path().join(names[0]), FileOptions::default()).await;
+    let recorded = folder.path().join(&names[0]);
+    let (sent, arrived) = (frames(&clip), frames(&recorded));
+    assert!(arrived.iter().eq(sent.iter().cycle().take(arrived.len())));
+    let again = Source::open(&recorded, FileOptions::default()).await;
     let video = again.unwrap().description().video.unwrap();
     let before = rig.source.description().video.unwrap();
-    assert_eq!((video.codec, video.size), (Codec::Av1, before.size));
+    assert_eq!((video.codec, video.size), (codec, before.size));
     assert!(video.size.is_some());
     if let Ok(keep) = std::env::var("KEEP_RECORDINGS") {
         for name in names {
-            std::fs::copy(folder.path().join(name), format!("{keep}/{name}")).unwrap();
+            std::fs::copy(folder.path().join(&name), format!("{keep}/{name}")).unwrap();
         }
     }
+}
+
+/// The frames of an IVF file, byte for byte.
+fn frames(path: &std::path::Path) -> Vec<Vec<u8>> {
+    let file = std::fs::read(path).unwrap();
+    let mut rest = &file[32..];
+    let mut frames = Vec::new();
+    while let Some((head, after)) = rest.split_at_checked(12) {
+        let length = u32::from_le_bytes(head[..4].try_into().unwrap());
+        let (frame, after) = after.split_at(usize::try_from(length).unwrap());
+        frames.push(frame.to_vec());
+        rest = after;
+    }
+    frames
 }
