@@ -58,12 +58,17 @@ async function exchange(pc, url, headers) {
   return {status: answer.status, demand: answer.headers.get('X-Cashu'),
     location: answer.headers.get('Location'), text: answer.status === 201 ? '' : text};
 }
-async function publish(url, key) {
+// With the codec of that name alone, or with all there are.
+async function publish(url, key, codec) {
   window.pc = new RTCPeerConnection();
   const media = await navigator.mediaDevices.getUserMedia({audio: true,
     video: {width: 640, height: 360, frameRate: 25}});
   for (const track of media.getTracks())
     pc.addTransceiver(track, {direction: 'sendonly', streams: [media]});
+  if (codec) {
+    const named = RTCRtpSender.getCapabilities('video').codecs.filter(it => it.mimeType === codec);
+    pc.getTransceivers().find(it => it.sender.track.kind === 'video').setCodecPreferences(named);
+  }
   return exchange(pc, url, {Authorization: 'Bearer ' + key});
 }
 async function watch(url, token) {

@@ -13,6 +13,7 @@ import imageio_ffmpeg
 
 from browser import Browser
 from middle import Middle
+from nat import Nat
 from player import Player
 from programs import Programs, free_port, post, until
 
@@ -126,6 +127,44 @@ def through_turn(programs, mint):
           f"{sent} bytes")
 
 
+def by_stun(programs, mint):
+    """A streamer behind a NAT, that learns by STUN where others reach it."""
+    _, port = programs.stun()
+    nat = Nat(port)
+    streamer, link = programs.serve_from(
+        "streamer-stun", mint, PRICE, "--media", CLIP, "--media-bind", "127.0.0.1", "--stun", nat.url
+    )
+    frames, mapping = asyncio.run(plays_behind_nat(programs, mint, link, nat))
+    assert mapping.answered >= 1, "coturn was not asked"
+    # As many as there are pictures, at the least, and the other side's reports.
+    assert mapping.left >= frames and mapping.came >= 1, vars(mapping)
+    streamer.stop()
+    print(f"aiortc to a streamer behind a NAT, at the address that coturn told it: {frames} pictures for one "
+          f"span, {mapping.left} packets")
+
+
+async def plays_behind_nat(programs, mint, link, nat):
+    """Neither side hears any other address of the other than the one that STUN found."""
+    url, player, found = whep_of(link), Player(), []
+    offer = await player.offer()
+    offer = "".join(it for it in offer.splitlines(True) if not it.startswith("a=candidate"))
+
+    def reflexive(answer):
+        lines = answer.splitlines(True)
+        found.extend(it for it in lines if it.startswith("a=candidate") and " typ srflx " in it)
+        return "".join(it for it in lines if not it.startswith("a=candidate") or it in found)
+
+    await player.play(url, offer, programs.token(mint, demand_of(url, offer)), reflexive)
+    assert found, "no candidate by STUN"
+    address, port = found[0].split()[4:6]
+    mapping = nat.at(int(port))
+    assert address == "127.0.0.1" and mapping, found
+    frames = await player.stands_still()
+    await player.close()
+    assert 0.5 * SPAN_S * FPS <= frames <= (SPAN_S + 0.2) * FPS, frames
+    return frames, mapping
+
+
 async def aiortc_plays(programs, mint, link):
     """402, a payment, a span, nothing more; then more is paid."""
     url, player = whep_of(link), Player()
@@ -177,7 +216,8 @@ def chromium_plays(programs, browser, mint, link, out):
     until("a picture", lambda: tab.stats()["frames"] > 0)
     first_picture = time.monotonic() - start
     until("more pictures", lambda: tab.stats()["frames"] >= FPS / 2)
-    tab.screenshot(os.path.join(out, "chromium.png"))
+    codec = tab.stats()["codec"].split("/")[-1]
+    tab.screenshot(os.path.join(out, f"chromium-{codec}.png"))
     time.sleep(SPAN_S + 1)
     after = tab.stats()
     most = (SPAN_S + 0.2) * 30
@@ -262,6 +302,37 @@ async def nothing_for_the_middle(programs, mint):
           "at either side, 0 ticks, 0 packets")
 
 
+def into_a_player(programs, mint):
+    """`viewer watch --out -` into a decoder that is not ours, which quits; nothing is paid after that."""
+    streamer, link = programs.serve_from("streamer-pipe", mint, PRICE, "--media", CLIP)
+    args = ("watch", link, "--budget", "60sat", "--yes", "--out", "-")
+    command = [programs.path("viewer"), "--data", programs.data("viewer"), *args]
+    quits_after = 4
+    with open(os.path.join(programs.out, "viewer-pipe.log"), "w", encoding="utf-8") as log:
+        viewer = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+        )
+        try:
+            done = subprocess.run(
+                [FFMPEG, "-hide_banner", "-i", "pipe:0", "-t", str(quits_after), "-f", "null", "-"],
+                stdin=viewer.stdout, capture_output=True, text=True, timeout=60, check=False,
+            )
+            viewer.stdout.close()
+            code = viewer.wait(30)
+        finally:
+            viewer.kill()
+    frames = re.findall(r"frame=\s*(\d+)", done.stderr)
+    assert done.returncode == 0 and frames, done.stderr
+    assert code == 0, f"the viewer ended with {code}"
+    gone = streamer.event("viewer_gone")
+    assert abs(int(frames[-1]) - quits_after * FPS) <= 2, frames
+    # What had come when the decoder quit, a tick ahead and what was on its way.
+    assert gone["media_ms"] <= (quits_after + 2 * SPAN_S + 1) * 1000, gone
+    streamer.stop()
+    print(f"our viewer into ffmpeg through a pipe: {frames[-1]} pictures until that quit, and {gone['media_ms']} "
+          "ms sent in all")
+
+
 def with_ffmpeg(programs, mint, browser, out):
     streamer, link, whip, key = programs.serve("streamer-ffmpeg", mint, PRICE)
     wrong = ffmpeg_publishes(programs, whip, "wrong" * 5, H264)
@@ -325,6 +396,24 @@ def with_chromium(programs, mint, browser, out):
     streamer.stop()
 
 
+def with_other_codecs(programs, mint, browser, out):
+    """What Chromium encodes beside VP8, decoded by Chromium and recorded by our viewer."""
+    for codec in ("VP9", "AV1"):
+        streamer, link, whip, key = programs.serve(f"streamer-{codec}", mint, PRICE)
+        camera = browser.open()
+        answer = camera.do("publish", whip, key, f"video/{codec}")
+        assert answer["status"] == 201, answer
+        assert streamer.event("live")["live"]
+        after, _ = chromium_plays(programs, browser, mint, link, out)
+        assert after["codec"] == f"video/{codec}", after
+        frames, kinds = ours_watches(programs, link, out, f"{codec}.webm", CAMERA_FPS)
+        assert ("Video", codec.lower()) in kinds, kinds
+        camera.run("pc.close()")
+        streamer.stop()
+        print(f"Chromium to Chromium and to our viewer in {codec}: {after['frames']} pictures, and {frames} "
+              f"in its recording, {sorted(kinds)}")
+
+
 def main():
     bin_folder, out = map(os.path.abspath, sys.argv[1:3])
     os.makedirs(out, exist_ok=True)
@@ -333,12 +422,15 @@ def main():
         try:
             browser = Browser(os.path.join(folder, "chromium"), out)
             mint = programs.mint()
-            programs.viewer("deposit", "200sat", "--mint", mint)
+            programs.viewer("deposit", "300sat", "--mint", mint)
             chromium_pays_by_session(programs, mint, browser, out)
             asyncio.run(nothing_for_the_middle(programs, mint))
             with_ffmpeg(programs, mint, browser, out)
             with_chromium(programs, mint, browser, out)
+            into_a_player(programs, mint)
+            with_other_codecs(programs, mint, browser, out)
             through_turn(programs, mint)
+            by_stun(programs, mint)
             with_rtp(programs, mint, out)
             with_gstreamer(programs, mint, out)
         finally:

@@ -32,11 +32,11 @@ class Player:
         await self.peer.setLocalDescription(await self.peer.createOffer())
         return self.peer.localDescription.sdp
 
-    async def play(self, url, offer, token):
-        """Pays with the offer; gives the connection's address."""
+    async def play(self, url, offer, token, hears=lambda answer: answer):
+        """Pays with the offer, and takes what it `hears` of the answer; gives the connection's address."""
         status, headers, answer = await asyncio.to_thread(post, url, offer, {"X-Cashu": token})
         assert status == 201, f"{status} {answer}"
-        await self.peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await self.peer.setRemoteDescription(RTCSessionDescription(hears(answer), "answer"))
         return headers["Location"]
 
     async def stands_still(self, quiet=2.0):

@@ -110,6 +110,18 @@ class Programs:
         env = {"STREAMPAY_TURN_USER": user, "STREAMPAY_TURN_PASSWORD": password}
         return server, f"turn:127.0.0.1:{port}", env
 
+    def stun(self):
+        """A STUN server's port."""
+        port = free_port()
+        server = self.start(
+            "stunserver",
+            *("turnserver", "-n", "--verbose", "--no-cli", "--no-tls", "--no-dtls", "--stun-only"),
+            *("--listening-ip", "127.0.0.1", "--listening-port", str(port)),
+            *("--pidfile", self.data("stun.pid"), "--log-file", "stdout"),
+            *("--userdb", self.data("stun.db")),
+        )
+        return server, port
+
     def serve_from(self, name, mint, price, *source, env=None):
         """A streamer and its link."""
         args = ("--data", self.data(name), "serve", "--price", price, "--mint", mint, *source)
