@@ -14,6 +14,8 @@ use crate::apps::told_into;
 use crate::backup::write_secret;
 use crate::processes::{CLIP, Process, STREAMER, Stage, VIEWER, signal, stdout, ticks};
 
+mod places;
+
 /// 64 bytes each, as long as seeds are.
 const WALLET_SEED: &[u8; 64] = b"CANARY-of-the-wallet-seed-that-must-never-be-seen-anywhere-at-al";
 const IDENTITY: &[u8; 64] = b"CANARY-of-the-identity-that-must-never-be-seen-anywhere-at-all-o";
