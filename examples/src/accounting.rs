@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cdk::mint_url::MintUrl;
+use clap::Args;
 use serde_json::json;
 use streampay_core::units::Msat;
 
@@ -73,27 +75,47 @@ async fn finish(home: &Home, report: Report, limit: Duration) -> Result<(), AppE
     Ok(())
 }
 
-/// Recovers the wallet and accounts for it. With `take_back`, sent tokens that nobody has
-/// redeemed come home first.
+/// What the user says of money that nothing else is known of.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Word {
+    /// Also take back sent tokens that nobody has redeemed: they become worthless.
+    #[arg(long)]
+    take_back: bool,
+    /// Nobody has paid the invoices of this mint that are over: it does not answer any more, and is asked for
+    /// them no longer.
+    #[arg(long, value_name = "URL", value_parser = mint)]
+    unpaid: Vec<MintUrl>,
+}
+
+fn mint(url: &str) -> Result<MintUrl, String> {
+    streampay_cashu::check_mint_url(url).map_err(|error| error.to_string())
+}
+
+/// Recovers the wallet and accounts for it, after what the user says.
 ///
 /// # Errors
 /// [`AppError::Unsettled`] where something waits for a mint, or `sessions_settled` is false.
 pub async fn account_for(
     home: &Home,
     report: Report,
-    take_back: bool,
+    word: &Word,
     sessions_settled: bool,
 ) -> Result<(), AppError> {
-    if take_back {
+    if word.take_back {
         let back = home.wallet.take_back().await?;
         report.tell(&format!("{back} taken back from sent tokens"));
     }
     let asking = "asking the mints what is there";
-    let found = during(report, asking, home.wallet.recover()).await?;
+    let mut found = during(report, asking, home.wallet.recover()).await?;
     if found.is_empty() {
         report.tell("no ecash is in the wallet now");
     }
-    for at in &found {
+    for at in &mut found {
+        if word.unpaid.contains(&at.balance.mint) {
+            home.wallet.forget_unheard(&at.unheard).await?;
+            at.waiting = at.waiting.saturating_sub(at.unheard.len());
+            at.unheard.clear();
+        }
         tell(report, at);
     }
     let waits = |at: &Recovered| at.waiting > 0 || !at.in_purses.is_zero() || at.trouble.is_some();
@@ -129,13 +151,22 @@ fn tell(report: Report, at: &Recovered) {
     for (amount, what) in parts.iter().filter(|(amount, _)| !amount.is_zero()) {
         report.tell(&format!("  {amount} {what}"));
     }
-    if at.waiting > 0 {
-        let what = match at.waiting {
+    let waiting = at.waiting.saturating_sub(at.unheard.len());
+    if waiting > 0 {
+        let what = match waiting {
             1 => "an operation waits".to_owned(),
             more => format!("{more} operations wait"),
         };
         let line = format!("  {what} for the mint: run `recover` again once it answers");
         report.tell(&line);
+    }
+    let unheard = (at.unheard.iter()).fold(Msat::ZERO, |sum, of| sum.saturating_plus(of.amount));
+    if !at.unheard.is_empty() {
+        let mint = &balance.mint;
+        report.tell(&format!(
+            "  {unheard} were asked for by invoices that are over; whether anybody paid them, the mint does \
+             not say. Run `recover` again once it answers; if nobody did, `recover --unpaid {mint}` forgets them"
+        ));
     }
     report.say(
         "wallet",
@@ -143,7 +174,8 @@ fn tell(report: Report, at: &Recovered) {
             "mint": balance.mint.to_string(), "spendable_msat": balance.spendable.msat(),
             "pending_msat": balance.pending.msat(), "sent_msat": at.sent.msat(),
             "deposited_msat": at.deposited.msat(), "awaited_msat": at.awaited.msat(),
-            "in_purses_msat": at.in_purses.msat(), "waiting": at.waiting, "trouble": at.trouble,
+            "in_purses_msat": at.in_purses.msat(), "unheard_msat": unheard.msat(), "waiting": at.waiting,
+            "trouble": at.trouble,
         }),
     );
 }

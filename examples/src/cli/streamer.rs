@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::accounting::account_for;
+use crate::accounting::{Word, account_for};
 use crate::backup::commands::Vault;
 use crate::board::Board;
 use crate::channel;
@@ -102,9 +102,8 @@ enum Command {
     Vault(Vault),
     /// While `serve` does not run: close every session, settle it, and account for the money.
     Recover {
-        /// Also take back sent tokens that nobody has redeemed: they become worthless.
-        #[arg(long)]
-        take_back: bool,
+        #[command(flatten)]
+        word: Word,
         /// One event a line on stdout.
         #[arg(long)]
         json: bool,
@@ -269,12 +268,12 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         Command::Books(books) => books.run(&data()).await,
         Command::Vault(vault) => vault.run(&data()).await,
         Command::Money(money) => money.run(&Home::open_with(&data(), patient).await?).await,
-        Command::Recover { take_back, json } => {
+        Command::Recover { word, json } => {
             let report = Report { json };
             let home = channel::commands::open(&data(), patient, report).await?;
             let settled = recover(&home, report).await?;
             let settled = channel::commands::settle(&home, report, false).await? && settled;
-            account_for(&home, report, take_back, settled).await
+            account_for(&home, report, &word, settled).await
         }
         Command::Mint { listen } => run_mint(&folder(cli.data, "mint"), listen).await,
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::accounting::account_for;
+use crate::accounting::{Word, account_for};
 use crate::backup::commands::Vault;
 use crate::channel;
 use crate::channel::settings::{BitcoinArgs, Settings};
@@ -71,9 +71,8 @@ enum Command {
     Vault(Vault),
     /// After a crash: close every session, bring its money home, and account for it.
     Recover {
-        /// Also take back sent tokens that nobody has redeemed: they become worthless.
-        #[arg(long)]
-        take_back: bool,
+        #[command(flatten)]
+        word: Word,
         /// Wait until every bitcoin channel is home: it is taken back by itself once its time is
         /// over.
         #[arg(long)]
@@ -190,11 +189,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
         Command::Books(books) => books.run(&data).await,
         Command::Vault(vault) => vault.run(&data).await,
         Command::Money(money) => money.run(&Home::open_with(&data, patient).await?).await,
-        Command::Recover {
-            take_back,
-            wait,
-            json,
-        } => {
+        Command::Recover { word, wait, json } => {
             let report = Report { json };
             let home = channel::commands::open(&data, patient, report).await?;
             let settled = recover(&home, report).await?;
@@ -204,7 +199,7 @@ async fn run(cli: Cli) -> Result<(), AppError> {
                 false if wait && home_now => recover(&home, report).await?,
                 settled => settled && home_now,
             };
-            account_for(&home, report, take_back, settled).await
+            account_for(&home, report, &word, settled).await
         }
     }
 }

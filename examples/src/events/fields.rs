@@ -229,6 +229,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("txid", "of the transaction"),
     ("txids", "with `--pay btc`: funding and closes"),
+    (
+        "unheard_msat",
+        "of invoices that are over, of which the mint does not say whether anybody paid them",
+    ),
     ("units", "of its ecash"),
     ("unsettled", "how many are not settled"),
     ("uri", "for a wallet (BIP 21)"),

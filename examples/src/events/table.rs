@@ -450,7 +450,7 @@ pub const EVENTS: &[Event] = &[
         "wallet",
         "recover",
         "what there is at a mint",
-        "mint spendable_msat pending_msat sent_msat deposited_msat awaited_msat in_purses_msat waiting trouble",
+        "mint spendable_msat pending_msat sent_msat deposited_msat awaited_msat in_purses_msat unheard_msat waiting trouble",
     ),
     event(
         "watchtower",

@@ -44,7 +44,7 @@ pub enum Begun {
 }
 
 /// What earlier deposits have become.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Collected {
     /// Paid, and ecash now.
     pub(super) arrived: Msat,
@@ -52,6 +52,16 @@ pub(super) struct Collected {
     pub(super) awaited: Msat,
     /// The mint could not say, or not sign.
     pub(super) unclear: usize,
+    /// Those of them that nobody can pay any more.
+    pub(super) unheard: Vec<Unheard>,
+}
+
+/// An invoice that was over long ago, of which the mint does not say whether it was paid in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    quote: String,
+    /// The ecash that it would have bought.
+    pub amount: Msat,
 }
 
 /// How long after its end an unpaid invoice is still asked for, in seconds: a Lightning payment
@@ -149,19 +159,19 @@ impl WalletFolder {
                 Ok(Some(arrived)) => {
                     collected.arrived = collected.arrived.saturating_plus(arrived);
                 }
-                // Nobody has paid it, and nobody can any more; or the mint knows nothing of it.
+                // Nobody has paid it, and nobody can any more. No error says so: one that refuses to sign, or
+                // that somebody else answers in the mint's place, comes for an invoice that was paid too.
                 Ok(None) if quote.expiry > 0 && long_over => self.forget(&quote).await?,
-                Err(error) if long_over && error.is_definitive_failure() => {
-                    self.forget(&quote).await?;
-                }
                 Ok(None) => collected.awaited = collected.awaited.saturating_plus(amount),
                 Err(error) => {
                     tracing::debug!(%error, "a deposit's quote could not be asked for");
-                    collected.unclear = collected.unclear.saturating_add(1);
+                    self.leave(&mut collected, &quote).await?;
                     let error = WalletError::of_mint(&wallet.mint_url, error);
                     if matches!(error, WalletError::Unreachable(..)) {
                         // Each further one would wait as long.
-                        collected.unclear = collected.unclear.saturating_add(quotes.len());
+                        for quote in quotes {
+                            self.leave(&mut collected, &quote).await?;
+                        }
                         break;
                     }
                 }
@@ -173,6 +183,36 @@ impl WalletFolder {
     async fn forget(&self, quote: &MintQuote) -> Result<(), WalletError> {
         let removed = self.store.remove_mint_quote(&quote.id).await;
         removed.map_err(WalletError::Store)
+    }
+
+    /// The mint does not say what became of it, or does not sign for it.
+    async fn leave(&self, to: &mut Collected, quote: &MintQuote) -> Result<(), WalletError> {
+        to.unclear = to.unclear.saturating_add(1);
+        // As far as it was heard until now: one that is paid is waited for, however long.
+        let known = self.store.get_mint_quote(&quote.id).await;
+        let Some(known) = known.map_err(WalletError::Store)? else {
+            return Ok(());
+        };
+        let is_unpaid = known.state == MintQuoteState::Unpaid && known.amount_paid == Amount::ZERO;
+        if is_unpaid && known.used_by_operation.is_none() && is_long_over(&known) {
+            to.unheard.push(Unheard {
+                amount: sum(known.amount)?,
+                quote: known.id,
+            });
+        }
+        Ok(())
+    }
+
+    /// Asks for these no more: nobody has paid them, by the user's word.
+    ///
+    /// # Errors
+    /// [`WalletError::Store`].
+    pub async fn forget_unheard(&self, unheard: &[Unheard]) -> Result<(), WalletError> {
+        for of in unheard {
+            let removed = self.store.remove_mint_quote(&of.quote).await;
+            removed.map_err(WalletError::Store)?;
+        }
+        Ok(())
     }
 
     /// The mints of deposits that are not ecash yet, and whether any of them may still be paid.

@@ -17,7 +17,7 @@ mod withdraw;
 
 pub use self::begun::Finished;
 pub use self::check::{Canary, KeysetReport, MintReport, Mode, Refused};
-pub use self::deposit::{Begun, Invoice};
+pub use self::deposit::{Begun, Invoice, Unheard};
 pub use self::error::{AtMint, WalletError};
 pub use self::locks::{LockKind, Tried};
 pub use self::recover::Recovered;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::ledger::notes::Note;
 
+use super::deposit::Unheard;
 use super::{MintBalance, WalletError, WalletFolder, sum};
 
 /// Every satoshi at one mint, after [`WalletFolder::recover`].
@@ -27,6 +28,8 @@ pub struct Recovered {
     pub finished: usize,
     /// Operations that still wait for the mint.
     pub waiting: usize,
+    /// Of these, the invoices that were over long ago: they were paid in time, or never.
+    pub unheard: Vec<Unheard>,
     /// Part of pending: in sent tokens that nobody has redeemed yet. Whoever has such a token can
     /// redeem it; [`WalletFolder::take_back`] makes it worthless.
     pub sent: Msat,
@@ -63,6 +66,7 @@ impl WalletFolder {
                     awaited: Msat::ZERO,
                     finished: 0,
                     waiting: self.sagas_at(&mint).await?.len(),
+                    unheard: Vec::new(),
                     sent: Msat::ZERO,
                     in_purses: Msat::ZERO,
                     spent_in_purses: Msat::ZERO,
@@ -142,6 +146,7 @@ impl WalletFolder {
             awaited: deposits.awaited,
             finished: sagas.recovered.saturating_add(sagas.compensated),
             waiting,
+            unheard: deposits.unheard,
             sent,
             in_purses,
             spent_in_purses,

@@ -30,6 +30,7 @@ mod matrix;
 mod network;
 mod nutshell;
 mod offered;
+mod old_invoices;
 mod pairwise;
 mod players;
 mod processes;
