@@ -12,8 +12,8 @@ use tokio::sync::OnceCell;
 
 use super::http::{call, shown};
 use super::{
-    ChainError, ChainSource, ChainView, FeeTable, OutputState, Parent, Seen, Spend, Watch,
-    one_by_one,
+    BLOCKS_CAME, ChainError, ChainSource, ChainView, FeeTable, LOOKS, OutputState, Parent, Seen,
+    Spend, Watch, one_by_one,
 };
 use crate::machine::WalletCoin;
 
@@ -205,6 +205,26 @@ impl Esplora {
         Ok(true)
     }
 
+    /// None where a block came meanwhile: part of what was seen is of another chain.
+    async fn look(&self, watches: &[Watch]) -> Result<Option<ChainView>, ChainError> {
+        let (tip, hash) = self.tip().await?;
+        let fees = self.fees().await?;
+        let mut outputs = Vec::with_capacity(watches.len());
+        for watch in watches {
+            let outpoint = watch.outpoint;
+            match self.state(outpoint).await {
+                Ok(seen) => outputs.push(OutputState { outpoint, seen }),
+                Err(error) => {
+                    // Where the server is away, nothing is said of any.
+                    self.tip().await?;
+                    tracing::warn!(%outpoint, %error, "an output cannot be looked at");
+                }
+            }
+        }
+        let same = self.tip().await?.1 == hash;
+        Ok(same.then_some(ChainView { tip, fees, outputs }))
+    }
+
     async fn spend(&self, outpoint: OutPoint) -> Result<Option<Spend>, ChainError> {
         let OutPoint { txid, vout } = outpoint;
         let nonsense = || ChainError::Nonsense("outspend".into());
@@ -239,24 +259,12 @@ impl Esplora {
 impl ChainSource for Esplora {
     async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
         self.check().await?;
-        let (tip, hash) = self.tip().await?;
-        let fees = self.fees().await?;
-        let mut outputs = Vec::with_capacity(watches.len());
-        for watch in watches {
-            let outpoint = watch.outpoint;
-            match self.state(outpoint).await {
-                Ok(seen) => outputs.push(OutputState { outpoint, seen }),
-                Err(error) => {
-                    // Where the server is away, nothing is said of any.
-                    self.tip().await?;
-                    tracing::warn!(%outpoint, %error, "an output cannot be looked at");
-                }
+        for _ in 0..LOOKS {
+            if let Some(view) = self.look(watches).await? {
+                return Ok(view);
             }
         }
-        if self.tip().await?.1 != hash {
-            return Err(ChainError::Away("a block came while looking".into()));
-        }
-        Ok(ChainView { tip, fees, outputs })
+        Err(ChainError::Away(BLOCKS_CAME.into()))
     }
 
     async fn find(

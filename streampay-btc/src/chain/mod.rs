@@ -21,6 +21,12 @@ use bitcoin::{Amount, OutPoint, Script, Transaction};
 
 use crate::machine::WalletCoin;
 
+/// How often a look is begun that blocks spoil, one after another.
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+const LOOKS: usize = 3;
+#[cfg(any(feature = "bitcoind", feature = "esplora"))]
+const BLOCKS_CAME: &str = "blocks came while looking";
+
 /// Why a chain source could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -5,6 +5,7 @@ use bitcoin::{Amount, FeeRate, Network, OutPoint, Script, Transaction};
 use streampay_btc::chain::{ChainError, ChainSource, Esplora, Watch};
 use streampay_btc::sim::{ChainLab, SimChain, conforms, home};
 
+use super::core::{Lab, spoiler};
 use super::esplora;
 
 fn low() -> FeeRate {
@@ -54,6 +55,34 @@ async fn esplora_conforms() {
     let url = esplora::serve(chain.clone(), Network::Regtest).await;
     let source = Esplora::new(&url, Network::Regtest, low(), low());
     assert_eq!(conforms(&Facade { chain, source }).await, Ok(()));
+}
+
+/// Blocks come one after another; a look that one of them spoils is done again.
+#[tokio::test]
+async fn look_that_a_block_spoils_is_done_again() {
+    for (blocks, sees) in [(0, true), (2, true), (3, false)] {
+        let chain = SimChain::new();
+        let spoil = spoiler(chain.clone(), blocks);
+        let heard = move |path: &str| {
+            if path.ends_with("fee-estimates") {
+                spoil();
+            }
+        };
+        let url = esplora::serve_heard(chain.clone(), Network::Regtest, heard).await;
+        let esplora = Esplora::new(&url, Network::Regtest, low(), low());
+        let node = Lab::spoiled(blocks).await;
+        let looks = [
+            (esplora.view(&[]).await, chain.tip()),
+            (node.source.view(&[]).await, node.chain.tip()),
+        ];
+        for (view, tip) in looks {
+            match view {
+                Ok(view) => assert!(sees && view.tip == tip, "{blocks}: {view:?}"),
+                Err(ChainError::Away(_)) => assert!(!sees, "{blocks}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
 }
 
 /// Whoever funds a channel out of ever so many transactions costs no call for each: that one has to be in

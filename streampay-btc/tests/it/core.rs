@@ -2,6 +2,7 @@
 //! with every call counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -30,8 +31,14 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn new() -> Self {
+        Self::spoiled(0).await
+    }
+
+    /// With a block in each of the first looks, so many.
+    pub(crate) async fn spoiled(blocks: usize) -> Self {
         let (chain, calls) = (SimChain::new(), Calls::default());
         let (asked, counted) = (chain.clone(), Arc::clone(&calls));
+        let spoil = spoiler(chain.clone(), blocks);
         let url = listen(move |_, _, body| {
             let request: Value = serde_json::from_str(body).unwrap();
             let method = request["method"].as_str().unwrap();
@@ -40,6 +47,9 @@ impl Lab {
                 .unwrap()
                 .entry(method.to_owned())
                 .or_default() += 1;
+            if method == "getmempoolinfo" {
+                spoil();
+            }
             let answer = match answer(&asked, method, &request["params"]) {
                 Ok(result) => json!({"result": result, "error": null}),
                 Err((code, why)) => json!({"error": {"code": code, "message": why}}),
@@ -81,6 +91,20 @@ impl ChainLab for Lab {
 
     async fn reorganise(&self, depth: u32) {
         self.chain.reorganise(depth, &[]);
+    }
+}
+
+/// Mines a block each time that it is called, so many times.
+pub(crate) fn spoiler(chain: SimChain, blocks: usize) -> impl Fn() + Send + Sync + 'static {
+    let left = AtomicUsize::new(blocks);
+    move || {
+        let less = |left: usize| left.checked_sub(1);
+        if left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+        {
+            chain.mine(1);
+        }
     }
 }
 

@@ -16,6 +16,21 @@ pub(crate) async fn serve(chain: SimChain, network: Network) -> String {
     serve_some(chain, network, true).await
 }
 
+/// The same, where `heard` is told the path of each call before it is answered.
+pub(crate) async fn serve_heard<F>(chain: SimChain, network: Network, heard: F) -> String
+where
+    F: Fn(&str) + Send + Sync + 'static,
+{
+    let url = listen(move |method, path, body| {
+        heard(path);
+        match (method, path) {
+            ("POST", "/api/txs/package") => package(&chain, body),
+            _ => answer(&chain, network, method, path, body),
+        }
+    });
+    format!("{}/api/", url.await)
+}
+
 /// The same from before it knew packages.
 pub(crate) async fn serve_without_packages(chain: SimChain, network: Network) -> String {
     serve_some(chain, network, false).await

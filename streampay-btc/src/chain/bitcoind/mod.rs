@@ -15,7 +15,10 @@ use tokio::sync::Mutex;
 pub use self::rpc::RpcAuth;
 use self::rpc::{btc, btc_per_kvb};
 use self::scan::{Scan, State};
-use super::{ChainError, ChainSource, ChainView, FeeTable, OutputState, Seen, Watch, one_by_one};
+use super::{
+    BLOCKS_CAME, ChainError, ChainSource, ChainView, FeeTable, LOOKS, OutputState, Seen, Watch,
+    one_by_one,
+};
 use crate::machine::WalletCoin;
 
 /// Targets that estimates are asked for, in blocks.
@@ -118,11 +121,9 @@ impl BitcoinCore {
             .zip(hash)
             .ok_or_else(|| ChainError::Nonsense("getblockchaininfo".into()))
     }
-}
 
-#[async_trait]
-impl ChainSource for BitcoinCore {
-    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+    /// None where a block came meanwhile: part of what was seen is of another chain.
+    async fn look(&self, watches: &[Watch]) -> Result<Option<ChainView>, ChainError> {
         let mut scans = self.scans.lock().await;
         let tip = self.tip().await?;
         let fees = self.fees().await?;
@@ -151,15 +152,24 @@ impl ChainSource for BitcoinCore {
         }
         let watched = |outpoint: &OutPoint| watches.iter().any(|of| of.outpoint == *outpoint);
         scans.retain(|outpoint, _| watched(outpoint));
-        // A block that came meanwhile: part of what was seen is of another chain.
-        if self.tip().await?.1 != tip.1 {
-            return Err(ChainError::Away("a block came while looking".into()));
-        }
-        Ok(ChainView {
+        let same = self.tip().await?.1 == tip.1;
+        Ok(same.then_some(ChainView {
             tip: tip.0,
             fees,
             outputs,
-        })
+        }))
+    }
+}
+
+#[async_trait]
+impl ChainSource for BitcoinCore {
+    async fn view(&self, watches: &[Watch]) -> Result<ChainView, ChainError> {
+        for _ in 0..LOOKS {
+            if let Some(view) = self.look(watches).await? {
+                return Ok(view);
+            }
+        }
+        Err(ChainError::Away(BLOCKS_CAME.into()))
     }
 
     async fn output(&self, watch: &Watch) -> Result<(u32, Option<Seen>), ChainError> {
