@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use streampay_btc::bitcoin::hashes::Hash as _;
 use streampay_btc::bitcoin::{Address, Amount, Network, ScriptBuf, WPubkeyHash};
@@ -20,8 +21,11 @@ const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// More blocks than a channel may last.
 const CHANNEL_LIFE: u32 = 450;
-/// How often a block comes.
+/// How often a block comes, at most; and none while somebody looks, who on a busy machine would never see a
+/// chain that stands still: a look is many calls, each soon after the last one. But it comes in the end.
 const BLOCK: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(200);
+const LONGEST_LOOK: Duration = Duration::from_secs(3);
 
 /// Where bitcoin goes: an address of nobody, one for each number.
 fn address(number: u8) -> String {
@@ -29,6 +33,19 @@ fn address(number: u8) -> String {
     Address::from_script(&script, Network::Regtest)
         .unwrap()
         .to_string()
+}
+
+/// A block, again and again. `asked` is when somebody looked last.
+async fn mine(chain: SimChain, asked: Arc<Mutex<Instant>>) {
+    loop {
+        tokio::time::sleep(BLOCK).await;
+        let until = Instant::now() + LONGEST_LOOK;
+        let looks = || asked.lock().unwrap().elapsed() < QUIET;
+        while looks() && Instant::now() < until {
+            tokio::time::sleep(QUIET / 4).await;
+        }
+        chain.mine(1);
+    }
 }
 
 /// Everything that outlives processes.
@@ -56,14 +73,12 @@ impl Stage {
         });
         let chain = (!way.is_ecash()).then(|| {
             let chain = SimChain::new();
-            let url = handle.block_on(esplora::serve(chain.clone(), Network::Regtest));
-            let mined = chain.clone();
-            let miner = handle.spawn(async move {
-                loop {
-                    tokio::time::sleep(BLOCK).await;
-                    mined.mine(1);
-                }
-            });
+            let asked = Arc::new(Mutex::new(Instant::now()));
+            let last = Arc::clone(&asked);
+            let heard = move |_: &str| *asked.lock().unwrap() = Instant::now();
+            let url = esplora::serve_heard(chain.clone(), Network::Regtest, heard);
+            let url = handle.block_on(url);
+            let miner = handle.spawn(mine(chain.clone(), last));
             (chain, url.trim_end_matches('/').to_owned(), miner)
         });
         let stage = Self {
