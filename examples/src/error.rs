@@ -16,7 +16,7 @@ pub enum AppError {
     #[error(transparent)]
     Wallet(#[from] WalletError),
     /// The session store.
-    #[error(transparent)]
+    #[error("{}", of_store(.0))]
     Store(#[from] StoreError),
     /// A file, a socket, the terminal.
     #[error("{what}: {source}")]
@@ -264,6 +264,18 @@ impl AppError {
     }
 }
 
+/// A store that failed is one that failed earlier too: what to do is the same, and where the money is.
+fn of_store(error: &StoreError) -> String {
+    match error {
+        StoreError::Failed | StoreError::Poisoned => {
+            "the store failed: check the disk's space and health. What \
+            is not home is kept; once there is space, `recover` goes on with it"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// What to do after a session that ended so.
 const fn advice(code: CloseCode) -> &'static str {
     match code {
@@ -285,5 +297,20 @@ fn allowance(fault: streampay_cashu::MintFault) -> &'static str {
         streampay_cashu::MintFault::Fee { .. } => ", or allow more with --max-fee-ppk",
         streampay_cashu::MintFault::Skew { .. } => ", or set this computer's clock",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_store_says_what_to_do_whenever_it_failed() {
+        for error in [StoreError::Failed, StoreError::Poisoned] {
+            let said = AppError::Store(error).to_string();
+            assert!(said.contains("space") && said.contains("recover"), "{said}");
+        }
+        let fenced = AppError::Store(StoreError::Fenced).to_string();
+        assert_eq!(fenced, StoreError::Fenced.to_string());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::AppError;
 use crate::home::Home;
-use crate::report::{Report, plain};
+use crate::report::{Report, plain, show_line};
 use crate::wallet::{Canary, KeysetReport, MintReport, Refused};
 
 /// How far a mint's clock may be off before somebody should know, in seconds. Locktimes are hours.
@@ -28,7 +28,7 @@ pub(crate) async fn mint_check(
         }
         report.say("mint", fields);
     } else {
-        lines(&found).iter().for_each(|line| println!("{line}"));
+        lines(&found).iter().for_each(show_line);
     }
     if found.is_usable() {
         Ok(())

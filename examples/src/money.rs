@@ -13,7 +13,7 @@ use crate::home::Home;
 use crate::mint_check::mint_check;
 use crate::price::amount;
 use crate::progress::count_down;
-use crate::report::{Report, ask, plain, show_balance, show_code};
+use crate::report::{Report, ask, plain, show_balance, show_code, show_line, show_note};
 use crate::signals::asked_to_end;
 use crate::wallet::{Begun, Handover, Invoice, PayQuote, Request, To, WithdrawQuote, Withdrawn};
 
@@ -176,7 +176,10 @@ impl Money {
             }
             Self::Receive { token } => {
                 let token = token_from(token)?;
-                println!("{} received", home.wallet.receive(&token).await?);
+                show_line(format_args!(
+                    "{} received",
+                    home.wallet.receive(&token).await?
+                ));
                 Ok(())
             }
             Self::Send { amount, mint } => send(home, amount, mint.as_deref()).await,
@@ -352,10 +355,10 @@ async fn withdraw(
 
 async fn send(home: &Home, amount: Msat, mint: Option<&str>) -> Result<(), AppError> {
     let token = home.wallet.send(amount, mint).await?;
-    println!("{token}");
-    eprintln!(
+    show_line(&token);
+    show_note(format_args!(
         "a token of {amount}: whoever redeems it first has it. If nobody does, `recover --take-back` brings it home"
-    );
+    ));
     Ok(())
 }
 
@@ -383,10 +386,10 @@ async fn request(
     };
     let code = short.as_ref().unwrap_or(&text);
     show_code(Report { json: false }, &text, code);
-    eprintln!(
+    show_note(format_args!(
         "a request for {amount} in ecash of {}; give the token that you get for it to `receive`",
         mints.join(" or ")
-    );
+    ));
     Ok(())
 }
 
@@ -416,21 +419,21 @@ async fn pay(
     }
     let (quote, handover) = paid?;
     match handover {
-        Handover::Delivered => println!("{} paid", quote.amount),
+        Handover::Delivered => show_line(format_args!("{} paid", quote.amount)),
         Handover::Token(token) => {
-            println!("{token}");
-            eprintln!("give this token to whoever made the request");
+            show_line(&token);
+            show_note(format_args!("give this token to whoever made the request"));
         }
         Handover::Undelivered(token) => {
-            println!("{token}");
+            show_line(&token);
             let back = if quote.locked {
                 "it is locked to them"
             } else {
                 "`recover --take-back` brings it home"
             };
-            eprintln!(
+            show_note(format_args!(
                 "whoever made the request did not take it, or did not say so: give them this token; {back}"
-            );
+            ));
         }
     }
     Ok(())
@@ -461,9 +464,9 @@ fn token_from(said: Option<String>) -> Result<String, AppError> {
         _ => {}
     }
     if std::io::stdin().is_terminal() {
-        eprintln!(
+        show_note(format_args!(
             "paste the token, then press Enter and Ctrl-D. A terminal takes 4000 characters a line: for a longer one, `receive - < FILE`"
-        );
+        ));
     }
     let mut token = String::new();
     let read = std::io::stdin()
@@ -479,6 +482,6 @@ fn done(report: Report, line: &str) {
     if report.json {
         report.tell(line);
     } else {
-        println!("{line}");
+        show_line(line);
     }
 }

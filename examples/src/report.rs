@@ -193,14 +193,11 @@ pub fn show_code(report: Report, text: &str, code: &str) {
     if report.json {
         return report.tell(text);
     }
-    println!("{text}");
+    show_line(text);
     if std::io::stdout().is_terminal()
         && let Ok(code) = qrcode::QrCode::new(code)
     {
-        println!(
-            "{}",
-            code.render::<qrcode::render::unicode::Dense1x2>().build()
-        );
+        show_line(code.render::<qrcode::render::unicode::Dense1x2>().build());
     }
 }
 
@@ -223,9 +220,20 @@ pub fn ask(question: &str, otherwise: &'static str) -> Result<(), AppError> {
     }
 }
 
+/// A line on stdout. Whoever reads it may have read enough and be gone, as `head` is: what was done is done all
+/// the same.
+pub fn show_line(line: impl core::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// The same on stderr.
+pub fn show_note(line: impl core::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// A wallet's balance on stdout.
 pub fn show_balance(balances: &[MintBalance]) {
-    lines(balances).for_each(|line| println!("{line}"));
+    lines(balances).for_each(show_line);
 }
 
 /// A wallet's balance for a person, beside what else is told.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Backup;
 use crate::error::AppError;
 use crate::ledger::history::date;
-use crate::report::{Report, plain};
+use crate::report::{Report, plain, show_line};
 use crate::secret::SecretPlace;
 use crate::seed_words::SeedWords;
 
@@ -131,7 +131,7 @@ fn show_words(folder: &Path) -> Result<(), AppError> {
         "whoever has these words has your money. They bring back deposits, tokens received and \
          change; what was earned or came home from sessions is in a `backup` alone",
     );
-    println!("{}", *words.text());
+    show_line(&*words.text());
     Ok(())
 }
 

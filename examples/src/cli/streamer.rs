@@ -23,7 +23,7 @@ use crate::mint::{EmbeddedMint, Storage};
 use crate::money::Money;
 use crate::pay::{self, Pay};
 use crate::price::{Price, amount};
-use crate::report::{Report, show_link};
+use crate::report::{Report, show_link, show_note};
 use crate::secret;
 use crate::signals::asked_to_end;
 use crate::split::commands::Split;
@@ -228,7 +228,7 @@ pub async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             Report { json: false }.wipe();
-            eprintln!("streamer: {error}");
+            show_note(format_args!("streamer: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -429,7 +429,10 @@ fn times(amount: Msat, factor: u64) -> Msat {
 async fn run_mint(folder: &Path, listen: SocketAddr) -> Result<(), AppError> {
     let storage = Storage::Folder(folder.to_owned());
     let mint = EmbeddedMint::start(listen, storage, EmbeddedMint::INPUT_FEE_PPK).await?;
-    eprintln!("a mint with play money runs at {}; Ctrl-C ends", mint.url());
+    show_note(format_args!(
+        "a mint with play money runs at {}; Ctrl-C ends",
+        mint.url()
+    ));
     asked_to_end().await;
     mint.stop().await;
     Ok(())

@@ -20,7 +20,7 @@ use crate::money::Money;
 use crate::pay::Pay;
 use crate::price::{Price, amount};
 use crate::quote::{self, a_minute};
-use crate::report::{Report, ask};
+use crate::report::{Report, ask, show_note};
 use crate::trust::before_paying;
 use crate::viewer::browser::Browser;
 use crate::viewer::keys::{interactive, listen};
@@ -160,7 +160,7 @@ pub async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             Report { json: false }.wipe();
-            eprintln!("viewer: {error}");
+            show_note(format_args!("viewer: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -12,6 +12,7 @@ use super::layers::{Held, Layers, misspelt};
 use super::table::is_secret;
 use super::{PREFIX, Program, Surroundings};
 use crate::error::AppError;
+use crate::report::show_note;
 
 /// Commands that use no setting: they own nothing, or write what does not depend on it.
 const WITHOUT: [&str; 5] = ["demo", "mint", "completions", "man", "help"];
@@ -37,12 +38,12 @@ impl Stop {
                 // A terminal that is gone is told nothing.
                 let _ = error.print();
                 if let Some(origin) = origin {
-                    eprintln!("It is said in {origin}.");
+                    show_note(format_args!("It is said in {origin}."));
                 }
                 u8::try_from(error.exit_code()).unwrap_or(2)
             }
             Self::Settings(error) => {
-                eprintln!("{}: {error}", program.name());
+                show_note(format_args!("{}: {error}", program.name()));
                 error.exit_code()
             }
         }
@@ -78,10 +79,10 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
         return matched(C::command(), line, &[]);
     }
     for (variable, meant) in misspelt(around) {
-        eprintln!(
+        show_note(format_args!(
             "{}: {variable} is no setting; did you mean {meant}?",
             program.name()
-        );
+        ));
     }
     let file = named_file(said.config_file(), around);
     let layers = Layers::read(program, file.as_deref(), around)?;

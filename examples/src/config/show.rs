@@ -13,7 +13,7 @@ use super::table::{Kind, Setting};
 use super::{Origin, Program, Surroundings};
 use crate::error::AppError;
 use crate::home;
-use crate::report::Report;
+use crate::report::{Report, show_line};
 
 /// The settings.
 #[derive(Debug, Subcommand)]
@@ -54,7 +54,7 @@ pub fn config(
             .iter()
             .for_each(|held| report.say("setting", fields(held)));
     } else {
-        println!("{}", shown.text(program, named.as_deref(), &around));
+        show_line(shown.text(program, named.as_deref(), &around));
     }
     shown.checked(program)
 }

@@ -16,7 +16,7 @@ use streampay_cashu::AcceptedMint;
 use crate::channel::settings::BitcoinArgs;
 use crate::error::AppError;
 use crate::pay;
-use crate::report::{Report, plain};
+use crate::report::{Report, plain, show_line};
 use crate::streamer::network::Network;
 
 /// What to look at, beside the folder, its disk and what it names.
@@ -148,7 +148,7 @@ impl Doctor {
 
 fn show(report: Report, finding: &Finding) {
     if !report.json {
-        println!("{}", finding.line());
+        show_line(finding.line());
     }
     let advice = (!finding.advice.is_empty()).then_some(finding.advice);
     report.say(

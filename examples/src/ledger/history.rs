@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use streampay_core::session::{PurseLedger, Role, SessionLedger};
 use streampay_core::units::{Msat, Unix};
 
-use crate::report::{Report, plain};
+use crate::report::{Report, plain, show_line};
 
 /// The sums of one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +160,7 @@ pub fn tell(sessions: &[SessionLedger], report: Report, as_csv: bool) {
     for session in sessions {
         report.say("history", fields(session));
         if !report.json {
-            println!("{}", line(session));
+            show_line(line(session));
         }
     }
 }

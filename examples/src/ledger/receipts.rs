@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use streampay_core::session::{ReceiptProof, SessionLedger};
 
 use crate::error::AppError;
-use crate::report::{Report, plain};
+use crate::report::{Report, plain, show_line};
 
 /// What this form of a receipt calls itself.
 const FORM: &str = "streampay-receipt/1";
@@ -93,9 +93,7 @@ pub fn export(
         };
         return Err(AppError::Usage(none));
     }
-    proofs
-        .iter()
-        .for_each(|proof| println!("{}", render(proof)));
+    proofs.iter().for_each(|proof| show_line(render(proof)));
     report.tell(&format!(
         "{} receipts; `receipts verify FILE` checks them anywhere",
         proofs.len()

@@ -16,6 +16,7 @@ mod cashu_node;
 mod channel;
 mod channel_fees;
 mod channel_offline;
+mod closed_output;
 mod edges;
 #[path = "../../../streampay-btc/tests/it/esplora.rs"]
 #[allow(dead_code, reason = "another test asks for more of it")]
