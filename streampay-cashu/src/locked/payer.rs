@@ -17,7 +17,7 @@ use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob};
 use super::record::{self, Meta, Paid, PayerMeta, Planned, Records, Stage};
-use super::{LockedMachine, LockedPolicy, job, merge};
+use super::{LockedMachine, LockedPolicy, RETRY_S, job, merge};
 use crate::chain::{Chain, Funding, Piece, PurseKeys};
 use crate::job::{Done, Job, Listed, places};
 use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
@@ -64,6 +64,8 @@ pub(super) struct PayerPurse {
     retry_at: Option<Unix>,
     /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
     anew: Option<Unix>,
+    /// The funding was planned anew for another keyset, or because it was late: when it may be again.
+    replanned: Option<Unix>,
     /// False after a start, until the mint was asked for batches that the records do not know.
     looked: bool,
     gone: bool,
@@ -138,6 +140,7 @@ impl PayerPurse {
             forged: (0, None),
             retry_at: None,
             anew: None,
+            replanned: None,
             looked: true,
             gone: false,
         }
@@ -175,6 +178,7 @@ impl PayerPurse {
             }
             Request::Open { .. } => match self.opened(now) {
                 Some(outcome) => Answer::outcome(outcome),
+                None if self.is_planned_later(now) => Answer::failed(BackendError::Transient),
                 None => self.go_on(true),
             },
             Request::Pay {
@@ -240,7 +244,7 @@ impl PayerPurse {
                     return self.settled_answer(now);
                 }
                 self.meta.stage = Stage::Planning;
-                self.advance(false)
+                self.plan_again(now)
             }
             // Called off before anything was locked: what is reserved goes back.
             (PLAN, Err(_)) if self.meta.closing => self.advance(false),
@@ -271,6 +275,23 @@ impl PayerPurse {
         }
         answer.outcome = self.opened(now);
         answer
+    }
+
+    /// For another keyset: at once, but for a mint that names another each time.
+    fn plan_again(&mut self, now: Now) -> Answer {
+        let wait = self.replanned.map_or(0, |_| RETRY_S);
+        self.replanned = Some(Unix(now.unix.0.saturating_add(wait)));
+        if !self.is_planned_later(now) {
+            return self.advance(false);
+        }
+        let mut answer = Answer::failed(BackendError::Transient);
+        self.put_meta(&mut answer.delta);
+        answer
+    }
+
+    fn is_planned_later(&self, now: Now) -> bool {
+        let planning = matches!(self.meta.stage, Stage::Planning) && !self.meta.closing;
+        planning && self.replanned.is_some_and(|at| now.unix < at)
     }
 
     fn not_opened(&mut self, error: BackendError) -> Answer {

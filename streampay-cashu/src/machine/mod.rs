@@ -136,7 +136,7 @@ impl BackendMachine for SwapMachine {
     fn request(&mut self, now: Now, purse: PurseKey, _: RequestId, request: Request) -> Answer {
         match self.purses.get_mut(&purse) {
             Some(Purse::Payer(payer)) => payer.request(now, request),
-            Some(Purse::Payee(payee)) => payee.request(request),
+            Some(Purse::Payee(payee)) => payee.request(now, request),
             None => self.open(purse, request),
         }
     }
@@ -147,7 +147,7 @@ impl BackendMachine for SwapMachine {
         });
         let answer = match self.purses.get_mut(&result.purse) {
             Some(Purse::Payer(payer)) => payer.effect_done(now, result.id.0, done),
-            Some(Purse::Payee(payee)) => payee.effect_done(result.id.0, done),
+            Some(Purse::Payee(payee)) => payee.effect_done(now, result.id.0, done),
             None => return Answer::default(),
         };
         let gone = match self.purses.get(&result.purse) {
@@ -165,7 +165,7 @@ impl BackendMachine for SwapMachine {
     fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
         let mut meta = None;
         let mut tokens = BTreeMap::new();
-        let mut receipts = BTreeMap::new();
+        let (mut receipts, mut denied) = (BTreeMap::new(), BTreeMap::new());
         for (sub_key, value) in &records {
             let read = match record::kind(sub_key) {
                 Some(Kind::Meta) => record::read(value).map(|found: Meta| meta = Some(found)),
@@ -174,6 +174,9 @@ impl BackendMachine for SwapMachine {
                 }),
                 Some(Kind::Receipt(seq)) => record::read(value).map(|receipt| {
                     receipts.insert(seq, receipt);
+                }),
+                Some(Kind::Denied(at)) => record::read(value).map(|found| {
+                    denied.insert(at, found);
                 }),
                 None => continue,
             };
@@ -187,7 +190,7 @@ impl BackendMachine for SwapMachine {
                 (Purse::Payer(payer), answer)
             }
             Some(Meta::Payee(meta)) => {
-                let (payee, answer) = PayeePurse::restore(purse, meta, receipts);
+                let (payee, answer) = PayeePurse::restore(purse, meta, (receipts, denied));
                 (Purse::Payee(payee), answer)
             }
             None => return Answer::default(),

@@ -1,16 +1,19 @@
 //! A payee's purse: tokens that are swapped one by one.
 
+mod denied;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use streampay_core::backend::{
     Answer, BackendError, Consumed, Effect, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, PurseKey, Seq};
+use streampay_core::units::{Msat, Now, PurseKey, Seq, Unix};
 
-use super::record::{self, Meta, PayeeMeta, Ready, Receipt};
-use super::{OUT_OF_ORDER, Running, SwapMachine, msat, whole_sat};
+use super::record::{self, Denied, Meta, PayeeMeta, Ready, Receipt};
+use super::{OUT_OF_ORDER, Running, SwapMachine, TOKENS_MAX, msat, whole_sat};
 use crate::job::{Done, Job, Place, SwapIn};
+use crate::locked::RETRY_S;
 use crate::params::SwapParams;
 use crate::wire::{Expected, Opening, Payload, check_amount};
 
@@ -23,7 +26,11 @@ pub(crate) struct PayeePurse {
     key: PurseKey,
     meta: PayeeMeta,
     receipts: BTreeMap<u64, Receipt>,
+    /// Payments of which the mint says that somebody else has spent them.
+    denied: BTreeMap<u64, Denied>,
     running: Running,
+    /// Swaps that were made anew for another keyset, by their effect: when they may be asked for again.
+    anew: BTreeMap<u64, Unix>,
     /// Ticks whose `Receive` was asked after the last `Settle`: their swap ends in their outcome.
     asked: BTreeSet<u64>,
 }
@@ -63,7 +70,9 @@ impl PayeePurse {
                 settling: false,
             },
             receipts: BTreeMap::new(),
+            denied: BTreeMap::new(),
             running: Running::default(),
+            anew: BTreeMap::new(),
             asked: BTreeSet::new(),
         };
         let mut answer = Answer::default();
@@ -75,13 +84,15 @@ impl PayeePurse {
     pub(crate) fn restore(
         key: PurseKey,
         meta: PayeeMeta,
-        receipts: BTreeMap<u64, Receipt>,
+        (receipts, denied): (BTreeMap<u64, Receipt>, BTreeMap<u64, Denied>),
     ) -> (Self, Answer) {
         let mut purse = Self {
             key,
             meta,
             receipts,
+            denied,
             running: Running::default(),
+            anew: BTreeMap::new(),
             asked: BTreeSet::new(),
         };
         let mut effects = Vec::new();
@@ -93,7 +104,8 @@ impl PayeePurse {
             effects.extend(purse.swap(*seq, true));
         }
         if purse.meta.settling && pending.is_empty() {
-            effects.extend(purse.ask_received());
+            let last = purse.ask_denied().unwrap_or_else(|| purse.ask_received());
+            effects.extend(last);
         }
         let answer = Answer {
             effects,
@@ -102,7 +114,7 @@ impl PayeePurse {
         (purse, answer)
     }
 
-    pub(crate) fn request(&mut self, request: Request) -> Answer {
+    pub(crate) fn request(&mut self, now: Now, request: Request) -> Answer {
         match request {
             Request::Accept { offer, opening } => self.accept_again(&offer, &opening),
             Request::Receive {
@@ -110,8 +122,8 @@ impl PayeePurse {
                 amount,
                 cumulative,
                 payload,
-            } => self.receive(seq, amount, cumulative, &payload),
-            Request::Settle { .. } => self.settle(),
+            } => self.receive(now, seq, (amount, cumulative), &payload),
+            Request::Settle { .. } => self.settle(now),
             // Whatever a payer says to a note, it ends nothing: no note here asks for an answer.
             Request::Note { .. } => Answer::default(),
             _ => Answer::failed(OUT_OF_ORDER),
@@ -146,7 +158,13 @@ impl PayeePurse {
         })
     }
 
-    fn receive(&mut self, seq: Seq, amount: Msat, cumulative: Msat, payload: &[u8]) -> Answer {
+    fn receive(
+        &mut self,
+        now: Now,
+        seq: Seq,
+        (amount, cumulative): (Msat, Msat),
+        payload: &[u8],
+    ) -> Answer {
         if seq.0 == 0 || seq.0 > self.meta.count {
             return Answer::failed(refused(RefusalCode::PurseEmpty));
         }
@@ -158,6 +176,9 @@ impl PayeePurse {
             }
             if receipt.credited {
                 return Answer::outcome(Outcome::Credited);
+            }
+            if self.is_put_off(now, swap_id(seq.0)) {
+                return Answer::failed(BackendError::Transient);
             }
             return Answer {
                 effects: self.swap(seq.0, true),
@@ -206,30 +227,51 @@ impl PayeePurse {
         answer
     }
 
-    fn settle(&mut self) -> Answer {
-        let mut answer = Answer::default();
+    fn settle(&mut self, now: Now) -> Answer {
+        let mut delta = ChangeSet::new();
         self.asked.clear();
         if !self.meta.settling {
             self.meta.settling = true;
-            self.put_meta(&mut answer.delta);
+            self.put_meta(&mut delta);
         }
-        answer.effects = self.settle_next();
-        answer
+        Answer {
+            delta,
+            ..self.settle_next(now)
+        }
     }
 
     /// What may be ours at the mint comes first: the ledger is asked when all is known.
-    fn settle_next(&mut self) -> Vec<Effect> {
+    fn settle_next(&mut self, now: Now) -> Answer {
         let first = self.pending().next();
-        match first {
+        let put_off = match first {
+            Some(seq) => self.is_put_off(now, swap_id(seq)),
+            None => self.is_denied_put_off(now),
+        };
+        if put_off {
+            return Answer::failed(BackendError::Transient);
+        }
+        let effects = match first {
             Some(seq) => self.swap(seq, true),
-            None => self.ask_received(),
+            None => self.ask_denied().unwrap_or_else(|| self.ask_received()),
+        };
+        Answer {
+            effects,
+            ..Answer::default()
         }
     }
 
-    pub(crate) fn effect_done(&mut self, id: u64, done: Result<Done, BackendError>) -> Answer {
+    pub(crate) fn effect_done(
+        &mut self,
+        now: Now,
+        id: u64,
+        done: Result<Done, BackendError>,
+    ) -> Answer {
         if !self.running.ended(id) {
             // Told before: what came of it is said.
             return Answer::default();
+        }
+        if let Some(answer) = self.denied_asked(now, id, &done) {
+            return answer;
         }
         match (id, done) {
             (KEYSETS, Ok(Done::Keysets(keysets, seed))) => {
@@ -251,7 +293,7 @@ impl PayeePurse {
             }
             (id, done) => match (id.checked_sub(SWAP), done) {
                 (Some(n), Ok(Done::Keysets(keysets, _))) => self.refreshed(n / 2, keysets),
-                (Some(n), done) if n % 2 == 0 => self.swapped(n / 2, done),
+                (Some(n), done) if n % 2 == 0 => self.swapped(now, n / 2, done),
                 (_, done) => Answer::failed(done.err().unwrap_or(BackendError::Unknown)),
             },
         }
@@ -283,7 +325,7 @@ impl PayeePurse {
         answer
     }
 
-    fn swapped(&mut self, seq: u64, done: Result<Done, BackendError>) -> Answer {
+    fn swapped(&mut self, now: Now, seq: u64, done: Result<Done, BackendError>) -> Answer {
         let mut answer = Answer::default();
         let Some(receipt) = self.receipts.get_mut(&seq) else {
             return answer;
@@ -296,10 +338,12 @@ impl PayeePurse {
                 receipt.credited = true;
                 receipt.coins = Vec::new();
                 record::put_receipt(&mut answer.delta, seq, receipt);
+                self.anew.remove(&swap_id(seq));
+                self.undeny(&mut answer.delta, seq);
                 Outcome::Credited
             }
             Ok(Done::SpentElsewhere) => {
-                self.drop_receipt(&mut answer.delta, seq);
+                self.deny(&mut answer.delta, seq);
                 let code = RefusalCode::AlreadySpent;
                 Outcome::Failed(BackendError::Rejected(code, Consumed::Yes))
             }
@@ -313,6 +357,11 @@ impl PayeePurse {
                     ready.keysets = keysets;
                 }
                 self.put_meta(&mut answer.delta);
+                self.made_anew(now, swap_id(seq));
+                if self.is_put_off(now, swap_id(seq)) {
+                    answer.outcome = Some(Outcome::Failed(BackendError::Transient));
+                    return answer;
+                }
                 answer.effects = self.swap(seq, false);
                 return answer;
             }
@@ -325,7 +374,8 @@ impl PayeePurse {
         };
         let unresolved = self.receipts.get(&seq).is_some_and(|of| !of.credited);
         if self.meta.settling && !unresolved && !self.asked.remove(&seq) {
-            answer.effects = self.settle_next();
+            let next = self.settle_next(now);
+            (answer.effects, answer.outcome) = (next.effects, next.outcome);
         } else {
             answer.outcome = Some(outcome);
         }
@@ -347,20 +397,35 @@ impl PayeePurse {
             // Restarted, or retried, before the keyset was learnt.
             return self.ask_keysets(refresh_id(seq), true);
         }
-        let Some(keyset) = receipt.outputs.clone() else {
+        let Some(swap) = self.swap_of(seq, receipt, again) else {
             return Vec::new();
-        };
-        let swap = SwapIn {
-            place: self.meta.place.clone(),
-            coins: receipt.coins.clone(),
-            seed: ready.seed.child(seq, &*receipt.payload),
-            keyset,
-            net: self.meta.net,
-            again,
-            own: false,
         };
         self.running
             .start(self.key, swap_id(seq), || Job::SwapIn { swap })
+    }
+
+    fn swap_of(&self, seq: u64, receipt: &Receipt, again: bool) -> Option<SwapIn> {
+        Some(SwapIn {
+            place: self.meta.place.clone(),
+            coins: receipt.coins.clone(),
+            seed: self.meta.ready.as_ref()?.seed.child(seq, &*receipt.payload),
+            keyset: receipt.outputs.clone()?,
+            net: self.meta.net,
+            again,
+            own: false,
+        })
+    }
+
+    /// True while a swap waits, for the mint names another keyset each time.
+    fn is_put_off(&self, now: Now, id: u64) -> bool {
+        self.anew.get(&id).is_some_and(|at| now.unix < *at)
+    }
+
+    /// For another keyset: at once, but for a mint that names another each time.
+    fn made_anew(&mut self, now: Now, id: u64) {
+        let wait = self.anew.get(&id).map_or(0, |_| RETRY_S);
+        let at = Unix(now.unix.0.saturating_add(wait));
+        self.anew.insert(id, at);
     }
 
     fn ask_keysets(&mut self, id: u64, refresh: bool) -> Vec<Effect> {

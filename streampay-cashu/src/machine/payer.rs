@@ -16,6 +16,7 @@ use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, wh
 use crate::codec;
 use crate::coin::Coin;
 use crate::job::{Done, Listed};
+use crate::locked::RETRY_S;
 use crate::locked::job::LockedDone;
 use crate::params::SwapParams;
 use crate::wire::Opening;
@@ -24,6 +25,9 @@ const PLAN: u64 = 1;
 const FUND: u64 = 2;
 const FINISH: u64 = 3;
 const ABANDON: u64 = 4;
+/// For how long a purse that is called off asks what has become of its split, in seconds, where that cannot
+/// be said. Chosen: longer than a mint is mistaken.
+const UNKNOWN_S: u64 = 600;
 /// Reclaiming token n is effect `RECLAIM + n`.
 const RECLAIM: u64 = 256;
 
@@ -36,6 +40,8 @@ pub(crate) struct PayerPurse {
     asked: BTreeSet<u64>,
     /// Tokens whose swap was made anew for another fee or keyset: when it may be asked for again.
     anew: BTreeMap<u64, Unix>,
+    /// The split was planned anew for another keyset: when it may be again.
+    replanned: Option<Unix>,
     /// Opening failed for good and left nothing: the machine forgets the purse.
     gone: bool,
 }
@@ -70,11 +76,13 @@ impl PayerPurse {
                 closing: false,
                 failed: None,
                 max_fee_permille: Some(policy.max_fee_permille),
+                unknown: None,
             },
             tokens: BTreeMap::new(),
             running: Running::default(),
             asked: BTreeSet::new(),
             anew: BTreeMap::new(),
+            replanned: None,
             gone: false,
         };
         let mut answer = Answer::default();
@@ -95,6 +103,7 @@ impl PayerPurse {
             running: Running::default(),
             asked: BTreeSet::new(),
             anew: BTreeMap::new(),
+            replanned: None,
             gone: false,
         };
         let mut effects = match purse.meta.stage {
@@ -129,6 +138,7 @@ impl PayerPurse {
             }
             Request::Open { .. } => match self.opened() {
                 Some(outcome) => Answer::outcome(outcome),
+                None if self.is_planned_later(now) => Answer::failed(BackendError::Transient),
                 None => self.go_on(now, true),
             },
             Request::Pay {
@@ -185,7 +195,7 @@ impl PayerPurse {
                     return self.settled_answer();
                 }
                 self.meta.stage = PayerStage::Planning;
-                self.advance(now, false)
+                self.plan_again(now)
             }
             (ABANDON, Ok(Done::Locked(LockedDone::Sum(spent)))) => self.abandoned(spent),
             (ABANDON, Ok(Done::Sum(_))) => self.abandoned(0),
@@ -198,6 +208,9 @@ impl PayerPurse {
             (FINISH, Ok(Done::Sum(refunded))) => self.finished(refunded),
             // Called off before anything was split: what is reserved goes back.
             (PLAN, Err(_)) if self.meta.closing => self.advance(now, false),
+            (FUND, Err(BackendError::Unknown)) if self.is_unknown_for_long(now) => {
+                self.lose_split(now)
+            }
             (PLAN | FUND, Err(error)) => self.not_opened(now, error),
             (id, done) => match id.checked_sub(RECLAIM) {
                 Some(index) => self.reclaimed(now, index, done),
@@ -235,6 +248,41 @@ impl PayerPurse {
         merge(answer, next)
     }
 
+    /// For another keyset: at once, but for a mint that names another each time.
+    fn plan_again(&mut self, now: Now) -> Answer {
+        let wait = self.replanned.map_or(0, |_| RETRY_S);
+        self.replanned = Some(Unix(now.unix.0.saturating_add(wait)));
+        if !self.is_planned_later(now) {
+            return self.advance(now, false);
+        }
+        let mut answer = Answer::failed(BackendError::Transient);
+        self.put_meta(&mut answer.delta);
+        answer
+    }
+
+    fn is_planned_later(&self, now: Now) -> bool {
+        let planning = matches!(self.meta.stage, PayerStage::Planning) && !self.meta.closing;
+        planning && self.replanned.is_some_and(|at| now.unix < at)
+    }
+
+    /// True of a split that is to be called off, and of which nobody could say for a while what has become of
+    /// it: no session waits for ever.
+    fn is_unknown_for_long(&mut self, now: Now) -> bool {
+        if !self.meta.closing || !matches!(self.meta.stage, PayerStage::Funding(_)) {
+            return false;
+        }
+        let since = *self.meta.unknown.get_or_insert(now.unix.0);
+        now.unix.0 >= since.saturating_add(UNKNOWN_S)
+    }
+
+    /// The purse ends. What its split made all the same is found by `Runner::find_lost`.
+    fn lose_split(&mut self, now: Now) -> Answer {
+        if let PayerStage::Funding(plan) = &self.meta.stage {
+            self.meta.stage = PayerStage::Lost(plan.clone(), None);
+        }
+        self.advance(now, false)
+    }
+
     fn not_opened(&mut self, now: Now, error: BackendError) -> Answer {
         let final_failure = matches!(error, BackendError::Fatal(_) | BackendError::Rejected(..));
         let stage = match &self.meta.stage {
@@ -244,7 +292,11 @@ impl PayerPurse {
             _ => return Answer::failed(error),
         };
         if !final_failure {
-            return Answer::failed(error);
+            let mut answer = Answer::failed(error);
+            if self.meta.unknown.is_some() {
+                self.put_meta(&mut answer.delta);
+            }
+            return answer;
         }
         // What is reserved goes back, and the purse ends.
         if let (false, BackendError::Fatal(code) | BackendError::Rejected(code, _)) =

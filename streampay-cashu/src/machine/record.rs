@@ -43,6 +43,10 @@ pub(crate) struct PayerMeta {
     /// was a limit: all of it.
     #[n(6)]
     pub(crate) max_fee_permille: Option<u64>,
+    /// Since when nobody can say what has become of its split, while it is to be called off; by our own
+    /// clock, in seconds since 1970.
+    #[n(7)]
+    pub(crate) unknown: Option<u64>,
 }
 
 impl PayerMeta {
@@ -208,15 +212,27 @@ pub(crate) struct Receipt {
     pub(crate) outputs: Option<ByteVec>,
 }
 
+/// A payment of which the mint said that somebody else had spent it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Denied {
+    /// The tick that it was for.
+    #[n(0)]
+    pub(crate) seq: u64,
+    #[n(1)]
+    pub(crate) receipt: Receipt,
+}
+
 const META: u8 = b'm';
 const TOKEN: u8 = b't';
 const RECEIPT: u8 = b'r';
+const DENIED: u8 = b'd';
 
 /// What a key of a purse's records is of.
 pub(crate) enum Kind {
     Meta,
     Token(u64),
     Receipt(u64),
+    Denied(u64),
 }
 
 pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
@@ -225,6 +241,7 @@ pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
         (META, true) => Some(Kind::Meta),
         (TOKEN, _) => Some(Kind::Token(number(rest)?)),
         (RECEIPT, _) => Some(Kind::Receipt(number(rest)?)),
+        (DENIED, _) => Some(Kind::Denied(number(rest)?)),
         _ => None,
     }
 }
@@ -277,4 +294,12 @@ pub(crate) fn put_receipt(delta: &mut ChangeSet, seq: u64, receipt: &Receipt) {
 
 pub(crate) fn remove_receipt(delta: &mut ChangeSet, seq: u64) {
     delta.remove(numbered(RECEIPT, seq));
+}
+
+pub(crate) fn put_denied(delta: &mut ChangeSet, at: u64, denied: &Denied) {
+    delta.put(numbered(DENIED, at), write(denied));
+}
+
+pub(crate) fn remove_denied(delta: &mut ChangeSet, at: u64) {
+    delta.remove(numbered(DENIED, at));
 }

@@ -46,15 +46,22 @@ fn keyset(byte: u8) -> Id {
 }
 
 fn keysets(ppk: u64) -> Keysets {
-    let set = cdk::nuts::KeySet {
-        id: keyset(9),
+    keysets_with(9, ppk)
+}
+
+/// Those of a mint that signs with this one now.
+fn keysets_with(active: u8, ppk: u64) -> Keysets {
+    let set = |byte: u8| cdk::nuts::KeySet {
+        id: keyset(byte),
         unit: cdk::nuts::CurrencyUnit::Sat,
-        active: Some(true),
+        active: Some(byte == active),
         keys: cdk::nuts::Keys::new(Default::default()),
         input_fee_ppk: ppk,
         final_expiry: None,
     };
-    Keysets::new(vec![set]).unwrap()
+    let mut sets = vec![set(9)];
+    sets.extend((active != 9).then(|| set(active)));
+    Keysets::new(sets).unwrap()
 }
 
 fn coin(amount: u64, id: Id, secret: u8) -> Coin {
@@ -379,6 +386,43 @@ fn release_goes_on_where_the_ack_comes_meanwhile() {
     let answer = done(&mut machine, answer.effects[0].id, &Done::Sum(0));
     let refunded = Msat::ZERO;
     assert_eq!(answer.outcome, Some(Outcome::Released { refunded }));
+}
+
+/// Each refusal of a swap comes with another keyset that is the active one.
+#[test]
+fn payment_is_not_swapped_without_a_pace_at_a_mint_whose_keyset_moves() {
+    let named = |byte: u8| Done::OtherKeysets(keysets_with(byte, 100));
+    let transient = Some(Outcome::Failed(BackendError::Transient));
+    for settles in [false, true] {
+        let (mut machine, _) = payee();
+        let coins = vec![coin(2, keyset(9), 1), coin(1, keyset(9), 2)];
+        let receive = receive(1, payload(1, coins));
+        let swap = ask(&mut machine, receive.clone()).effects;
+        let id = swap[0].id;
+        let answer = done(&mut machine, id, &named(10));
+        assert_eq!((answer.outcome, answer.effects.len()), (None, 1));
+        let answer = done(&mut machine, id, &named(11));
+        assert_eq!(answer.outcome, transient);
+        assert!(answer.effects.is_empty());
+        let cumulative = sat(2);
+        let again = match settles {
+            true => Request::Settle { cumulative },
+            false => receive,
+        };
+        let answer = ask(&mut machine, again.clone());
+        assert_eq!(
+            (answer.outcome, answer.effects.len()),
+            (transient.clone(), 0)
+        );
+        let mut later = Now::default();
+        later.unix.0 += 31;
+        let answer = machine.request(later, KEY, RequestId(1), again);
+        assert_eq!((&answer.outcome, answer.effects.len()), (&None, 1));
+        let Job::SwapIn { swap } = job(&answer) else {
+            panic!("no swap");
+        };
+        assert_eq!(swap.keyset, keyset(11).to_bytes().into(), "{settles}");
+    }
 }
 
 fn job(answer: &Answer) -> Job {

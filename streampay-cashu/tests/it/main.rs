@@ -12,6 +12,7 @@ mod backups;
 mod canaries;
 mod conformance;
 mod dear;
+mod denied;
 mod fooled;
 mod locked;
 mod lost;

@@ -15,7 +15,7 @@ use super::fund::{Fate, fate, note, outputs_of, store};
 use super::redeem::{Redeem, redeem};
 use super::states_of;
 use crate::chain::{Funded, PIECE, Piece};
-use crate::figures::{KIND, PURSE, RETURNED};
+use crate::figures::{self, KIND, PURSE, RETURNED};
 use crate::job::Plan;
 use crate::locked::drain::{Cut, Drain, total_fee};
 use crate::locked::job::{LockedDone, Right, Secret32};
@@ -27,7 +27,7 @@ use crate::machine::record::Sought;
 use crate::runner::fund::is_held;
 use crate::runner::lost_split::{end_of_split, is_of_tokens, lost_split};
 use crate::runner::outputs::Outputs;
-use crate::runner::{MANY, OWN_STORE, Runner};
+use crate::runner::{MANY, OWN_STORE, Runner, keysets};
 
 /// What has become of a payer's purse that was never opened: its funding was asked for, its inputs are
 /// spent, and the mint knew nothing of what they were to become.
@@ -177,12 +177,23 @@ impl Runner {
         let (after, fees) = returned(wallet, planned).await?;
         let face = proofs.iter().map(|proof| proof.amount.to_u64());
         let face = face.fold(0, u64::saturating_add);
-        let missing = face.saturating_sub(after).saturating_sub(fees);
-        let is_all = missing <= unknown_fees;
-        Ok((
-            after.saturating_sub(before),
-            if is_all { 0 } else { missing },
-        ))
+        let gap = face.saturating_sub(after);
+        let missing = gap.saturating_sub(fees);
+        // Of a batch whose answer was lost, and that was found, the ledger has no fee.
+        let ppk = keysets(wallet, false).await?.ppk_of(&planned.plan.keyset);
+        let is_fee = |ppk| after > 0 && gap == total_fee(funded.proofs(), ppk);
+        let came = after.saturating_sub(before);
+        if missing > unknown_fees && !ppk.is_some_and(is_fee) {
+            return Ok((came, missing));
+        }
+        if missing > 0 {
+            let ys: Option<Vec<_>> = proofs.iter().map(|proof| proof.y().ok()).collect();
+            let ys = ys.ok_or(BackendError::Unknown)?;
+            let operation = planned.plan.place.operation();
+            let noted = figures::note(wallet, operation, RETURNED, 0, missing, ys).await;
+            noted.map_err(|_| OWN_STORE)?;
+        }
+        Ok((came, 0))
     }
 
     /// Of a funding whose outputs the mint has just said it did not sign. That is believed for good from

@@ -1,0 +1,222 @@
+//! What a mint denies, or cannot say, and what becomes of it in the end.
+
+use cdk::nuts::{CurrencyUnit, State};
+use cdk::wallet::types::KeysetLoadPolicy;
+use streampay_cashu::{LostFunding, purse_figures};
+use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
+use streampay_core::driver::EffectRunner;
+use streampay_core::store::Store;
+use streampay_core::units::RequestId;
+
+use crate::mint::{Fault, TestMint};
+use crate::node::{Mode, Node, Pair, purse, sat};
+
+const TRANSIENT: Option<Outcome> = Some(Outcome::Failed(BackendError::Transient));
+const UNKNOWN: Option<Outcome> = Some(Outcome::Failed(BackendError::Unknown));
+
+fn spent() -> Option<Outcome> {
+    let error = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+    Some(Outcome::Failed(error))
+}
+
+fn fail_often(mint: &TestMint, fault: Fault) {
+    for _ in 0..32 {
+        mint.fail("restore", fault);
+    }
+}
+
+/// The mint has swapped it for the payee, loses that answer, and says then that somebody else did it.
+async fn denied(pair: &mut Pair) -> Request {
+    let payload = pair.paid(1, 1).await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    fail_often(&pair.mint, Fault::Empty);
+    let request = pair.receive_request(1, 1, payload);
+    assert_eq!(pair.payee.ask(purse(0), request.clone()).await, UNKNOWN);
+    assert_eq!(pair.payee.ask(purse(0), request.clone()).await, spent());
+    pair.mint.heal();
+    request
+}
+
+#[tokio::test]
+async fn token_that_the_mint_denies_is_asked_for_before_its_purse_is_settled() {
+    for restarts in [false, true] {
+        let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+        denied(&mut pair).await;
+        if restarts {
+            pair.payee.restart(&[purse(0)]).await;
+        }
+        assert_eq!(pair.settle().await, 5, "{restarts}");
+        assert_eq!(pair.payee.spendable().await, 5, "{restarts}");
+        // It is not asked for again.
+        let swaps = pair.mint.calls_of("swap");
+        let restores = pair.mint.calls_of("restore");
+        assert_eq!(pair.settle().await, 5, "{restarts}");
+        assert_eq!(pair.mint.calls_of("swap"), swaps, "{restarts}");
+        assert_eq!(pair.mint.calls_of("restore"), restores, "{restarts}");
+    }
+}
+
+/// The payer sends it once more.
+#[tokio::test]
+async fn token_that_the_mint_denied_is_credited_once() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    let request = denied(&mut pair).await;
+    let credited = pair.payee.ask(purse(0), request).await;
+    assert_eq!(credited, Some(Outcome::Credited));
+    assert_eq!(pair.settle().await, 5);
+    assert_eq!(pair.payee.spendable().await, 5);
+}
+
+/// Its mint denies it whenever it is asked, as one does of a token that its payer has spent.
+#[tokio::test]
+async fn purse_with_a_token_that_stays_denied_is_settled_without_it() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    denied(&mut pair).await;
+    fail_often(&pair.mint, Fault::Empty);
+    assert_eq!(pair.settle().await, 0);
+    pair.mint.heal();
+    // Away: it may yet be ours.
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    denied(&mut pair).await;
+    fail_often(&pair.mint, Fault::Away);
+    for _ in 0..32 {
+        pair.mint.fail("state", Fault::Away);
+    }
+    let settle = pair.settle_request(0);
+    let settled = pair.payee.ask(purse(0), settle).await;
+    assert!(matches!(settled, Some(Outcome::Failed(_))), "{settled:?}");
+    pair.mint.heal();
+    assert_eq!(pair.settle().await, 5);
+}
+
+async fn find(node: &Node) -> Option<LostFunding> {
+    let records = node.records(purse(0));
+    let found = node.runner().find_lost(purse(0), &records).await;
+    found.unwrap()
+}
+
+/// Nobody can say what has become of its split: what went in is not in the wallet any more, and the mint has
+/// neither spent that nor signed anything.
+#[tokio::test]
+async fn split_of_which_nothing_is_known_keeps_no_purse_open_for_ever() {
+    for restarts in [false, true] {
+        let mut pair = Pair::new(Mode::Swap, 0, 500, 5).await;
+        let (now, runner) = (pair.payer.now, pair.payer.runner());
+        let request = pair.open_request(10);
+        let machine = &mut pair.payer.machine;
+        let mut planning = machine.request(now, purse(0), RequestId(1), request.clone());
+        let planned = runner.run(planning.effects.remove(0)).await;
+        let funding = machine.effect_done(now, planned);
+        for delta in [planning.delta, funding.delta] {
+            let store = &mut pair.payer.store;
+            store.append(&[delta.within_purse(purse(0))]).unwrap();
+        }
+        let store = pair.payer.purses.wallet.localstore.clone();
+        let reserved = Some(vec![State::Reserved]);
+        let inputs = store.get_proofs(None, None, reserved, None).await.unwrap();
+        let ys = inputs.iter().map(|info| info.y).collect();
+        store.update_proofs(Vec::new(), ys).await.unwrap();
+        pair.payer.restart(&[purse(0)]).await;
+        for _ in 0..19 {
+            let released = pair.payer.ask(purse(0), Request::Release).await;
+            assert_eq!(released, UNKNOWN, "{restarts}");
+            pair.payer.after_s(31);
+            if restarts {
+                pair.payer.restart(&[purse(0)]).await;
+            }
+        }
+        pair.payer.after_s(31);
+        let refunded = sat(0);
+        let got = pair.payer.ask(purse(0), Request::Release).await;
+        assert_eq!(got, Some(Outcome::Released { refunded }), "{restarts}");
+        // Its records keep what it takes to ask again.
+        let found = find(&pair.payer).await;
+        assert!(matches!(found, Some(LostFunding::Unknown(_))), "{found:?}");
+    }
+}
+
+/// Refused for its fee, made anew, and that answer does not come, nor one to what became of it.
+#[tokio::test]
+async fn refund_that_was_made_anew_and_lost_its_answer_is_home_with_its_fee() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        rotate(&pair.mint, 100, false).await;
+        pair.mint.says_fee(Some(0));
+        let wallet = pair.payer.purses.wallet.clone();
+        wallet.keysets(KeysetLoadPolicy::Refresh).await.unwrap();
+        pair.mint.set_skew(-3 * 3_600);
+        pair.params = pair.params.clone().with_lock(2 * 3_600, 600).unwrap();
+        pair.mint.fail("swap", Fault::LoseAnswer);
+        fail_often(&pair.mint, Fault::Empty);
+        let request = pair.open_request(10);
+        for _ in 0..2 {
+            pair.payer.ask(purse(0), request.clone()).await;
+        }
+        pair.mint.heal();
+        pair.mint.set_skew(0);
+        pair.mint.says_fee(None);
+        pair.mint.fail("swap", Fault::Fine);
+        pair.mint.fail("swap", Fault::LoseAnswer);
+        // The purse itself, two searches in two keysets, and each of the swaps.
+        for _ in 0..8 {
+            pair.mint.fail("restore", Fault::Fine);
+        }
+        fail_often(&pair.mint, Fault::Away);
+        let records = pair.payer.records(purse(0));
+        let cut = pair.payer.runner().find_lost(purse(0), &records).await;
+        cut.unwrap_err();
+        assert_eq!(pair.payer.spendable().await, 450, "{mode:?}");
+        pair.mint.heal();
+        let swaps = pair.mint.calls_of("swap");
+        let got = find(&pair.payer).await;
+        assert_eq!(pair.mint.calls_of("swap"), swaps, "{mode:?}: it was done");
+        assert_eq!(got, Some(LostFunding::Home(sat(48))), "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 498, "{mode:?}");
+        let figures = purse_figures(&wallet, purse(0)).await.unwrap();
+        let sums = (figures.left, figures.returned, figures.fees);
+        assert_eq!(sums, (sat(50), sat(48), sat(2)), "{mode:?}");
+        let got = find(&pair.payer).await;
+        assert_eq!(got, Some(LostFunding::Home(sat(0))), "{mode:?}");
+    }
+}
+
+async fn rotate(mint: &TestMint, ppk: u64, in_id: bool) {
+    let amounts = (0..20).map(|bit| 1 << bit).collect();
+    let rotated = mint
+        .mint
+        .rotate_keyset(CurrencyUnit::Sat, amounts, ppk, in_id, None);
+    rotated.await.unwrap();
+}
+
+/// Whenever it has been asked for something it signs with other keys.
+#[tokio::test]
+async fn mint_whose_keys_change_each_time_is_asked_now_and_then() {
+    for mode in Mode::ALL {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        let request = pair.open_request(10);
+        for (after_s, asked) in [(0, 4), (0, 0), (31, 2)] {
+            pair.payer.after_s(after_s);
+            let (now, runner) = (pair.payer.now, pair.payer.runner());
+            let machine = &mut pair.payer.machine;
+            let answer = machine.request(now, purse(0), RequestId(1), request.clone());
+            let (mut waiting, mut outcome) = (answer.effects, answer.outcome);
+            let mut calls = 0;
+            while let Some(effect) = waiting.pop() {
+                let done = runner.run(effect).await;
+                rotate(&pair.mint, 0, true).await;
+                let answer = machine.effect_done(now, done);
+                waiting.extend(answer.effects);
+                outcome = answer.outcome.or(outcome);
+                calls += 1;
+                assert!(calls < 20, "{mode:?}: without end");
+            }
+            assert_eq!((outcome, calls), (TRANSIENT, asked), "{mode:?} {after_s}");
+        }
+        // With the keys that it learnt last, then with those of now.
+        pair.payer.after_s(31);
+        let opened = pair.payer.ask(purse(0), request).await;
+        assert_eq!(opened, TRANSIENT, "{mode:?}");
+        pair.payer.after_s(31);
+        pair.open(0, 10).await;
+    }
+}
