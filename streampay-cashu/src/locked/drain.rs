@@ -98,6 +98,11 @@ impl Drain {
         self.blind < FIND_WINDOW
     }
 
+    /// True where no batch can be made any more: the mint has had each of them made anew.
+    pub(crate) const fn is_used_up(&self) -> bool {
+        self.batch.is_none() && self.batches >= FIND_LAST
+    }
+
     /// Begins such a batch, of a number that only those have.
     pub(crate) fn begin_blind(
         &mut self,

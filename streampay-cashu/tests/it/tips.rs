@@ -1,6 +1,6 @@
 //! Payments that buy no media, in ecash: a fee for joining, and a tip. Spec: rooms 4.
 
-use streampay_cashu::{LockedMachine, LockedPolicy};
+use streampay_cashu::{LockedMachine, LockedPolicy, SwapMachine};
 use streampay_core::room::{Room, RoomConfig, RoomId, RoomInput, RoomOutput};
 use streampay_core::session::{Command, Event, Input, Name, RoomNews};
 
@@ -59,7 +59,12 @@ impl Host {
 
 #[tokio::test]
 async fn fee_for_joining_and_a_tip_are_paid_by_every_method() {
-    for method in [LockedMachine::P2PK, LockedMachine::CHAIN] {
+    let all = [
+        LockedMachine::P2PK,
+        LockedMachine::CHAIN,
+        SwapMachine::METHOD,
+    ];
+    for method in all {
         let mint = TestMint::new(0).await;
         let costs = (sat(2), sat(6));
         let policy = LockedPolicy::default();

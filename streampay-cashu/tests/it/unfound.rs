@@ -257,12 +257,42 @@ async fn restored_payee_settles_though_the_mint_first_denies_what_it_signed() {
     }
 }
 
+/// The record of a purse of which 774 batches were made: none is under way, and no number is left.
+const USED_UP: [u8; 10] = [1, 0x86, 0, 0x80, 0x19, 0x03, 0x06, 0xf6, 0xf6, 0];
+
+/// It says so before it is settled, and lets nobody pay more than one batch on top.
+#[tokio::test]
+async fn payee_whose_numbers_are_used_up_says_so_and_credits_no_more() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        let mut policy = pair.payee.policy;
+        policy.redeem_ticks = 4;
+        pair.payee.set_policy(policy);
+        pair.open(0, 20).await;
+        pair.ticks(1..=2).await;
+        let mut records = pair.payee.records(purse(0));
+        records.push((b"d".to_vec(), USED_UP.to_vec()));
+        pair.payee.put_back(purse(0), &records);
+        pair.payee.restart(&[purse(0)]).await;
+        pair.tick(3).await;
+        assert_eq!(pair.payee.troubles, [], "{mode:?}");
+        pair.tick(4).await;
+        assert_eq!(pair.payee.troubles, [BackendError::Unknown], "{mode:?}");
+        let payload = pair.paid(5, 5).await;
+        let request = pair.receive_request(5, 5, payload);
+        for _ in 0..2 {
+            let got = pair.payee.ask(purse(0), request.clone()).await;
+            assert_eq!(got, TRANSIENT, "{mode:?}");
+            pair.payee.after_s(31);
+        }
+        assert_eq!(pair.payee.troubles.len(), 1, "{mode:?}: told once");
+    }
+}
+
 /// A mint that had every batch made anew: none is left, and what is not home is not called so.
 #[tokio::test]
 async fn purse_whose_numbers_are_used_up_is_not_called_home() {
-    // 774 batches, none under way.
-    let used_up = [1, 0x86, 0, 0x80, 0x19, 0x03, 0x06, 0xf6, 0xf6, 0];
-    let used_up = (b"d".to_vec(), used_up.to_vec());
+    let used_up = (b"d".to_vec(), USED_UP.to_vec());
     let unknown = Some(Outcome::Failed(BackendError::Unknown));
     for mode in [Mode::Chain, Mode::P2pk] {
         let mut pair = Pair::new(mode, 0, 500, 5).await;

@@ -85,6 +85,10 @@ impl PayeePurse {
         let mut answer = Answer::default();
         record::put_drain(&mut answer.delta, &self.drain);
         answer.effects = self.drain_effect(false);
+        if !self.meta.closed && self.drain.is_used_up() && self.drain.next < until {
+            // What is left was paid, and is not home.
+            return merge(answer, self.not_now(now, BackendError::Unknown));
+        }
         answer
     }
 

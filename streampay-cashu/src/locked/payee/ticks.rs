@@ -53,14 +53,17 @@ impl PayeePurse {
                 Answer::failed(BackendError::Transient),
             );
         }
-        if !self.looked && self.due_ticks() >= self.policy.redeem_ticks.max(1) {
-            // Nothing is redeemed before the mint has said which batches there are: no more at stake than
-            // ever till then. What a batch under way brings is not to be found beside it.
-            let find = match self.drain.batch.is_none() && !self.rests(now) {
-                true => self.find(),
-                false => Answer::default(),
+        let stuck = !self.looked || self.drain.is_used_up();
+        if stuck && self.due_ticks() >= self.policy.redeem_ticks.max(1) {
+            // Nothing is redeemed before the mint has said which batches there are, and where the numbers
+            // are used up: no more at stake than ever. What a batch under way brings is not to be found
+            // beside it.
+            let next = match (self.looked, self.drain.batch.is_none()) {
+                (true, _) => self.redeem_if_due(now),
+                (false, true) if !self.rests(now) => self.find(),
+                _ => Answer::default(),
             };
-            return merge(find, Answer::failed(BackendError::Transient));
+            return merge(next, Answer::failed(BackendError::Transient));
         }
         self.waiting = Some(Waiting {
             seq: seq.0,
