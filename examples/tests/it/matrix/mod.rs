@@ -2,7 +2,7 @@
 //! the wallet's commands. A part of it runs with all tests, all of it by
 //!
 //! ```sh
-//! cargo test -p streampay-examples --test it matrix -- --ignored --nocapture
+//! cargo test -p streampay-examples --test it matrix:: -- --ignored --nocapture
 //! ```
 
 mod commands;

@@ -245,7 +245,12 @@ async fn runs(row: Row, url: &str, mut payer: Party, strike: Option<Arc<Semaphor
             second.troubles()
         );
         brought_home(row, &payer, &payee, &second).await;
-        assert!(payee.held().await.0 > earned, "{row:?}");
+        assert!(
+            payee.held().await.0 > earned,
+            "{row:?}: {} paid in the second session: {:?}",
+            second.acknowledged,
+            second.troubles()
+        );
         let fees = missing(&payer, &payee).await;
         assert!(ppk > 0 || fees.is_zero(), "{row:?}: {fees} is lost");
         is_in_the_books(row, &payer, &payee, fees).await;
