@@ -86,7 +86,12 @@ impl Home {
         let mut swap = SwapPolicy::default();
         swap.max_fee_permille = limits.max_fee_permille;
         policy.restored = restored::at(folder)?;
-        let chain = LockedMachine::chain(policy, Some(receiver.clone()));
+        let mut chain = LockedMachine::chain(policy, Some(receiver.clone()));
+        for own in limits.each {
+            if let Some(most) = own.exposure {
+                chain = chain.with_exposure_at(&own.mint, most);
+            }
+        }
         let p2pk = LockedMachine::p2pk(policy, Some(receiver.clone())).beside(&chain);
         let node = Node::builder(writer.clone())
             .method(Box::new(chain), runner.clone())

@@ -4,10 +4,12 @@ use streampay_btc::machine::ChannelMachine;
 use streampay_cashu::chain::ReceiverKey;
 use streampay_cashu::{AcceptedMint, LockedMachine, LockedParams, SwapMachine, SwapParams};
 use streampay_core::session::Entropy;
+use streampay_core::units::Msat;
 use streampay_core::wire::{Method, Terms};
 
 use crate::error::AppError;
 use crate::home::Home;
+use crate::wallet::{LimitsAt, MintLimits};
 
 /// How a stream is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,8 +79,12 @@ pub fn methods(home: &Home, pay: &[Pay], mints: &[AcceptedMint]) -> Result<Vec<M
     let method = |pay: &Pay| {
         let params = match pay {
             Pay::Chain | Pay::P2pk => {
-                let params = LockedParams::new(mints()?, home.receiver.public())?;
-                let most = home.wallet.limits().max_fee_ppk;
+                let mints = mints()?;
+                let limits = home.wallet.limits();
+                // One number for all; a mint whose own is lower is held to that when it is looked at.
+                let each = mints.iter().map(|mint| limits.max_fee_ppk_at(mint.url()));
+                let most = each.max().unwrap_or(limits.max_fee_ppk);
+                let params = LockedParams::new(mints, home.receiver.public())?;
                 params.with_max_fee_ppk(most).encode()
             }
             Pay::Swap => SwapParams::new(mints()?)?.encode(),
@@ -149,6 +155,69 @@ pub fn accepted_mint(text: &str) -> Result<AcceptedMint, String> {
         .map_err(|error| error.to_string())
 }
 
+/// A limit as the user says it: for all mints, or `URL=LIMIT` for one.
+pub type Limit<T> = (Option<String>, T);
+
+/// `200`, or `URL=200`: thousandths of a satoshi.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn limit_ppk(text: &str) -> Result<Limit<u64>, String> {
+    limit(text, |value| {
+        let number = value.parse::<u64>();
+        number.map_err(|_| "write thousandths of a satoshi, such as 200 or URL=200".to_owned())
+    })
+}
+
+/// `5000sat`, or `URL=5000sat`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn limit_amount(text: &str) -> Result<Limit<Msat>, String> {
+    limit(text, |value| {
+        crate::price::amount(value).map_err(|error| error.to_string())
+    })
+}
+
+fn limit<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Limit<T>, String> {
+    let Some((url, value)) = text.rsplit_once('=') else {
+        return Ok((None, read(text)?));
+    };
+    let mint = AcceptedMint::sat(url).map_err(|error| error.to_string())?;
+    Ok((Some(mint.url().to_owned()), read(value)?))
+}
+
+/// The limits that a command line says, the last one of each. They live as long as the process.
+#[must_use]
+pub fn limits(fees: &[Limit<u64>], exposures: &[Limit<Msat>]) -> MintLimits {
+    let mut limits = MintLimits::default();
+    let mut each = Vec::new();
+    let at = |mint: &String| LimitsAt {
+        mint: mint.clone(),
+        ..LimitsAt::default()
+    };
+    for (mint, ppk) in fees {
+        match mint {
+            None => limits.max_fee_ppk = *ppk,
+            Some(mint) => each.push(LimitsAt {
+                max_fee_ppk: Some(*ppk),
+                ..at(mint)
+            }),
+        }
+    }
+    for (mint, most) in exposures {
+        match mint {
+            None => limits.exposure = *most,
+            Some(mint) => each.push(LimitsAt {
+                exposure: Some(*most),
+                ..at(mint)
+            }),
+        }
+    }
+    limits.each = Vec::leak(each);
+    limits
+}
+
 fn permille(percent: &str) -> Option<u64> {
     let number = percent.strip_suffix('%')?;
     let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
@@ -182,6 +251,36 @@ pub fn receiver(seed: &Entropy) -> Result<ReceiverKey, AppError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_for_all_mints_or_for_one() {
+        let mint = || "https://mint.example/a".to_owned();
+        for (text, expect) in [
+            ("200", Some((None, 200))),
+            ("https://mint.example/a=7", Some((Some(mint()), 7))),
+            ("https://mint.example/a/=7", Some((Some(mint()), 7))),
+            ("https://mint.example/a=", None),
+            ("https://mint.example/a", None),
+            ("http://mint.example=7", None),
+            ("=7", None),
+            ("", None),
+            ("-1", None),
+        ] {
+            assert_eq!(limit_ppk(text).ok(), expect, "{text}");
+        }
+        let amount = limit_amount("https://mint.example/a=50sat").unwrap();
+        let sat = |sat| Msat::from_sat(sat).unwrap();
+        assert_eq!(amount, (Some(mint()), sat(50)));
+        let limits = limits(
+            &[(None, 9), (Some(mint()), 7), (Some(mint()), 8)],
+            &[amount],
+        );
+        assert_eq!(limits.max_fee_ppk_at(&mint()), 8);
+        assert_eq!(limits.max_fee_ppk_at("https://other.example"), 9);
+        assert_eq!(limits.exposure, MintLimits::default().exposure);
+        let own = limits.each.iter().filter_map(|own| own.exposure);
+        assert_eq!(own.collect::<Vec<_>>(), [sat(50)]);
+    }
 
     #[test]
     fn mints_are_named_with_price_and_limit() {

@@ -165,13 +165,14 @@ struct ServeArgs {
     #[command(flatten)]
     fee_wallet: FeeWalletArgs,
     /// The most that a mint may take for redeeming a proof, in thousandths of a satoshi: a mint that
-    /// takes more is left out.
-    #[arg(long, value_name = "PPK", default_value_t = MintLimits::MAX_FEE_PPK)]
-    max_fee_ppk: u64,
+    /// takes more is left out. URL=PPK is for one mint alone; without it 1000.
+    #[arg(long, value_name = "PPK", value_parser = pay::limit_ppk)]
+    max_fee_ppk: Vec<pay::Limit<u64>>,
     /// The most that you let one mint hold of what you earned and have not redeemed yet, such as
     /// 5000sat: from half of it on it is redeemed at once, beyond it nobody is served until it is.
-    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
-    max_exposure: Option<Msat>,
+    /// URL=AMOUNT is for one mint alone.
+    #[arg(long, value_name = "AMOUNT", value_parser = pay::limit_amount)]
+    max_exposure: Vec<pay::Limit<Msat>>,
     /// What a viewer pays once to be seen by name and to chat; watching does not need it.
     #[arg(long, value_name = "AMOUNT", value_parser = amount)]
     join_fee: Option<Msat>,
@@ -317,12 +318,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         Some(settings) => Some(settings.setup(report, earns).await?),
         None => None,
     };
-    let defaults = MintLimits::default();
-    let limits = MintLimits {
-        max_fee_ppk: args.max_fee_ppk,
-        exposure: args.max_exposure.unwrap_or(defaults.exposure),
-        ..defaults
-    };
+    let limits = pay::limits(&args.max_fee_ppk, &args.max_exposure);
     if let (Some(setup), Some(most)) = (&mut setup, args.zero_conf_max) {
         setup.take_unconfirmed(most)?;
     }

@@ -17,7 +17,7 @@ use crate::home::{Home, folder};
 use crate::ledger::commands::Books;
 use crate::link::StreamLink;
 use crate::money::Money;
-use crate::pay::Pay;
+use crate::pay::{self, Pay};
 use crate::price::{Price, amount};
 use crate::quote::{self, a_minute};
 use crate::report::{Report, ask, show_note};
@@ -120,9 +120,9 @@ struct WatchArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = quote::FEE_SHARE)]
     max_fee_share: u64,
     /// The most that a mint may take for a proof, in thousandths of a satoshi: at one that takes more
-    /// nothing is paid.
-    #[arg(long, value_name = "PPK", default_value_t = MintLimits::MAX_FEE_PPK)]
-    max_fee_ppk: u64,
+    /// nothing is paid. URL=PPK is for one mint alone; without it 1000.
+    #[arg(long, value_name = "PPK", value_parser = pay::limit_ppk)]
+    max_fee_ppk: Vec<pay::Limit<u64>>,
     /// The recording's file: WebM or Matroska, or by its ending .mp4, or .ivf, .h264 or .ogg for one
     /// kind of media alone. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
@@ -223,9 +223,8 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
         None => None,
     };
     let limits = MintLimits {
-        max_fee_ppk: args.max_fee_ppk,
         max_fee_permille: args.max_fee_share.saturating_mul(10),
-        ..MintLimits::default()
+        ..pay::limits(&args.max_fee_ppk, &[])
     };
     let home = &Home::open_for(data, limits, setup).await?;
     let record = match (&args.out, args.record.clone()) {

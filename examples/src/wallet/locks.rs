@@ -185,7 +185,7 @@ impl WalletFolder {
     ) -> Result<Vec<MintFault>, WalletError> {
         let wallet = self.wallet_of(mint).await?;
         let mut policy = MintPolicy::with_nuts(nuts);
-        policy.max_fee_ppk = self.limits.max_fee_ppk;
+        policy.max_fee_ppk = self.limits.max_fee_ppk_at(&wallet.mint_url.to_string());
         let faults = check_mint(self, &wallet, policy).await;
         faults.map_err(|_| WalletError::Untried(wallet.mint_url.clone()))
     }

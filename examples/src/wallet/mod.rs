@@ -23,7 +23,7 @@ pub use self::locks::{LockKind, Tried};
 pub use self::recover::Recovered;
 pub use self::request::{Handover, PayQuote, Request};
 pub(crate) use self::till::Unproven;
-pub use self::transport::MintLimits;
+pub use self::transport::{LimitsAt, MintLimits};
 pub(crate) use self::withdraw::Payment;
 pub use self::withdraw::{To, WithdrawQuote, Withdrawn};
 
@@ -275,8 +275,8 @@ impl Wallets for WalletFolder {
         !known.is_broken(mint)
     }
 
-    fn max_fee_ppk(&self, _: &MintUrl) -> u64 {
-        self.limits.max_fee_ppk
+    fn max_fee_ppk(&self, mint: &MintUrl) -> u64 {
+        self.limits.max_fee_ppk_at(&mint.to_string())
     }
 
     fn budget(&self, mint: &MintUrl) -> Option<CallBudget> {

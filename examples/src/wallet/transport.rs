@@ -50,11 +50,32 @@ pub struct MintLimits {
     pub max_fee_permille: u64,
     /// The most that may be earned at one mint and not redeemed yet, over all sessions.
     pub exposure: Msat,
+    /// What of that is another at one mint.
+    pub each: &'static [LimitsAt],
     /// How long a streamer relies on what it found a mint to be, before it looks again.
     pub looked_at_for: Duration,
 }
 
+/// What is another at one mint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitsAt {
+    /// Its address, as terms have it.
+    pub mint: String,
+    /// As [`MintLimits::max_fee_ppk`].
+    pub max_fee_ppk: Option<u64>,
+    /// As [`MintLimits::exposure`].
+    pub exposure: Option<Msat>,
+}
+
 impl MintLimits {
+    /// The most that an input may cost at `mint`, in thousandths of a satoshi.
+    #[must_use]
+    pub fn max_fee_ppk_at(&self, mint: &str) -> u64 {
+        let own = self.each.iter().filter(|own| own.mint == mint);
+        let own = own.filter_map(|own| own.max_fee_ppk).last();
+        own.unwrap_or(self.max_fee_ppk)
+    }
+
     /// The most that an input may cost, in thousandths of a satoshi, where nobody says otherwise: a
     /// satoshi.
     pub const MAX_FEE_PPK: u64 = 1_000;
@@ -89,6 +110,7 @@ impl Default for MintLimits {
             max_fee_permille: SwapPolicy::default().max_fee_permille,
             // A few hours of one dear stream, or an hour of a hundred cheap ones.
             exposure: Msat::from_sat(100_000).unwrap_or(Msat::MAX),
+            each: &[],
             looked_at_for: Duration::from_secs(60),
         }
     }

@@ -10,10 +10,10 @@ use streampay_examples::error::AppError;
 use streampay_examples::home::Home;
 use streampay_examples::mint::faults_for_testing::Fault;
 use streampay_examples::mint::{EmbeddedMint, Storage};
-use streampay_examples::pay::Pay;
+use streampay_examples::pay::{self, Pay};
 use streampay_examples::report::Report;
 use streampay_examples::trust::{before_serving, fit};
-use streampay_examples::wallet::{LockKind, MintLimits, WalletError, WalletFolder};
+use streampay_examples::wallet::{LockKind, WalletError, WalletFolder};
 
 use crate::cashu_node::{Pair, mint, sat};
 
@@ -349,13 +349,18 @@ async fn a_mint_that_breaks_locks_is_neither_offered_nor_used() {
 async fn a_mint_above_the_fee_that_is_allowed_or_without_what_is_needed_is_left_out() {
     let mint = mint(100).await;
     let (folder, url) = (tempfile::tempdir().unwrap(), mint.url());
-    let limits = MintLimits {
-        max_fee_ppk: 99,
-        ..MintLimits::default()
-    };
-    let home = Home::open_with(folder.path(), limits).await.unwrap();
     let quiet = Report { json: false };
     let listed = || vec![AcceptedMint::sat(&url).unwrap()];
+    // Its own limit is higher than that of all, and lower.
+    let own = pay::limit_ppk(&format!("{url}=100")).unwrap();
+    let limits = pay::limits(&[(None, 99), own], &[]);
+    let home = Home::open_with(folder.path(), limits).await.unwrap();
+    let taken = before_serving(&home, listed(), Pay::ALL, quiet).await;
+    assert_eq!(fit(&taken.unwrap()), listed());
+    drop(home);
+    let own = pay::limit_ppk(&format!("{url}=99")).unwrap();
+    let limits = pay::limits(&[own, (None, 1_000)], &[]);
+    let home = Home::open_with(folder.path(), limits).await.unwrap();
     let dear = before_serving(&home, listed(), Pay::ALL, quiet).await;
     assert!(
         matches!(

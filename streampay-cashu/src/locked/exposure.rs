@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use streampay_core::backend::Answer;
+use streampay_core::units::Msat;
 
 use super::clock::MintClock;
 use super::payee::PayeePurse;
@@ -15,6 +16,8 @@ pub(super) struct Exposure(Arc<Mutex<Sums>>);
 #[derive(Debug, Default)]
 struct Sums {
     open: BTreeMap<String, u64>,
+    /// Where the limit is another than the policy's.
+    most: BTreeMap<String, Msat>,
     /// What any purse learnt of its mint's time goes for all.
     clocks: BTreeMap<String, MintClock>,
 }
@@ -38,6 +41,11 @@ impl Exposure {
         work(&mut sums)
     }
 
+    /// Lets so much be open at this mint.
+    pub(super) fn limit(&self, mint: &str, most: Msat) {
+        self.with(|sums| sums.most.insert(mint.to_owned(), most));
+    }
+
     pub(super) fn add(&self, purse: &PayeePurse) {
         self.with(|sums| sums.add(purse));
     }
@@ -56,7 +64,8 @@ impl Exposure {
         self.with(|sums| {
             sums.remove(purse);
             let others = sums.open.get(purse.mint()).copied();
-            purse.set_others(others.unwrap_or_default());
+            let most = sums.most.get(purse.mint()).copied();
+            purse.set_others(others.unwrap_or_default(), most);
             purse.hear(sums.clocks.get(purse.mint()).copied());
             let answer = work(purse);
             if let Some(clock) = purse.clock() {

@@ -196,6 +196,14 @@ impl LockedMachine {
         self
     }
 
+    /// Another limit than [`LockedPolicy::exposure`] for one mint, by its address as it is in the terms: also
+    /// for machines beside this one. Before any of them has a purse.
+    #[must_use]
+    pub fn with_exposure_at(self, mint: &str, most: Msat) -> Self {
+        self.exposed.limit(mint, most);
+        self
+    }
+
     fn open(&mut self, now: Now, key: PurseKey, request: Request) -> Answer {
         match request {
             Request::Open {

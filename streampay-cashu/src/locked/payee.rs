@@ -10,7 +10,7 @@ use streampay_core::backend::{
     Answer, BackendError, Consumed, Effect, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Now, PurseKey, Unix};
+use streampay_core::units::{Msat, Now, PurseKey, Unix};
 
 use self::refusal::misfit;
 use super::clock::MintClock;
@@ -471,8 +471,10 @@ impl PayeePurse {
         self.clock
     }
 
-    pub(super) const fn set_others(&mut self, others: u64) {
+    /// What other purses have open at the mint, and the most that may be, where it has a limit of its own.
+    pub(super) fn set_others(&mut self, others: u64, most: Option<Msat>) {
         self.others = others;
+        self.policy.exposure = most.unwrap_or(self.policy.exposure);
     }
 }
 

@@ -4,7 +4,7 @@ use streampay_cashu::LockedMachine;
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 
-use crate::mint::Fault;
+use crate::mint::{Fault, URL};
 use crate::node::{Mode, Pair, purse, receiver, sat};
 
 fn refused(code: RefusalCode) -> Option<Outcome> {
@@ -146,6 +146,27 @@ async fn payee_redeems_early_at_its_limit_of_what_may_be_open() {
     assert_eq!(pair.payee.spendable().await, 20);
     pair.ticks(5..=7).await;
     assert_eq!(pair.payee.spendable().await, 20);
+}
+
+/// A mint that is trusted with less, or with more.
+#[tokio::test]
+async fn limit_of_what_may_be_open_is_each_mints_own() {
+    for (mint, early) in [(URL, false), ("https://other.example", true)] {
+        let mut pair = Pair::new(true, 0, 500, 5).await;
+        let mut policy = pair.payee.policy;
+        policy.exposure = sat(20);
+        let chain = LockedMachine::chain(policy, Some(receiver()));
+        let machine = chain.with_exposure_at(mint, sat(40));
+        pair.payee.set_machine(machine);
+        pair.open(0, 20).await;
+        pair.tick(1).await;
+        for (seq, home) in [(2, 10), (3, 10), (4, 20)] {
+            pair.tick(seq).await;
+            let other = if seq < 4 { 0 } else { 20 };
+            let expect = if early { home } else { other };
+            assert_eq!(pair.payee.spendable().await, expect, "{mint} {seq}");
+        }
+    }
 }
 
 #[tokio::test]
