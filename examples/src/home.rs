@@ -9,8 +9,9 @@ use streampay_cashu::{LockedMachine, LockedPolicy, Runner, SwapMachine, SwapPoli
 use streampay_core::driver::{Node, StoreWriter};
 use streampay_core::session::{Entropy, SecretKey};
 use streampay_core::store::RedbStore;
+use streampay_core::units::Unix;
 
-use crate::backup::restored;
+use crate::backup::{due, restored};
 use crate::channel::{Channels, Setup};
 use crate::error::AppError;
 use crate::links::Links;
@@ -37,6 +38,8 @@ pub struct Home {
     pub(crate) store: StoreWriter,
     /// What paces all that is asked of mints.
     pub(crate) runner: Arc<Runner>,
+    /// When the folder was saved last, as far as it knows; not while this has it.
+    pub(crate) saved: Option<Unix>,
 }
 
 impl Home {
@@ -114,6 +117,7 @@ impl Home {
             channels,
             store: writer,
             runner,
+            saved: due::last(folder),
         })
     }
 }

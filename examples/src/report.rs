@@ -83,14 +83,15 @@ impl Report {
         }
     }
 
-    /// A streamer's session that cannot be taken up, both ways: its records cannot be read, or written.
-    pub(crate) fn unusable(self, session: SessionId, error: &StoreError) {
+    /// A session that cannot be taken up, both ways: its records cannot be read, or written. `side` is
+    /// `viewer` or `streamer`.
+    pub(crate) fn unusable(self, side: &str, session: SessionId, error: &StoreError) {
         self.tell(&format!("session {session}: {error}"));
         let next = Next::Recover.name();
         self.say(
             "unusable",
             json!({
-                "side": "streamer", "session": session.to_string(), "why": error.to_string(),
+                "side": side, "session": session.to_string(), "why": error.to_string(),
                 "next": next,
             }),
         );

@@ -6,6 +6,7 @@
 mod archive;
 pub mod commands;
 mod contents;
+pub(crate) mod due;
 mod passphrase;
 pub(crate) mod restored;
 mod seal;
@@ -77,6 +78,8 @@ pub async fn backup(
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(|error| failed(&error))?;
+    // Without it the user is told once more to make one.
+    let _ = due::saved(folder, Unix(list.made_unix_s));
     drop(lock);
     Ok(Backup::from(list))
 }
@@ -117,6 +120,8 @@ pub async fn restore(
     drop(lock);
     split::doubt_all(staging.path())?;
     Restored::after(staging.path(), list.made_unix_s, mints)?.write(staging.path())?;
+    due::saved(staging.path(), Unix(list.made_unix_s))
+        .map_err(|error| AppError::file(folder, &error.to_string()))?;
     place(staging, folder)?;
     Ok(list.into())
 }

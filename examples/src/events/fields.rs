@@ -210,6 +210,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "since_backup_msat",
         "what a restored book does not know: there is so much more; negative: less",
     ),
+    ("since_unix_s", "since when, in seconds of Unix time"),
     ("software", "of the mint"),
     ("spendable_msat", "can be spent now"),
     (

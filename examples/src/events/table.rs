@@ -44,6 +44,12 @@ pub const EVENTS: &[Event] = &[
         "made_unix_s sessions open mints rescue_kits",
     ),
     event(
+        "backup_due",
+        "watch, serve",
+        "at the start, and at the end of a streamer: so much is locked since then, and in no backup",
+        "amount_msat since_unix_s",
+    ),
+    event(
         "bound",
         "restore",
         "what may be missing at most; see [ledger](ledger.md)",

@@ -1,7 +1,9 @@
 //! What is told at the start, and at the end of a streamer: money that is not home, and until when.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use streampay_cashu::LockedMachine;
+use streampay_cashu::{LockedMachine, add_line, purse_name};
 use streampay_core::session::{PayerSession, Policy, Role, SessionLedger};
 use streampay_core::store::purse_prefix;
 use streampay_core::units::{Msat, PurseKey, Unix};
@@ -90,6 +92,7 @@ pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
             ));
         }
     }
+    tell_unsaved(home, &all, report).await?;
     if all.len() > LINES {
         let more = all.len().saturating_sub(LINES);
         report.tell(&format!("and {more} more sessions: `history` shows them"));
@@ -107,15 +110,62 @@ pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
     Ok(all.is_empty())
 }
 
+/// A backup is due where something is locked that none knows.
+async fn tell_unsaved(home: &Home, all: &[Unsettled], report: Report) -> Result<(), AppError> {
+    let (amount, since) = unsaved(home, all).await?;
+    let Some(since) = since else {
+        return Ok(());
+    };
+    report.say(
+        "backup_due",
+        json!({ "amount_msat": amount.msat(), "since_unix_s": since.0 }),
+    );
+    report.tell(&format!(
+        "{amount} of what is not home is in no backup, since {} UTC: it is lost with this folder; \
+         `backup FILE` saves it",
+        date(since)
+    ));
+    Ok(())
+}
+
+/// What a payer has locked in purses that were funded after the last backup, and when the first of them was.
+async fn unsaved(home: &Home, all: &[Unsettled]) -> Result<(Msat, Option<Unix>), AppError> {
+    let mut funded = BTreeMap::new();
+    for line in &home.wallet.book().await?.0 {
+        let mut one = BTreeMap::new();
+        let added = add_line(&mut one, line);
+        added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
+        let left = one.into_iter().filter(|(_, of)| !of.left.is_zero());
+        funded.extend(left.map(|(purse, _)| (purse, Unix(line.timestamp))));
+    }
+    let (mut sum, mut since) = (Msat::ZERO, None);
+    for of in all.iter().filter(|of| of.session.role == Role::Payer) {
+        for row in of.session.purses.iter().filter(|row| !row.home) {
+            let (session, purse) = (of.session.session, row.purse);
+            let at = funded.get(&purse_name(PurseKey { session, purse }));
+            let out = row.cost.saturating_minus(row.acknowledged);
+            let new = at.filter(|at| home.saved.is_none_or(|saved| **at >= saved));
+            if let Some(at) = new.filter(|_| is_locked(&row.method) && !out.is_zero()) {
+                sum = sum.saturating_plus(out);
+                since = Some(since.map_or(*at, |since: Unix| since.min(*at)));
+            }
+        }
+    }
+    Ok((sum, since))
+}
+
+fn is_locked(method: &str) -> bool {
+    [LockedMachine::CHAIN, LockedMachine::P2PK].contains(&method)
+}
+
 /// When the first lock gives way under which a payee's session has something that is not home.
 async fn redeem_by(home: &Home, session: &SessionLedger) -> Result<Option<Unix>, AppError> {
     if session.role != Role::Payee {
         return Ok(None);
     }
     let records = home.node.records_of(session.session).await?;
-    let locked = [LockedMachine::CHAIN, LockedMachine::P2PK];
     let rows = session.purses.iter();
-    let rows = rows.filter(|row| locked.contains(&row.method.as_str()) && !row.home);
+    let rows = rows.filter(|row| is_locked(&row.method) && !row.home);
     let ends = rows.filter_map(|row| {
         let prefix = purse_prefix(PurseKey {
             session: session.session,

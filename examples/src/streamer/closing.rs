@@ -48,7 +48,7 @@ impl Sessions {
             // This folder was a viewer's too.
             Ok(Found::New | Found::Unusable(StoreError::OtherRole)) => return true,
             Ok(Found::Unusable(error)) | Err(error) => {
-                self.report.unusable(id, &error);
+                self.report.unusable("streamer", id, &error);
                 return false;
             }
         };

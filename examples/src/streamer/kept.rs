@@ -45,7 +45,7 @@ impl Sessions {
                     Ok(Found::Unusable(error)) | Err(error) => Err(error),
                 };
                 if let Err(error) = gone_on {
-                    sessions.report.unusable(id, &error);
+                    sessions.report.unusable("streamer", id, &error);
                     sessions.note(error);
                 }
             });

@@ -89,7 +89,9 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     restored::ready(home, report, true).await?;
     before_sessions(home, report).await?;
     let (mut all_settled, mut found) = (true, 0_usize);
-    let open = crate::ledger::sessions(home).await?.into_iter();
+    // How many is only told: one that cannot be read keeps no other from coming home.
+    let open = crate::ledger::sessions(home).await.unwrap_or_default();
+    let open = open.into_iter();
     let open = open.filter(|of| of.role == Role::Payer && !of.settled);
     let open = open.count();
     for id in home.node.sessions().await? {
@@ -99,7 +101,8 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             // This folder was a streamer's too.
             Err(StoreError::OtherRole) => continue,
             Err(error) => {
-                report.tell(&format!("session {id}: {error}; its money cannot be found"));
+                report.unusable("viewer", id, &error);
+                report.tell("its money cannot be found: bring the folder back from a backup");
                 all_settled = false;
                 continue;
             }

@@ -104,6 +104,41 @@ fn assert_earned(stage: &Stage, acknowledged: u64) {
     assert_balances(STREAMER, &at, 0);
 }
 
+/// Its streamer is away, so that what the viewer has locked stays locked.
+#[test]
+fn a_backup_is_due_where_something_is_locked_that_none_knows() {
+    let stage = Stage::new();
+    let (mut gone, link) = stage.serve("127.0.0.1:0");
+    let mut killed = stage.viewer("viewer", &link, "30sat");
+    ticks(&killed, 2);
+    killed.kill();
+    gone.kill();
+    let (_other, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "12sat");
+    let due = viewer.named("backup_due");
+    assert!(msat(&due, "amount_msat") >= 20_000, "{due}");
+    assert!(due["since_unix_s"].is_u64(), "{due}");
+    ticks(&viewer, 1);
+    end(&mut viewer);
+    let saved = Saved {
+        stage: &stage,
+        program: VIEWER,
+        name: "viewer",
+    };
+    saved.save();
+    for restores in [false, true] {
+        if restores {
+            saved.lose_and_restore();
+        }
+        let mut viewer = stage.viewer("viewer", &link, "12sat");
+        viewer.event(|event| {
+            assert_ne!(event["event"], "backup_due", "{restores}");
+            event["event"] == "tick_paid"
+        });
+        end(&mut viewer);
+    }
+}
+
 #[test]
 fn streamer_made_again_from_an_old_backup_is_paid_all_by_an_honest_viewer() {
     let stage = Stage::new();

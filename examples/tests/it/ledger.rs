@@ -213,3 +213,32 @@ fn doctored_books_are_found(stage: &Stage, viewer_at: &Path) {
     let unknown = |finding: &&&Value| finding["what"].as_str().unwrap().contains("no records");
     assert_eq!(findings.iter().filter(unknown).count(), 1, "{events:#?}");
 }
+
+/// Of a disk that has gone bad, or of a later version.
+#[test]
+fn session_that_cannot_be_read_is_told_and_keeps_no_other_from_coming_home() {
+    let stage = Stage::new();
+    let (_streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "30sat");
+    let open = ticks(&viewer, 2)["session"].clone();
+    viewer.kill();
+    let at = stage.folder.path().join("viewer");
+    let mut store = RedbStore::open(&at).unwrap();
+    let mut change = ChangeSet::new();
+    for (mut key, _) in store.scan(b"s").unwrap() {
+        key[1..33].fill(0xee);
+        change.put(key, vec![0xff]);
+    }
+    store.append(&[change]).unwrap();
+    drop(store);
+    let recovery = stage.recover(VIEWER, "viewer");
+    assert_ne!(recovery.status.code(), Some(0), "{recovery:?}");
+    let all = events(&recovery);
+    let told = named(&all, "unusable");
+    assert_eq!(told.len(), 1, "{all:#?}");
+    assert_eq!(told[0]["session"], "ee".repeat(32));
+    assert_eq!(told[0]["side"], "viewer");
+    let home = named(&all, "recovered");
+    let is_it = |of: &&&Value| of["session"] == open && of["settled"] == true;
+    assert_eq!(home.iter().filter(is_it).count(), 1, "{all:#?}");
+}
