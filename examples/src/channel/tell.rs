@@ -189,6 +189,7 @@ mod tests {
             left: Some(0),
             coming: None,
             settled: Some(Amount::from_sat(9_000)),
+            short: None,
             besides: vec![PaidBesides {
                 outpoint: output(2),
                 value: Amount::from_sat(600),

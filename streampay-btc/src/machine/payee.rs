@@ -40,6 +40,8 @@ pub(super) struct Payee {
     /// The rate of the last close that was broadcast over one that waits: where that still waits, it
     /// was too low.
     pub(super) bid: Option<FeeRate>,
+    /// What closing should cost, where that is more than it may: told when it comes to that.
+    pub(super) short: Option<Amount>,
     /// The height from which on it waits to be closed with others.
     pub(super) pooled: Option<u32>,
     /// The attempt to close together.
@@ -114,6 +116,7 @@ impl Payee {
             decided: Decided::default(),
             tried: None,
             bid: None,
+            short: None,
             pooled: None,
             attempt: Attempt::None,
             parent: None,
@@ -154,6 +157,7 @@ impl Payee {
             decided,
             tried: None,
             bid: None,
+            short: None,
             pooled: None,
             attempt: Attempt::None,
             parent: None,

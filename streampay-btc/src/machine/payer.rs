@@ -1,6 +1,6 @@
 //! A payer's channel: planned, funded, deep enough, paid from, home again.
 
-use bitcoin::{Amount, FeeRate, Network, OutPoint};
+use bitcoin::{Amount, Network, OutPoint};
 use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
@@ -10,6 +10,7 @@ use streampay_core::units::{Msat, PurseKey};
 use super::mutual::Asked;
 use super::record::{self, Best, Decided, Deed, Meta, PayerMeta};
 use super::strays::Stray;
+use super::watch::Refunding;
 use super::{ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, released};
 use crate::chain::Seen;
 use crate::codec;
@@ -34,10 +35,8 @@ pub(super) struct Payer {
     /// The newest view left it out: good for a refund, and for no tick.
     pub(super) stale: bool,
     pub(super) decided: Decided,
-    /// The height at which something was broadcast for it last.
-    pub(super) tried: Option<u32>,
-    /// The rate of the last refund that was broadcast over one that waits.
-    pub(super) bid: Option<FeeRate>,
+    /// What was done to take it back.
+    pub(super) refunding: Refunding,
     /// The payee's proposal to close together.
     pub(super) asked: Option<Asked>,
     /// The chain does not know the funding, and another one would do as well.
@@ -68,8 +67,7 @@ impl Payer {
             seen: None,
             stale: false,
             decided: Decided::default(),
-            tried: None,
-            bid: None,
+            refunding: Refunding::default(),
             asked: None,
             adrift: false,
             strays: Vec::new(),
@@ -97,8 +95,7 @@ impl Payer {
             seen: None,
             stale: false,
             decided,
-            tried: None,
-            bid: None,
+            refunding: Refunding::default(),
             asked: None,
             adrift: false,
             strays: Vec::new(),
@@ -321,7 +318,8 @@ impl Payer {
         };
         if moved {
             self.decided.unspent = None;
-            (self.seen, self.tried, self.asked) = (None, None, None);
+            (self.seen, self.asked) = (None, None);
+            self.refunding = Refunding::default();
             self.adrift = false;
             // The payee was shown the other one, and takes ticks of no other: it only comes home.
             if self.meta.opened && !self.decided.closing {

@@ -2,12 +2,13 @@
 //! It opens nothing and no tick is paid from it. The user is told, and it comes home after the expiry, as
 //! the channel would. Spec: bitcoin 6.
 
-use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf};
+use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
 use streampay_core::store::ChangeSet;
 use streampay_core::units::PurseKey;
 
 use super::payer::{FORGOTTEN, Payer};
 use super::record::{self, Deed, StrayRecord};
+use super::watch::Refunding;
 use super::{Action, ChannelMachine, Side, WalletCoin, WatchEvent};
 use crate::chain::{Seen, Watch};
 use crate::tx::Contract;
@@ -15,7 +16,8 @@ use crate::tx::Contract;
 /// What is worth less than its refund and an output at 1 sat/vB is left where it is: whoever knows an
 /// address can pay to it.
 const LEAST: Amount = Amount::from_sat(500);
-/// The most of one channel that have not come back; the largest are taken.
+/// The most of one channel that have not come back; the largest are taken. As many that came back stay
+/// known, the newest.
 const STRAYS_MAX: usize = 64;
 
 /// One of them.
@@ -25,14 +27,10 @@ pub(super) struct Stray {
     /// No spend is in a block below this height.
     pub(super) since: u32,
     pub(super) seen: Option<Seen>,
-    /// The height at which something was broadcast for it last.
-    pub(super) tried: Option<u32>,
-    /// The rate of the last refund that was broadcast.
-    pub(super) bid: Option<FeeRate>,
+    /// What was done to take it back.
+    pub(super) refunding: Refunding,
     /// What came back, once that is buried.
     pub(super) back: Option<u64>,
-    /// The user was told that its refund costs more than it may, and that has not changed.
-    pub(super) told: bool,
     /// Half of it does not pay for its refund now.
     pub(super) aside: bool,
 }
@@ -62,10 +60,8 @@ impl Stray {
             contract: contract.ok()?,
             since: record.since,
             seen: None,
-            tried: None,
-            bid: None,
+            refunding: Refunding::default(),
             back: record.back,
-            told: false,
             aside: false,
         })
     }
@@ -82,7 +78,7 @@ impl Stray {
     /// True where something spends it, or was broadcast to.
     fn is_under_way(&self) -> bool {
         let spend = self.seen.as_ref().and_then(|seen| seen.spend.as_ref());
-        spend.is_some() || self.bid.is_some()
+        spend.is_some() || self.refunding.is_under_way()
     }
 
     /// What every view should hold of it.
@@ -110,6 +106,17 @@ impl Payer {
     pub(super) fn put_strays(&self, delta: &mut ChangeSet) {
         let all: Vec<StrayRecord> = self.strays.iter().map(Stray::record).collect();
         record::put_strays(delta, &all);
+    }
+
+    /// Lets the oldest go of those that came back: whoever knows an address can pay to it for ever.
+    pub(super) fn forget_returned(&mut self) {
+        let returned = self.strays.iter().filter(|of| of.back.is_some());
+        let mut over = returned.count().saturating_sub(STRAYS_MAX);
+        self.strays.retain(|of| {
+            let goes = of.back.is_some() && over > 0;
+            over = over.saturating_sub(usize::from(goes));
+            !goes
+        });
     }
 
     /// One of them is the channel after all: what it was has been replaced.

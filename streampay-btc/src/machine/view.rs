@@ -65,6 +65,8 @@ pub struct ChannelReport {
     pub coming: Option<Amount>,
     /// What came of it, once settled.
     pub settled: Option<Amount>,
+    /// What closing it, or taking it back, should cost at today's fees, where that is more than it may.
+    pub short: Option<Amount>,
     /// Payer: what was paid to its address besides, in no sum above.
     pub besides: Vec<PaidBesides>,
 }
@@ -195,6 +197,10 @@ impl Channel {
             Side::Payer(payer) => payer.coming().map(Amount::from_sat),
             Side::Payee(_) => None,
         };
+        let short = match &self.role {
+            Side::Payer(payer) => payer.refunding.short(),
+            Side::Payee(payee) => payee.short,
+        };
         let funding_fee = match &self.role {
             Side::Payer(payer) => payer.meta.fee,
             Side::Payee(_) => 0,
@@ -227,6 +233,7 @@ impl Channel {
             left: tip.map(|tip| deed.expiry.saturating_sub(tip)),
             coming,
             settled: settled.map(Amount::from_sat),
+            short: short.filter(|_| settled.is_none()),
             besides,
         })
     }

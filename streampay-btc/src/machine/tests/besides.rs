@@ -253,6 +253,83 @@ fn larger_payment_takes_the_place_of_the_smallest_whenever_it_comes() {
     assert!(rig.chain.spender(late).is_some());
 }
 
+/// After the expiry each comes home within blocks: the record of them does not grow with what is paid.
+#[test]
+fn places_of_payments_that_came_back_are_bounded_too() {
+    let mut rig = Rig::ready();
+    let script = address(&rig);
+    rig.chain.mine(rig.expiry() - rig.chain.tip());
+    let mut newest = Vec::new();
+    for number in 0..3 {
+        newest.clear();
+        for of in 0..40 {
+            let value = Amount::from_sat(5_000 + 40 * number + of);
+            newest.push(rig.chain.pay(&script, value).unwrap());
+        }
+        rig.chain.mine(1);
+        rig.payer.mine_and_look(10);
+    }
+    let held = back(&rig);
+    assert_eq!(held.len(), 64);
+    assert!(held.iter().all(Option::is_some));
+    let report = rig.payer.machine.report().remove(0);
+    let known = |of: &OutPoint| report.besides.iter().any(|held| held.outpoint == *of);
+    assert!(newest.iter().all(known));
+    rig.payer.restart(&[rig.purse]);
+    assert_eq!(back(&rig), held, "durable");
+}
+
+/// A node that takes no refund is asked at each block; the user is told once, until it is raised.
+#[test]
+fn refund_that_is_refused_is_told_once() {
+    let mut rig = Rig::ready();
+    let second = pay(&rig, 60_000);
+    assert_eq!(told(&mut rig).len(), 1);
+    rig.chain.mine(rig.expiry() - rig.chain.tip());
+    let own = rig.payer.machine.report()[0].outpoint.unwrap();
+    let look = |rig: &mut Rig, kept: bool| {
+        let view = rig.chain.look(&rig.payer.machine.watched()).unwrap();
+        let (mut sent, mut refunding) = (0, Vec::new());
+        for action in rig.payer.machine.chain(rig.payer.now, &view) {
+            match action {
+                Action::Broadcast(tx) => {
+                    sent += 1;
+                    if kept {
+                        rig.chain.submit(tx).unwrap();
+                    }
+                }
+                Action::Event(_, WatchEvent::Refunding { outpoint, .. }) => {
+                    refunding.push(outpoint)
+                }
+                other => rig.payer.act(other),
+            }
+        }
+        rig.chain.mine_without(
+            1,
+            &rig.chain
+                .waiting()
+                .iter()
+                .map(Transaction::compute_txid)
+                .collect::<Vec<_>>(),
+        );
+        (sent, refunding)
+    };
+    let both = vec![own, second];
+    assert_eq!(look(&mut rig, false), (2, both.clone()));
+    for _ in 0..3 {
+        assert_eq!(look(&mut rig, false), (2, vec![]), "asked, and not told");
+    }
+    rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(5));
+    assert_eq!(look(&mut rig, false), (2, both.clone()), "raised");
+    assert_eq!(look(&mut rig, true), (2, vec![]));
+    assert_eq!(look(&mut rig, true), (0, vec![]), "they wait");
+    // Nodes forget both: that they are broadcast again is news.
+    for tx in rig.chain.waiting() {
+        rig.chain.forget(tx.compute_txid());
+    }
+    assert_eq!(look(&mut rig, true), (2, both));
+}
+
 /// Nodes relay nothing for what half of it would pay: that is told once, and nothing waits for it.
 #[test]
 fn what_does_not_pay_for_its_refund_is_told_once_and_set_aside() {

@@ -158,6 +158,39 @@ fn loss_is_stated_where_closing_is_uneconomic() {
     assert!(told || cheap, "{events:?}");
 }
 
+/// It is broadcast as dear as it may be, however long nodes ask for more.
+#[test]
+fn close_that_should_cost_more_than_it_may_is_told_once_until_it_changes() {
+    let mut rig = Rig::ready();
+    rig.tick(1);
+    let short = |rig: &mut Rig| {
+        let events = rig.payee.look().unwrap().into_iter();
+        let is =
+            |(_, event): &(PurseKey, WatchEvent)| matches!(event, WatchEvent::Uneconomic { .. });
+        let told = events.filter(is).count();
+        let all: Vec<_> = rig
+            .chain
+            .waiting()
+            .iter()
+            .map(Transaction::compute_txid)
+            .collect();
+        rig.chain.mine_without(1, &all);
+        (told, rig.payee.machine.report()[0].short.is_some())
+    };
+    let cumulative = Msat::ZERO;
+    rig.payee.request(rig.purse, Request::Settle { cumulative });
+    assert_eq!(short(&mut rig), (0, false));
+    for _ in 0..2 {
+        rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(500));
+        assert_eq!(short(&mut rig), (1, true));
+        for _ in 0..3 {
+            assert_eq!(short(&mut rig), (0, true), "told");
+        }
+        rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(1));
+        assert_eq!(short(&mut rig), (0, false), "what waits is enough");
+    }
+}
+
 #[test]
 fn many_channels_are_closed_together() {
     let mut rig = Rig::new();

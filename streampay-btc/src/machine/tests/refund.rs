@@ -59,9 +59,10 @@ fn refund_of_little_waits_until_its_part_is_what_nodes_relay() {
             |(_, event): &(PurseKey, WatchEvent)| matches!(event, WatchEvent::Uneconomic { .. });
         events.iter().any(is)
     };
-    for _ in 0..40 {
+    for look in 0..40 {
         let events = rig.payer.look().unwrap();
-        assert!(told(events) && rig.payer.broadcast.is_empty());
+        assert_eq!(told(events), look == 0, "once");
+        assert!(rig.payer.machine.report()[0].short.is_some() && rig.payer.broadcast.is_empty());
         rig.chain.mine(1);
     }
     rig.chain.set_floor(FeeRate::BROADCAST_MIN);
@@ -85,9 +86,10 @@ fn refund_of_little_waits_until_its_part_is_what_nodes_relay() {
         rig.chain.mine(1);
     }
     rig.chain.mine(rig.expiry() - rig.chain.tip());
-    for _ in 0..6 {
+    for look in 0..6 {
         let events = rig.payer.look().unwrap();
-        assert!(told(events) && rig.payer.broadcast.is_empty());
+        assert_eq!(told(events), look == 0, "once");
+        assert!(rig.payer.machine.report()[0].short.is_some() && rig.payer.broadcast.is_empty());
         rig.chain.mine(1);
     }
     rig.payer.look().unwrap();

@@ -6,11 +6,11 @@ use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Weight};
 use streampay_core::units::PurseKey;
 
 use super::groups::Group;
-use super::{WatchEvent, percent};
+use super::percent;
 use crate::kit::TowerEntry;
 use crate::machine::payee::Payee;
-use crate::machine::{Action, Chain, Inner, Side};
-use crate::tx::{Carried, CloseError, ClosePlan, Contract, FeeCoin};
+use crate::machine::{Chain, Inner, Side};
+use crate::tx::{Carried, CloseError, ClosePlan, FeeCoin};
 use crate::tx::{close_tx, fee_for, fee_with, virtual_size};
 
 /// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
@@ -23,12 +23,12 @@ const COINS_MAX: usize = 4;
 
 /// A close, as far as it may be paid for.
 #[derive(Default)]
-struct Attempt {
+pub(super) struct Attempt {
     /// The transaction and its fee; none where it would be no more than what waits already, or less
     /// than nodes relay.
-    close: Option<(Transaction, Amount)>,
+    pub(super) close: Option<(Transaction, Amount)>,
     /// What it should cost, where that is more than it may.
-    short: Option<Amount>,
+    pub(super) short: Option<Amount>,
 }
 
 impl Attempt {
@@ -41,13 +41,7 @@ impl Attempt {
 impl Inner {
     /// The close of a group within what it may cost, as dear as it may be where more is asked. Where
     /// the channels may not pay enough, coins of the fee wallet help, those in `used` left out.
-    pub(super) fn build(
-        &self,
-        group: &Group,
-        chain: &Chain,
-        used: &BTreeSet<OutPoint>,
-        actions: &mut Vec<Action>,
-    ) -> Option<(Transaction, Amount)> {
+    pub(super) fn build(&self, group: &Group, chain: &Chain, used: &BTreeSet<OutPoint>) -> Attempt {
         let most = (group.members.iter())
             .filter_map(|key| self.payee(*key))
             .map(|payee| payee.fee_max(chain))
@@ -73,22 +67,7 @@ impl Inner {
                 }
             }
         }
-        if let Some(fee) = best.short {
-            for key in &group.members {
-                let channel = self.channels.get(key);
-                let contract = channel.and_then(|channel| channel.contract());
-                let Some(outpoint) = contract.map(Contract::outpoint) else {
-                    continue;
-                };
-                let event = WatchEvent::Uneconomic {
-                    outpoint,
-                    claim,
-                    fee,
-                };
-                actions.push(Action::Event(*key, event));
-            }
-        }
-        best.close
+        best
     }
 
     /// The close with these coins, for at most `most` satoshi of fee.
@@ -186,7 +165,7 @@ impl Inner {
         })
     }
 
-    fn claim(&self, members: &[PurseKey]) -> Amount {
+    pub(super) fn claim(&self, members: &[PurseKey]) -> Amount {
         let payees = members.iter().filter_map(|key| self.payee(*key));
         let paid = payees
             .filter_map(|payee| payee.best.as_ref())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
 use streampay_core::units::PurseKey;
 
-use super::build::{rate_for, rate_of};
+use super::build::{Attempt, rate_for, rate_of};
 use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, is_refund, percent, persist};
 use crate::chain::{Seen, Spend};
 use crate::machine::payee::{Payee, can_follow};
@@ -69,11 +69,19 @@ impl Inner {
                 self.close_group(&group, chain, &mut used, actions);
             }
         }
+        // Where nothing had to be tried, nothing is too dear.
+        for channel in self.channels.values_mut() {
+            if let Side::Payee(payee) = &mut channel.role
+                && payee.is_due(chain)
+            {
+                payee.short = None;
+            }
+        }
     }
 
     /// True where a close pays enough to replace what waits, and more than what was refused.
     fn makes_room(&self, group: &Group, chain: &Chain, used: &BTreeSet<OutPoint>) -> bool {
-        let Some((tx, fee)) = self.build(group, chain, used, &mut Vec::new()) else {
+        let Some((tx, fee)) = self.build(group, chain, used).close else {
             return false;
         };
         let bids = group.members.iter().filter_map(|key| self.payee(*key)?.bid);
@@ -88,10 +96,15 @@ impl Inner {
         used: &mut BTreeSet<OutPoint>,
         actions: &mut Vec<Action>,
     ) {
-        let built = self.build(group, chain, used, actions);
+        let Attempt {
+            close: built,
+            short,
+        } = self.build(group, chain, used);
+        let claim = self.claim(&group.members);
         for key in &group.members {
             if let Some(payee) = self.payee_mut(*key) {
                 payee.tried = Some(chain.tip);
+                actions.extend(payee.note_short(*key, claim, short));
                 let bid = built.as_ref().map(|(tx, fee)| rate_of(*fee, tx.weight()));
                 payee.bid = bid.or(payee.bid);
             }

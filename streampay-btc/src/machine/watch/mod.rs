@@ -16,6 +16,7 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::{Now, PurseKey};
 
 pub(crate) use self::build::rate_of;
+pub(super) use self::refund::Refunding;
 pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
 use super::record::{self, Decided, Deed};
@@ -84,7 +85,8 @@ pub enum WatchEvent {
     },
     /// At today's fees collecting costs more than it may.
     Uneconomic {
-        /// The channel, or what was paid to its address besides: of that it is said once, until it changes.
+        /// The channel, or what was paid to its address besides. It is said once, until it changes:
+        /// [`ChannelReport::short`](super::ChannelReport::short).
         outpoint: OutPoint,
         /// What is due.
         claim: Amount,

@@ -205,6 +205,24 @@ impl Payee {
         self.meta.deed.expiry.saturating_sub(chain.tip) <= self.meta.deed.margin
     }
 
+    /// What collecting should cost, where that is more than it may: an event, when it comes to that.
+    pub(super) fn note_short(
+        &mut self,
+        key: PurseKey,
+        claim: Amount,
+        short: Option<Amount>,
+    ) -> Option<Action> {
+        let known = core::mem::replace(&mut self.short, short);
+        let fee = short.filter(|_| known.is_none())?;
+        let outpoint = self.contract.outpoint();
+        let event = WatchEvent::Uneconomic {
+            outpoint,
+            claim,
+            fee,
+        };
+        Some(Action::Event(key, event))
+    }
+
     /// True where nothing was broadcast for it at this height.
     pub(super) fn is_due(&self, chain: &Chain) -> bool {
         self.tried != Some(chain.tip)

@@ -24,12 +24,12 @@ impl Payer {
         self.stale = new.is_none();
         let Some(new) = new else { return };
         tell(key, self.seen.as_ref(), new.seen, actions);
+        self.refunding.look(self.seen.as_ref(), new.seen);
         self.seen = new.seen.cloned();
         // Signatures commit to the output. Where there are any, the other one only comes home.
         let expiry = self.meta.deed.as_ref().map_or(u32::MAX, |deed| deed.expiry);
         self.adrift = new.seen.is_none() && (self.signed == 0 || chain.tip >= expiry);
         let Some(spend) = self.seen.as_ref().and_then(|seen| seen.spend.as_ref()) else {
-            self.bid = None;
             self.note_unspent(key, chain, actions);
             return;
         };
@@ -77,6 +77,7 @@ impl Payer {
             let Some(new) = seen.get(&stray.contract.outpoint()) else {
                 continue;
             };
+            stray.refunding.look(stray.seen.as_ref(), new.seen);
             stray.seen = new.seen.cloned();
             changed |= stray.note_unspent(chain.tip);
             let Some(back) = stray.came_back(chain) else {
@@ -88,6 +89,7 @@ impl Payer {
             actions.push(Action::Event(key, event));
         }
         if changed {
+            self.forget_returned();
             let mut delta = ChangeSet::new();
             self.put_strays(&mut delta);
             actions.push(Action::Persist(delta.within_purse(key)));
@@ -137,12 +139,9 @@ impl Stray {
     }
 
     /// What it brought, once that is buried.
-    fn came_back(&mut self, chain: &Chain) -> Option<u64> {
+    fn came_back(&self, chain: &Chain) -> Option<u64> {
         let expiry = self.contract.output().expiry();
-        let Some(spend) = &self.seen.as_ref()?.spend else {
-            self.bid = None;
-            return None;
-        };
+        let spend = self.seen.as_ref()?.spend.as_ref()?;
         let signed = || self.contract.is_signed_in(&spend.tx, self.contract.value());
         let certain = chain.tip >= expiry.saturating_add(FINAL_DEPTH) || signed();
         let buried = spend.depth(chain.tip) >= FINAL_DEPTH && certain;

@@ -1,7 +1,7 @@
 //! When an output of the payer's is taken back, and what that may cost: its channel's, and what was paid
 //! to the channel's address besides.
 
-use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction};
 use streampay_core::units::PurseKey;
 
 use super::build::rate_of;
@@ -20,10 +20,83 @@ pub(super) struct Due<'a> {
     pub(super) contract: &'a Contract,
     pub(super) secret: &'a ChannelSecret,
     pub(super) seen: Option<&'a Seen>,
+    pub(super) refunding: &'a Refunding,
+}
+
+/// What was done so far to take an output back, and what the user knows of it.
+#[derive(Default)]
+pub(in crate::machine) struct Refunding {
     /// The height at which something was broadcast for it last.
-    pub(super) tried: Option<u32>,
+    tried: Option<u32>,
     /// The rate of the last refund that was broadcast over one that waits.
-    pub(super) bid: Option<FeeRate>,
+    bid: Option<FeeRate>,
+    /// The highest rate that was told since the chain showed one last: a refund that no node takes is
+    /// broadcast at each block.
+    told: Option<FeeRate>,
+    /// What it should cost, where that is more than it may: told when it comes to that.
+    short: Option<Amount>,
+}
+
+impl Refunding {
+    /// Takes what a view shows of the output, and what the one before did.
+    pub(super) fn look(&mut self, old: Option<&Seen>, new: Option<&Seen>) {
+        let is_spent = |seen: Option<&Seen>| seen.is_some_and(|seen| seen.spend.is_some());
+        if is_spent(new) {
+            return;
+        }
+        self.bid = None;
+        if is_spent(old) {
+            self.told = None;
+        }
+    }
+
+    /// True where a refund was broadcast.
+    pub(in crate::machine) const fn is_under_way(&self) -> bool {
+        self.bid.is_some()
+    }
+
+    /// What it should cost, where that is more than it may.
+    pub(in crate::machine) const fn short(&self) -> Option<Amount> {
+        self.short
+    }
+
+    /// Does what is due at this height.
+    fn take(
+        &mut self,
+        key: PurseKey,
+        output: (OutPoint, Amount),
+        step: Step,
+        actions: &mut Vec<Action>,
+    ) {
+        let (outpoint, claim) = output;
+        let known = core::mem::replace(&mut self.short, step.short);
+        if let Some(fee) = step.short.filter(|_| known.is_none()) {
+            let event = WatchEvent::Uneconomic {
+                outpoint,
+                claim,
+                fee,
+            };
+            actions.push(Action::Event(key, event));
+        }
+        let Some((tx, rate)) = step.refund else {
+            return;
+        };
+        self.bid = Some(rate);
+        if self.told.is_none_or(|told| rate > told) {
+            self.told = Some(rate);
+            let txid = tx.compute_txid();
+            let event = WatchEvent::Refunding { outpoint, txid };
+            actions.push(Action::Event(key, event));
+        }
+        actions.push(Action::Broadcast(tx));
+    }
+
+    /// Nothing is due at `tip`: where nothing was done there, what was told is over.
+    fn rest(&mut self, tip: u32) {
+        if self.tried != Some(tip) {
+            self.short = None;
+        }
+    }
 }
 
 /// What is done about such an output at one height.
@@ -68,31 +141,16 @@ impl Payer {
         let Some(due) = self.due().filter(|_| self.decided.settled.is_none()) else {
             return;
         };
-        let (outpoint, claim) = (due.contract.outpoint(), due.contract.value());
+        let output = (due.contract.outpoint(), due.contract.value());
         let Some(step) = due.step(home, chain) else {
-            return;
+            return self.refunding.rest(chain.tip);
         };
-        self.tried = Some(chain.tip);
-        if let Some(fee) = step.short {
-            let event = WatchEvent::Uneconomic {
-                outpoint,
-                claim,
-                fee,
-            };
-            actions.push(Action::Event(key, event));
-        }
-        let Some((tx, rate)) = step.refund else {
-            return;
-        };
-        self.bid = Some(rate);
-        if !self.decided.closing {
+        self.refunding.tried = Some(chain.tip);
+        if step.refund.is_some() && !self.decided.closing {
             self.decided.closing = true;
             actions.push(persist(key, self.decided));
         }
-        let txid = tx.compute_txid();
-        let event = WatchEvent::Refunding { outpoint, txid };
-        actions.push(Action::Event(key, event));
-        actions.push(Action::Broadcast(tx));
+        self.refunding.take(key, output, step, actions);
     }
 
     fn due(&self) -> Option<Due<'_>> {
@@ -100,8 +158,7 @@ impl Payer {
             contract: self.contract.as_ref()?,
             secret: &self.secret,
             seen: self.seen.as_ref(),
-            tried: self.tried,
-            bid: self.bid,
+            refunding: &self.refunding,
         })
     }
 
@@ -117,32 +174,18 @@ impl Payer {
                 contract: &stray.contract,
                 secret: &self.secret,
                 seen: stray.seen.as_ref(),
-                tried: stray.tried,
-                bid: stray.bid,
+                refunding: &stray.refunding,
             };
+            let output = (stray.contract.outpoint(), stray.contract.value());
             let step = due.step(home, chain).filter(|_| stray.back.is_none());
-            let Some(step) = step else { continue };
-            stray.tried = Some(chain.tip);
-            let outpoint = stray.contract.outpoint();
-            let (told, stuck) = (stray.told, step.short.is_some() && step.refund.is_none());
-            stray.told = step.short.is_some();
+            let Some(step) = step else {
+                stray.refunding.rest(chain.tip);
+                continue;
+            };
+            let stuck = step.short.is_some() && step.refund.is_none();
             stray.aside = stuck && !due.is_worth(home, chain);
-            if let Some(fee) = step.short.filter(|_| !told) {
-                let claim = stray.contract.value();
-                let event = WatchEvent::Uneconomic {
-                    outpoint,
-                    claim,
-                    fee,
-                };
-                actions.push(Action::Event(key, event));
-            }
-            if let Some((tx, rate)) = step.refund {
-                stray.bid = Some(rate);
-                let txid = tx.compute_txid();
-                let event = WatchEvent::Refunding { outpoint, txid };
-                actions.push(Action::Event(key, event));
-                actions.push(Action::Broadcast(tx));
-            }
+            stray.refunding.tried = Some(chain.tip);
+            stray.refunding.take(key, output, step, actions);
         }
     }
 }
@@ -169,7 +212,7 @@ impl Due<'_> {
     fn rate(&self, chain: &Chain) -> Option<FeeRate> {
         let expiry = self.contract.output().expiry();
         let seen = self.seen?;
-        if chain.tip < expiry || self.tried == Some(chain.tip) || seen.height.is_none() {
+        if chain.tip < expiry || self.refunding.tried == Some(chain.tip) || seen.height.is_none() {
             return None;
         }
         let wanted = chain.fees.rate(REFUND_TARGET);
@@ -185,7 +228,7 @@ impl Due<'_> {
         } else {
             chain.tip >= expiry.saturating_add(LATE)
         };
-        let last = self.bid.unwrap_or(old).max(old);
+        let last = self.refunding.bid.unwrap_or(old).max(old);
         let more = || wanted.max(percent(last, BUMP_PERCENT));
         (height.is_none() && bump).then(more)
     }

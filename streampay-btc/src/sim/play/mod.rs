@@ -286,13 +286,11 @@ impl World {
         let looked = payee.is_some();
         self.current = looked;
         let events = payee.unwrap_or_default().into_iter().chain(payer);
-        let mut said = Vec::new();
         for (purse, event) in events {
             let mut channels = self.channels.iter_mut();
             let channel = channels.find(|channel| channel.purse == purse);
             if let (Some(channel), WatchEvent::Uneconomic { outpoint, .. }) = (channel, event) {
                 channel.capped.push(outpoint);
-                said.push(outpoint);
             }
         }
         let tip = self.chain.tip();
@@ -310,7 +308,7 @@ impl World {
             let own = report.role == Role::Payee;
             channel.watched |= own && looked && (DEADLINE..=MARGIN).contains(&left);
             if own && (1..=MARGIN).contains(&left) {
-                channel.uneconomic |= report.outpoint.is_some_and(|of| said.contains(&of));
+                channel.uneconomic |= looked && report.short.is_some();
                 // Above this, what may go into fees does not buy a block.
                 channel.spike |= self.rate > 10;
             }
