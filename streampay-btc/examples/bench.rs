@@ -147,7 +147,10 @@ impl Bench {
             session: SessionId([3; 32]),
             purse: PurseId(0),
         };
-        let params = payee.machine.params().map_err(|error| error.to_string())?;
+        let params = payee
+            .machine
+            .params(payee.now)
+            .map_err(|error| error.to_string())?;
         let offer = PurseOffer {
             params: params.encode(),
             tick: sat(400),

@@ -35,6 +35,9 @@ pub enum ParamsError {
     /// A number out of its range.
     #[error("a channel parameter is out of range: {0}")]
     Range(&'static str),
+    /// The reserve goes with fees, and the chain was not seen within an hour.
+    #[error("the chain was not seen within an hour")]
+    NoView,
 }
 
 /// How deep a funding of up to `value_max` must be.

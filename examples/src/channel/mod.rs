@@ -23,6 +23,7 @@ use streampay_btc::bitcoin::{Address, Amount, FeeRate, Network, ScriptBuf, Trans
 use streampay_btc::chain::ChainSource;
 use streampay_btc::keys::Seed;
 use streampay_btc::machine::{ChannelConfig, ChannelMachine, ChannelReport, Role};
+use streampay_btc::params::ParamsError;
 use streampay_btc::policy::{PayeePolicy, PayerPolicy};
 use streampay_btc::runner::{FundingWallet, Runner};
 use streampay_core::backend::{BackendMachine as _, RestoredPurse};
@@ -249,14 +250,14 @@ impl Channels {
     /// # Errors
     /// [`AppError`] where the limits are none, or the chain was not seen for an hour.
     pub fn terms(&self) -> Result<Method, AppError> {
-        if !self.machine.has_view(self.clock.now()) {
+        let params = self.machine.params(self.clock.now());
+        let params = params.map_err(|error| match error {
             // What closing costs today is part of it.
-            return Err(AppError::Failed(
-                "the chain was not seen within an hour: no channel can be offered",
-            ));
-        }
-        let params = self.machine.params();
-        let params = params.map_err(|_| AppError::Failed("the channel's limits cannot be used"))?;
+            ParamsError::NoView => {
+                AppError::Failed("the chain was not seen within an hour: no channel can be offered")
+            }
+            _ => AppError::Failed("the channel's limits cannot be used"),
+        })?;
         Ok(Method {
             name: ChannelMachine::METHOD.to_owned(),
             params: params.encode().to_vec(),

@@ -172,16 +172,17 @@ impl ChannelMachine {
     }
 
     /// What the payee puts into its terms: ask anew for each offer, for the reserve goes with the fees of
-    /// the newest view. Without one that [is good](ChannelMachine::has_view) it is not what closing asks today:
-    /// offer nothing then.
+    /// the newest view.
     ///
     /// # Errors
-    /// [`ParamsError`] where the policy is not one.
-    pub fn params(&self) -> Result<ChannelParams, ParamsError> {
+    /// [`ParamsError`] where the policy is not one; [`ParamsError::NoView`] where the reserve goes with fees
+    /// and no view [is good](ChannelMachine::has_view): it is not what closing asks today.
+    pub fn params(&self, now: Now) -> Result<ChannelParams, ParamsError> {
         let inner = self.lock();
         let base = inner.keys.payee_base();
         let mut policy = inner.config.payee.clone();
-        if let Some(chain) = &inner.chain {
+        if policy.reserve_target > 0 {
+            let chain = Inner::chain_at(inner.chain.as_ref(), now).ok_or(ParamsError::NoView)?;
             policy.reserve = policy.reserve_now(&chain.fees);
         }
         policy.params(inner.config.network, base)

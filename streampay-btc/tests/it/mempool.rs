@@ -132,7 +132,7 @@ fn payee(lab: &Lab) -> SimNode {
     let mut payer = SimNode::new(&lab.chain, sim_config(1), 1);
     let mut payee = SimNode::new(&lab.chain, sim_config(2), 2);
     let offer = PurseOffer {
-        params: payee.machine.params().unwrap().encode(),
+        params: payee.machine.params(payee.now).unwrap().encode(),
         tick: sat(500),
         payer_key: XOnlyKey([1; 32]),
         payee_key: XOnlyKey([2; 32]),

@@ -126,7 +126,7 @@ fn badly_encoded(good: &[(u64, Item)]) -> Vec<(&'static str, Vec<u8>)> {
 
 fn terms() -> streampay_btc::params::ChannelParams {
     let payee = SimNode::new(&SimChain::new(), sim_config(2), 2);
-    payee.machine.params().unwrap()
+    payee.machine.params(payee.now).unwrap()
 }
 
 /// The first channel of `channel.json`, as its payer shows it.
@@ -253,7 +253,7 @@ fn offers() -> Vec<Value> {
     };
     let payee = SimNode::new(&SimChain::new(), sim_config(2), 2)
         .machine
-        .params()
+        .params(streampay_core::units::Now::default())
         .unwrap();
     let base = streampay_btc::params::ChannelParams::decode(&payee.encode())
         .unwrap()

@@ -104,7 +104,12 @@ impl Stage {
             time: Some(Rate::new(sat(TICK), 10_000).unwrap()),
             bytes: None,
         };
-        let params = nodes[PAYEE].machine.params().unwrap().encode().to_vec();
+        let params = nodes[PAYEE]
+            .machine
+            .params(Now::default())
+            .unwrap()
+            .encode()
+            .to_vec();
         let terms = Terms {
             title: "channel".into(),
             tariff,

@@ -66,7 +66,7 @@ impl Rig {
 
     pub(super) fn offer(&self) -> PurseOffer {
         PurseOffer {
-            params: self.payee.machine.params().unwrap().encode(),
+            params: self.payee.machine.params(self.payee.now).unwrap().encode(),
             tick: sat(STEP),
             payer_key: XOnlyKey([1; 32]),
             payee_key: XOnlyKey([2; 32]),
@@ -191,7 +191,7 @@ impl Rig {
     }
 
     pub(super) fn reserve(&self) -> u64 {
-        let params = self.payee.machine.params().unwrap().encode();
+        let params = self.payee.machine.params(self.payee.now).unwrap().encode();
         ChannelParams::decode(&params).unwrap().reserve.to_sat()
     }
 

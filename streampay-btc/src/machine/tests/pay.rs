@@ -44,7 +44,7 @@ fn funding_is_checked_on_the_own_chain_source() {
     let other = PurseOffer {
         params: SimNode::new(&rig.chain, sim_config(9), 9)
             .machine
-            .params()
+            .params(rig.payee.now)
             .unwrap()
             .encode(),
         ..rig.offer()

@@ -44,11 +44,15 @@ fn reserve_goes_with_the_fees_of_each_offer() {
     config.payee.reserve_target = 6;
     let least = config.payee.reserve.to_sat();
     rig.payee = SimNode::new(&rig.chain, config, PAYEE);
-    assert_eq!(rig.reserve(), least, "nothing is known yet");
+    let none = |rig: &Rig| rig.payee.machine.params(rig.payee.now) == Err(ParamsError::NoView);
+    assert!(none(&rig), "nothing is known yet");
     let dear = FeeRate::from_sat_per_vb_u32(40);
     rig.chain.set_rate(dear);
     rig.payee.look();
     assert_eq!(rig.reserve(), PayeePolicy::reserve_at(dear).to_sat());
+    rig.payee.now.mono.0 += STALE_MS;
+    assert!(none(&rig), "fees of an hour ago are not those of today");
+    rig.payee.look();
     let old = rig.offer();
     rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(1));
     rig.payee.look();

@@ -21,7 +21,11 @@ const CHILD_FEES: [u64; 4] = [400, 1_000, 3_000, 9_000];
 impl World {
     /// The payee's terms, with the output type that this channel is to have.
     fn offer(&self, at: usize) -> PurseOffer {
-        let params = self.payee.machine.params().map(|params| params.encode());
+        let params = self
+            .payee
+            .machine
+            .params(self.payee.now)
+            .map(|params| params.encode());
         let fields = params.and_then(|params| ChannelParams::decode(&params));
         let params = fields.and_then(|fields| {
             let kind = self.channels.get(at).map(|channel| channel.kind);

@@ -24,7 +24,12 @@ pub(super) struct Two {
 impl Two {
     pub(super) fn offer(&self) -> PurseOffer {
         PurseOffer {
-            params: self.payee.machine.params().unwrap().encode(),
+            params: self
+                .payee
+                .machine
+                .params(self.payee.clock.now())
+                .unwrap()
+                .encode(),
             tick: sat(STEP),
             payer_key: XOnlyKey([1; 32]),
             payee_key: XOnlyKey([2; 32]),

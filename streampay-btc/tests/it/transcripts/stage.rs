@@ -216,7 +216,10 @@ impl Stage {
     pub(crate) fn offer(&self) -> Value {
         let machine = self.payee.side.machine.as_ref().unwrap();
         offer_json(&PurseOffer {
-            params: machine.params().unwrap().encode(),
+            params: machine
+                .params(streampay_core::units::Now::default())
+                .unwrap()
+                .encode(),
             tick: Msat::from_sat(STEP).unwrap(),
             payer_key: XOnlyKey([1; 32]),
             payee_key: XOnlyKey([2; 32]),
