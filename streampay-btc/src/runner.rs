@@ -206,15 +206,17 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
     /// Looks for what was paid to channels' addresses besides, once a block. An error is that of the store.
     async fn look_besides(&self, sound: &mut bool) -> Result<(), SyncError> {
         for of in self.machine.besides() {
-            let coins = match self.chain.coins(&of.script, of.since).await {
-                Ok(coins) => coins,
+            let (coins, whole) = match self.chain.coins(&of.script, of.since).await {
+                Ok(coins) => (coins, true),
+                // Those are as good; the others are looked for again at the next look.
+                Err(ChainError::Pruned(coins)) => (coins, false),
                 Err(error) => {
                     // Looked for again at the next look.
                     tracing::warn!(%error, "what else was paid to an address is not looked for");
                     continue;
                 }
             };
-            for action in self.machine.paid_besides(of.purse, &coins) {
+            for action in self.machine.paid_besides(of.purse, &coins, whole) {
                 match action {
                     Action::Persist(changes) => {
                         if let Err(error) = self.store.append(changes).await {
@@ -285,7 +287,10 @@ impl<C: ChainSource, W: FundingWallet> Runner<C, W> {
         let Some(since) = self.fee_coins_since else {
             return Ok(Vec::new());
         };
-        let mut coins = self.chain.coins(&self.machine.fee_script(), since).await?;
+        let mut coins = match self.chain.coins(&self.machine.fee_script(), since).await {
+            Err(ChainError::Pruned(coins)) => coins,
+            coins => coins?,
+        };
         let known = self.machine.fee_coins();
         let is_known = |coin: &WalletCoin| known.iter().any(|of| of.outpoint == coin.outpoint);
         coins.retain(|coin| coin.value >= FEE_COIN_MIN && !is_known(coin));

@@ -40,6 +40,9 @@ pub enum ChainError {
     /// It answered something that cannot be.
     #[error("the chain source answers nonsense: {0}")]
     Nonsense(String),
+    /// It has not kept all blocks that were to be read. In those that it has are these coins.
+    #[error("the chain source has not kept all blocks that are to be read")]
+    Pruned(Vec<WalletCoin>),
     /// It is on another chain.
     #[error("the chain source is on another network")]
     Network,
@@ -89,7 +92,7 @@ pub trait ChainSource: Send + Sync + 'static {
     /// spends, in a block or waiting for one.
     ///
     /// # Errors
-    /// [`ChainError`].
+    /// [`ChainError`]; [`ChainError::Pruned`] with those that it knows of.
     async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError>;
 
     /// Hands a transaction to the network. Once it is there, or in a block, the same again is no

@@ -224,16 +224,19 @@ impl ChannelMachine {
     }
 
     /// What blocks hold unspent at a channel's address, the channel itself among it or not. What this asks
-    /// for is to be done as after a view; what is lost with a crash is found again.
+    /// for is to be done as after a view; what is lost with a crash is found again. Unless this is the
+    /// `whole` of it, the address is to be looked through again.
     #[must_use]
-    pub fn paid_besides(&self, purse: PurseKey, coins: &[WalletCoin]) -> Vec<Action> {
+    pub fn paid_besides(&self, purse: PurseKey, coins: &[WalletCoin], whole: bool) -> Vec<Action> {
         let mut inner = self.lock();
         let network = inner.config.network;
         let tip = inner.chain.as_ref().map(|chain| chain.tip);
         let Some(Side::Payer(payer)) = inner.channels.get_mut(&purse).map(|of| &mut of.role) else {
             return Vec::new();
         };
-        (payer.searched, payer.sought) = (tip, false);
+        if whole {
+            (payer.searched, payer.sought) = (tip, false);
+        }
         let new = payer.note_strays(network, coins);
         if new.is_empty() {
             return Vec::new();

@@ -242,7 +242,7 @@ impl SimNode {
             let Ok(coins) = self.chain.search(&of.script, of.since) else {
                 continue;
             };
-            for action in self.machine.paid_besides(of.purse, &coins) {
+            for action in self.machine.paid_besides(of.purse, &coins, true) {
                 match action {
                     Action::Persist(changes) => sound &= self.persist(changes),
                     Action::Event(purse, event) => events.push((purse, event)),

@@ -10,8 +10,8 @@ use bitcoin::block::{Header, Version};
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::{
-    Amount, Block, BlockHash, CompactTarget, FeeRate, Network, OutPoint, Script, Transaction,
-    TxMerkleNode, Txid,
+    Amount, Block, BlockHash, CompactTarget, FeeRate, Network, OutPoint, Script, ScriptBuf,
+    Transaction, TxMerkleNode, Txid,
 };
 use serde_json::{Value, json};
 use streampay_btc::chain::{BitcoinCore, ChainSource, RpcAuth};
@@ -22,11 +22,20 @@ use super::esplora::listen;
 /// How often each method was called.
 pub(crate) type Calls = Arc<Mutex<BTreeMap<String, usize>>>;
 
+/// What the node has pruned, and whether it says what is unspent.
+#[derive(Default)]
+pub(crate) struct Pruned {
+    /// The first block that it has.
+    pub(crate) kept: u32,
+    pub(crate) scans: bool,
+}
+
 /// A node, and the adapter that asks it.
 pub(crate) struct Lab {
     pub(crate) chain: SimChain,
     pub(crate) source: BitcoinCore,
     pub(crate) calls: Calls,
+    pub(crate) pruned: Arc<Mutex<Pruned>>,
 }
 
 impl Lab {
@@ -39,6 +48,8 @@ impl Lab {
         let (chain, calls) = (SimChain::new(), Calls::default());
         let (asked, counted) = (chain.clone(), Arc::clone(&calls));
         let spoil = spoiler(chain.clone(), blocks);
+        let pruned = Arc::<Mutex<Pruned>>::default();
+        let of = Arc::clone(&pruned);
         let url = listen(move |_, _, body| {
             let request: Value = serde_json::from_str(body).unwrap();
             let method = request["method"].as_str().unwrap();
@@ -50,7 +61,7 @@ impl Lab {
             if method == "getmempoolinfo" {
                 spoil();
             }
-            let answer = match answer(&asked, method, &request["params"]) {
+            let answer = match answer(&asked, &of.lock().unwrap(), method, &request["params"]) {
                 Ok(result) => json!({"result": result, "error": null}),
                 Err((code, why)) => json!({"error": {"code": code, "message": why}}),
             };
@@ -63,6 +74,7 @@ impl Lab {
             source: BitcoinCore::new(&url, auth, Network::Regtest, fallback),
             chain,
             calls,
+            pruned,
         }
     }
 }
@@ -110,14 +122,18 @@ pub(crate) fn spoiler(chain: SimChain, blocks: usize) -> impl Fn() + Send + Sync
 
 type Answer = Result<Value, (i32, String)>;
 
-fn answer(chain: &SimChain, method: &str, params: &Value) -> Answer {
+fn answer(chain: &SimChain, pruned: &Pruned, method: &str, params: &Value) -> Answer {
     let txid = || params[0].as_str().unwrap().parse::<Txid>().unwrap();
     let unknown = || (-5, "No such transaction".to_owned());
     Ok(match method {
         "getblockchaininfo" => {
             let tip = chain.tip();
             let best = block(chain, tip).block_hash().to_string();
-            json!({"chain": "regtest", "blocks": tip, "bestblockhash": best})
+            let mut info = json!({"chain": "regtest", "blocks": tip, "bestblockhash": best});
+            if pruned.kept > 0 {
+                info["pruneheight"] = json!(pruned.kept);
+            }
+            info
         }
         "getmempoolinfo" => {
             json!({"loaded": true, "mempoolminfee": 0.00001, "minrelaytxfee": 0.00001})
@@ -157,11 +173,15 @@ fn answer(chain: &SimChain, method: &str, params: &Value) -> Answer {
         }
         "getblock" => {
             let hash: BlockHash = params[0].as_str().unwrap().parse().unwrap();
-            let mut blocks = (0..=chain.tip()).rev().map(|height| block(chain, height));
-            json!(serialize_hex(
-                &blocks.find(|block| block.block_hash() == hash).unwrap()
-            ))
+            let mut blocks = (pruned.kept..=chain.tip())
+                .rev()
+                .map(|height| block(chain, height));
+            let found = blocks.find(|block| block.block_hash() == hash);
+            let gone = || (-1, "Block not available (pruned data)".to_owned());
+            json!(serialize_hex(&found.ok_or_else(gone)?))
         }
+        "scantxoutset" if pruned.scans => scan(chain, params[1][0].as_str().unwrap()),
+        "scantxoutset" => return Err((-8, "Scan already in progress".to_owned())),
         "sendrawtransaction" => send(chain, params[0].as_str().unwrap())?,
         "submitpackage" => package(chain, &params[0]),
         other => return Err((-32601, format!("no method {other}"))),
@@ -190,6 +210,23 @@ fn block(chain: &SimChain, height: u32) -> Block {
         },
         txdata,
     }
+}
+
+/// All that is unspent to `raw(SCRIPT)`.
+fn scan(chain: &SimChain, descriptor: &str) -> Value {
+    let hex = descriptor.strip_prefix("raw(").unwrap();
+    let script = ScriptBuf::from_hex(hex.strip_suffix(')').unwrap()).unwrap();
+    let coins = chain.coins_to(&script, 0).into_iter();
+    let unspents: Vec<Value> = coins
+        .map(|coin| {
+            let (txid, vout) = (coin.outpoint.txid.to_string(), coin.outpoint.vout);
+            let amount = coin.value.to_btc();
+            json!({"txid": txid, "vout": vout, "amount": amount, "height": coin.since})
+        })
+        .collect();
+    let tip = chain.tip();
+    let best = block(chain, tip).block_hash().to_string();
+    json!({"height": tip, "bestblock": best, "unspents": unspents})
 }
 
 fn unspent(chain: &SimChain, outpoint: OutPoint, waiting: bool) -> Value {

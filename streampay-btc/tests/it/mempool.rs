@@ -13,7 +13,7 @@ use streampay_core::driver::{Clock, StoreWriter};
 use streampay_core::store::MemoryStore;
 use streampay_core::units::{Msat, PurseId, PurseKey, Seq, SessionId, XOnlyKey};
 
-use super::core::Lab;
+use super::core::{Lab, Pruned};
 
 /// Of others.
 const CROWD: u32 = 3_000;
@@ -78,6 +78,86 @@ async fn a_payment_is_found_in_a_crowd_by_a_bounded_number_of_calls() {
     lab.chain.mine(1);
     assert_eq!(find().await, [paid]);
     assert_eq!(lab.counted().1, 0, "a block is read at once");
+}
+
+/// What waits is read once for all searches, however many there are.
+#[tokio::test]
+async fn many_payments_are_looked_for_together() {
+    let lab = Lab::new().await;
+    let since = lab.chain.tip();
+    let values = (0..260).map(|over| VALUE + Amount::from_sat(over));
+    let scripts: Vec<_> = values.map(|value| (home(3), value)).collect();
+    lab.crowd(20);
+    for (script, value) in &scripts {
+        let found = lab.source.find(script, *value, since).await;
+        assert_eq!(found, Ok(vec![]), "{value}");
+    }
+    let (_, read) = lab.counted();
+    assert_eq!(read, 20);
+    let paid = scripts
+        .iter()
+        .map(|(script, value)| lab.chain.pay(script, *value).unwrap());
+    let paid: Vec<_> = paid.collect();
+    for ((script, value), paid) in scripts.iter().zip(&paid) {
+        let found = lab.source.find(script, *value, since).await;
+        assert_eq!(found, Ok(vec![*paid]), "{value}");
+    }
+    assert_eq!(lab.counted().1, scripts.len());
+    // Each went on where it was: the block is read once more for all of them, and no older one.
+    let blocks = || lab.calls.lock().unwrap().get("getblock").copied();
+    for (script, value) in &scripts {
+        let found = lab.source.find(script, *value, since).await;
+        assert_eq!(found.map(|found| found.len()), Ok(1), "{value}");
+    }
+    assert_eq!(blocks(), None, "none is new");
+}
+
+/// A pruned node that does not say what is unspent: what may be in blocks that it has not is not held to be
+/// home.
+#[tokio::test]
+async fn what_may_be_in_pruned_blocks_is_looked_for_until_it_is_known() {
+    let lab = Arc::new(Lab::new().await);
+    let mut payer = SimNode::new(&lab.chain, sim_config(1), 1);
+    let payee = SimNode::new(&lab.chain, sim_config(2), 2);
+    let open = Request::Open {
+        offer: PurseOffer {
+            params: payee.machine.params(payee.now).unwrap().encode(),
+            tick: sat(500),
+            payer_key: XOnlyKey([1; 32]),
+            payee_key: XOnlyKey([2; 32]),
+        },
+        capacity: sat(100_000),
+        budget: sat(100_000),
+    };
+    payer.request(purse(), open);
+    let address = payer.machine.rescue_kit(purse()).unwrap().address.unwrap();
+    let early = lab.chain.pay(&address.script_pubkey(), VALUE).unwrap();
+    lab.chain.mine(100);
+    let late = lab.chain.pay(&address.script_pubkey(), VALUE).unwrap();
+    lab.chain.mine(1);
+    *lab.pruned.lock().unwrap() = Pruned {
+        kept: lab.chain.tip() - 9,
+        scans: false,
+    };
+    let store = StoreWriter::start(Box::new(MemoryStore::new())).unwrap();
+    let machine = payer.machine.clone();
+    let runner = Runner::new(machine, Source(lab.clone()), Nobody, store, Clock::start());
+    let known = || {
+        let report = payer.machine.report().remove(0).besides.into_iter();
+        report.map(|of| of.outpoint).collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        runner.sync().await.unwrap();
+        assert_eq!(known(), [late], "in a block that it has");
+        assert_eq!(payer.machine.besides().len(), 1, "there may be more");
+    }
+    let asked = lab.calls.lock().unwrap()["scantxoutset"];
+    assert_eq!(asked, 1, "it reads all that is unspent");
+    lab.pruned.lock().unwrap().scans = true;
+    lab.chain.mine(6);
+    runner.sync().await.unwrap();
+    assert_eq!(known(), [late, early]);
+    assert!(payer.machine.besides().is_empty());
 }
 
 /// One node for the runner and for whoever counts.

@@ -39,7 +39,8 @@ const SCAN_MAX: u32 = 288;
 /// A pruned node has to have the blocks since an output was last seen unspent. Machines write that down
 /// every 36 blocks, so one that keeps the least, 288, serves whoever looks once a day. What it has
 /// pruned it says in the log, and of an output whose spend may be there it says nothing else. What is paid to
-/// a script is found by `scantxoutset` once; where that takes too long, only in the blocks that it has.
+/// a script is found by `scantxoutset` once; where that takes too long, what the blocks that it has hold is
+/// told with [`ChainError::Pruned`], and it is asked again some blocks later.
 #[derive(Debug)]
 pub struct BitcoinCore {
     url: String,
@@ -189,7 +190,7 @@ impl ChainSource for BitcoinCore {
     }
 
     async fn coins(&self, script: &Script, since: u32) -> Result<Vec<WalletCoin>, ChainError> {
-        let found = self.in_blocks(script.to_owned(), since).await?;
+        let (found, whole) = self.in_blocks(script.to_owned(), since).await?;
         let mut coins = Vec::new();
         for of in found {
             let Some(since) = of.height else { continue };
@@ -203,7 +204,11 @@ impl ChainSource for BitcoinCore {
                 });
             }
         }
-        Ok(coins)
+        if whole {
+            Ok(coins)
+        } else {
+            Err(ChainError::Pruned(coins))
+        }
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

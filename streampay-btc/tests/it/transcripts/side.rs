@@ -68,7 +68,7 @@ impl Side {
                     .map(coin)
                     .collect();
                 let purse = purse(number(&of["purse"]));
-                for action in self.machine().paid_besides(purse, &coins) {
+                for action in self.machine().paid_besides(purse, &coins, true) {
                     self.act(action, &mut outputs);
                 }
             }
