@@ -1,10 +1,10 @@
 //! The payer's meter: what a consent costs, what a death forgets.
 
 use super::*;
-use crate::meter::{PauseReason, Reading};
+use crate::meter::{PauseReason, Reading, Schedule};
 use crate::session::{Command, Event, Input};
 use crate::units::Msat;
-use crate::wire::{Message, encode};
+use crate::wire::{Message, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 
@@ -120,6 +120,34 @@ fn connection_that_is_lost_within_a_pause_makes_no_room_for_another_payment() {
 /// The payee sends nothing more.
 fn falls_silent(pair: &mut Pair) {
     pair.media_at = pair.now.mono.after_ms(86_400_000);
+}
+
+/// A tenth of the price is agreed to, and the payee never hears that. What comes in a pause is worth a payment
+/// beyond what is paid, once the payee offers something else in its place too.
+#[test]
+fn price_that_is_not_confirmed_makes_no_room_in_a_pause() {
+    let mut pair = Pair::new(PairConfig {
+        preview: sat(5),
+        ..PairConfig::default()
+    });
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Agree(_))) if to != PAYER => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair.run(9_800, &[(4_000, Fault::OfferTariff(10))]).unwrap();
+    pair.command(PAYER, Command::Pause);
+    let payer = pair.payer().unwrap();
+    assert!(payer.schedule().next.is_some(), "it agreed");
+    let most = payer.paid().saturating_plus(pair.config.tick);
+    comes(&mut pair, 15_000);
+    pair.run(100, &[(0, Fault::OfferTariff(100))]).unwrap();
+    let payer = pair.payer().unwrap();
+    let counted = Schedule::new(payer.schedule().tariff).used(payer.reading());
+    assert!(counted <= most, "{counted} of {most}");
+    assert!(
+        counted.saturating_plus(sat(1)) > most,
+        "{counted} of {most}"
+    );
 }
 
 /// So much media at once, by time stamps that are forged.

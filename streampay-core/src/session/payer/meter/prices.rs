@@ -95,3 +95,6 @@ impl Prices {
         (each.into_iter().flatten()).all(|(by, stood)| by.used(at) <= most(stood))
     }
 }
+
+#[cfg(test)]
+mod tests;
