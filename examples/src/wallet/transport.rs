@@ -72,7 +72,7 @@ impl MintLimits {
     #[must_use]
     pub fn max_fee_ppk_at(&self, mint: &str) -> u64 {
         let own = self.each.iter().filter(|own| own.mint == mint);
-        let own = own.filter_map(|own| own.max_fee_ppk).last();
+        let own = own.filter_map(|own| own.max_fee_ppk).next_back();
         own.unwrap_or(self.max_fee_ppk)
     }
 
