@@ -88,8 +88,9 @@ fn consent_to_hours(stage: &mut Stage<'_>) -> Played {
     stage.receive(&cheap(&payee, 4_000))?;
     must_agree(stage)?;
     stage.receive(&reading(36_000_000))?;
-    stage.must(stage.told("paused"), "ask its user")?;
-    stage.command("resume", Object::new())?;
+    if stage.told("paused") {
+        stage.command("resume", Object::new())?;
+    }
     let mut seq = 1;
     pay_if_asked(stage, &payee, &mut seq, 9_800)?;
     stage.receive(&old_again(&payee))?;

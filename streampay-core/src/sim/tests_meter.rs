@@ -1,7 +1,7 @@
 //! The payer's meter: what a consent costs, what a death forgets.
 
 use super::*;
-use crate::meter::{PauseReason, Reading, Schedule};
+use crate::meter::{PauseReason, Rate, Reading, Schedule};
 use crate::session::{Command, Event, Input};
 use crate::units::Msat;
 use crate::wire::{Message, decode, encode};
@@ -150,6 +150,66 @@ fn price_that_is_not_confirmed_makes_no_room_in_a_pause() {
     );
 }
 
+fn drift(event: &Event) -> bool {
+    let reason = PauseReason::Drift;
+    matches!(event, Event::Paused { reason: of, .. } if *of == reason)
+}
+
+/// By what was agreed to the payee's reading is right, and the confirmation is on its way. By none it is drift.
+#[test]
+fn reading_that_waits_for_a_confirmation_is_no_drift() {
+    for (ahead_ms, pauses) in [(5_000, false), (60_000, true)] {
+        let mut pair = Pair::new(PairConfig {
+            preview: sat(5),
+            consents: false,
+            ..PairConfig::default()
+        });
+        pair.tamper(|to, bytes| match decode(bytes) {
+            Ok(Some(Message::Agree(_))) if to != PAYER => vec![],
+            _ => vec![bytes.clone()],
+        });
+        pair.run(9_800, &[(4_000, Fault::OfferTariff(10))]).unwrap();
+        let media_ms = counted(&pair) + ahead_ms;
+        let reading = Reading { media_ms, bytes: 0 };
+        pair.inject(PAYER, &encode(&Message::Reading(reading)));
+        let paused = pair.events(PAYER).iter().any(drift);
+        assert_eq!(paused, pauses, "{ahead_ms} ms");
+        pair.command(PAYER, Command::Resume);
+        let booked = pair.payer().unwrap().booked();
+        assert_eq!(booked, Reading::default(), "nothing was noted");
+    }
+}
+
+/// A price from an amount that nobody has come to yet is none of a consent.
+#[test]
+fn dearer_price_that_is_far_off_does_not_make_a_consent_dearer() {
+    let mut pair = Pair::new(PairConfig {
+        consents: false,
+        ..PairConfig::default()
+    });
+    pair.run(2_000, &[]).unwrap();
+    let mut terms = Box::new(pair.payee().unwrap().terms().clone());
+    let time = terms.tariff.time.unwrap();
+    let dearer = time.msat().times(2).unwrap();
+    terms.tariff.time = Rate::new(dearer, time.per().into()).ok();
+    let in_ticks = 50;
+    pair.command(Direction::ToPayee, Command::OfferTerms { terms, in_ticks });
+    pair.run(300, &[]).unwrap();
+    assert!(pair.payer().unwrap().schedule().next.is_some(), "agreed");
+    let payer = pair.payer().unwrap();
+    let tick = pair.config.tick;
+    let most = payer.paid().max(payer.schedule().used(payer.reading()));
+    // A lease is a quarter of what a payment buys.
+    let most = most.saturating_plus(tick).msat() + tick.msat() / 4;
+    let price = |media_ms| payer.schedule().used(Reading { media_ms, bytes: 0 }).msat();
+    let media_ms = (0..).find(|ms| price(*ms) > most).unwrap();
+    let reading = Reading { media_ms, bytes: 0 };
+    pair.inject(PAYER, &encode(&Message::Reading(reading)));
+    assert!(pair.events(PAYER).iter().any(drift));
+    pair.command(PAYER, Command::Resume);
+    assert_eq!(pair.payer().unwrap().booked(), Reading::default());
+}
+
 /// So much media at once, by time stamps that are forged.
 fn claims(pair: &mut Pair, media_ms: u64) {
     pair.payer.reading.media_ms += media_ms;
@@ -241,6 +301,43 @@ fn consent_to_drift_pays_once_for_what_waits_for_the_clock() {
     assert_eq!(booked, 1_200);
     passes(&mut pair, 10_000);
     assert_eq!(counted(&pair) + booked, came);
+}
+
+/// Nine seconds come at once, and the payee's own reading is at the end of its credit: while they wait for the clock
+/// nobody is asked.
+#[test]
+fn what_waits_for_the_clock_is_no_drift() {
+    let mut pair = Pair::new(PairConfig {
+        consents: false,
+        ..PairConfig::default()
+    });
+    // A payment buys ten seconds.
+    pair.run(4_000, &[(500, Fault::OfferTariff(10))]).unwrap();
+    let paid = pair.payer().unwrap().paid();
+    falls_silent(&mut pair);
+    let price = |media_ms| {
+        pair.payer()
+            .unwrap()
+            .schedule()
+            .used(Reading { media_ms, bytes: 0 })
+    };
+    let all = (0..)
+        .find(|ms| price(*ms) >= pair.payer().unwrap().paid())
+        .unwrap();
+    let came = pair.payer.reading.media_ms;
+    claims(&mut pair, all - came);
+    let reading = Reading {
+        media_ms: all,
+        bytes: 0,
+    };
+    pair.inject(PAYER, &encode(&Message::Reading(reading)));
+    assert!(counted(&pair) + 5_000 < all, "most of it waits");
+    pair.run(12_000, &[]).unwrap();
+    let stalled = |event: &Event| matches!(event, Event::Stalled { .. });
+    assert!(pair.events(PAYER).iter().any(stalled));
+    assert!(!pair.events(PAYER).iter().any(drift));
+    assert_eq!(counted(&pair), all);
+    assert!(pair.payer().unwrap().paid() > paid, "it pays for it");
 }
 
 /// A reading in which more came than time has passed, and no other after it.

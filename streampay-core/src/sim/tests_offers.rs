@@ -4,7 +4,7 @@ use super::*;
 use crate::meter::{PauseReason, Reading};
 use crate::session::{CloseCode, Command, Event};
 use crate::units::Msat;
-use crate::wire::{Message, OfferTerms, decode, encode};
+use crate::wire::{Agreed, Message, OfferTerms, decode, encode};
 use std::sync::{Arc, Mutex};
 
 const PAYER: Direction = Direction::ToPayer;
@@ -316,4 +316,81 @@ fn dead_source_is_a_stall_and_no_drift() {
     let paused = |event: &Event| matches!(event, Event::Paused { .. });
     let found = (count(&pair, PAYER, stalled), count(&pair, PAYER, paused));
     assert_eq!(found, (1, 0));
+}
+
+/// A lower price is agreed to, which the payee never hears; another offer takes its place. The time in which that
+/// consent is repeated is its own.
+#[test]
+fn consent_that_was_replaced_does_not_use_up_the_time_of_the_next() {
+    let mut pair = silent();
+    let lost = Arc::new(Mutex::new(true));
+    let loses = lost.clone();
+    pair.tamper(move |to, bytes| match decode(bytes) {
+        Ok(Some(Message::Agree(_))) if to == PAYEE && *loses.lock().unwrap() => vec![],
+        _ => vec![bytes.clone()],
+    });
+    let faults = [
+        (3_000, Fault::OfferTariff(50)),
+        (3_300, Fault::OfferTariff(200)),
+    ];
+    pair.run(17_500, &faults).unwrap();
+    assert_eq!((asked(&pair), closed(&pair, PAYER)), (1, None));
+    *lost.lock().unwrap() = false;
+    pair.command(PAYER, Command::Agree);
+    pair.run(5_000, &[]).unwrap();
+    assert_eq!((closed(&pair, PAYER), closed(&pair, PAYEE)), (None, None));
+    pair.settle().unwrap();
+}
+
+/// Nobody was shown what the policy does not allow.
+#[test]
+fn user_cannot_agree_to_what_its_policy_declined() {
+    let mut pair = silent();
+    let greedy = config::PERCENT_MAX + 1;
+    pair.run(3_200, &[(3_000, Fault::OfferTariff(greedy))])
+        .unwrap();
+    let declined = |event: &Event| matches!(event, Event::TermsDeclined { .. });
+    assert_eq!((asked(&pair), count(&pair, PAYER, declined)), (0, 1));
+    pair.command(PAYER, Command::Agree);
+    assert_eq!(pair.payer().unwrap().schedule().next, None);
+    pair.settle().unwrap();
+}
+
+/// Whoever saw the offer on a line that is not private can say so.
+#[test]
+fn confirmation_on_a_connection_that_is_not_bound_confirms_nothing() {
+    let mut pair = silent();
+    let offers = noted(&mut pair, |message| !matches!(message, Message::Agreed(_)));
+    pair.run(3_200, &[(3_000, Fault::OfferTariff(50))]).unwrap();
+    let offer = offers.lock().unwrap().last().cloned().unwrap();
+    let offer = offer.hash(pair.payer().unwrap().session());
+    pair.tamper(|to, bytes| {
+        if to == PAYER {
+            vec![]
+        } else {
+            vec![bytes.clone()]
+        }
+    });
+    pair.take_link_down(100);
+    pair.run(300, &[]).unwrap();
+    assert_eq!(pair.payer().unwrap().state_name(), "Greeting");
+    let agreed = |event: &Event| matches!(event, Event::TermsAgreed { .. });
+    pair.inject(PAYER, &encode(&Message::Agreed(Agreed { offer })));
+    assert_eq!(count(&pair, PAYER, agreed), 0);
+    pair.tamper = None;
+    pair.run(10_000, &[]).unwrap();
+    assert_eq!(count(&pair, PAYER, agreed), 1);
+    pair.settle().unwrap();
+}
+
+/// Media stops in the middle of a payment, beyond which nothing is agreed.
+#[test]
+fn session_whose_media_stops_before_the_ceiling_of_an_offer_ends() {
+    let mut pair = silent();
+    pair.run(4_500, &[(3_000, Fault::OfferTariff(200))])
+        .unwrap();
+    pair.media_at = pair.now.mono.after_ms(86_400_000);
+    pair.run(610_000, &[]).unwrap();
+    assert_eq!(closed(&pair, PAYER), Some(CloseCode::MediaStalled));
+    pair.settle().unwrap();
 }

@@ -183,7 +183,11 @@ fn nack_that_lies_though_unspent_is_reclaimed_and_paid_anew_once() {
 
 /// Runs until the payer's third tick was refused, its money gone.
 fn robbed() -> Pair {
-    let mut pair = Pair::new(PairConfig::default());
+    robbed_of(PairConfig::default())
+}
+
+fn robbed_of(config: PairConfig) -> Pair {
+    let mut pair = Pair::new(config);
     pair.run(500, &[]).unwrap();
     let session = pair.payer.id.unwrap();
     let purse = PurseId(0);
@@ -215,6 +219,36 @@ fn refused_though_spent_pauses_until_written_off() {
     pair.run(8_000, &[]).unwrap();
     assert!(pair.credited().msat() >= 14_000);
     pair.settle().unwrap();
+}
+
+/// The pause is durable. What two meters may differ by counts in it once, however often the payer dies.
+#[test]
+fn restart_within_a_pause_makes_no_room_for_what_two_meters_may_differ_by() {
+    let mut pair = robbed_of(PairConfig {
+        tolerance_ms: 900,
+        ..PairConfig::default()
+    });
+    let used = |pair: &Pair| {
+        let payer = pair.payer().unwrap();
+        payer.schedule().used(payer.reading())
+    };
+    let most = pair.payer().unwrap().paid().max(used(&pair));
+    let most = most.saturating_plus(pair.config.tick);
+    for _ in 0..4 {
+        for _ in 0..100 {
+            pair.run(20, &[]).unwrap();
+            let mut raw = pair.payer.reading;
+            raw.media_ms += 20;
+            pair.received.media_ms += 20;
+            pair.payer.reading = raw;
+            pair.input(PAYER, Input::Usage(raw));
+        }
+        pair.payer.die();
+        pair.payer_back = Some(pair.now.mono.after_ms(100));
+        pair.take_link_down(50);
+        pair.run(1_000, &[]).unwrap();
+    }
+    assert!(used(&pair) <= most, "{} of {most}", used(&pair));
 }
 
 /// It bought nothing: a pause is worth one payment beyond what is paid, as without it.

@@ -54,6 +54,9 @@ impl PayeeSession {
         let hash = offer.hash(record.common.fixed.session);
         offer.signature = self.config.identity.sign(hash, &[0; 32]);
         record.common.put_offer(offer);
+        if let Some(live) = self.live_mut() {
+            live.offer_retry = None;
+        }
         self.persist();
         self.grant();
         self.say_offer();

@@ -55,6 +55,9 @@ impl PayerSession {
         let allowed = self.allows(&terms);
         let dearer = !terms.tariff.is_within(&self.schedule().tariff);
         self.stood_alone();
+        if let Some(live) = self.live_mut() {
+            live.agree_retry = None;
+        }
         let Some(record) = &mut self.record else {
             return;
         };
@@ -80,16 +83,16 @@ impl PayerSession {
         (self.credit() > from || self.used() > from) && !planted::is(Planted::PriceFromPaid)
     }
 
-    /// The user consents, where it is not too late.
+    /// The user consents, where it is not too late and the own policy lets it.
     pub(super) fn agree_by_user(&mut self) {
-        let ceiling = self
-            .record
-            .as_ref()
-            .and_then(|record| record.common.ceiling());
-        match ceiling {
-            Some(from) if self.has_lapsed(from) => self.decline_offer(),
-            _ => self.agree_to_offer(),
+        let record = self.record.as_ref();
+        let Some(offer) = record.and_then(|record| record.common.offer.as_ref()) else {
+            return;
+        };
+        if self.has_lapsed(offer.from) || !self.allows(&offer.terms.0) {
+            return self.decline_offer();
         }
+        self.agree_to_offer();
     }
 
     /// Consents: durable, and only then said, until it is confirmed.
@@ -147,6 +150,9 @@ impl PayerSession {
     }
 
     pub(super) fn on_agreed(&mut self, offer: Hash) {
+        if self.live().is_none() {
+            return;
+        }
         let Some(record) = &mut self.record else {
             return;
         };

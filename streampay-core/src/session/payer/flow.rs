@@ -21,8 +21,10 @@ pub(super) struct Live {
     heartbeat: Option<Mono>,
     /// What the payee says it delivered.
     pub(super) hint: Reading,
-    /// When the reading last grew.
+    /// When the reading last grew by what came.
     pub(super) progress: Mono,
+    /// When it last grew, by the clock alone too.
+    pub(super) counted_at: Mono,
     pub(super) stalled: bool,
     /// When to look for stalls next.
     pub(super) watch: Mono,
@@ -56,6 +58,7 @@ impl Live {
             heartbeat: None,
             hint: Reading::default(),
             progress: now,
+            counted_at: now,
             stalled: false,
             watch: now.after_ms(WATCH_MS),
             since: now,
@@ -274,7 +277,7 @@ impl PayerSession {
     fn flows_again(&mut self) {
         let (now, flows) = (self.now.mono, self.flow.flows());
         let Some(live) = self.live_mut() else { return };
-        live.progress = now;
+        (live.progress, live.counted_at) = (now, now);
         if flows {
             self.event(Event::Resumed);
         }

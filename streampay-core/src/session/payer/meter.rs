@@ -100,6 +100,9 @@ impl PayerSession {
         if self.metered == before {
             return;
         }
+        if let Some(live) = self.live_mut() {
+            live.counted_at = now;
+        }
         self.advance_schedule();
         self.checkpoint(grown);
     }
@@ -113,8 +116,7 @@ impl PayerSession {
             return;
         };
         let last = record.common.reading;
-        let grown = prices.used(reading);
-        let grown = grown.saturating_minus(prices.used(last)).msat();
+        let grown = prices.grown(last, reading).msat();
         let long = reading.since(last).media_ms >= CHECKPOINT_MS;
         if long || grown.saturating_mul(CHECKPOINT_PARTS) >= tick.msat() {
             record.common.reading = reading;
@@ -129,8 +131,13 @@ impl PayerSession {
         // Together with what it said before: meter by meter each may be within, and both not.
         let hint = self.live().map_or(hint, |live| live.hint.max(hint));
         let (own, bought, most) = (self.own_reading(), self.bought(), self.drift_max());
-        if !self.prices().are_within(bought, own, hint, most) {
-            return self.pause_for(PauseReason::Drift);
+        let prices = self.prices();
+        if !prices.are_within(bought, own, hint, most) {
+            // By what was agreed to it may be right: the confirmation is on its way, and it is said again.
+            if !prices.as_agreed().are_within(bought, own, hint, most) {
+                self.pause_for(PauseReason::Drift);
+            }
+            return;
         }
         if let Some(live) = self.live_mut() {
             live.hint = hint;
@@ -165,7 +172,7 @@ impl PayerSession {
 
     pub(super) fn watch_stall(&mut self) {
         let stall_close_ms = self.config.policy.stall_close_ms;
-        let (ahead, now) = (self.ahead(), self.now.mono);
+        let (ahead, lead, now) = (self.ahead(), self.lead(), self.now.mono);
         let flows = self.flow.flows();
         let waits = self.is_beyond_offer(self.step());
         let Some(live_ms) = self.terms().map(|terms| u64::from(terms.live_ms)) else {
@@ -177,18 +184,24 @@ impl PayerSession {
         if now >= live.watch {
             live.watch = now.after_ms(WATCH_MS);
         }
-        let quiet = now.since_ms(live.progress);
-        if !flows || waits || ahead.is_zero() || quiet < live_ms {
+        let (quiet, stands) = (now.since_ms(live.progress), now.since_ms(live.counted_at));
+        if !flows || ahead.is_zero() || quiet < live_ms {
             return;
         }
-        if quiet >= stall_close_ms {
+        // What came and waits for the clock is no reason to ask anybody, or to end.
+        if stands >= stall_close_ms && !(waits && ahead <= lead) {
             return self.close(CloseCode::MediaStalled, false);
+        }
+        if waits {
+            return;
         }
         if !live.stalled {
             live.stalled = true;
             self.event(Event::Stalled { ms: quiet });
         }
-        self.pause_if_they_differ();
+        if stands >= live_ms {
+            self.pause_if_they_differ();
+        }
     }
 
     /// Nothing comes because the payee's meter is at the end of the credit and ours is not, by

@@ -90,6 +90,8 @@ pub struct PayerSession {
     late: Reading,
     /// What was used when it stopped to flow, on whatever connection that was. Set while nothing flows.
     stood_at: Option<meter::Stood>,
+    /// True from a restart within a pause to its end: what two meters may differ by counted before it.
+    paused_before: bool,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,
     /// Methods that did not work lately.
@@ -186,6 +188,7 @@ impl PayerSession {
             unbilled: Reading::default(),
             late: Reading::default(),
             stood_at: None,
+            paused_before: false,
             metered: record
                 .as_ref()
                 .map(|record| record.common.reading)

@@ -253,6 +253,7 @@ impl PayerSession {
             |purse: &PayerPurse| (purse.pending.as_ref()).is_some_and(|p| p.fate != Fate::UnderWay);
         if purses.any(refused) {
             self.flow.add(PauseReason::PaymentRefused);
+            self.paused_before = true;
         }
         self.go_offline();
         self.ask_again();

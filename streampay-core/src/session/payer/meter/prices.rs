@@ -52,6 +52,23 @@ impl Prices {
             .flatten()
     }
 
+    /// As if it was confirmed.
+    pub(super) const fn as_agreed(&self) -> Self {
+        Self {
+            agreed: self.agreed,
+            alone: None,
+        }
+    }
+
+    /// What grew from one reading to another, by the price by which that is most.
+    pub(super) fn grown(&self, from: Reading, to: Reading) -> Msat {
+        let grown = self.each().map(|schedule| {
+            let used = schedule.used(to);
+            used.saturating_minus(schedule.used(from))
+        });
+        grown.max().unwrap_or_default()
+    }
+
     /// By the dearest.
     pub(in crate::session::payer) fn used(&self, reading: Reading) -> Msat {
         let used = self.each().map(|schedule| schedule.used(reading));

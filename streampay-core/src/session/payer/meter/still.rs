@@ -40,6 +40,7 @@ impl PayerSession {
         let stood = self.stood();
         if self.live().is_some() {
             self.stood_at = (!flows).then_some(stood);
+            self.paused_before &= !flows;
         }
         let Some(live) = self.live_mut() else { return };
         match live.still {
@@ -183,17 +184,21 @@ impl PayerSession {
             bytes: TOLERANCE_BYTES,
         };
         let differ = self.terms().map(differ).unwrap_or_default();
-        if self.price_of(differ) > self.step() {
+        if self.paused_before || self.price_of(differ) > self.step() {
             return Reading::default();
         }
         differ
     }
 
-    /// By the dearer of the tariff that holds and the next.
+    /// By the tariff that holds, or the next where that is dearer and would have begun with it, a payment
+    /// further than what is bought or used.
     pub(super) fn price_of(&self, reading: Reading) -> Msat {
         let schedule = self.schedule();
-        let next = schedule.next.map(|next| next.tariff.price(reading));
         let price = schedule.tariff.price(reading);
+        let here = self.bought().max(self.prices().used(self.own_reading()));
+        let reached = here.saturating_plus(self.step()).saturating_plus(price);
+        let next = schedule.next.filter(|next| reached > next.from);
+        let next = next.map(|next| next.tariff.price(reading));
         price.max(next.unwrap_or_default())
     }
 }
