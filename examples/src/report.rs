@@ -69,8 +69,8 @@ impl Report {
         }
         LIVE.store(true, Ordering::Relaxed);
         // A line that wraps could not be taken back.
-        let width = crossterm::terminal::size().map_or(80, |(columns, _)| columns);
-        let cut = line.chars().take(width.saturating_sub(1).into());
+        let said = crossterm::terminal::size().ok();
+        let cut = line.chars().take(room(said.map(|(columns, _)| columns)));
         let line: String = cut.collect();
         let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
     }
@@ -221,6 +221,12 @@ pub fn ask(question: &str, otherwise: &'static str) -> Result<(), AppError> {
     }
 }
 
+/// How much of a line is shown on a terminal that says how wide it is; some say 0, or nothing.
+fn room(said: Option<u16>) -> usize {
+    let wide = said.filter(|columns| *columns > 0).unwrap_or(80);
+    usize::from(wide).saturating_sub(1)
+}
+
 /// A line on stdout. Whoever reads it may have read enough and be gone, as `head` is: what was done is done all
 /// the same.
 pub fn show_line(line: impl core::fmt::Display) {
@@ -251,4 +257,14 @@ fn lines(balances: &[MintBalance]) -> impl Iterator<Item = String> {
         )
     });
     nothing.into_iter().chain(each)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_shown_where_the_terminal_does_not_say_how_wide_it_is() {
+        assert_eq!([room(None), room(Some(0)), room(Some(40))], [79, 79, 39]);
+    }
 }

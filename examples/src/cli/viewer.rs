@@ -23,7 +23,7 @@ use crate::quote::{self, a_minute};
 use crate::report::{Report, ask, show_note};
 use crate::trust::before_paying;
 use crate::viewer::browser::Browser;
-use crate::viewer::keys::{interactive, listen};
+use crate::viewer::keys::{help, interactive, listen};
 use crate::viewer::locked::words;
 use crate::viewer::recover::{UNPAID, on_the_way, recover};
 use crate::viewer::watch::{Join, Target, Watch, watch};
@@ -271,9 +271,7 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
     let (wishes, from_user) = mpsc::channel(8);
     tokio::spawn(listen(wishes, order.join.is_some()));
     if order.interactive {
-        order
-            .report
-            .tell("p pauses and goes on, t talks to the room, Ctrl-C settles and ends");
+        order.report.tell(help(order.join.is_some()));
     }
     let watched = watch(home, &order, from_user).await?;
     let recording = watched.recording.map(|path| path.display().to_string());

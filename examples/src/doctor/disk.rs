@@ -33,7 +33,10 @@ pub(super) async fn folder(data: &Path) -> (Vec<Finding>, Vec<String>) {
         Ok(wallet) => match wallet.balance().await {
             Ok(balances) => {
                 mints = balances.iter().map(|at| at.mint.to_string()).collect();
-                let found = format!("{shown}, with money at {} mints", mints.len());
+                let found = match mints.len() {
+                    1 => format!("{shown}, with money at a mint"),
+                    more => format!("{shown}, with money at {more} mints"),
+                };
                 findings.push(Finding::ok(FOLDER, found));
                 None
             }

@@ -8,13 +8,12 @@ use super::watch::Wish;
 use crate::signals::asked_to_end;
 
 /// Ctrl-C (and SIGTERM, and `q`) settles; `p` on a terminal pauses and goes on, `y` agrees to what
-/// the session waits for, `n` refuses a new price, `t` begins a line for the room that Enter sends.
-/// With `lines`, where stdin is no terminal, each line of it is for the room. Runs until nobody
-/// listens.
-pub async fn listen(wishes: mpsc::Sender<Wish>, lines: bool) {
+/// the session waits for, `n` refuses a new price. Who is in the `room` begins a line for it with `t`, which
+/// Enter sends; where stdin is no terminal, each line of it is for the room. Runs until nobody listens.
+pub async fn listen(wishes: mpsc::Sender<Wish>, room: bool) {
     let restored_at_the_end = SingleKeys::begin();
     let terminal = restored_at_the_end.is_some();
-    let piped = lines && !std::io::stdin().is_terminal();
+    let piped = room && !std::io::stdin().is_terminal();
     let mut keys = Keys::new(terminal || piped);
     let mut typed: Option<Typed> = piped.then(Typed::default);
     let mut asked = false;
@@ -33,22 +32,49 @@ pub async fn listen(wishes: mpsc::Sender<Wish>, lines: bool) {
                         Wish::Say(text)
                     }
                 },
-                (None, b'p' | b'P') => Wish::TogglePause,
-                (None, b'y' | b'Y') => Wish::Consent,
-                (None, b'n' | b'N') => Wish::Refuse,
-                (None, b'q' | b'Q') => Wish::Leave,
-                (None, b't' | b'T') => {
-                    typed = Some(Typed::default());
-                    show(b"\r\x1b[K> ");
-                    continue;
-                }
-                _ => continue,
+                (None, key) => match pressed(key, room) {
+                    None => continue,
+                    Some(Pressed::Wish(wish)) => wish,
+                    Some(Pressed::Line) => {
+                        typed = Some(Typed::default());
+                        show(b"\r\x1b[K> ");
+                        continue;
+                    }
+                },
             },
         };
         if wishes.send(wish).await.is_err() {
             return;
         }
     }
+}
+
+/// What the keys do, for who watches on a terminal.
+#[must_use]
+pub const fn help(room: bool) -> &'static str {
+    match room {
+        true => "p pauses and goes on, t talks to the room, Ctrl-C settles and ends",
+        false => "p pauses and goes on, Ctrl-C settles and ends; --name NAME joins the room",
+    }
+}
+
+/// What a key is, outside a line.
+#[derive(Debug)]
+enum Pressed {
+    Wish(Wish),
+    Line,
+}
+
+fn pressed(key: u8, room: bool) -> Option<Pressed> {
+    Some(match key.to_ascii_lowercase() {
+        b'p' => Pressed::Wish(Wish::TogglePause),
+        b'y' => Pressed::Wish(Wish::Consent),
+        b'n' => Pressed::Wish(Wish::Refuse),
+        b'q' => Pressed::Wish(Wish::Leave),
+        // Who is in no room would talk to nobody, and not be told.
+        b't' if room => Pressed::Line,
+        _ => return None,
+    })
 }
 
 /// A line under way.
@@ -188,6 +214,15 @@ mod tests {
         keys.iter()
             .filter_map(|key| line.key(*key, false))
             .collect()
+    }
+
+    #[test]
+    fn only_who_is_in_the_room_is_offered_a_line_to_it() {
+        assert!(matches!(pressed(b't', true), Some(Pressed::Line)));
+        assert!(pressed(b't', false).is_none() && pressed(b'T', false).is_none());
+        assert!(help(true).contains("t talks") && !help(false).contains("t talks"));
+        let pauses = pressed(b'P', false);
+        assert!(matches!(pauses, Some(Pressed::Wish(Wish::TogglePause))));
     }
 
     #[test]
