@@ -334,7 +334,10 @@ def into_a_player(programs, mint):
 
 
 def with_ffmpeg(programs, mint, browser, out):
-    streamer, link, whip, key = programs.serve("streamer-ffmpeg", mint, PRICE)
+    streamed, began = os.path.join(out, "streamed.mkv"), time.monotonic()
+    streamer, link, whip, key = programs.serve(
+        "streamer-ffmpeg", mint, PRICE, "--record", streamed
+    )
     wrong = ffmpeg_publishes(programs, whip, "wrong" * 5, H264)
     until("ffmpeg with a wrong key to give up", lambda: wrong.process.poll() is not None)
     assert wrong.process.returncode != 0 and not streamer.events("live")
@@ -352,7 +355,13 @@ def with_ffmpeg(programs, mint, browser, out):
     print(f"ffmpeg (H.264) to our viewer: {frames} pictures in its recording, {sorted(kinds)}")
     publisher.stop()
     until("the stream to end", lambda: [e["live"] for e in streamer.events("live")] == [True, False])
+    lasted = time.monotonic() - began
     streamer.stop()
+    frames, kinds, log = decoded(streamed)
+    assert kinds == {("Video", "h264"), ("Audio", "opus")}, kinds
+    # All that was published, whoever watched meanwhile.
+    assert 0.6 * lasted * FPS <= frames <= lasted * FPS, f"{frames} in {lasted} s\n{log}"
+    print(f"ffmpeg (H.264) into the streamer's own recording: {frames} pictures in {lasted:.0f} s")
 
 
 def with_gstreamer(programs, mint, out):
@@ -406,12 +415,12 @@ def with_other_codecs(programs, mint, browser, out):
         assert streamer.event("live")["live"]
         after, _ = chromium_plays(programs, browser, mint, link, out)
         assert after["codec"] == f"video/{codec}", after
-        frames, kinds = ours_watches(programs, link, out, f"{codec}.webm", CAMERA_FPS)
+        frames, kinds = ours_watches(programs, link, out, f"{codec}.mp4", CAMERA_FPS)
         assert ("Video", codec.lower()) in kinds, kinds
         camera.run("pc.close()")
         streamer.stop()
         print(f"Chromium to Chromium and to our viewer in {codec}: {after['frames']} pictures, and {frames} "
-              f"in its recording, {sorted(kinds)}")
+              f"in its recording (MP4), {sorted(kinds)}")
 
 
 def main():
