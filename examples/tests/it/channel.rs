@@ -42,7 +42,8 @@ pub(crate) const TICK: u64 = 500;
 pub(crate) struct Stage {
     pub(crate) chain: SimChain,
     folder: tempfile::TempDir,
-    mint: Option<EmbeddedMint>,
+    pub(crate) mint: Option<EmbeddedMint>,
+    pub(crate) max_viewers: Option<usize>,
     /// The most that the streamer takes unconfirmed.
     pub(crate) zero_conf_max: Option<Msat>,
     /// The most that the streamer's fee wallet pays for a close, where it has one.
@@ -71,6 +72,7 @@ impl Stage {
             chain: SimChain::new(),
             folder: tempfile::tempdir().unwrap(),
             mint: None,
+            max_viewers: None,
             zero_conf_max: None,
             fee_wallet_max: None,
             cut_off: Arc::default(),
@@ -130,7 +132,7 @@ impl Stage {
             pay: pay.to_vec(),
             listen: ([127, 0, 0, 1], 0).into(),
             join_fee: Msat::ZERO,
-            max_viewers: None,
+            max_viewers: self.max_viewers,
             preview: None,
             record: None,
             typing: false,
@@ -222,7 +224,7 @@ impl Stage {
     }
 }
 
-fn price() -> Price {
+pub(crate) fn price() -> Price {
     Price {
         tick: sat(TICK),
         per_ms: 1_000,

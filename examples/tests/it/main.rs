@@ -41,5 +41,6 @@ mod split;
 mod store;
 mod stream;
 mod taken_up;
+mod waiting;
 mod wallet;
 mod weather;
