@@ -120,7 +120,7 @@ enum Command {
 
 #[derive(Args)]
 struct ServeArgs {
-    /// IVF (VP8, VP9), H.264 Annex B or Ogg Opus; sound or picture of the same name beside it
+    /// IVF (VP8, VP9, AV1), H.264 Annex B or Ogg Opus; sound or picture of the same name beside it
     /// goes along.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["whip", "rtp"])]
     media: Option<PathBuf>,

@@ -25,8 +25,8 @@ pub enum SourceError {
         /// Which file.
         path: PathBuf,
     },
-    /// An IVF file with another codec than VP8 or VP9.
-    #[error("the IVF codec {} is not supported; use VP80 or VP90", fourcc.escape_ascii())]
+    /// An IVF file with another codec than VP8, VP9 or AV1.
+    #[error("the IVF codec {} is not supported; use VP80, VP90 or AV01", fourcc.escape_ascii())]
     UnknownCodec {
         /// As in the file's header.
         fourcc: [u8; 4],

@@ -127,7 +127,7 @@ impl Source {
     /// The longest frame of a file, in bytes. A ring holds at least one.
     pub const FRAME_MAX: usize = 2 * 1024 * 1024;
 
-    /// Plays a file in real time, over and over. IVF with VP8 or VP9, H.264 Annex B and Ogg Opus
+    /// Plays a file in real time, over and over. IVF with VP8, VP9 or AV1, H.264 Annex B and Ogg Opus
     /// are told apart by their first bytes. A file beside it with the same stem and the other
     /// kind of media is played with it: `clip.ivf` and `clip.ogg`.
     ///

@@ -33,7 +33,7 @@ const SDP_MAX: usize = 16 * 1024;
 pub enum RtpError {
     /// The text describes no RTP that is understood.
     #[error(
-        "the SDP file names no stream that can be taken: VP8, VP9 or H.264 and Opus over RTP/AVP, each at its own port, with an address in its line c="
+        "the SDP file names no stream that can be taken: VP8, VP9, H.264 or AV1 and Opus over RTP/AVP, each at its own port, with an address in its line c="
     )]
     Sdp,
     /// A port cannot be listened at.
