@@ -203,6 +203,28 @@ async fn token_is_not_asked_for_without_a_pace() {
     }
 }
 
+/// All that the payer has is of keys that its mint has put out of use, in proofs of which each sum can be made.
+#[tokio::test]
+async fn purse_is_opened_from_old_keys_with_their_fee() {
+    for mode in Mode::ALL {
+        for (ppk, ticks) in [(0, 40), (100, 40), (1_000, 10)] {
+            let mut pair = Pair::new(mode, ppk, 127, 2).await;
+            let amounts = (0..20).map(|bit| 1 << bit).collect();
+            let mint = &pair.mint.mint;
+            // In the new ones a tick is as dear.
+            let rotated = mint.rotate_keyset(CurrencyUnit::Sat, amounts, 0, true, None);
+            rotated.await.unwrap();
+            let wallet = &pair.payer.purses.wallet;
+            let policy = cdk::wallet::types::KeysetLoadPolicy::Refresh;
+            wallet.keysets(policy).await.unwrap();
+            pair.open(0, ticks).await;
+            let left = pair.payer.spendable().await;
+            assert!(left <= 127 - 2 * ticks, "{mode:?} {ppk}: {left}");
+            assert!(left + 8 > 127 - 2 * ticks, "{mode:?} {ppk}: {left}");
+        }
+    }
+}
+
 /// Nobody takes a token for gone by one answer of its mint.
 #[tokio::test]
 async fn token_that_is_said_once_to_be_worth_nothing_comes_back() {
