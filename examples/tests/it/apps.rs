@@ -49,7 +49,12 @@ fn settings_come_from_flags_variables_and_the_file_in_this_order() {
         move |name: &str| {
             let mut named = events.iter().filter(|event| event["name"] == name);
             let event = named.next().unwrap();
-            let text = |field: &str| event[field].as_str().unwrap_or("null").to_owned();
+            // One that may be said several times is a list.
+            let of_one = |field: &str| match event[field].as_array().map(Vec::as_slice) {
+                Some([one]) => one.as_str(),
+                _ => event[field].as_str(),
+            };
+            let text = |field: &str| of_one(field).unwrap_or("null").to_owned();
             (text("value"), text("from"))
         }
     };
