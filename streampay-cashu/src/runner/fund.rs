@@ -161,9 +161,33 @@ pub(super) async fn select(
             }
             target = target.saturating_add(short);
         }
+        if let Some(inputs) = largest(wallet, &unspent, (limit, face, tokens)).await? {
+            return Ok(inputs);
+        }
         tokens = tokens.saturating_sub(1);
     }
     Err(limit.poor(total))
+}
+
+/// The fewest proofs that pay for so many tokens of `face` and for themselves, of whatever keyset; none where
+/// all do not.
+async fn largest(
+    wallet: &Wallet,
+    unspent: &[Proof],
+    (limit, face, tokens): (Limit, u64, u64),
+) -> Result<Option<Vec<Proof>>, BackendError> {
+    let mut left = unspent.to_vec();
+    left.sort_by_key(|proof| Reverse(proof.amount));
+    let wanted = face.saturating_mul(tokens);
+    let (mut chosen, mut sum) = (Vec::new(), 0_u64);
+    for proof in left {
+        sum = sum.saturating_add(proof.amount.to_u64());
+        chosen.push(proof);
+        if sum >= wanted && limit.tokens_from(wallet, &chosen, face).await? >= tokens {
+            return Ok(Some(chosen));
+        }
+    }
+    Ok(None)
 }
 
 /// What one tick's proofs come to, in the unit.

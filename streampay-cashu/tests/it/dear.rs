@@ -4,7 +4,7 @@ use cdk::nuts::CurrencyUnit;
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::units::Seq;
 
-use crate::mint::Fault;
+use crate::mint::{Fault, deposit};
 use crate::node::{Mode, Pair, purse};
 
 #[tokio::test]
@@ -203,24 +203,28 @@ async fn token_is_not_asked_for_without_a_pace() {
     }
 }
 
-/// All that the payer has is of keys that its mint has put out of use, in proofs of which each sum can be made.
+/// Some of what the payer has is of keys that its mint has put out of use, and just as much as it wants to pay.
 #[tokio::test]
 async fn purse_is_opened_from_old_keys_with_their_fee() {
     for mode in Mode::ALL {
-        for (ppk, ticks) in [(0, 40), (100, 40), (1_000, 10)] {
-            let mut pair = Pair::new(mode, ppk, 127, 2).await;
-            let amounts = (0..20).map(|bit| 1 << bit).collect();
-            let mint = &pair.mint.mint;
-            // In the new ones a tick is as dear.
-            let rotated = mint.rotate_keyset(CurrencyUnit::Sat, amounts, 0, true, None);
-            rotated.await.unwrap();
-            let wallet = &pair.payer.purses.wallet;
-            let policy = cdk::wallet::types::KeysetLoadPolicy::Refresh;
-            wallet.keysets(policy).await.unwrap();
-            pair.open(0, ticks).await;
-            let left = pair.payer.spendable().await;
-            assert!(left <= 127 - 2 * ticks, "{mode:?} {ppk}: {left}");
-            assert!(left + 8 > 127 - 2 * ticks, "{mode:?} {ppk}: {left}");
+        for (old, new) in [(2, 64), (6, 94), (126, 0), (14, 33)] {
+            for ticks in [1, 2, 3, 7, 15] {
+                let mut pair = Pair::new(mode, 100, old, 2).await;
+                let amounts = (0..20).map(|bit| 1 << bit).collect();
+                let mint = &pair.mint.mint;
+                let rotated = mint.rotate_keyset(CurrencyUnit::Sat, amounts, 100, true, None);
+                rotated.await.unwrap();
+                let wallet = pair.payer.purses.wallet.clone();
+                let policy = cdk::wallet::types::KeysetLoadPolicy::Refresh;
+                wallet.keysets(policy).await.unwrap();
+                deposit(&wallet, &pair.mint, new).await;
+                pair.open(0, ticks).await;
+                let left = pair.payer.spendable().await;
+                let of = format!("{mode:?} {old} {new} {ticks}: {left}");
+                // What a token costs on top, and a unit or two for the proofs that went in.
+                assert!(left <= old + new - 2 * ticks, "{of}");
+                assert!(left + 4 * ticks + 2 >= old + new, "{of}");
+            }
         }
     }
 }

@@ -493,7 +493,7 @@ impl Purseless {
 }
 
 /// Ecash that the mint signed for nothing.
-async fn deposit(wallet: &Wallet, mint: &TestMint, funds: u64) {
+pub(crate) async fn deposit(wallet: &Wallet, mint: &TestMint, funds: u64) {
     let set = wallet.active_keyset().await.unwrap();
     let amounts = (0..32)
         .map(|bit| 1_u64 << bit)
