@@ -54,6 +54,11 @@ pub(super) struct Payee {
     pub(super) carried: Option<(Txid, Amount)>,
 }
 
+/// The most that closing may cost where ticks of `due` sat are due. Spec: bitcoin 5.4.
+pub(super) const fn cost_max(reserve: u64, due: u64) -> u64 {
+    reserve.saturating_add(due / COST_PART)
+}
+
 /// The best update, decoded and verified.
 #[derive(Clone, Debug)]
 pub(super) struct Update {
@@ -329,15 +334,15 @@ impl Payee {
     /// is missing of a funding that waits.
     pub(super) fn close_cost(&self, chain: &Chain) -> Option<u64> {
         let target = self.target(chain.tip);
-        let weight = super::watch::close_weight(&self.contract);
+        let weight = super::watch::close_weight(self.contract.output().output_type());
         let fee = fee_with(weight, chain.fees.rate(target), self.carried()).ok()?;
         Some(fee.to_sat())
     }
 
     /// The most that closing may cost where `paid` is due, settle reserve included.
     pub(super) const fn cost_max(&self, paid: u64) -> u64 {
-        let due = paid.saturating_sub(self.meta.deed.reserve);
-        self.meta.deed.reserve.saturating_add(due / COST_PART)
+        let reserve = self.meta.deed.reserve;
+        cost_max(reserve, paid.saturating_sub(reserve))
     }
 
     /// Blocks to wait for a close at most: half of what is left.

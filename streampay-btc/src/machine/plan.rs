@@ -4,12 +4,15 @@ use bitcoin::{Amount, Network};
 use streampay_core::backend::{PurseOffer, RefusalCode};
 use streampay_core::units::{Msat, PurseKey, Unix};
 
+use super::payee::cost_max;
 use super::payer::Payer;
 use super::record::Deed;
+use super::watch::close_weight;
 use super::{Chain, Env};
 use crate::params::{ChannelParams, ParamFields};
 use crate::policy::PayeePolicy;
 use crate::script::{FundingOutput, OutputType};
+use crate::tx::fee_for;
 
 /// Blocks beyond the payee's shortest life and the confirmations: for a funding that takes long.
 const SLACK: u32 = 12;
@@ -68,6 +71,12 @@ impl Payer {
         let payee = params.payee.channel_key(&payer, key);
         let payee = payee.map_err(|_| RefusalCode::WrongLock)?;
         let kind = *params.types.first().unwrap_or(&OutputType::Taproot);
+        // The terms may be of a cheaper day. Spec: bitcoin 4.6.
+        let close = fee_for(close_weight(kind), chain.fees.rate(longest / 2));
+        let least = cost_max(params.reserve.to_sat(), step);
+        if close.is_ok_and(|fee| fee.to_sat() > least) {
+            return Err(RefusalCode::FeeTooHigh);
+        }
         FundingOutput::new(kind, payer, payee, expiry).map_err(|_| RefusalCode::WrongLock)?;
         Ok(Deed {
             kind: kind.code(),

@@ -78,6 +78,33 @@ fn reserve_goes_with_the_fees_of_each_offer() {
     assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
 }
 
+/// As where a session goes on by terms of a cheaper day: the payee would take no tick, and only `T` gives
+/// back what is in a channel that was never paid from.
+#[test]
+fn reserve_that_pays_for_no_close_today_locks_no_money() {
+    // 927 sat of reserve and a third of a tick, for 199 vB.
+    for (sat_vb, fits) in [(2, true), (5, true), (6, false), (40, false)] {
+        let mut rig = Rig::new();
+        assert_eq!((rig.reserve(), STEP), (927, 500));
+        let old = rig.offer();
+        rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(sat_vb));
+        assert_eq!(rig.offer(), old);
+        let opened = opens(&mut rig);
+        assert_eq!(opened, fits, "{sat_vb} sat/vB");
+        if fits {
+            rig.chain.mine(1);
+            let Some(Outcome::Opened(opened)) = rig.open() else {
+                panic!("not opened");
+            };
+            rig.accept(&opened);
+            rig.tick(1);
+        } else {
+            let refused = BackendError::Fatal(RefusalCode::FeeTooHigh);
+            assert_eq!(rig.open(), Some(Outcome::Failed(refused)));
+        }
+    }
+}
+
 /// One that closes together with the payer has it for itself, ticks or none.
 #[test]
 fn reserve_far_above_what_a_close_costs_is_refused() {

@@ -139,8 +139,9 @@ fn asks_for_mutual_closes(rig: &mut Rig) {
 #[test]
 fn a_funding_that_pays_little_counts_in_what_closing_costs() {
     let mut rig = sides(POOR);
-    rate(&rig, 8);
     accepted(&mut rig);
+    rate(&rig, 8);
+    rig.payee.look();
     let amount = sat(5 * STEP);
     let pay = Request::Pay {
         seq: Seq(1),

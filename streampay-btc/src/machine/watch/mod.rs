@@ -100,9 +100,9 @@ pub enum WatchEvent {
     },
 }
 
-/// The weight of a close of this channel alone. Spec: bitcoin 5.3.
-pub(super) fn close_weight(contract: &Contract) -> Weight {
-    Weight::from_wu(match contract.output().output_type() {
+/// The weight of a close of one such channel alone. Spec: bitcoin 5.3.
+pub(super) fn close_weight(kind: OutputType) -> Weight {
+    Weight::from_wu(match kind {
         OutputType::Taproot => 199 * 4,
         OutputType::Wsh => 194 * 4,
     })
