@@ -169,7 +169,8 @@ impl Bench {
         };
         let accept = Request::Accept { offer, opening };
         match payee.request(purse, accept) {
-            Some(Outcome::Accepted { .. }) => Ok(Self {
+            // A candidate is looked at by itself: a tick waits for a view of all.
+            Some(Outcome::Accepted { .. }) if payee.look().is_some() => Ok(Self {
                 payer,
                 payee,
                 purse,

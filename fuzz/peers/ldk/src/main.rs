@@ -94,7 +94,7 @@ fn ticks() -> Result<(f64, f64)> {
         purse: PurseId(0),
     };
     let offer = PurseOffer {
-        params: payee.machine.params()?.encode(),
+        params: payee.machine.params(payee.now)?.encode(),
         tick: Msat::from_sat(STEP)?,
         payer_key: XOnlyKey([1; 32]),
         payee_key: XOnlyKey([2; 32]),
@@ -115,6 +115,8 @@ fn ticks() -> Result<(f64, f64)> {
     if !matches!(accepted, Some(Outcome::Accepted { .. })) {
         return Err("not accepted".into());
     }
+    // A candidate is looked at by itself: a tick waits for a view of all.
+    payee.look().ok_or("no view")?;
     let before = cpu()?;
     let mut payloads: Vec<Bytes> = Vec::new();
     for seq in 1..=TICKS {
