@@ -199,3 +199,118 @@ async fn the_payer_restarts_at_each_step_of_a_refund_on_bitcoind() {
     let fee = report.value - after.settled.unwrap();
     assert!((100..=5_000).contains(&fee.to_sat()), "{fee}");
 }
+
+/// The payer is gone after twenty ticks: the payee dies at each step of its close at the margin, and after
+/// each restart goes on from its disk alone.
+#[tokio::test]
+async fn the_payee_restarts_at_each_step_of_a_close_at_the_margin_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let purse = key(0);
+    two.open(purse).await;
+    for seq in 1..=20 {
+        two.tick(purse, seq).await;
+    }
+    let report = two.payee.report(purse);
+    let tip = two.node.core.view(&[]).await.unwrap().tip;
+    two.node.mine_new(report.expiry - 37 - tip).await;
+    two.payee.restart(&[purse]).await;
+    assert!(two.mempool().await.is_empty(), "nothing before the margin");
+    two.node.mine_new(1).await;
+    two.payee.restart(&[purse]).await;
+    assert_eq!(two.mempool().await.len(), 1);
+    // It does not know what it bid at this height, and bids once more.
+    two.payee.restart(&[purse]).await;
+    assert_eq!(two.mempool().await.len(), 1);
+    // Out of its block again: the restart finds it waiting.
+    two.node.mine_new(1).await;
+    two.payee.restart(&[purse]).await;
+    two.node.reorganise(1).await;
+    two.payee.restart(&[purse]).await;
+    assert_eq!(two.mempool().await.len(), 1);
+    for depth in 1..=6 {
+        assert_eq!(two.payee.report(purse).state, ChannelState::Closing);
+        two.node.mine_new(1).await;
+        two.payee.restart(&[purse]).await;
+        assert!(two.mempool().await.is_empty(), "at {depth}");
+    }
+    let after = two.payee.report(purse);
+    assert_eq!(after.state, ChannelState::Settled);
+    assert_eq!(after.paid, report.paid);
+    let fee = after.paid - after.settled.unwrap();
+    assert!((100..=5_000).contains(&fee.to_sat()), "{fee}");
+}
+
+/// Neither asks for anything after a tick, and both die at each height: the payee's close is what comes, and
+/// the payer books the rest.
+#[tokio::test]
+async fn both_sides_restart_from_the_margin_to_the_end_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let purse = key(0);
+    two.open(purse).await;
+    for seq in 1..=20 {
+        two.tick(purse, seq).await;
+    }
+    let report = two.payee.report(purse);
+    let tip = two.node.core.view(&[]).await.unwrap().tip;
+    two.node.mine_new(report.expiry - 37 - tip).await;
+    for _ in 0..9 {
+        two.restart(purse).await;
+        two.restart(purse).await;
+        two.node.mine_new(1).await;
+    }
+    two.restart(purse).await;
+    let (payer, payee) = (two.payer.report(purse), two.payee.report(purse));
+    assert_eq!(payee.state, ChannelState::Settled);
+    assert_eq!(payer.state, ChannelState::Settled);
+    assert_eq!(payer.settled, Some(payer.value - payee.paid));
+}
+
+/// The payee holds no tick and is alive: it closes nothing. Both die at each step of the payer's refund.
+#[tokio::test]
+async fn both_sides_restart_at_each_step_of_a_refund_on_bitcoind() {
+    let Some(node) = node().await else { return };
+    let (payer, payee) = (Party::new(&node, 1), Party::new(&node, 2));
+    let mut two = Two { node, payer, payee };
+    let purse = key(0);
+    two.open(purse).await;
+    two.payer.dies_at(purse, Request::Release).await;
+    let report = two.payer.report(purse);
+    let tip = two.node.core.view(&[]).await.unwrap().tip;
+    two.node.mine_new(report.expiry - 1 - tip).await;
+    two.restart(purse).await;
+    assert!(two.mempool().await.is_empty(), "nothing at T - 1");
+    two.node.mine_new(1).await;
+    two.payee.restart(&[purse]).await;
+    assert!(
+        two.mempool().await.is_empty(),
+        "the payee has nothing to close"
+    );
+    two.restart(purse).await;
+    let refund = two.mempool().await;
+    assert_eq!(refund.len(), 1);
+    for depth in 1..=6 {
+        two.restart(purse).await;
+        assert_eq!(two.payer.ask(purse, Request::Release).await, LATER);
+        two.node.mine_new(1).await;
+        two.restart(purse).await;
+        assert!(two.mempool().await.is_empty(), "at {depth}");
+    }
+    let after = two.payer.report(purse);
+    assert_eq!(after.state, ChannelState::Settled);
+    let fee = report.value - after.settled.unwrap();
+    assert!((100..=5_000).contains(&fee.to_sat()), "{fee}");
+    let settle = Request::Settle {
+        cumulative: Msat::ZERO,
+    };
+    let settled = two.payee.ask(purse, settle).await;
+    assert_eq!(
+        settled,
+        Some(Outcome::Settled {
+            settled: Msat::ZERO
+        })
+    );
+}
