@@ -191,7 +191,7 @@ fn dearer_price_that_is_far_off_does_not_make_a_consent_dearer() {
     let mut terms = Box::new(pair.payee().unwrap().terms().clone());
     let time = terms.tariff.time.unwrap();
     let dearer = time.msat().times(2).unwrap();
-    terms.tariff.time = Rate::new(dearer, time.per().into()).ok();
+    terms.tariff.time = Rate::new(dearer, time.per()).ok();
     let in_ticks = 50;
     pair.command(Direction::ToPayee, Command::OfferTerms { terms, in_ticks });
     pair.run(300, &[]).unwrap();
