@@ -242,7 +242,10 @@ impl World {
         }
         // The payer's word, and what is out of its hands whatever it says.
         let out = (account.payee + account.at_large + account.thief).max(paid);
-        let (used, stake) = (truth.price(own).msat(), truth.stake(own, &schedule));
+        let (used, stake) = (
+            truth.owed(own, &schedule).msat(),
+            truth.stake(own, &schedule),
+        );
         let risk = out.saturating_sub(written_off + used + tips);
         (risk > stake).then(|| {
             let found = format!("{risk} at risk of {stake}, {used} used, {tips} given");

@@ -199,10 +199,28 @@ impl Truth {
         None
     }
 
+    /// What the payer owes for `own`, where its prices are `schedule`. With two meters each price that was
+    /// signed begins on its own way, not on the payee's.
+    pub(super) fn owed(&self, own: Reading, schedule: &Schedule) -> Msat {
+        if !self.has_two_meters() {
+            return self.price(own);
+        }
+        let alone = Schedule {
+            next: None,
+            ..*schedule
+        };
+        let both = schedule
+            .next
+            .is_none_or(|next| self.changes.contains(&next));
+        match both {
+            true => schedule.used(own),
+            false => schedule.used(own).min(alone.used(own)),
+        }
+    }
+
     /// One payment, the lead of at most a fifth of a tick, and what the payee says beyond what
     /// came here: as far as that is tolerated, as the payee's meter can have said it, and never
-    /// more than a payment. With two meters a new price begins on the payer's own way, `schedule`,
-    /// not on the payee's: that may be worth a little.
+    /// more than a payment.
     pub(super) fn stake(&self, own: Reading, schedule: &Schedule) -> u64 {
         let part = own.media_ms.saturating_mul(20) / 1_000;
         let part_bytes = own.bytes.saturating_mul(20) / 1_000;
@@ -211,13 +229,8 @@ impl Truth {
             bytes: own.bytes + part_bytes.max(TOLERANCE_BYTES),
         };
         let claimed = tolerated.min(self.payee_meter.max(own));
-        let drift = self.price(claimed).saturating_minus(self.price(own));
-        let apart = schedule.used(claimed).saturating_minus(self.price(claimed));
-        let apart = if self.has_two_meters() {
-            apart.msat().min(TICK / 5)
-        } else {
-            0
-        };
-        largest_step() + TICK / 5 + drift.msat().min(largest_step()) + apart
+        let (claimed, own) = (self.owed(claimed, schedule), self.owed(own, schedule));
+        let drift = claimed.saturating_minus(own).msat().min(largest_step());
+        largest_step() + TICK / 5 + drift
     }
 }
