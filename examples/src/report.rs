@@ -22,6 +22,9 @@ pub use next::Next;
 /// The terminal's last line is a live one, not ended yet.
 static LIVE: AtomicBool = AtomicBool::new(false);
 
+/// Something that was shown did not get to where stdout goes.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 /// Where events go.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
@@ -40,8 +43,10 @@ impl Report {
             object.insert("event".into(), name.into());
         }
         let mut out = std::io::stdout().lock();
-        // Nobody reads any more: the session goes on all the same.
-        let _ = writeln!(out, "{fields}").and_then(|()| out.flush());
+        // Where nobody reads any more, the session goes on all the same.
+        if let Err(error) = writeln!(out, "{fields}").and_then(|()| out.flush()) {
+            note_lost(&error);
+        }
     }
 
     /// A line for a person.
@@ -228,9 +233,31 @@ fn room(said: Option<u16>) -> usize {
 }
 
 /// A line on stdout. Whoever reads it may have read enough and be gone, as `head` is: what was done is done all
-/// the same.
+/// the same. Anything else that cannot be written is told in the end, by [`check_output`].
 pub fn show_line(line: impl core::fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        note_lost(&error);
+    }
+}
+
+fn note_lost(error: &std::io::Error) {
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What was shown on stdout got there.
+///
+/// # Errors
+/// [`AppError::Failed`] where a part of it did not, as on a full disk.
+pub(crate) fn check_output() -> Result<(), AppError> {
+    match LOST.load(Ordering::Relaxed) {
+        true => Err(AppError::Failed(
+            "what was to be shown could not be written to the end: free space, and ask for it again",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The same on stderr.

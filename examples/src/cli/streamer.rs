@@ -23,7 +23,7 @@ use crate::mint::{EmbeddedMint, Storage};
 use crate::money::Money;
 use crate::pay::{self, Pay};
 use crate::price::{Price, amount};
-use crate::report::{Report, show_link, show_note};
+use crate::report::{Report, check_output, show_link, show_note};
 use crate::secret;
 use crate::signals::asked_to_end;
 use crate::split::commands::Split;
@@ -225,7 +225,7 @@ pub async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(stop) => return ExitCode::from(stop.told(Program::Streamer)),
     };
-    match run(cli).await {
+    match run(cli).await.and_then(|()| check_output()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             Report { json: false }.wipe();

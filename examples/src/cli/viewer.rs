@@ -20,7 +20,7 @@ use crate::money::Money;
 use crate::pay::{self, Pay};
 use crate::price::{Price, amount};
 use crate::quote::{self, a_minute};
-use crate::report::{Report, ask, show_note};
+use crate::report::{Report, ask, check_output, show_note};
 use crate::trust::before_paying;
 use crate::viewer::browser::Browser;
 use crate::viewer::keys::{help, interactive, listen};
@@ -156,7 +156,7 @@ pub async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(stop) => return ExitCode::from(stop.told(Program::Viewer)),
     };
-    match run(cli).await {
+    match run(cli).await.and_then(|()| check_output()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             Report { json: false }.wipe();

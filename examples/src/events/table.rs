@@ -46,7 +46,7 @@ pub const EVENTS: &[Event] = &[
     event(
         "backup_due",
         "watch, serve",
-        "at the start, and at the end of a streamer: so much is locked since then, and in no backup",
+        "at the start, and at the end of a streamer: so much was locked as a viewer since then, and is in no backup",
         "amount_msat since_unix_s",
     ),
     event(

@@ -194,7 +194,8 @@ impl WalletFolder {
             return Ok(());
         };
         let is_unpaid = known.state == MintQuoteState::Unpaid && known.amount_paid == Amount::ZERO;
-        if is_unpaid && known.used_by_operation.is_none() && is_long_over(&known) {
+        let is_over = known.expiry > 0 && is_long_over(&known);
+        if is_unpaid && known.used_by_operation.is_none() && is_over {
             to.unheard.push(Unheard {
                 amount: sum(known.amount)?,
                 quote: known.id,

@@ -21,7 +21,7 @@ fn words(output: &Output) -> String {
 }
 
 /// Three invoices of 60 sat in all, at a mint that says that nobody has paid them.
-async fn ask_for_money(folder: &Path, url: &str) {
+async fn ask_for_money(folder: &Path, url: &str, expiry: u64) {
     let wallet = WalletFolder::open(folder).unwrap();
     for amount in [10, 20, 30] {
         let begun = wallet.begin_deposit(url, sat(amount)).await.unwrap();
@@ -30,7 +30,7 @@ async fn ask_for_money(folder: &Path, url: &str) {
     drop(wallet);
     let store = WalletRedbDatabase::new(&folder.join("wallet.redb")).unwrap();
     for mut quote in store.get_mint_quotes().await.unwrap() {
-        quote.expiry = 1;
+        quote.expiry = expiry;
         store.add_mint_quote(quote).await.unwrap();
     }
 }
@@ -55,7 +55,7 @@ async fn invoices_that_are_over_at_a_mint_that_is_gone_are_forgotten_by_the_user
     let (url, faults) = (mint.url(), mint.faults_for_testing().clone());
     let folder = folder.path();
     faults.set("/v1/mint/quote", Fault::Unpaid, u64::MAX);
-    ask_for_money(folder, &url).await;
+    ask_for_money(folder, &url, 1).await;
     faults.clear();
     faults.set("/", Fault::Refuse, u64::MAX);
     let silent = recover(VIEWER, folder, &[]).await;
@@ -111,4 +111,23 @@ async fn an_old_invoice_that_was_paid_is_kept_whatever_error_comes_in_place_of_i
     faults.clear();
     let came = wallet.recover().await.unwrap().remove(0);
     assert_eq!((came.waiting, came.deposited), (0, sat(60)));
+}
+
+/// A mint may name no end: nobody knows that such an invoice is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn invoice_without_an_end_is_not_over_and_not_forgotten() {
+    let (mint, folder) = (mint(100).await, tempfile::tempdir().unwrap());
+    let (url, faults) = (mint.url(), mint.faults_for_testing().clone());
+    let folder = folder.path();
+    faults.set("/v1/mint/quote", Fault::Unpaid, u64::MAX);
+    ask_for_money(folder, &url, 0).await;
+    faults.clear();
+    faults.set("/", Fault::Refuse, u64::MAX);
+    for more in [&[][..], &["--unpaid", &url]] {
+        let said = recover(VIEWER, folder, more).await;
+        assert_eq!(exit_code(&said), Some(5), "{said:?}");
+        let said = recovered(&said, "wallet");
+        let figures = (msat(&said, "unheard_msat"), msat(&said, "waiting"));
+        assert_eq!(figures, (0, 3), "{more:?}");
+    }
 }

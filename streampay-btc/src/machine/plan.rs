@@ -74,7 +74,7 @@ impl Payer {
         // The terms may be of a cheaper day. Spec: bitcoin 4.6.
         let close = fee_for(close_weight(kind), chain.fees.rate(longest / 2));
         let least = cost_max(params.reserve.to_sat(), step);
-        if close.is_ok_and(|fee| fee.to_sat() > least) {
+        if !close.is_ok_and(|fee| fee.to_sat() <= least) {
             return Err(RefusalCode::FeeTooHigh);
         }
         FundingOutput::new(kind, payer, payee, expiry).map_err(|_| RefusalCode::WrongLock)?;
