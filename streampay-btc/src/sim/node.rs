@@ -36,6 +36,8 @@ pub struct SimNode {
     pub broadcast: Vec<Transaction>,
     /// What its machine wants the other side's to be shown.
     pub notes: Vec<(PurseKey, Bytes)>,
+    /// What its machine told of in looks that a request asked for, in order.
+    pub told: Vec<(PurseKey, WatchEvent)>,
     /// The disk itself: [`SimNode::store`] may be told to fail.
     disk: MemoryStore,
     config: ChannelConfig,
@@ -97,6 +99,7 @@ impl SimNode {
             refused: Vec::new(),
             broadcast: Vec::new(),
             notes: Vec::new(),
+            told: Vec::new(),
             draws: 0,
             config,
             seed,
@@ -168,7 +171,8 @@ impl SimNode {
     fn look_for(&mut self, purse: PurseKey) -> Option<()> {
         let Some(watch) = self.machine.candidate(purse) else {
             return match self.machine.knows(purse) {
-                true => self.look().map(|_| ()),
+                // It is said once: what is told of here comes in no later look.
+                true => self.look().map(|events| self.told.extend(events)),
                 false => Some(()),
             };
         };

@@ -126,3 +126,13 @@ fn close_whose_funding_is_gone_is_no_bid() {
     .unwrap();
     run(&bytes).unwrap();
 }
+
+/// The payee said that closing costs too much while a request had it look, and nobody heard: its bid, as
+/// dear as it may be and refused for what hangs on the old one, was held to be one that it could raise.
+#[test]
+fn bid_that_may_cost_no_more_is_known_as_such_where_a_request_looked() {
+    let bytes =
+        <Vec<u8> as bitcoin::hex::FromHex>::from_hex("1c560ce3b3648978fd2752afa56e25e96935ccfa")
+            .unwrap();
+    run(&bytes).unwrap();
+}

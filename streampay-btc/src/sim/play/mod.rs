@@ -285,7 +285,11 @@ impl World {
         let payee = self.payee.look();
         let looked = payee.is_some();
         self.current = looked;
-        let events = payee.unwrap_or_default().into_iter().chain(payer);
+        let mut events = payee.unwrap_or_default();
+        events.extend(payer);
+        for node in [&mut self.payer, &mut self.payee] {
+            events.append(&mut node.told);
+        }
         for (purse, event) in events {
             let mut channels = self.channels.iter_mut();
             let channel = channels.find(|channel| channel.purse == purse);
