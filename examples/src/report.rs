@@ -235,8 +235,13 @@ fn room(said: Option<u16>) -> usize {
 /// A line on stdout. Whoever reads it may have read enough and be gone, as `head` is: what was done is done all
 /// the same. Anything else that cannot be written is told in the end, by [`check_output`].
 pub fn show_line(line: impl core::fmt::Display) {
+    show(format_args!("{line}\n"));
+}
+
+/// The same of text that ends its own lines.
+pub(crate) fn show(text: impl core::fmt::Display) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+    if let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) {
         note_lost(&error);
     }
 }

@@ -1,7 +1,5 @@
 //! What became of every session: for people, as JSON and as CSV.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 use streampay_core::session::{PurseLedger, Role, SessionLedger};
 use streampay_core::units::{Msat, Unix};
@@ -150,8 +148,7 @@ fn cell(value: &Value) -> String {
 /// Tells all of it: JSON a line, or CSV, or for people.
 pub fn tell(sessions: &[SessionLedger], report: Report, as_csv: bool) {
     if as_csv {
-        // Nobody reads any more: there is nothing left to do.
-        let _ = std::io::stdout().lock().write_all(csv(sessions).as_bytes());
+        crate::report::show(csv(sessions));
         return;
     }
     if sessions.is_empty() {

@@ -86,7 +86,7 @@ async fn an_old_invoice_that_was_paid_arrives_whatever_the_user_says() {
     let (mint, folder) = (mint(100).await, tempfile::tempdir().unwrap());
     let (url, faults) = (mint.url(), mint.faults_for_testing().clone());
     faults.set("/v1/mint/quote", Fault::Unpaid, u64::MAX);
-    ask_for_money(folder.path(), &url).await;
+    ask_for_money(folder.path(), &url, 1).await;
     faults.clear();
     let came = recover(VIEWER, folder.path(), &["--unpaid", &url]).await;
     assert_eq!(exit_code(&came), Some(0), "{came:?}");
@@ -100,7 +100,7 @@ async fn an_old_invoice_that_was_paid_is_kept_whatever_error_comes_in_place_of_i
     let (mint, folder) = (mint(100).await, tempfile::tempdir().unwrap());
     let (url, faults) = (mint.url(), mint.faults_for_testing().clone());
     faults.set("/v1/mint/quote", Fault::Unpaid, u64::MAX);
-    ask_for_money(folder.path(), &url).await;
+    ask_for_money(folder.path(), &url, 1).await;
     let wallet = WalletFolder::open(folder.path()).unwrap();
     for (path, unheard) in [("/v1/mint/quote", 3), ("/v1/mint/bolt11", 0)] {
         faults.clear();
