@@ -11,7 +11,7 @@ use crate::session::{CloseCode, Event};
 use crate::units::Msat;
 use crate::wire::Terms;
 
-pub(super) use prices::Stood;
+pub(super) use prices::{Prices, Stood};
 pub(super) use still::Still;
 
 /// How far the own reading may be ahead of the own clock, in milliseconds: a replayed cache. After
@@ -124,23 +124,30 @@ impl PayerSession {
         }
     }
 
-    /// The payee's reading: a hint, good for no more than the tolerance. One that says more than
-    /// a payee could have delivered for what it was paid, or beyond what came here, by more than a
-    /// payment and a lease is not noted at all: consent to drift is consent to no more than that.
+    /// The payee's reading: a hint, good for no more than the tolerance. Of one that says more than a payment and
+    /// a lease beyond what was paid, or came here, no more than that is noted: consent to drift is consent to
+    /// no more. A payee that delivered more for its window says so again.
     pub(super) fn on_hint(&mut self, hint: Reading) {
         // Together with what it said before: meter by meter each may be within, and both not.
         let hint = self.live().map_or(hint, |live| live.hint.max(hint));
         let (own, bought, most) = (self.own_reading(), self.bought(), self.drift_max());
         let prices = self.prices();
-        if !prices.are_within(bought, own, hint, most) {
-            // By what was agreed to it may be right: the confirmation is on its way, and it is said again.
-            if !prices.as_agreed().are_within(bought, own, hint, most) {
-                self.pause_for(PauseReason::Drift);
-            }
+        let fits = |prices: &Prices, at| prices.are_within(bought, own, at, most);
+        let confirmed = prices.as_agreed();
+        // By what was agreed to it may be right: the confirmation is on its way, and it is said again.
+        if !fits(&prices, hint) && fits(&confirmed, hint) {
             return;
         }
+        let is_more = !fits(&prices, hint);
+        let noted = match is_more {
+            true => last_on_way(own, own.max(hint), |at| fits(&prices, at)),
+            false => hint,
+        };
         if let Some(live) = self.live_mut() {
-            live.hint = hint;
+            live.hint = noted;
+        }
+        if is_more {
+            self.pause_for(PauseReason::Drift);
         }
     }
 
