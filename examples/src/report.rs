@@ -233,7 +233,7 @@ fn room(said: Option<u16>) -> usize {
 }
 
 /// A line on stdout. Whoever reads it may have read enough and be gone, as `head` is: what was done is done all
-/// the same. Anything else that cannot be written is told in the end, by [`check_output`].
+/// the same. Anything else that cannot be written is told in the end.
 pub fn show_line(line: impl core::fmt::Display) {
     show(format_args!("{line}\n"));
 }
