@@ -124,6 +124,12 @@ impl Schedule {
         begun.is_some()
     }
 
+    /// Takes a newer reading, and no more of it than this tariff buys for `from`.
+    pub(crate) fn stand_at(&mut self, from: Msat, reading: Reading) {
+        let fits = |at| self.by_this_tariff(at) <= from;
+        self.known = last_on_way(self.known, reading, fits);
+    }
+
     /// How much media time `step` buys from `from` on, in milliseconds, whichever tariff holds by then. 0 where
     /// neither sells time. Spec: pricing 2.3.
     pub(crate) fn bought_ms(&self, from: Reading, step: Msat) -> u64 {

@@ -330,3 +330,25 @@ fn a_step_buys_time_by_whichever_tariff_holds_by_then() {
         );
     }
 }
+
+/// Bytes cost nothing, and something from 20 000 msat on. What came of them before that, at the ceiling where the
+/// schedule waits too, is none of the next price's.
+#[test]
+fn what_was_free_is_free_when_the_next_price_begins() {
+    let tariff = per_10_s(2_000);
+    let bytes = Rate::new(msat(1), 1_000).ok();
+    let (from, next) = (msat(20_000), Tariff { bytes, ..tariff });
+    let at = |media_ms, bytes| Reading { media_ms, bytes };
+    let mut schedule = Schedule::new(tariff);
+    assert!(!schedule.advance(at(99_990, 0)));
+    let flood = at(100_000, 30_000_000);
+    schedule.stand_at(from, flood);
+    schedule.next = Some(NextTariff { from, tariff: next });
+    let used = schedule.used(at(100_020, flood.bytes)).msat();
+    assert!((20_001..=20_004).contains(&used), "{used}");
+    // And of what is beyond no more than up to there.
+    schedule.known = at(99_990, 0);
+    schedule.next = None;
+    schedule.stand_at(from, at(100_030, 0));
+    assert_eq!(schedule.known, at(100_000, 0));
+}

@@ -137,8 +137,9 @@ impl Common {
     /// Takes a newer reading of the own meter. The terms that begin with it, where some do.
     pub(super) fn advance(&mut self, reading: Reading) -> Option<Terms> {
         let waits = self.ceiling();
-        if waits.is_some_and(|from| self.schedule.used(reading) >= from) {
-            // Not beyond it before both sides know.
+        if let Some(from) = waits.filter(|from| self.schedule.used(reading) >= *from) {
+            // Not beyond it before both sides know. What was had for it is never priced anew.
+            self.schedule.stand_at(from, reading);
             return None;
         }
         if !self.schedule.advance(reading) {

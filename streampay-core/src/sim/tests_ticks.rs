@@ -224,7 +224,14 @@ fn refused_though_spent_pauses_until_written_off() {
 /// The pause is durable. What two meters may differ by counts in it once, however often the payer dies.
 #[test]
 fn restart_within_a_pause_makes_no_room_for_what_two_meters_may_differ_by() {
+    for window in [0, 20] {
+        restarts_within_a_pause(Msat::from_sat(window).unwrap());
+    }
+}
+
+fn restarts_within_a_pause(window: Msat) {
     let mut pair = robbed_of(PairConfig {
+        window,
         tolerance_ms: 900,
         ..PairConfig::default()
     });

@@ -116,7 +116,9 @@ impl PayerSession {
             return;
         };
         let last = record.common.reading;
-        let grown = prices.grown(last, reading).msat();
+        let booked = record.booked;
+        let grown = prices.grown(plus(last, booked), plus(reading, booked));
+        let grown = grown.msat();
         let long = reading.since(last).media_ms >= CHECKPOINT_MS;
         if long || grown.saturating_mul(CHECKPOINT_PARTS) >= tick.msat() {
             record.common.reading = reading;
@@ -255,6 +257,8 @@ impl PayerSession {
             return;
         };
         record.booked = plus(record.booked, drift);
+        // It is a reading like any other: what it paid for is never priced anew.
+        self.advance_schedule();
         self.persist();
     }
 }

@@ -90,7 +90,7 @@ pub struct PayerSession {
     late: Reading,
     /// What was used when it stopped to flow, on whatever connection that was. Set while nothing flows.
     stood_at: Option<meter::Stood>,
-    /// True from a restart within a pause to its end: what two meters may differ by counted before it.
+    /// True from a restart within a pause to its end: what counts beyond what is paid counted before it.
     paused_before: bool,
     /// When to ask the backend again for what it could not do.
     backend_retry: Option<Backoff>,

@@ -173,7 +173,11 @@ impl PayerSession {
         let open = open.saturating_plus(terms.window).max(stood_at);
         let open = open.saturating_plus(self.price_of(self.differ()));
         let paid = credit.max(stood_at);
-        open.min(paid.saturating_plus(self.step()))
+        let once = match self.paused_before {
+            true => Msat::ZERO,
+            false => self.step(),
+        };
+        open.min(paid.saturating_plus(once))
     }
 
     /// By how much two meters may differ while nothing flows: what the terms tolerate, but nothing where
