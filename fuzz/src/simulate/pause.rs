@@ -106,12 +106,7 @@ impl Counted {
     }
 
     fn alone(&self) -> u64 {
-        let next = None;
-        let alone = Schedule {
-            next,
-            ..self.schedule
-        };
-        alone.used(self.own).msat()
+        self.schedule.alone().used(self.own).msat()
     }
 }
 

@@ -205,10 +205,7 @@ impl Truth {
         if !self.has_two_meters() {
             return self.price(own);
         }
-        let alone = Schedule {
-            next: None,
-            ..*schedule
-        };
+        let alone = schedule.alone();
         let both = schedule
             .next
             .is_none_or(|next| self.changes.contains(&next));

@@ -80,7 +80,7 @@ impl Schedule {
 
     /// The tariff that holds, without what is agreed to come after it.
     #[must_use]
-    pub(crate) const fn alone(self) -> Self {
+    pub const fn alone(self) -> Self {
         Self { next: None, ..self }
     }
 
