@@ -1,6 +1,8 @@
-//! Payees that offer a price next to nothing, never confirm it, and take it back for the old one.
+//! Payees that offer a price next to nothing, never confirm it, and take it back for the old one; and one whose next
+//! price takes in what was bought by the last.
 
-use streampay_core::wire::{Message, OfferTerms};
+use streampay_core::meter::Reading;
+use streampay_core::wire::{Agreed, Message, OfferTerms};
 
 use super::Script;
 use super::meters::passes;
@@ -22,6 +24,10 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script::new(
         "payee claims an hour at a price that it takes back",
         claims_an_hour,
+    ),
+    Script::new(
+        "payee prices anew what its user consented to",
+        prices_consent_anew,
     ),
 ];
 
@@ -124,4 +130,44 @@ fn claims_an_hour(stage: &mut Stage<'_>) -> Played {
     })?;
     // 3 s that the clock lets count, 10 s that are late, and the tick ahead.
     stage.must(seq <= 3, "pay for silence")
+}
+
+/// Two gigabytes are worth a tick by the price that holds, and a thousand ticks by the next, which begins just after
+/// them.
+fn prices_consent_anew(stage: &mut Stage<'_>) -> Played {
+    let mut cast = Cast::usual()?;
+    cast.terms.tariff.bytes = rate(1, 1_000_000);
+    cast.max_tariff.bytes = rate(1, 1_000);
+    let payee = first_tick_of(stage, &cast, 90_000)?;
+    stage.receive(&payee.ack(1, 0))?;
+    watch(stage, 0, 1_000)?;
+    let mut next = OfferTerms {
+        terms: payee.terms.clone(),
+        ..offer(&payee)
+    };
+    next.terms.tariff.bytes = cast.max_tariff.bytes;
+    signed(&mut next, &payee);
+    let offer = next.hash(payee.hello.session);
+    stage.receive(&Message::OfferTerms(next.clone()))?;
+    stage.command("agree", Object::new())?;
+    must_agree(stage)?;
+    stage.receive(&Message::Agreed(Agreed { offer }))?;
+    stage.judge.next = Some(next.terms.tariff);
+    let mut seq = 1;
+    watch(stage, 1_000, 9_500)?;
+    pay_if_asked(stage, &payee, &mut seq, 9_500)?;
+    stage.receive(&Message::Reading(Reading {
+        media_ms: 9_500,
+        bytes: 2_090_000_000,
+    }))?;
+    stage.must(stage.told("paused"), "ask its user")?;
+    stage.command("resume", Object::new())?;
+    pay_if_asked(stage, &payee, &mut seq, 9_500)?;
+    for at in 10..16 {
+        stage.pass_ms(1_000);
+        stage.usage(at * 1_000)?;
+        pay_if_asked(stage, &payee, &mut seq, 9_500)?;
+    }
+    // Two payments up to where the price begins, and the one ahead.
+    stage.must(seq <= 3, "pay for it once")
 }

@@ -1,6 +1,7 @@
 //! Other terms while a session runs.
 
 use super::*;
+use crate::meter::{Rate, Reading};
 use crate::session::{ApiMisuse, CloseCode, Command, Event, Input};
 use crate::units::Msat;
 use crate::wire::{Message, decode, encode};
@@ -309,4 +310,48 @@ fn payment_that_crossed_an_offer_moves_it_on() {
     pair.run(30_000, &faults).unwrap();
     assert!(began(&pair, PAYER) && began(&pair, PAYEE));
     pair.settle().unwrap();
+}
+
+/// A price for bytes follows, from 6 sat on. By consent the payer pays for bytes up to just before that: they are
+/// bought, and none of what comes next.
+#[test]
+fn what_was_consented_to_just_before_a_price_begins_is_not_priced_anew() {
+    let mut pair = Pair::new(PairConfig {
+        bytes_msat: 100,
+        consents: false,
+        ..PairConfig::default()
+    });
+    pair.run(300, &[]).unwrap();
+    let mut terms = Box::new(pair.payee().unwrap().terms().clone());
+    let bytes = terms.tariff.bytes.unwrap();
+    terms.tariff.bytes = Rate::new(bytes.msat().times(3).unwrap(), bytes.per()).ok();
+    let (next, in_ticks) = (terms.tariff, 2);
+    pair.command(PAYEE, Command::OfferTerms { terms, in_ticks });
+    pair.run(1_500, &[]).unwrap();
+    let payer = pair.payer().unwrap();
+    let (schedule, own) = (payer.schedule(), payer.reading());
+    let from = schedule.next.unwrap().from;
+    assert_eq!(from.msat(), 6_000);
+    // As far as the old price goes.
+    let hint = |bytes| Reading { bytes, ..own };
+    let last = |bytes: &u64| schedule.used(hint(*bytes)) < from;
+    let last = (own.bytes..).step_by(1_000).take_while(last).last();
+    let hint = hint(last.unwrap());
+    let drift = from.saturating_minus(schedule.used(own)).msat();
+    assert!((2_001..2_500).contains(&drift), "{drift}");
+    pair.inject(PAYER, &encode(&Message::Reading(hint)));
+    pair.command(PAYER, Command::Resume);
+    assert_eq!(pair.payer().unwrap().booked().bytes, hint.bytes - own.bytes);
+    pair.run(500, &[]).unwrap();
+    let payer = pair.payer().unwrap();
+    let (schedule, booked) = (payer.schedule(), payer.booked());
+    assert_eq!(schedule.next, None, "it began");
+    let reading = Reading {
+        media_ms: payer.reading().media_ms + booked.media_ms,
+        bytes: payer.reading().bytes + booked.bytes,
+    };
+    let since = next.price(reading.since(hint));
+    let used = schedule.used(reading);
+    let most = from.saturating_plus(since);
+    assert!(used <= most, "{used} of {most}");
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::side::Session;
 use super::*;
 use crate::backend::Request;
+use crate::meter::Schedule;
 use crate::session::{CloseCode, Command, Event, Input, Output, PayerSession, Receipt};
 use crate::store::{ChangeSet, MemoryStore, Store, session_prefix};
 use crate::units::{Msat, PurseId, Seq};
@@ -251,4 +252,32 @@ fn receipt_by_a_number_that_no_payment_had_is_not_taken_after_a_restart() {
         pair.tamper = None;
         pair.settle().unwrap();
     }
+}
+
+/// The user has paused, and no purse was ever begun. What the payee offered before it lost its first record is of
+/// terms that nobody has any more.
+#[test]
+fn payee_that_lost_its_first_record_begins_its_offers_anew() {
+    let mut pair = Pair::new(PairConfig {
+        max_purse: sat(1),
+        ..PairConfig::default()
+    });
+    pair.command(PAYER, Command::Pause);
+    pair.run(1_000, &[(500, Fault::OfferTariff(50))]).unwrap();
+    let agreed = |pair: &Pair| {
+        let agreed = |event: &&Event| matches!(event, Event::TermsAgreed { .. });
+        pair.events(PAYER).iter().filter(agreed).count()
+    };
+    assert_eq!(agreed(&pair), 1);
+    pair.payee.store = MemoryStore::new();
+    pair.payee.die();
+    pair.payee_back = Some(pair.now.mono.after_ms(300));
+    pair.take_link_down(500);
+    pair.run(1_000, &[]).unwrap();
+    let payer = pair.payer().unwrap();
+    assert_eq!(payer.state_name(), "Live");
+    let terms = payer.terms().unwrap().clone();
+    assert_eq!(payer.schedule(), Schedule::new(terms.tariff));
+    pair.run(500, &[(0, Fault::OfferTariff(50))]).unwrap();
+    assert_eq!(agreed(&pair), 2);
 }

@@ -1,12 +1,14 @@
 //! Live: what stops the media, and what lets it flow again.
 
+use alloc::boxed::Box;
+
 use super::{PayeeSession, Phase};
 use crate::meter::{PauseReason, Reading};
 use crate::session::pace::Backoff;
 use crate::session::record::{PayeePurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, PurseId};
-use crate::wire::Message;
+use crate::wire::{Evidence, Message};
 
 /// How often a side that does not flow says so again, and its reading near the end of the
 /// credit, in milliseconds.
@@ -35,6 +37,8 @@ pub(super) struct Live {
     pub(super) talk: super::member::Talk,
     /// The purse whose parts are being collected.
     pub(super) parts: Option<crate::session::parts::Parts>,
+    /// The receipt for nothing, once it was asked for: it is signed once.
+    pub(super) nothing: Option<Box<Evidence>>,
 }
 
 impl Live {
@@ -48,6 +52,7 @@ impl Live {
             stood_at: None,
             talk: super::member::Talk::default(),
             parts: None,
+            nothing: None,
         }
     }
 }

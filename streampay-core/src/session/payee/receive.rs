@@ -1,5 +1,7 @@
 //! Ticks as the payee sees them: each `seq` once, one at a time, credited when durable.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 use minicbor::bytes::ByteArray;
 
@@ -174,9 +176,13 @@ impl PayeeSession {
     /// The newest receipt; one for nothing where nothing is paid.
     pub(super) fn say_receipt(&mut self) {
         let Some(record) = &self.record else { return };
-        let common = &record.common;
-        let nothing = || Receipt::default().sign(common.fixed.session, &self.key);
-        let evidence = common.evidence().unwrap_or_else(nothing);
+        let (newest, session) = (record.common.evidence(), record.common.fixed.session);
+        let key = &self.key;
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        let nothing = || Box::new(Receipt::default().sign(session, key));
+        let evidence = newest.unwrap_or_else(|| **live.nothing.get_or_insert_with(nothing));
         self.say_ack(evidence);
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::meter::WATCH_MS;
 use super::{PayerSession, Phase};
 use crate::meter::{PauseReason, Reading, Tariff};
-use crate::session::pace::Backoff;
+use crate::session::pace::{Backoff, Pace};
 use crate::session::record::{Fate, PayerPurse, PurseState};
 use crate::session::{CloseCode, Event};
 use crate::units::{Mono, Msat, PurseId};
@@ -23,7 +23,7 @@ pub(super) struct Live {
     pub(super) hint: Reading,
     /// When the reading last grew by what came.
     pub(super) progress: Mono,
-    /// When it last grew, by the clock alone too.
+    /// When it last grew, by the clock alone too, with the time since then for which nothing flowed.
     pub(super) counted_at: Mono,
     pub(super) stalled: bool,
     /// When to look for stalls next.
@@ -50,6 +50,8 @@ pub(super) struct Live {
     pub(super) offers: u8,
     /// How far the reading may be ahead of the clock, in milliseconds.
     pub(super) cache_ms: u64,
+    /// Hints that said more than may be noted.
+    pub(super) far: Pace,
 }
 
 impl Live {
@@ -75,6 +77,7 @@ impl Live {
             talk: super::member::Talk::default(),
             offers: 0,
             cache_ms,
+            far: Pace::default(),
         }
     }
 
@@ -113,6 +116,12 @@ impl Live {
 
     pub(super) fn offered(&mut self, now: Mono) {
         self.purse_retry.get_or_insert_with(|| Backoff::start(now));
+    }
+
+    /// It flows again: the time for which nothing did is no time in which media stalls.
+    fn stood_still(&mut self, now: Mono) {
+        let still_ms = self.still.map_or(0, |still| now.since_ms(still.since));
+        self.counted_at = self.counted_at.after_ms(still_ms).min(now);
     }
 
     pub(super) fn acknowledged(&mut self, now: Mono) {
@@ -277,8 +286,9 @@ impl PayerSession {
     fn flows_again(&mut self) {
         let (now, flows) = (self.now.mono, self.flow.flows());
         let Some(live) = self.live_mut() else { return };
-        (live.progress, live.counted_at) = (now, now);
+        live.progress = now;
         if flows {
+            live.stood_still(now);
             self.event(Event::Resumed);
         }
     }

@@ -139,14 +139,9 @@ impl PayerSession {
         let features = welcome.features & self.features;
         let hash = bound.hash();
         let vouch = Vouch::new(&bound, &welcome.terms_signature, &welcome.binding);
-        match &mut self.record {
-            Some(record) => {
-                if *record.common.terms() != welcome.terms {
-                    record.common.schedule = Schedule::new(welcome.terms.tariff);
-                }
-                let (key, terms) = (welcome.session_key, welcome.terms);
-                record.common.fixed.bind_again(key, terms, vouch);
-            }
+        match &self.record {
+            Some(record) if !self.is_same(record, &welcome) => self.begin_anew(welcome, vouch),
+            Some(_) => {}
             None => self.record = Some(self.first_record(welcome, hash.0, vouch)),
         }
         let aux = up.entropy.derive("bind");
@@ -347,6 +342,21 @@ impl PayerSession {
         self.choose_method(terms)
             .map(|_| ())
             .ok_or(CloseCode::NoCommonMethod)
+    }
+
+    /// The payee lost its first record, before anything was paid: nothing of what was offered or metered by then is
+    /// of these terms. What the user wants stays.
+    fn begin_anew(&mut self, welcome: Welcome, vouch: Vouch) {
+        let Some(before) = self.record.take() else {
+            return;
+        };
+        let common = &before.common;
+        let mut record = self.first_record(welcome, *common.fixed.root, vouch);
+        (record.common.next_request, record.common.began) = (common.next_request, common.began);
+        record.common.resume_by = common.resume_by;
+        (record.topped_up, record.tips_wanted) = (before.topped_up, before.tips_wanted);
+        self.record = Some(record);
+        self.meter_anew();
     }
 
     fn first_record(&self, welcome: Welcome, root: [u8; 32], vouch: Vouch) -> PayerRecord {

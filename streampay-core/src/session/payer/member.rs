@@ -46,6 +46,8 @@ pub(super) struct Talk {
     heard: u64,
     epoch: Option<u64>,
     pace: Pace,
+    /// The same for how many watch, apart: lines crowd that out as little.
+    counts: Pace,
 }
 
 impl Talk {
@@ -215,10 +217,10 @@ impl PayerSession {
     }
 
     pub(super) fn on_presence(&mut self, presence: Presence) {
-        let Presence { epoch, viewers } = presence;
+        let (now, Presence { epoch, viewers }) = (self.now.mono, presence);
         let Some(live) = self.live_mut() else { return };
         let newer = live.talk.epoch.is_none_or(|last| epoch > last);
-        if live.talk.is_inside() && newer {
+        if live.talk.is_inside() && newer && live.talk.counts.take(now, HEAR_EVERY_MS, HEAR_BURST) {
             live.talk.epoch = Some(epoch);
             self.event(Event::News(RoomNews::Presence { epoch, viewers }));
         }

@@ -4,7 +4,8 @@ mod prices;
 mod still;
 
 use super::PayerSession;
-use crate::meter::{PauseReason, Reading, last_on_way};
+use super::flow::Live;
+use crate::meter::{PauseReason, Rate, Reading, Tariff, last_on_way};
 use crate::planted::{self, Planted};
 use crate::session::lease::lease;
 use crate::session::{CloseCode, Event};
@@ -28,6 +29,10 @@ const CHECKPOINT_PARTS: u64 = 4;
 pub(super) const WATCH_MS: u64 = 500;
 /// Bytes by which the two byte meters may always differ: packets on their way.
 const TOLERANCE_BYTES: u64 = 64 * 1024;
+/// Hints that say more than may be noted, and are looked at: one in so many milliseconds on average, and so
+/// many at once. Each takes some thousand prices. Spec: pricing 5.1.
+const FAR_EVERY_MS: u64 = 100;
+const FAR_BURST: u64 = 16;
 
 impl PayerSession {
     /// What is used: by the own meter, or by the payee's as far as drift is tolerated, and never
@@ -67,8 +72,8 @@ impl PayerSession {
         let before = self.metered;
         let came = reading != self.heard;
         self.count(reading);
-        let (now, counted) = (self.now.mono, self.metered != before);
-        if let Some(live) = self.live_mut().filter(|_| came && counted) {
+        let (now, grew) = (self.now.mono, self.grew(before));
+        if let Some(live) = self.live_mut().filter(|_| came && grew) {
             live.progress = now;
             live.stalled = false;
         }
@@ -100,11 +105,28 @@ impl PayerSession {
         if self.metered == before {
             return;
         }
-        if let Some(live) = self.live_mut() {
+        let grew = self.grew(before);
+        if let Some(live) = self.live_mut().filter(|_| grew) {
             live.counted_at = now;
         }
         self.advance_schedule();
         self.checkpoint(grown);
+    }
+
+    /// True where more counts than before of a meter that costs something, by the tariff that holds or by the
+    /// next; where none does, of any.
+    fn grew(&self, before: Reading) -> bool {
+        let schedule = self.schedule();
+        let next = schedule.next.map(|next| next.tariff);
+        let tariffs = [Some(schedule.tariff), next];
+        let sells = |rate: fn(Tariff) -> Option<Rate>| {
+            let mut rates = tariffs.into_iter().flatten().filter_map(rate);
+            rates.any(|rate| !rate.msat().is_zero())
+        };
+        let (time, bytes) = (sells(|tariff| tariff.time), sells(|tariff| tariff.bytes));
+        let grown = self.metered.since(before);
+        let free = !time && !bytes;
+        (grown.media_ms > 0 && (time || free)) || (grown.bytes > 0 && (bytes || free))
     }
 
     /// Makes the reading durable, where what came since it last was is a second of media, or is worth a
@@ -140,16 +162,20 @@ impl PayerSession {
         if !fits(&prices, hint) && fits(&confirmed, hint) {
             return;
         }
-        let is_more = !fits(&prices, hint);
-        let noted = match is_more {
-            true => last_on_way(own, own.max(hint), |at| fits(&prices, at)),
-            false => hint,
-        };
-        if let Some(live) = self.live_mut() {
-            live.hint = noted;
+        if fits(&prices, hint) {
+            return self.note_hint(hint);
         }
-        if is_more {
-            self.pause_for(PauseReason::Drift);
+        let now = self.now.mono;
+        let looks = |live: &mut Live| live.far.take(now, FAR_EVERY_MS, FAR_BURST);
+        if self.live_mut().is_some_and(looks) {
+            self.note_hint(last_on_way(own, own.max(hint), |at| fits(&prices, at)));
+        }
+        self.pause_for(PauseReason::Drift);
+    }
+
+    const fn note_hint(&mut self, hint: Reading) {
+        if let Some(live) = self.live_mut() {
+            live.hint = hint;
         }
     }
 
@@ -194,14 +220,15 @@ impl PayerSession {
             live.watch = now.after_ms(WATCH_MS);
         }
         let (quiet, stands) = (now.since_ms(live.progress), now.since_ms(live.counted_at));
-        if !flows || ahead.is_zero() || quiet < live_ms {
+        if !flows || ahead.is_zero() {
             return;
         }
-        // What came and waits for the clock is no reason to ask anybody, or to end.
+        // What came and waits for the clock is no reason to ask anybody, or to end. Pauses between are none not
+        // to end.
         if stands >= stall_close_ms && !(waits && ahead <= lead) {
             return self.close(CloseCode::MediaStalled, false);
         }
-        if waits {
+        if waits || quiet < live_ms {
             return;
         }
         if !live.stalled {

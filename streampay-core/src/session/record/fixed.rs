@@ -2,7 +2,6 @@
 //! written and found.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
@@ -14,7 +13,6 @@ use super::stored::{StoredKey, StoredTerms};
 use crate::session::proof::Vouch;
 use crate::store::{ChangeSet, Key, StoreError, fixed_key, session_key};
 use crate::units::{SessionId, XOnlyKey};
-use crate::wire::Terms;
 
 /// What of a session is the same from its first binding on, but for a payee that lost its first
 /// record.
@@ -61,22 +59,6 @@ impl Apart {
             fixed: Box::new(fixed),
             written: false,
         }
-    }
-
-    /// What the payee binds with this time: the same, unless it lost its first record.
-    pub(in crate::session) fn bind_again(
-        &mut self,
-        peer_key: XOnlyKey,
-        terms: Terms,
-        vouch: Vouch,
-    ) {
-        if self.peer_key == peer_key && *self.terms.0 == terms {
-            return;
-        }
-        self.fixed.peer_key = peer_key;
-        self.fixed.vouch = Some(vouch);
-        self.fixed.terms = StoredTerms(Arc::new(terms));
-        self.written = false;
     }
 }
 

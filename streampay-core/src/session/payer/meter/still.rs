@@ -17,6 +17,7 @@ const LATE_MS: u64 = 10_000;
 pub(in crate::session::payer) struct Still {
     /// How far the clock reached then, in milliseconds of media: it stands still as well.
     clock_ms: u64,
+    pub(in crate::session::payer) since: Mono,
 }
 
 impl Live {
@@ -46,7 +47,10 @@ impl PayerSession {
         match live.still {
             None if !flows => {
                 let clock_ms = live.clock_ms(now, late_ms);
-                live.still = Some(Still { clock_ms });
+                live.still = Some(Still {
+                    clock_ms,
+                    since: now,
+                });
                 self.late = late;
             }
             Some(still) if flows => {
@@ -83,6 +87,13 @@ impl PayerSession {
         }
         self.heard = reading;
         reading.since(self.unbilled)
+    }
+
+    /// What the meter read by now counts for nothing.
+    pub(in crate::session::payer) fn meter_anew(&mut self) {
+        (self.metered, self.late) = (Reading::default(), Reading::default());
+        self.unbilled = self.heard;
+        (self.stood_at, self.paused_before) = (None, false);
     }
 
     /// What came, may count, and does not yet.

@@ -1,0 +1,173 @@
+//! A source that gives nothing, and what hides that; words that come too often.
+
+use super::*;
+use crate::meter::{PauseReason, Reading};
+use crate::session::{CloseCode, Command, Event, Input, Name, RoomNews};
+use crate::units::Msat;
+use crate::wire::{Message, Presence, decode, encode};
+
+const PAYER: Direction = Direction::ToPayer;
+const PAYEE: Direction = Direction::ToPayee;
+
+fn is_drift(event: &Event) -> bool {
+    let (reason, by_peer) = (PauseReason::Drift, false);
+    *event == Event::Paused { by_peer, reason }
+}
+
+fn is_stall(event: &Event) -> bool {
+    matches!(event, Event::Stalled { .. })
+}
+
+fn count(pair: &Pair, wanted: impl Fn(&Event) -> bool) -> usize {
+    pair.events(PAYER).iter().filter(|one| wanted(one)).count()
+}
+
+fn closed(pair: &Pair) -> Option<CloseCode> {
+    pair.events(PAYER).iter().find_map(|event| match event {
+        Event::Closed { code, .. } => Some(*code),
+        _ => None,
+    })
+}
+
+/// After 5 s the source is dead, and the payee never says that it closes.
+fn dead(config: PairConfig) -> Pair {
+    let mut pair = Pair::new(config);
+    pair.run(5_000, &[]).unwrap();
+    pair.media_at = pair.now.mono.after_ms(86_400_000);
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Close(_) | Message::Closed(_))) if to == PAYER => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair
+}
+
+fn say(pair: &mut Pair, media_ms: u64, bytes: u64) {
+    let reading = Reading { media_ms, bytes };
+    pair.inject(PAYER, &encode(&Message::Reading(reading)));
+}
+
+/// A pause begins or ends more often than a stall takes to show. The time that flows is what counts: 600 s.
+#[test]
+fn pauses_in_turn_do_not_keep_a_dead_source_alive() {
+    let mut pair = dead(PairConfig::default());
+    let mut flowed_ms = 0;
+    while closed(&pair).is_none() && flowed_ms < 700_000 {
+        for (command, ms) in [(Command::Pause, 500), (Command::Resume, 1_500)] {
+            pair.command(PAYEE, command);
+            pair.run(ms, &[]).unwrap();
+        }
+        flowed_ms += 1_500;
+    }
+    assert_eq!(closed(&pair), Some(CloseCode::MediaStalled));
+    assert!((590_000..=610_000).contains(&flowed_ms), "{flowed_ms}");
+}
+
+/// The time of a pause is no time in which a source is dead.
+#[test]
+fn pause_of_an_hour_ends_no_session() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    let credited = pair.credited();
+    let hour = 3_600_000;
+    pair.run(hour + 5_000, &[(0, Fault::PausePayer(hour))])
+        .unwrap();
+    assert_eq!((closed(&pair), count(&pair, is_stall)), (None, 0));
+    assert!(pair.credited() > credited);
+    pair.settle().unwrap();
+}
+
+/// Bytes come that cost nothing, and no time of media with them.
+#[test]
+fn bytes_that_are_free_are_no_media() {
+    for (bytes_msat, stalls, ends) in [(0, 1, Some(CloseCode::MediaStalled)), (1, 0, None)] {
+        let mut pair = dead(PairConfig {
+            bytes_msat,
+            ..PairConfig::default()
+        });
+        for _ in 0..605 {
+            let mut reading = pair.payer.reading;
+            reading.bytes += 1;
+            (pair.payer.reading, pair.received.bytes) = (reading, pair.received.bytes + 1);
+            pair.input(PAYER, Input::Usage(reading));
+            pair.run(1_000, &[]).unwrap();
+        }
+        assert_eq!(closed(&pair), ends, "{bytes_msat}");
+        assert_eq!(count(&pair, is_stall), stalls, "{bytes_msat}");
+    }
+}
+
+/// There is nothing to consent to, and nothing that a new connection would have forgotten.
+#[test]
+fn consent_to_drift_without_a_connection_books_nothing_and_is_asked_for_again() {
+    let mut pair = Pair::new(PairConfig {
+        consents: false,
+        ..PairConfig::default()
+    });
+    pair.run(3_500, &[]).unwrap();
+    let ahead = pair.payer().unwrap().reading().media_ms + 1_100;
+    say(&mut pair, ahead, 0);
+    assert_eq!(count(&pair, is_drift), 1);
+    pair.take_link_down(300);
+    pair.command(PAYER, Command::Resume);
+    pair.run(600, &[]).unwrap();
+    let ahead = pair.payer().unwrap().reading().media_ms + 1_100;
+    say(&mut pair, ahead, 0);
+    let booked = pair.payer().unwrap().booked();
+    assert_eq!((booked, count(&pair, is_drift)), (Reading::default(), 2));
+    pair.command(PAYER, Command::Resume);
+    assert_eq!(pair.payer().unwrap().booked().media_ms, 1_100);
+}
+
+/// Sixteen at once, and one more in a tenth of a second: to look at one takes thousands of prices.
+#[test]
+fn readings_that_say_too_much_are_looked_at_now_and_then() {
+    for (wait_ms, looks) in [(0, false), (100, true)] {
+        let mut pair = Pair::new(PairConfig {
+            bytes_msat: 2_000,
+            consents: false,
+            ..PairConfig::default()
+        });
+        pair.run(3_500, &[]).unwrap();
+        for more in 0..16 {
+            say(&mut pair, 3_600_000 + more, 0);
+        }
+        pair.run(wait_ms, &[]).unwrap();
+        // By far the most of it is bytes.
+        say(&mut pair, 0, 1 << 50);
+        pair.command(PAYER, Command::Resume);
+        let booked = pair.payer().unwrap().booked();
+        assert!(booked.media_ms < 1_000 || !looks, "{booked:?}");
+        assert_eq!(booked.bytes > 0, looks, "{wait_ms}: {booked:?}");
+    }
+}
+
+/// As many as lines of a chat: what comes beyond is the payee's, and nobody reads it.
+#[test]
+fn counts_of_a_room_come_no_faster_than_lines() {
+    let mut house = House::new(
+        crate::room::RoomConfig::new(crate::room::RoomId([1; 32])),
+        [PairConfig::default()],
+    );
+    let (name, max_fee) = (Name::new("ann").unwrap(), Msat::ZERO);
+    let invitation = None;
+    house.join(
+        0,
+        Command::Join {
+            name,
+            invitation,
+            max_fee,
+        },
+    );
+    house.run(3_000, &[]).unwrap();
+    let pair = &mut house.pairs[0];
+    let told = |event: &Event| matches!(event, Event::News(RoomNews::Presence { .. }));
+    let before = count(pair, told);
+    for epoch in 1_000..2_000 {
+        let viewers = 7;
+        pair.inject(
+            PAYER,
+            &encode(&Message::Presence(Presence { epoch, viewers })),
+        );
+    }
+    assert_eq!(count(pair, told) - before, 128);
+}
