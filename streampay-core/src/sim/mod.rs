@@ -98,6 +98,8 @@ mod tests_restored;
 #[cfg(test)]
 mod tests_room;
 #[cfg(test)]
+mod tests_sold;
+#[cfg(test)]
 mod tests_stalls;
 #[cfg(test)]
 mod tests_ticks;

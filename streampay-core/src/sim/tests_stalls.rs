@@ -4,7 +4,7 @@ use super::*;
 use crate::meter::{PauseReason, Reading};
 use crate::session::{CloseCode, Command, Event, Input, Name, RoomNews};
 use crate::units::Msat;
-use crate::wire::{Message, Presence, decode, encode};
+use crate::wire::{Message, Pause, Presence, Resume, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -170,4 +170,41 @@ fn counts_of_a_room_come_no_faster_than_lines() {
         );
     }
     assert_eq!(count(pair, told) - before, 128);
+}
+
+/// A payee that pauses and goes on a thousand times in a moment is heard 128 times, and again when it says less.
+#[test]
+fn pauses_come_no_faster_than_lines() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_000, &[]).unwrap();
+    let reason = PauseReason::ByPayee;
+    for epoch in (1..1_000).step_by(2) {
+        pair.inject(PAYER, &encode(&Message::Pause(Pause { epoch, reason })));
+        let epoch = epoch + 1;
+        pair.inject(PAYER, &encode(&Message::Resume(Resume { epoch })));
+    }
+    let told = |event: &Event| matches!(event, Event::Paused { .. } | Event::Resumed);
+    assert_eq!(count(&pair, told), 128);
+    pair.run(3_000, &[]).unwrap();
+    let epoch = 5_000;
+    pair.inject(PAYER, &encode(&Message::Pause(Pause { epoch, reason })));
+    assert_eq!(count(&pair, told), 129);
+}
+
+/// Its purses are on their way home, and the peer goes on saying what makes no sense.
+#[test]
+fn nonsense_while_purses_come_home_is_told_sixteen_times() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_000, &[]).unwrap();
+    pair.mint_back = pair.now.mono.after_ms(600_000);
+    pair.command(PAYER, Command::Close(CloseCode::Done));
+    pair.run(7_000, &[]).unwrap();
+    assert_eq!(pair.payer().unwrap().state_name(), "Releasing");
+    for _ in 0..100 {
+        pair.inject(PAYER, &[0xff]);
+        pair.inject(PAYER, &encode(&Message::ReceiptRequest));
+    }
+    let told =
+        |event: &Event| matches!(event, Event::Dropped { .. } | Event::Misbehaved { .. });
+    assert_eq!(count(&pair, told), 16);
 }

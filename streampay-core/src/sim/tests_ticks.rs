@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::*;
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::PauseReason;
-use crate::session::{CloseCode, Command, Event, Input, Misbehaviour};
+use crate::session::{CloseCode, Command, Event, Input, Misbehaviour, Receipt};
 use crate::units::{Msat, PurseId, PurseKey, Seq};
-use crate::wire::{Message, Nack, Tick, decode, encode};
+use crate::wire::{Ack, Message, Nack, Tick, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -212,6 +212,71 @@ fn robbed_of(config: PairConfig) -> Pair {
     pair
 }
 
+/// A process that began anew has told nobody, and the user is the one who can end the pause.
+#[test]
+fn lost_payment_is_told_again_after_a_restart() {
+    let mut pair = robbed();
+    let before = pair.events(PAYER).len();
+    pair.payer.die();
+    pair.payer_back = Some(pair.now.mono.after_ms(100));
+    pair.take_link_down(50);
+    pair.run(3_000, &[]).unwrap();
+    let (by_peer, reason) = (false, PauseReason::PaymentRefused);
+    let (seq, amount) = (Seq(3), pair.config.tick);
+    let told = &pair.events(PAYER)[before..];
+    for event in [
+        Event::Paused { by_peer, reason },
+        Event::TickLost { seq, amount },
+    ] {
+        let times = told.iter().filter(|one| **one == event).count();
+        assert_eq!(times, 1, "{event:?}");
+    }
+    pair.command(PAYER, Command::WriteOff);
+    pair.run(4_000, &[]).unwrap();
+    assert!(pair.credited().msat() >= 8_000);
+    pair.settle().unwrap();
+}
+
+/// A payment was written off, the next is under way, and the payee acknowledges the first after all.
+#[test]
+fn late_ack_of_what_was_written_off_does_not_silence_the_payment_under_way() {
+    let mut pair = robbed();
+    let log = Log::default();
+    let said = log.clone();
+    pair.tamper(move |_, bytes| {
+        let message = decode(bytes).unwrap().unwrap();
+        let ack = matches!(message, Message::Ack(_));
+        said.lock().unwrap().push(message);
+        if ack { vec![] } else { vec![bytes.clone()] }
+    });
+    pair.command(PAYER, Command::WriteOff);
+    pair.run(1_000, &[]).unwrap();
+    let fourth = ticks(&log);
+    assert_eq!(fourth.len(), 1);
+    let receipt = Receipt {
+        purse: PurseId(0),
+        seq: Seq(3),
+        cumulative: Msat::new(6_000).unwrap(),
+        total: Msat::new(6_000).unwrap(),
+        ..Receipt::default()
+    };
+    let session = pair.payer.id.unwrap();
+    let evidence = receipt.sign(session, &pair.payee_key);
+    let ack = Message::Ack(Ack {
+        evidence,
+        grant: None,
+    });
+    pair.inject(PAYER, &encode(&ack));
+    assert_eq!(pair.payer().unwrap().acknowledged().msat(), 6_000);
+    pair.run(16_000, &[]).unwrap();
+    let all = ticks(&log);
+    assert!(all.len() >= 4, "it is said again: {}", all.len());
+    assert!(all.iter().all(|tick| *tick == fourth[0]), "the same bytes");
+    let (by_peer, reason) = (false, PauseReason::AckOverdue);
+    let overdue = |event: &Event| *event == Event::Paused { by_peer, reason };
+    assert_eq!(count(&pair, PAYER, overdue), 1);
+}
+
 #[test]
 fn refused_though_spent_pauses_until_written_off() {
     let mut pair = robbed();
@@ -366,7 +431,7 @@ fn payment_that_stays_out_of_a_purse_that_the_payee_denies_holds_the_session() {
     pair.run(8_000, &[(0, Fault::LinkDown(500)), (4_000, crash)])
         .unwrap();
     let lost = |event: &Event| matches!(event, Event::TickLost { seq: Seq(3), .. });
-    assert_eq!(count(&pair, PAYER, lost), 1);
+    assert_eq!(count(&pair, PAYER, lost), 2, "once in each life");
     let payer = pair.payer().unwrap();
     let at_stake = payer.paid().saturating_minus(payer.acknowledged());
     assert_eq!(at_stake.msat(), 2_100, "one tick, in all");

@@ -360,8 +360,20 @@ impl PayerSession {
     }
 
     pub(super) fn misbehaved(&mut self, how: Misbehaviour) {
+        if matches!(self.phase, Phase::Closing(_) | Phase::Releasing(_)) {
+            // Nothing comes of it any more, and it may come without end.
+            if self.is_too_much() {
+                return;
+            }
+            self.nonsense = self.nonsense.saturating_add(1);
+        }
         self.event(Event::Misbehaved { how });
         self.give_up_on_peer();
+    }
+
+    /// True once so much made no sense on this connection that nobody wants to hear of more.
+    pub(super) const fn is_too_much(&self) -> bool {
+        self.nonsense >= NONSENSE_MAX
     }
 
     fn give_up_on_peer(&mut self) {

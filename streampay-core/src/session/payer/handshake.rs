@@ -62,7 +62,12 @@ impl PayerSession {
 
     pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
         let nonce = entropy.derive("nonce");
-        self.up = Some(Up { identity, entropy });
+        let waited = self.uncounted();
+        self.up = Some(Up {
+            identity,
+            entropy,
+            waited,
+        });
         (self.nonsense, self.notes, self.parts) = (0, 0, None);
         if matches!(self.phase, Phase::Offline) {
             let (retry, deadline) = self.handshake_clock();
@@ -78,7 +83,10 @@ impl PayerSession {
     }
 
     pub(super) fn on_down(&mut self) {
-        self.up = None;
+        let up = self.up.take();
+        if let Some(up) = up.filter(|_| self.is_unbound()) {
+            self.forget_what_came(up.waited);
+        }
         match self.phase {
             Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {
                 if let Some(record) = &mut self.record {

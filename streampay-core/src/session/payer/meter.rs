@@ -83,7 +83,8 @@ impl PayerSession {
     fn count(&mut self, reading: Reading) {
         let now = self.now.mono;
         let came = reading.media_ms != self.heard.media_ms;
-        let (reading, late_ms) = (self.billed(reading), self.clock_late_ms());
+        let reading = self.billed(reading);
+        let late_ms = self.clock_late_ms(reading.bytes.max(self.metered.bytes));
         let Some(live) = self.live_mut() else {
             return self.set_aside();
         };
@@ -214,7 +215,7 @@ impl PayerSession {
             return;
         };
         // The payee says when its source is live, the own policy how long that may take.
-        let live_ms = live_ms.min(stall_close_ms);
+        let live_ms = live_ms.min(stall_close_ms).max(WATCH_MS);
         let Some(live) = self.live_mut() else { return };
         if now >= live.watch {
             live.watch = now.after_ms(WATCH_MS);

@@ -124,6 +124,8 @@ pub struct PayerSession {
 struct Up {
     identity: ChannelIdentity,
     entropy: Entropy,
+    /// What of the meter's reading waited to count when it came up.
+    waited: Reading,
 }
 
 enum Phase {
@@ -286,7 +288,9 @@ impl PayerSession {
             Ok(Some(message)) => self.on_message(message),
             Ok(None) => {}
             Err(error) => {
-                self.event(Event::Dropped { error });
+                if !self.is_too_much() {
+                    self.event(Event::Dropped { error });
+                }
                 self.count_nonsense();
             }
         }

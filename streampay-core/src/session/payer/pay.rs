@@ -46,6 +46,7 @@ impl PayerSession {
             return;
         };
         let request = record.common.request_id();
+        let tips = self.tips_with(amount).filter(|_| tip);
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
@@ -60,6 +61,8 @@ impl PayerSession {
             payload: None,
             fate: Fate::UnderWay,
             tip,
+            cumulative: purse.acked.saturating_plus(amount),
+            tips,
         });
         self.count_tip(amount, tip);
         if let Some(live) = self.live_mut() {
@@ -74,11 +77,10 @@ impl PayerSession {
         let Some(pending) = &purse.pending else {
             return;
         };
-        let cumulative = purse.acked.saturating_plus(pending.amount);
         let request = Request::Pay {
             seq: purse.seq,
             amount: pending.amount,
-            cumulative,
+            cumulative: pending.cumulative,
         };
         let id_of_request = pending.request;
         self.ask(id, id_of_request, request);
@@ -147,9 +149,9 @@ impl PayerSession {
         let tick = Tick {
             purse: id,
             seq: purse.seq,
-            cumulative: purse.acked.saturating_plus(pending.amount),
+            cumulative: pending.cumulative,
             payload: planted::payload(payload),
-            tips: self.tips_with(pending),
+            tips: pending.tips,
         };
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {
@@ -250,6 +252,8 @@ impl PayerSession {
             return;
         };
         let (paid, next) = (purse.paid, purse.seq.next());
+        let pending = purse.pending.as_ref();
+        let amount = pending.map(|pending| pending.amount).unwrap_or_default();
         let disowned = |pending: &PendingTick| pending.fate == Fate::Disowned;
         if purse.pending.as_ref().is_some_and(disowned) {
             purse.capacity = paid;
@@ -258,13 +262,17 @@ impl PayerSession {
         if self.count_refusal() >= REFUSALS_MAX {
             return self.close(CloseCode::BackendFailed, false);
         }
+        let said = self.tips_with(amount);
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
+        let cumulative = purse.acked.saturating_plus(amount);
         let Some(pending) = purse.pending.as_mut() else {
             return;
         };
         (pending.fate, pending.request) = (Fate::Again, request);
+        // Another tick by its number: as things stand now.
+        (pending.cumulative, pending.tips) = (cumulative, said.filter(|_| pending.tip));
         purse.seq = next;
         let now = self.now.mono;
         if let Some(live) = self.live_mut() {

@@ -252,11 +252,27 @@ impl PayerSession {
         let refused =
             |purse: &PayerPurse| (purse.pending.as_ref()).is_some_and(|p| p.fate != Fate::UnderWay);
         if purses.any(refused) {
-            self.flow.add(PauseReason::PaymentRefused);
+            let (by_peer, reason) = (false, PauseReason::PaymentRefused);
+            self.flow.add(reason);
             self.paused_before = true;
+            self.event(Event::Paused { by_peer, reason });
+            self.tell_lost();
         }
         self.go_offline();
         self.ask_again();
+    }
+
+    /// Says again what the user has to consent to: a process that began anew told nobody.
+    fn tell_lost(&mut self) {
+        let lost = self.all_purses().filter_map(|purse| {
+            let pending = purse.pending.as_ref();
+            let lost = pending.filter(|pending| pending.fate == Fate::Lost);
+            lost.map(|pending| (purse.seq, pending.amount))
+        });
+        let lost: Vec<_> = lost.collect();
+        for (seq, amount) in lost {
+            self.event(Event::TickLost { seq, amount });
+        }
     }
 
     /// Tells the backend again what was acknowledged last: what it made of that is a write of its own,

@@ -156,8 +156,10 @@ impl PayerSession {
         purse.paid = purse.paid.max(receipt.cumulative);
         self.refusals = 0;
         self.regain_written_off();
+        // A payment that was written off, and is acknowledged after all, says nothing of the one under way.
+        let answered = !self.all_purses().any(|purse| purse.pending.is_some());
         let now = self.now.mono;
-        if let Some(live) = self.live_mut() {
+        if let Some(live) = self.live_mut().filter(|_| answered) {
             live.acknowledged(now);
         }
         self.persist();
@@ -174,8 +176,10 @@ impl PayerSession {
             let tips = receipt.tips;
             self.event(Event::TipPaid { tips });
         }
-        self.clear_pause(PauseReason::AckOverdue);
-        self.clear_pause(PauseReason::PaymentRefused);
+        if answered {
+            self.clear_pause(PauseReason::AckOverdue);
+            self.clear_pause(PauseReason::PaymentRefused);
+        }
         self.backend_is_back();
     }
 }

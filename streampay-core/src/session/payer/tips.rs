@@ -100,11 +100,9 @@ impl PayerSession {
         }
     }
 
-    /// What the tick says all tips come to with it. The same for the same tick, for the receipt
-    /// stands still while it is under way.
-    pub(super) fn tips_with(&self, pending: &PendingTick) -> Option<Msat> {
-        let before = self.acknowledged_tips();
-        pending.tip.then(|| before.saturating_plus(pending.amount))
+    /// What a tick of so much, where it is a tip, says that all tips come to with it.
+    pub(super) fn tips_with(&self, amount: Msat) -> Option<Msat> {
+        Some(self.acknowledged_tips().saturating_plus(amount))
     }
 
     /// What of the newest receipt is for no media.

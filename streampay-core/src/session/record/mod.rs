@@ -213,6 +213,11 @@ pub(super) struct PendingTick {
     /// True where it buys no media.
     #[n(4)]
     pub(super) tip: bool,
+    /// What its tick says that the purse comes to with it, and all tips: another receipt may come before its own.
+    #[n(5)]
+    pub(super) cumulative: Msat,
+    #[n(6)]
+    pub(super) tips: Option<Msat>,
 }
 
 /// What is known of a payment under way.

@@ -25,11 +25,15 @@ impl Live {
     /// was when media last came than media is ever late. Time in which nothing came is not sold, neither
     /// later nor by what was claimed before.
     pub(in crate::session::payer) fn clock_ms(&mut self, now: Mono, late_ms: u64) -> u64 {
-        let clock = now.since_ms(self.since).saturating_add(self.cache_ms);
-        let clock = self.base.media_ms.saturating_add(clock);
         let most = self.came_ms.saturating_add(late_ms);
-        (self.base.media_ms, self.since, self.cache_ms) = (clock.min(most), now, 0);
-        self.base.media_ms
+        let clock = self.ran_to(now).min(most);
+        (self.base.media_ms, self.since, self.cache_ms) = (clock, now, 0);
+        clock
+    }
+
+    fn ran_to(&self, now: Mono) -> u64 {
+        let ran = now.since_ms(self.since).saturating_add(self.cache_ms);
+        self.base.media_ms.saturating_add(ran)
     }
 }
 
@@ -37,8 +41,12 @@ impl PayerSession {
     /// Notes that it stopped to flow, or that it flows again: the time between is no time of media.
     pub(in crate::session::payer) fn note_still(&mut self) {
         let (now, flows, metered) = (self.now.mono, self.flow.flows(), self.metered);
-        let (late, late_ms) = (self.uncounted(), self.clock_late_ms());
-        let stood = self.stood();
+        let stops = !flows && self.live().is_some_and(|live| live.still.is_none());
+        let late_ms = match stops {
+            true => self.clock_late_ms(metered.bytes),
+            false => LATE_MS,
+        };
+        let (late, stood) = (self.uncounted(), self.stood());
         if self.live().is_some() {
             self.stood_at = (!flows).then_some(stood);
             self.paused_before &= !flows;
@@ -64,19 +72,22 @@ impl PayerSession {
 
     /// How late media may come from so much counted media on and still be counted, in milliseconds: a payee
     /// may let through what a payment buys while a link holds all of it back, and then waits for the next one.
-    fn late_ms(&self, from_ms: u64) -> u64 {
-        let from = Reading {
-            media_ms: from_ms,
-            ..self.metered
-        };
+    fn late_ms(&self, from: Reading) -> u64 {
         let bought = self.prices().bought_ms(self.with_booked(from), self.step());
         bought.max(LATE_MS)
     }
 
-    /// The same from where media last came.
-    pub(super) fn clock_late_ms(&self) -> u64 {
-        let live = self.live();
-        live.map_or(LATE_MS, |live| self.late_ms(live.came_ms))
+    /// The same from where media last came, with so many bytes: those that count with it may begin another price of
+    /// time. No less than `LATE_MS`, and where the clock has not run further than that it does not matter.
+    pub(super) fn clock_late_ms(&self, bytes: u64) -> u64 {
+        let Some(live) = self.live() else {
+            return LATE_MS;
+        };
+        let media_ms = live.came_ms;
+        if live.ran_to(self.now.mono) <= media_ms.saturating_add(LATE_MS) {
+            return LATE_MS;
+        }
+        self.late_ms(Reading { media_ms, bytes })
     }
 
     /// The meter's reading without what came while nothing flowed and did not count. A meter that reads
@@ -89,6 +100,13 @@ impl PayerSession {
         reading.since(self.unbilled)
     }
 
+    /// What came on a connection that nobody bound may be anybody's: it never counts. `waited` is what came before it
+    /// and waited to count.
+    pub(in crate::session::payer) fn forget_what_came(&mut self, waited: Reading) {
+        let kept = plus(self.metered, waited);
+        self.unbilled = self.unbilled.max(self.heard.since(kept));
+    }
+
     /// What the meter read by now counts for nothing.
     pub(in crate::session::payer) fn meter_anew(&mut self) {
         (self.metered, self.late) = (Reading::default(), Reading::default());
@@ -97,7 +115,7 @@ impl PayerSession {
     }
 
     /// What came, may count, and does not yet.
-    fn uncounted(&self) -> Reading {
+    pub(in crate::session::payer) fn uncounted(&self) -> Reading {
         self.heard.since(self.unbilled).since(self.metered)
     }
 
@@ -144,8 +162,11 @@ impl PayerSession {
     /// What came while it flows, and is further ahead of what counts than media is ever late, never counts: it
     /// would pay for silence later.
     fn drop_too_early(&mut self) {
-        let late_ms = self.late_ms(self.metered.media_ms);
-        let early = self.uncounted().media_ms.saturating_sub(late_ms);
+        let waits_ms = self.uncounted().media_ms;
+        if waits_ms <= LATE_MS {
+            return;
+        }
+        let early = waits_ms.saturating_sub(self.late_ms(self.metered));
         self.unbilled.media_ms = self.unbilled.media_ms.saturating_add(early);
     }
 
