@@ -90,6 +90,7 @@ fn carried(evidence: Evidence) {
         Message::Closed(Closed {
             code: CloseCode::Done,
             evidence: Some(evidence),
+            proof: None,
         }),
     ];
     for message in messages {

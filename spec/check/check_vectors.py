@@ -105,10 +105,15 @@ def said(step):
 class Connection:
     """What a transcript's connection is bound to, as far as it is said."""
 
-    def __init__(self, up):
+    def __init__(self, up, before):
         self.up, self.hello, self.welcome, self.bind = up, None, None, None
+        self.nonces, self.payee_key = [], before and before.payee_key
 
     def note(self, name, fields):
+        if name == "hello":
+            self.nonces.append(fields["nonce"])
+        if name == "welcome":
+            self.payee_key = bytes.fromhex(fields["session_key"])
         if name in ("hello", "welcome", "bind"):
             setattr(self, name, fields)
 
@@ -175,13 +180,22 @@ def check_invitation(report, title, step):
         report.case(f"{title} invitation", expected, lambda: join.get("invitation"))
 
 
+def check_proof(report, title, connection, closed):
+    """That a session is over, said to a hello of this connection by the key that signs its receipts."""
+    session, signature = connection.hello["session"], bytes.fromhex(closed["proof"])
+    digests = [computed.closed_hash(session, nonce, closed["code"], closed.get("evidence"))
+               for nonce in connection.nonces]
+    proves = lambda digest: bip340.verify(connection.payee_key, digest, signature)
+    report.case(f"{title} proof", True, lambda: any(map(proves, digests)))
+
+
 def check_transcript(report, name, file):
     """All that the side says is a message; what is bound and acknowledged is signed."""
     connection, given = None, Given()
     for at, step in enumerate(file["steps"]):
         title = f"{name} step {at}"
         if "link_up" in step["input"]:
-            connection = Connection(step["input"]["link_up"])
+            connection = Connection(step["input"]["link_up"], connection)
         check_invitation(report, title, step)
         for own, data in said(step):
             try:
@@ -200,6 +214,8 @@ def check_transcript(report, name, file):
                 key = bytes.fromhex(connection.welcome["session_key"])
                 signature = bytes.fromhex(evidence["signature"])
                 report.case(f"{title} receipt", True, lambda: bip340.verify(key, digest, signature))
+            if own and "proof" in message[1]:
+                check_proof(report, title, connection, message[1])
         if any("bound" in output.get("event", {}) for output in step["outputs"]):
             report.case(f"{title} bound", True, lambda: verified(connection.signatures()))
 

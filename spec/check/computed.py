@@ -63,6 +63,11 @@ def offer_hash(session, terms, start):
     return tagged_hash("streampay/offer/v1", raw(session) + terms_hash(terms) + u64(start))
 
 
+def closed_hash(session, nonce, code, evidence):
+    receipt = receipt_hash(session, evidence["receipt"]) if evidence else bytes(32)
+    return tagged_hash("streampay/closed/v1", raw(session) + raw(nonce) + u64(code) + receipt)
+
+
 def invitation_hash(invitation):
     return tagged_hash("streampay/invitation/v1", sha256(invitation))
 
@@ -79,6 +84,7 @@ def hash_of(case):
         "binding_role": lambda: role_hash(raw(fields["binding"]), fields["role"]),
         "receipt": lambda: receipt_hash(fields["session"], fields["receipt"]),
         "offer": lambda: offer_hash(fields["session"], fields["terms"], fields["from"]),
+        "closed": lambda: closed_hash(fields["session"], fields["nonce"], fields["code"], fields.get("evidence")),
         "tcp": lambda: tagged_hash("streampay/tcp/v1", raw(fields["random"])),
         "invitation": lambda: invitation_hash(raw(fields["invitation"])),
         "entropy": lambda: entropy(raw(fields["entropy"]), fields["label"]),

@@ -185,7 +185,8 @@ MESSAGES = {
     20: ("pause", Map((2, "epoch", Int()), (4, "reason", Int(9, 1)))),
     22: ("resume", Map((2, "epoch", Int()))),
     24: ("close", Map((2, "code", Int(U16, known=CLOSES)))),
-    26: ("closed", Map((2, "code", Int(U16, known=CLOSES)), (4, "evidence", EVIDENCE, True))),
+    26: ("closed", Map((2, "code", Int(U16, known=CLOSES)), (4, "evidence", EVIDENCE, True),
+                       (5, "proof", Bytes(64), True))),
     28: ("offer_terms", Map(
         (2, "terms", TERMS_MAP), (4, "from", Int(MONEY)), (6, "signature", Bytes(64)))),
     30: ("agree", OFFER),

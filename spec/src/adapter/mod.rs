@@ -17,10 +17,10 @@ mod step;
 use serde_json::Value;
 use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_core::session::{
-    Binding, ChannelIdentity, Choice, Entropy, Hash, Invitation, Role, Signature,
+    Binding, ChannelIdentity, Choice, CloseCode, Entropy, Hash, Invitation, Role, Signature,
 };
 use streampay_core::units::{Msat, SessionId, XOnlyKey};
-use streampay_core::wire::{OfferTerms, Terms, decode, encode};
+use streampay_core::wire::{Closed, OfferTerms, Terms, decode, encode};
 
 use self::broken::Faults;
 pub use self::broken::{Broken, Found, find};
@@ -28,8 +28,8 @@ use self::host::Host;
 pub use self::serve::serve;
 use self::step::Stepper;
 use crate::fields::{
-    error_to_json, message_from_json, message_to_json, reading_from_json, receipt_from_json,
-    schedule_from_json, tariff_from_json, terms_from_json, terms_to_json,
+    error_to_json, evidence_from_json, message_from_json, message_to_json, reading_from_json,
+    receipt_from_json, schedule_from_json, tariff_from_json, terms_from_json, terms_to_json,
 };
 use crate::json::{BadJson, Fields, Object, as_int, int, one_line};
 
@@ -139,6 +139,7 @@ impl Adapter {
             "binding_role" => role_hash(fields)?,
             "receipt" => receipt_from_json(fields.object("receipt")?)?.hash(session(fields)?),
             "offer" => offer_hash(fields)?,
+            "closed" => closed_hash(fields)?,
             "entropy" => {
                 let entropy = Entropy(fields.array("entropy")?);
                 Hash(entropy.derive(fields.text("label")?))
@@ -294,6 +295,16 @@ fn role_hash(fields: Fields<'_>) -> Result<Hash, BadJson> {
         _ => return Err(BadJson("role".into())),
     };
     Ok(role.hash(Hash(fields.array("binding")?)))
+}
+
+fn closed_hash(fields: Fields<'_>) -> Result<Hash, BadJson> {
+    let evidence = fields.maybe("evidence", evidence_from_json)?;
+    let closed = Closed {
+        code: CloseCode::from_code(fields.int("code")?),
+        evidence,
+        proof: None,
+    };
+    Ok(closed.hash(session(fields)?, &fields.array("nonce")?))
 }
 
 fn offer_hash(fields: Fields<'_>) -> Result<Hash, BadJson> {

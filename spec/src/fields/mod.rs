@@ -5,7 +5,8 @@ mod write;
 
 pub(crate) use read::receipt as receipt_from_json;
 pub use read::{
-    message_from_json, reading_from_json, schedule_from_json, tariff_from_json, terms_from_json,
+    evidence_from_json, message_from_json, reading_from_json, schedule_from_json, tariff_from_json,
+    terms_from_json,
 };
 pub(crate) use write::receipt_to_json;
 pub use write::{

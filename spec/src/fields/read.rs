@@ -57,6 +57,7 @@ pub fn message_from_json(value: &Value) -> Read<Message> {
         "closed" => Message::Closed(Closed {
             code: CloseCode::from_code(map.int("code")?),
             evidence: map.maybe("evidence", evidence)?,
+            proof: proof(map)?,
         }),
         "reading" => Message::Reading(reading_from_json(map)?),
         other => later(other, map)?,
@@ -118,6 +119,13 @@ fn offer(map: Fields<'_>) -> Read<Hash> {
 fn opt_bytes(map: Fields<'_>, key: &str) -> Read<Option<Bytes>> {
     match map.opt(key) {
         Some(_) => map.bytes(key).map(Bytes::from).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn proof(map: Fields<'_>) -> Read<Option<Signature>> {
+    match map.opt("proof") {
+        Some(_) => Ok(Some(Signature(map.array("proof")?))),
         None => Ok(None),
     }
 }
@@ -210,6 +218,14 @@ pub(crate) fn receipt(map: Fields<'_>) -> Read<Receipt> {
         reading: reading_from_json(map.object("reading")?)?,
         tips: amount(map, "tips")?.unwrap_or_default(),
     })
+}
+
+/// A receipt and its signature.
+///
+/// # Errors
+/// [`BadJson`].
+pub fn evidence_from_json(map: Fields<'_>) -> Read<Evidence> {
+    evidence(map)
 }
 
 fn evidence(map: Fields<'_>) -> Read<Evidence> {

@@ -7,7 +7,7 @@ use streampay_core::wire::{
 };
 
 use super::name_of;
-use crate::json::{Object, int, plain};
+use crate::json::{Object, hex, int, plain};
 
 /// A message's name and fields.
 #[must_use]
@@ -35,7 +35,7 @@ fn fields(message: &Message) -> Object {
         Message::Tick(tick) => tick_to_json(tick),
         Message::Ack(ack) => new
             .with("evidence", evidence_to_json(&ack.evidence))
-            .maybe("grant", ack.grant.as_deref().map(crate::json::hex)),
+            .maybe("grant", ack.grant.as_deref().map(hex)),
         Message::Nack(nack) => new
             .int("purse", nack.purse.0)
             .int("seq", nack.seq.0)
@@ -48,7 +48,8 @@ fn fields(message: &Message) -> Object {
         Message::Close(close) => new.int("code", close.code.code()),
         Message::Closed(closed) => new
             .int("code", closed.code.code())
-            .maybe("evidence", closed.evidence.as_ref().map(evidence_to_json)),
+            .maybe("evidence", closed.evidence.as_ref().map(evidence_to_json))
+            .maybe("proof", closed.proof.map(|proof| hex(&proof.0))),
         Message::Reading(reading) => new
             .int("media_ms", reading.media_ms)
             .int("bytes", reading.bytes),
@@ -67,10 +68,9 @@ fn later(message: &Message) -> Object {
         Message::Agree(agree) => new.hex("offer", &agree.offer.0),
         Message::Decline(decline) => new.hex("offer", &decline.offer.0),
         Message::Agreed(agreed) => new.hex("offer", &agreed.offer.0),
-        Message::Join(join) => new.with("name", join.name.as_str()).maybe(
-            "invitation",
-            join.invitation.as_deref().map(crate::json::hex),
-        ),
+        Message::Join(join) => new
+            .with("name", join.name.as_str())
+            .maybe("invitation", join.invitation.as_deref().map(hex)),
         Message::Joined(joined) => new.with("name", joined.name.as_str()),
         Message::RoomRefused(refused) => new.int("code", refused.code.code()),
         Message::Presence(presence) => new
@@ -97,10 +97,7 @@ fn hello_to_json(hello: &Hello) -> Object {
         .hex("nonce", &hello.nonce)
         .hex("identity", &hello.identity.0)
         .hex("session_key", &hello.session_key.0)
-        .maybe(
-            "root",
-            hello.root.as_ref().map(|root| crate::json::hex(root)),
-        )
+        .maybe("root", hello.root.as_ref().map(|root| hex(root)))
         .maybe("evidence", hello.evidence.as_ref().map(evidence_to_json))
 }
 

@@ -414,7 +414,11 @@ fn forged_close(stage: &mut Stage<'_>) -> Played {
     payee.key = payee.identity.clone();
     let evidence: Option<Evidence> = Some(payee.sign(payee.receipt(5, 0)));
     let code = CloseCode::Done;
-    stage.receive(&Message::Closed(Closed { code, evidence }))?;
+    stage.receive(&Message::Closed(Closed {
+        code,
+        evidence,
+        proof: None,
+    }))?;
     stage.must(!stage.told("tick_paid"), "not count it")?;
     let acknowledged = stage.state.get("acknowledged").cloned();
     stage.must(acknowledged == Some("2000".into()), "count what is signed")

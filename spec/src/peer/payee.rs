@@ -1,7 +1,7 @@
 use streampay_core::meter::Reading;
-use streampay_core::session::{BadKey, Binding, Choice, Receipt, Role, SecretKey};
+use streampay_core::session::{BadKey, Binding, Choice, CloseCode, Receipt, Role, SecretKey};
 use streampay_core::units::{Msat, PurseId, Seq};
-use streampay_core::wire::{Ack, Evidence, Hello, Message, Ready, Terms, VERSION, Welcome};
+use streampay_core::wire::{Ack, Closed, Evidence, Hello, Message, Ready, Terms, VERSION, Welcome};
 
 use super::CHANNEL;
 use crate::people::{key, msat, terms};
@@ -75,6 +75,19 @@ impl Payee {
             terms_signature: self.identity.sign(self.terms.hash(), &aux),
             binding: self.identity.sign(Role::Payee.hash(binding.hash()), &aux),
         }
+    }
+
+    /// That the session is over, to this hello, with a receipt for so many ticks.
+    #[must_use]
+    pub fn closed(&self, hello: &Hello, seq: u64) -> Message {
+        let mut closed = Closed {
+            code: CloseCode::Done,
+            evidence: Some(self.sign(self.receipt(seq, 0))),
+            proof: None,
+        };
+        let hash = closed.hash(hello.session, &hello.nonce);
+        closed.proof = Some(self.key.sign(hash, &[0; 32]));
+        Message::Closed(closed)
     }
 
     /// The receipt for so many ticks of the first purse, with this many milliseconds delivered.

@@ -103,6 +103,7 @@ fn both_come_home(stage: &mut Stage<'_>) -> Played {
     let closed = Closed {
         code: CloseCode::Done,
         evidence: Some(payee.sign(payee.receipt(1, 0))),
+        proof: None,
     };
     stage.receive(&Message::Closed(closed))?;
     stage.must(asked_of(stage, "release") == [0, 1], "release both")

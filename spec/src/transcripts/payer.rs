@@ -307,6 +307,7 @@ fn close(stage: &mut Stage<'_>) -> Played {
     let closed = Closed {
         code: CloseCode::Done,
         evidence: Some(payee.sign(payee.receipt(1, 3_000))),
+        proof: None,
     };
     stage.receive(&Message::Closed(closed))?;
     settle(stage, 8_000)
@@ -334,7 +335,11 @@ fn closed_by_payee(stage: &mut Stage<'_>) -> Played {
     let code = CloseCode::Done;
     stage.receive(&Message::Close(Close { code }))?;
     let evidence = Some(payee.sign(payee.receipt(1, 0)));
-    stage.receive(&Message::Closed(Closed { code, evidence }))?;
+    stage.receive(&Message::Closed(Closed {
+        code,
+        evidence,
+        proof: None,
+    }))?;
     settle(stage, 8_000)
 }
 

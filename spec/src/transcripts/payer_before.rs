@@ -192,9 +192,32 @@ pub(super) const SCENES: &[Scene] = &[
     scene(
         "payer",
         "closed-signed",
-        "A closed with a receipt that the payee signed, before anything is bound: it counts, and the session \
+        "A closed with a proof, to this hello, before anything is bound: its receipt counts, and the session \
          ends.",
         closed_signed,
+    ),
+    scene(
+        "payer",
+        "closed-with-its-own-receipt",
+        "A closed with the receipt of its own hello, and no proof: whoever hears the hello can say it. The session \
+         stays.",
+        |stage| {
+            gives_up(stage, |stage, payee| {
+                stage.receive(&closed_of(payee.hello.evidence))
+            })
+        },
+    ),
+    scene(
+        "payer",
+        "closed-proof-of-another-hello",
+        "A closed with a proof that was said to an earlier hello, or by somebody else: the session stays.",
+        |stage| {
+            gives_up(stage, |stage, payee| {
+                let mut earlier = payee.hello.clone();
+                earlier.nonce = [0x7f; 32];
+                stage.receive(&payee.closed(&earlier, 1))
+            })
+        },
     ),
 ];
 
@@ -204,7 +227,11 @@ const fn close_of(code: CloseCode) -> Message {
 
 fn closed_of(evidence: Option<Evidence>) -> Message {
     let code = CloseCode::Done;
-    Message::Closed(Closed { code, evidence })
+    Message::Closed(Closed {
+        code,
+        evidence,
+        proof: None,
+    })
 }
 
 fn close(stage: &mut Stage<'_>) -> Played {
@@ -337,8 +364,7 @@ fn closed_signed(stage: &mut Stage<'_>) -> Played {
     let mut payee = first_tick(stage)?;
     stage.link_down()?;
     greet(stage, &mut payee)?;
-    let evidence = payee.sign(payee.receipt(1, 0));
-    stage.receive(&closed_of(Some(evidence)))?;
+    stage.receive(&payee.closed(&payee.hello, 1))?;
     stage.must(stage.told("tick_paid"), "count what is signed")?;
     said(stage, CloseCode::Done)?;
     settle(stage, 8_000)

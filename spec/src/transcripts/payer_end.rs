@@ -151,6 +151,7 @@ fn closed(payee: &Payee, seq: u64) -> Message {
     Message::Closed(Closed {
         code: CloseCode::Done,
         evidence: Some(payee.sign(payee.receipt(seq, 0))),
+        proof: None,
     })
 }
 

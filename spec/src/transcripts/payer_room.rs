@@ -335,7 +335,11 @@ fn sent_out(stage: &mut Stage<'_>, code: CloseCode) -> Played {
     let right = told == Some(Value::String(code.code().to_string()));
     stage.must(right, "tell the user why")?;
     let evidence = Some(payee.sign(payee.receipt(1, 0)));
-    let closed = streampay_core::wire::Closed { code, evidence };
+    let closed = streampay_core::wire::Closed {
+        code,
+        evidence,
+        proof: None,
+    };
     stage.receive(&Message::Closed(closed))?;
     settle(stage, 8_000)
 }

@@ -343,6 +343,7 @@ fn two_purses_close(stage: &mut Stage<'_>) -> Played {
     let closed = streampay_core::wire::Closed {
         code: CloseCode::Done,
         evidence: Some(payee.sign(payee.receipt(1, 0))),
+        proof: None,
     };
     stage.receive(&Message::Closed(closed))?;
     stage.answer(0, "released", Object::new().int("refunded", 2_000_u64))?;

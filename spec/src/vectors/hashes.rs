@@ -8,7 +8,7 @@ use streampay_core::session::{
 use streampay_core::wire::{OfferTerms, Terms, VERSION, VERSIONS_MAX};
 
 use super::samples;
-use crate::fields::{receipt_to_json, terms_to_json};
+use crate::fields::{evidence_to_json, receipt_to_json, terms_to_json};
 use crate::json::{Object, hex, int};
 use crate::people::{PEOPLE, entropy, evidence, receipt, session};
 
@@ -116,6 +116,7 @@ pub(super) fn cases() -> Result<Vec<Value>, String> {
             .map(|(_, terms)| offer(terms))
             .transpose()?,
     );
+    cases.push(closed()?);
     cases.extend(ends()?);
     cases.extend(invitations()?);
     cases.extend(blobs()?);
@@ -279,6 +280,29 @@ fn offer(terms: &Terms) -> Result<Value, String> {
         "offer",
         fields,
         offer.hash(session()),
+    )
+}
+
+fn closed() -> Result<Value, String> {
+    let closed = samples::a_closed().map_err(bad_key)?;
+    let receipt = receipt().hash(session()).0;
+    let nonce = samples::HELLO_NONCE;
+    let spelled = Spelled::new("streampay/closed/v1")
+        .bytes32("session", &session().0)
+        .bytes32("nonce", &nonce)
+        .u64("code", closed.code.code().into())
+        .bytes32("receipt", &receipt);
+    let fields = Object::new()
+        .hex("session", &session().0)
+        .hex("nonce", &nonce)
+        .int("code", closed.code.code())
+        .maybe("evidence", closed.evidence.as_ref().map(evidence_to_json));
+    let hash = closed.hash(session(), &nonce);
+    spelled.case(
+        "the answer to a hello after the end",
+        "closed",
+        fields,
+        hash,
     )
 }
 

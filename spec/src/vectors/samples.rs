@@ -317,13 +317,35 @@ fn flow() -> Vec<Sample> {
     all
 }
 
+/// The answer to a hello of a session that is over.
+pub(super) fn a_closed() -> Result<Closed, BadKey> {
+    let mut closed = Closed {
+        code: CloseCode::Done,
+        evidence: Some(evidence()?),
+        proof: None,
+    };
+    let hash = closed.hash(session(), &HELLO_NONCE);
+    closed.proof = Some(key("payee-session")?.sign(hash, &[0; 32]));
+    Ok(closed)
+}
+
+/// The nonce of that hello.
+pub(super) const HELLO_NONCE: [u8; 32] = [0x41; 32];
+
 fn closing() -> Result<Vec<Sample>, BadKey> {
     let close = |code| Message::Close(Close { code });
-    let closed = |code, evidence| Message::Closed(Closed { code, evidence });
+    let closed = |code, evidence| {
+        Message::Closed(Closed {
+            code,
+            evidence,
+            proof: None,
+        })
+    };
     Ok(vec![
         ("done", close(CloseCode::Done)),
         ("no reason", close(CloseCode::Other)),
         ("banned", close(CloseCode::Banned)),
+        ("to a hello", Message::Closed(a_closed()?)),
         (
             "with what is due",
             closed(CloseCode::Done, Some(evidence()?)),

@@ -418,37 +418,18 @@ fn tick_and_purse_of_a_lost_connection_are_repeated_on_the_next() {
 }
 
 #[test]
-fn payee_that_closed_while_its_payer_was_away_ends_it_with_its_newest_receipt() {
-    for forged in [false, true] {
-        let mut pair = Pair::new(PairConfig::default());
-        pair.run(3_500, &[]).unwrap();
-        let key = match (forged, &pair.payee.config) {
-            (false, _) => pair.payee_key.clone(),
-            (true, Config::Payee(config)) => config.identity.clone(),
-            (true, Config::Payer(_)) => panic!("a payee"),
-        };
-        let (session, code) = (pair.payer.id.unwrap(), CloseCode::Done);
-        let receipt = pair.payer().unwrap().receipt().unwrap().receipt;
-        let evidence = Some(receipt.sign(session, &key));
-        noted(&mut pair, |_| false);
-        pair.take_link_down(100);
-        pair.run(150, &[]).unwrap();
-        let closed_by = Message::Closed(Closed { code, evidence });
-        pair.inject(PAYER, &encode(&closed_by));
-        let wanted = (!forged).then_some(code);
-        assert_eq!(closed(&pair, PAYER), wanted, "forged: {forged}");
-        pair.tamper = None;
-        pair.run(20_000, &[]).unwrap();
-        pair.settle().unwrap();
-    }
-}
-
-#[test]
 fn bound_payee_that_says_closed_ends_the_session_with_or_without_a_receipt() {
     let mut pair = Pair::new(PairConfig::default());
     pair.run(3_500, &[]).unwrap();
     let (code, evidence) = (CloseCode::Done, None);
-    pair.inject(PAYER, &encode(&Message::Closed(Closed { code, evidence })));
+    pair.inject(
+        PAYER,
+        &encode(&Message::Closed(Closed {
+            code,
+            evidence,
+            proof: None,
+        })),
+    );
     assert_eq!(closed(&pair, PAYER), Some(code));
     pair.settle().unwrap();
 }

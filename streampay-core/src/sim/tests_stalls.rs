@@ -204,7 +204,6 @@ fn nonsense_while_purses_come_home_is_told_sixteen_times() {
         pair.inject(PAYER, &[0xff]);
         pair.inject(PAYER, &encode(&Message::ReceiptRequest));
     }
-    let told =
-        |event: &Event| matches!(event, Event::Dropped { .. } | Event::Misbehaved { .. });
+    let told = |event: &Event| matches!(event, Event::Dropped { .. } | Event::Misbehaved { .. });
     assert_eq!(count(&pair, told), 16);
 }

@@ -1,5 +1,6 @@
 //! Who says nothing signed ends nothing; who does not pay does not stay.
 
+use super::side::Config;
 use super::*;
 use crate::meter::Grant;
 use crate::meter::Reading;
@@ -11,6 +12,7 @@ use crate::store::{Store, session_prefix};
 use crate::units::{Msat, PurseId, Seq};
 use crate::wire::{Close, Closed, Hello, Message, Purse, Tick, VERSION, decode, encode};
 use bytes::Bytes;
+use std::sync::{Arc, Mutex};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -38,7 +40,11 @@ fn nothing_unsigned_ends_or_pauses_a_session_that_exists() {
     let (evidence, nothing) = (None, Message::Reading(Reading::default()));
     for said in [
         Message::Close(Close { code }),
-        Message::Closed(Closed { code, evidence }),
+        Message::Closed(Closed {
+            code,
+            evidence,
+            proof: None,
+        }),
         Message::Reading(huge),
         nothing,
     ] {
@@ -297,4 +303,70 @@ fn a_settled_session_is_never_begun_anew() {
     }
     let over = |message: &Message| matches!(message, Message::Close(_) | Message::Closed(_));
     assert!(!said.is_empty() && said.iter().all(over), "{said:?}");
+}
+
+/// What somebody says to the hello of a payer that comes back.
+enum Says {
+    /// What the payee would.
+    Proof,
+    /// The same by another key.
+    Forged,
+    /// The same to another hello.
+    Earlier,
+    /// The receipt that the hello itself shows.
+    Echo,
+    /// The same, where the payee has another receipt.
+    Less,
+}
+
+#[test]
+fn payee_that_closed_while_its_payer_was_away_ends_it_by_a_proof_to_its_hello() {
+    for (says, ends) in [
+        (Says::Proof, true),
+        (Says::Forged, false),
+        (Says::Earlier, false),
+        (Says::Echo, false),
+        (Says::Less, false),
+    ] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(3_500, &[]).unwrap();
+        let key = match (&says, &pair.payee.config) {
+            (Says::Forged, Config::Payee(config)) => config.identity.clone(),
+            _ => pair.payee_key.clone(),
+        };
+        let (session, code) = (pair.payer.id.unwrap(), CloseCode::Done);
+        let hellos = Arc::new(Mutex::new(vec![]));
+        let heard = hellos.clone();
+        pair.tamper(move |_, bytes| {
+            if let Ok(Some(Message::Hello(hello))) = decode(bytes) {
+                heard.lock().unwrap().push(hello);
+            }
+            vec![]
+        });
+        pair.take_link_down(100);
+        pair.run(150, &[]).unwrap();
+        let hello = hellos.lock().unwrap().pop().unwrap();
+        let receipt = hello.evidence.unwrap().receipt;
+        let evidence = match says {
+            Says::Less => None,
+            Says::Echo => hello.evidence,
+            _ => Some(receipt.sign(session, &key)),
+        };
+        let nonce = match says {
+            Says::Earlier => [7; 32],
+            _ => hello.nonce,
+        };
+        let mut closed_by = Closed {
+            code,
+            evidence,
+            proof: None,
+        };
+        let proof = key.sign(closed_by.hash(session, &nonce), &[0; 32]);
+        closed_by.proof = (!matches!(says, Says::Echo)).then_some(proof);
+        pair.inject(PAYER, &encode(&Message::Closed(closed_by)));
+        assert_eq!(closed(&pair, PAYER), ends.then_some(code));
+        pair.tamper = None;
+        pair.run(20_000, &[]).unwrap();
+        pair.settle().unwrap();
+    }
 }

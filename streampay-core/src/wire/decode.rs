@@ -58,6 +58,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         number::CLOSED => Message::Closed(Closed {
             code: CloseCode::from_code(map.small(2)?),
             evidence: evidence(&mut map, 4)?,
+            proof: map.opt_array(5)?.map(Signature),
         }),
         number::READING => Message::Reading(Reading {
             media_ms: map.u64(2)?,

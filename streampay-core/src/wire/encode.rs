@@ -36,10 +36,10 @@ pub fn encode(message: &Message) -> Bytes {
             .u64(4, u64::from(pause.reason.code())),
         Message::Resume(resume) => map.u64(2, resume.epoch),
         Message::Close(close) => map.u64(2, u64::from(close.code.code())),
-        Message::Closed(closed) => {
-            map.u64(2, u64::from(closed.code.code()))
-                .opt_map(4, closed.evidence.as_ref(), evidence)
-        }
+        Message::Closed(closed) => map
+            .u64(2, u64::from(closed.code.code()))
+            .opt_map(4, closed.evidence.as_ref(), evidence)
+            .opt_bytes(5, closed.proof.as_ref().map(|proof| &proof.0[..])),
         Message::Reading(reading) => map.u64(2, reading.media_ms).u64(4, reading.bytes),
         Message::OfferTerms(offer) => map
             .map(2, |map| offer.terms.write(map))

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::backend::{Consumed, RefusalCode};
 use crate::meter::{PauseReason, Reading};
-use crate::session::{CloseCode, Receipt, Signature};
+use crate::session::{CloseCode, Hash, Receipt, Signature, TaggedHash};
 use crate::units::{Msat, PurseId, Seq, SessionId, XOnlyKey};
 
 /// A message of the protocol. Spec: messages 3.
@@ -232,6 +232,22 @@ pub struct Closed {
     pub code: CloseCode,
     /// What is due: the newest receipt; none where nothing was paid.
     pub evidence: Option<Evidence>,
+    /// On a connection that is not bound: that the payee says so, here and now. Spec: session 7.
+    pub proof: Option<Signature>,
+}
+
+impl Closed {
+    /// What the payee's session key signs as the proof: this word, in this session, to a hello with this nonce.
+    #[must_use]
+    pub fn hash(&self, session: SessionId, nonce: &[u8; 32]) -> Hash {
+        let receipt = self.evidence.map(|of| of.receipt.hash(session));
+        TaggedHash::new("streampay/closed/v1")
+            .bytes32(&session.0)
+            .bytes32(nonce)
+            .u64(u64::from(self.code.code()))
+            .bytes32(&receipt.map(|hash| hash.0).unwrap_or_default())
+            .finish()
+    }
 }
 
 pub(super) const HELLO: u64 = 0;

@@ -8,7 +8,7 @@ use crate::meter::Grant;
 use crate::planted::{self, Planted};
 use crate::session::close::Troubles;
 use crate::session::record::{PayeePurse, PurseState};
-use crate::session::{CloseCode, Event};
+use crate::session::{CloseCode, Event, Signature};
 use crate::units::{Mono, Msat, PurseId};
 use crate::wire::{Close, Closed, Evidence, Message};
 
@@ -329,7 +329,23 @@ impl PayeeSession {
             .record
             .as_ref()
             .and_then(|record| record.common.evidence());
-        self.send(&Message::Closed(Closed { code, evidence }));
+        let mut closed = Closed {
+            code,
+            evidence,
+            proof: None,
+        };
+        closed.proof = self.proof_of(&closed);
+        self.send(&Message::Closed(closed));
+    }
+
+    /// That this is said here and now, where the connection is not bound: signed once.
+    fn proof_of(&mut self, closed: &Closed) -> Option<Signature> {
+        let (session, up) = (self.session?, self.up.as_mut()?);
+        let hash = closed.hash(session, &up.nonce?);
+        let known = up.proof.filter(|(of, _)| *of == hash);
+        let (_, proof) = known.unwrap_or_else(|| (hash, self.key.sign(hash, &[0; 32])));
+        up.proof = Some((hash, proof));
+        Some(proof)
     }
 
     /// What a restart must do: finish what was begun.

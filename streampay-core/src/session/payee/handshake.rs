@@ -45,6 +45,8 @@ impl PayeeSession {
             entropy,
             known: false,
             notes_said: 0,
+            nonce: None,
+            proof: None,
         });
         self.nonsense = 0;
         if matches!(self.phase, Phase::Offline) {
@@ -78,6 +80,7 @@ impl PayeeSession {
             }
             Phase::Settling(_) | Phase::Lingering(_) if self.is_ours(hello) => {
                 self.know_peer();
+                self.note_nonce(hello);
                 if let Some(evidence) = &hello.evidence {
                     self.settle_more(evidence);
                 }
@@ -179,6 +182,13 @@ impl PayeeSession {
     const fn know_peer(&mut self) {
         if let Some(up) = &mut self.up {
             up.known = true;
+        }
+    }
+
+    /// The first of a connection: who says another one hears no more of it.
+    fn note_nonce(&mut self, hello: &Hello) {
+        if let Some(up) = &mut self.up {
+            up.nonce.get_or_insert(hello.nonce);
         }
     }
 

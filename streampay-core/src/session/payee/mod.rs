@@ -55,8 +55,8 @@ use super::output::next_output;
 use super::pace::Backoff;
 use super::record::{PayeePurse, PayeeRecord, PurseState, find};
 use super::{
-    ApiMisuse, ChannelIdentity, CloseCode, Command, Entropy, Event, Input, LinkEvent, MediaGrant,
-    Misbehaviour, Output, SecretKey, Signature,
+    ApiMisuse, ChannelIdentity, CloseCode, Command, Entropy, Event, Hash, Input, LinkEvent,
+    MediaGrant, Misbehaviour, Output, SecretKey, Signature,
 };
 use crate::meter::{Grant, PauseReason, Reading};
 use crate::planted::{self, Planted};
@@ -111,6 +111,10 @@ struct Up {
     known: bool,
     /// How often it was told all notes.
     notes_said: u8,
+    /// The nonce of its hello, where that is no greeting: the session closes.
+    nonce: Option<[u8; 32]>,
+    /// What of that was signed last.
+    proof: Option<(Hash, Signature)>,
 }
 
 enum Phase {

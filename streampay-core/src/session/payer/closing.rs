@@ -12,7 +12,7 @@ use crate::session::record::{PayerPurse, PurseState};
 use crate::session::{CloseCode, Event, Misbehaviour, Output};
 use crate::store::ChangeSet;
 use crate::units::{Mono, Msat, PurseId};
-use crate::wire::{Close, Closed, Message};
+use crate::wire::{Close, Closed, Evidence, Message};
 
 /// How long the payee has to answer a close, in milliseconds; then the payer takes home what is
 /// not acknowledged all the same.
@@ -131,9 +131,8 @@ impl PayerSession {
         self.close(code, true);
     }
 
-    /// The payee has ended; what it says is due counts as far as it is signed. Before the binding
-    /// it ends a session only with a receipt that is not older than ours, or where nothing was
-    /// paid.
+    /// The payee has ended; what it says is due counts as far as it is signed. Before the binding it ends a session
+    /// that is known only by its word to our hello: a receipt alone is anybody's who said hello to us.
     pub(super) fn on_closed(&mut self, closed: &Closed) {
         self.part();
         if self.is_unbound() && !self.is_signed(closed) {
@@ -160,17 +159,15 @@ impl PayerSession {
         let Some(record) = &self.record else {
             return true;
         };
-        let known = record.common.receipt().total;
-        let Some(evidence) = &closed.evidence else {
-            return known.is_zero();
+        let (Some(proof), Some(up)) = (&closed.proof, &self.up) else {
+            return false;
         };
-        let hash = evidence.receipt.hash(self.session);
-        let by_peer = record
-            .common
-            .fixed
-            .peer_key
-            .verifies(hash, &evidence.signature);
-        by_peer && evidence.receipt.total >= known
+        let key = record.common.fixed.peer_key;
+        let said = closed.hash(self.session, &up.nonce());
+        let theirs = closed.evidence.map(|of| of.receipt.total);
+        let whole = theirs.unwrap_or_default() >= record.common.receipt().total;
+        let by_peer = |of: &Evidence| key.verifies(of.receipt.hash(self.session), &of.signature);
+        whole && key.verifies(said, proof) && closed.evidence.as_ref().is_none_or(by_peer)
     }
 
     pub(super) fn advance_closing(&mut self) {

@@ -61,13 +61,14 @@ impl PayerSession {
     }
 
     pub(super) fn on_up(&mut self, identity: ChannelIdentity, entropy: Entropy) {
-        let nonce = entropy.derive("nonce");
         let waited = self.uncounted();
-        self.up = Some(Up {
+        let up = Up {
             identity,
             entropy,
             waited,
-        });
+        };
+        let nonce = up.nonce();
+        self.up = Some(up);
         (self.nonsense, self.notes, self.parts) = (0, 0, None);
         if matches!(self.phase, Phase::Offline) {
             let (retry, deadline) = self.handshake_clock();

@@ -128,6 +128,13 @@ struct Up {
     waited: Reading,
 }
 
+impl Up {
+    /// What the hello of this connection says, for no answer to be older than it.
+    fn nonce(&self) -> [u8; 32] {
+        self.entropy.derive("nonce")
+    }
+}
+
 enum Phase {
     Offline,
     Greeting(Greeting),

@@ -192,10 +192,12 @@ pub(super) fn messages() -> Vec<Message> {
         Message::Closed(Closed {
             code: CloseCode::Done,
             evidence: None,
+            proof: None,
         }),
         Message::Closed(Closed {
             code: CloseCode::Drift,
             evidence: Some(evidence()),
+            proof: None,
         }),
         Message::Reading(Reading {
             media_ms: 1 << 33,
