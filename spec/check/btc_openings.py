@@ -67,7 +67,7 @@ TERMS = {
 }
 OPENING = {
     0: sized(32), 2: number(32), 4: number(8), 6: sized(33), 8: number(32), 10: sized(32),
-    12: number(32), 14: number(64), 16: sized(None), 18: sized(32),
+    12: number(32), 14: number(64), 16: sized(None), 18: sized(32), 20: number(64),
 }
 
 
@@ -115,14 +115,15 @@ def opening_error(file, data):
     payee = channel_key(said[2], of[6], of[0], of[2])
     if payee[1:] == of[6][1:] or not 1 <= of[8] <= 499_999_999 or key_agg([payee, of[6]]) is None:
         return "WrongLock"
-    if of[14] > said[14][-1][0] or not is_standard(of[16]) or of[14] <= said[6]:
+    if (of[14] > said[14][-1][0] or not said[6] <= of[20] <= 100_000_000
+            or not is_standard(of[16]) or of[14] <= of[20]):
         return "WrongAmount"
     case = {"chain": said[0].hex(), "type": of[4], "payer": of[6].hex(), "payee": payee.hex(),
             "expiry": of[8], "txid": of[10].hex(), "vout": of[12], "value": of[14],
-            "reserve": said[6], "change_script": of[16].hex()}
+            "reserve": of[20], "change_script": of[16].hex()}
     if channel_id(case) != of[18]:
         return "WrongSession"
-    if capacity(of[14] - said[6], file["tick"], DUST[len(of[16])]) == 0:
+    if capacity(of[14] - of[20], file["tick"], DUST[len(of[16])]) == 0:
         return "WrongAmount"
     return None
 

@@ -31,7 +31,7 @@ def case_of(params, opening):
         "payer": said[6].hex(), "session": said[0].hex(), "purse": said[2],
         "payee": channel_key(terms[2], said[6], said[0], said[2]).hex(),
         "txid": said[10].hex(), "vout": said[12], "value": said[14],
-        "reserve": terms[6], "change_script": said[16].hex(),
+        "reserve": said[20], "change_script": said[16].hex(),
     }
     return case, said[18]
 
@@ -265,6 +265,7 @@ def check(report):
             case, said = case_of(params, opening)
             cases[purse] = case
             report.case(f"{name} channel id", channel_id(case).hex(), said.hex())
+            report.case(f"{name} reserve", True, case["reserve"] >= cbor.read(params)[6])
             check_ticks(report, name, steps, purse, case)
             for step in steps:
                 for of in step["input"].get("view", {}).get("outputs", []):

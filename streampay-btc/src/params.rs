@@ -19,6 +19,9 @@ const NETWORKS: [Network; 4] = [
     Network::Regtest,
 ];
 
+/// The largest settle reserve. Chosen arbitrarily.
+pub(crate) const RESERVE_MAX: Amount = Amount::ONE_BTC;
+
 /// Why parameters cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -83,7 +86,7 @@ pub struct ParamFields {
     pub payee: PayeeBase,
     /// Output types that the payee takes, best first.
     pub types: Vec<OutputType>,
-    /// What the first payment brings on top, for the cost of closing.
+    /// The least that the first payment brings on top, for the cost of closing.
     pub reserve: Amount,
     /// Blocks before the expiry in which the payee takes no tick and closes.
     pub margin: u32,
@@ -163,7 +166,7 @@ impl ChannelParams {
             .all(|(a, b)| a.value_max < b.value_max && a.depth <= b.depth);
         let deep = depths.iter().any(|rule| rule.depth > Self::DEPTH_MAX);
         for (good, name) in [
-            (reserve <= Amount::ONE_BTC, "reserve"),
+            (reserve <= RESERVE_MAX, "reserve"),
             (self.margin >= Self::MARGIN_MIN, "margin"),
             (self.life_min > self.margin, "shortest life"),
             (self.life_max >= self.life_min, "longest life"),

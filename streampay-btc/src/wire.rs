@@ -10,7 +10,7 @@ use streampay_core::backend::{PurseOffer, RefusalCode};
 use streampay_core::units::PurseKey;
 
 use crate::codec;
-use crate::params::{ChannelParams, ParamFields};
+use crate::params::{ChannelParams, ParamFields, RESERVE_MAX};
 use crate::script::{FundingOutput, OutputType};
 use crate::tx::Contract;
 
@@ -44,6 +44,9 @@ pub(crate) struct Opening {
     change: ByteVec,
     #[n(18)]
     channel: ByteArray<32>,
+    /// What the first payment brings on top: what the terms ask, or more.
+    #[n(20)]
+    reserve: u64,
 }
 
 impl Opening {
@@ -60,6 +63,7 @@ impl Opening {
             value: contract.value().to_sat(),
             change: contract.change_script().to_bytes().into(),
             channel: contract.channel_id().into(),
+            reserve: contract.reserve().to_sat(),
         }
     }
 
@@ -88,7 +92,9 @@ impl Opening {
         let output = FundingOutput::new(kind, payer, payee, opening.expiry)
             .map_err(|_| RefusalCode::WrongLock)?;
         let value = Amount::from_sat(opening.value);
-        if value > params.value_max() {
+        let reserve = Amount::from_sat(opening.reserve);
+        let reserve_fits = (params.reserve..=RESERVE_MAX).contains(&reserve);
+        if value > params.value_max() || !reserve_fits {
             return Err(RefusalCode::WrongAmount);
         }
         if opening.vout > VOUT_MAX {
@@ -99,7 +105,7 @@ impl Opening {
             output,
             OutPoint::new(Txid::from_byte_array(*opening.txid), opening.vout),
             value,
-            params.reserve,
+            reserve,
             ScriptBuf::from_bytes(opening.change.to_vec()),
         )
         .map_err(|_| RefusalCode::WrongAmount)?;

@@ -9,6 +9,7 @@ use super::payer::Payer;
 use super::record::Deed;
 use super::watch::close_weight;
 use super::{Chain, Env};
+use crate::chain::FeeTable;
 use crate::params::{ChannelParams, ParamFields};
 use crate::policy::PayeePolicy;
 use crate::script::{FundingOutput, OutputType};
@@ -28,6 +29,8 @@ const BLOCK_S_MIN: u64 = 540;
 const RESERVE_TIMES: u64 = 4;
 /// The estimate for so many blocks.
 const SOON: u32 = 2;
+/// A reserve of today goes by the estimate for so many, as a payee's does by default.
+const TODAY: u32 = 6;
 
 impl Payer {
     /// Checks the payee's terms against the payer's limits, and fixes everything but the outpoint.
@@ -46,15 +49,17 @@ impl Payer {
         if params.network != env.config.network {
             return Err(RefusalCode::NoCommonMethod);
         }
-        let usual = PayeePolicy::reserve_at(chain.fees.rate(SOON)).to_sat();
-        let dear = params.reserve.to_sat() > usual.saturating_mul(RESERVE_TIMES);
-        if dear || params.reserve > policy.reserve_max {
-            return Err(RefusalCode::FeeTooHigh);
-        }
         let step = offer.tick.sat_ceil();
-        let value = plan_value(env, &params, most, step)?;
-        let depth = params.depth_for(value).ok_or(RefusalCode::WrongAmount)?;
+        let kind = *params.types.first().unwrap_or(&OutputType::Taproot);
         let longest = params.life_max.min(policy.life);
+        let close = fee_for(close_weight(kind), chain.fees.rate(longest / 2));
+        let covers = |reserve: Amount| {
+            let most = cost_max(reserve.to_sat(), step);
+            close.is_ok_and(|fee| fee.to_sat() <= most)
+        };
+        let reserve = reserve(params.reserve, policy.reserve_max, &chain.fees, covers)?;
+        let value = plan_value(env, &params, reserve, most, step)?;
+        let depth = params.depth_for(value).ok_or(RefusalCode::WrongAmount)?;
         let needed = params
             .life_min
             .saturating_add(depth)
@@ -70,13 +75,6 @@ impl Payer {
         let payer = self.secret.public();
         let payee = params.payee.channel_key(&payer, key);
         let payee = payee.map_err(|_| RefusalCode::WrongLock)?;
-        let kind = *params.types.first().unwrap_or(&OutputType::Taproot);
-        // The terms may be of a cheaper day. Spec: bitcoin 4.6.
-        let close = fee_for(close_weight(kind), chain.fees.rate(longest / 2));
-        let least = cost_max(params.reserve.to_sat(), step);
-        if !close.is_ok_and(|fee| fee.to_sat() <= least) {
-            return Err(RefusalCode::FeeTooHigh);
-        }
         FundingOutput::new(kind, payer, payee, expiry).map_err(|_| RefusalCode::WrongLock)?;
         Ok(Deed {
             kind: kind.code(),
@@ -84,13 +82,37 @@ impl Payer {
             payee: payee.serialize().into(),
             expiry,
             value: value.to_sat(),
-            reserve: params.reserve.to_sat(),
+            reserve: reserve.to_sat(),
             change: policy.home.to_bytes().into(),
             margin: params.margin,
             step,
             depth,
             since: tip,
         })
+    }
+}
+
+/// The reserve that the terms ask, or more: they may be of a cheaper day, and where theirs does not cover a
+/// close now the payee would take no tick. Never more than the payer's limit. Spec: bitcoin 1.2, 4.6.
+fn reserve(
+    asked: Amount,
+    limit: Amount,
+    fees: &FeeTable,
+    covers: impl Fn(Amount) -> bool,
+) -> Result<Amount, RefusalCode> {
+    let usual = PayeePolicy::reserve_at(fees.rate(SOON)).to_sat();
+    if asked.to_sat() > usual.saturating_mul(RESERVE_TIMES) || asked > limit {
+        return Err(RefusalCode::FeeTooHigh);
+    }
+    if covers(asked) {
+        return Ok(asked);
+    }
+    let today = PayeePolicy::reserve_at(fees.rate(TODAY));
+    let today = today.max(asked).min(limit);
+    if covers(today) {
+        Ok(today)
+    } else {
+        Err(RefusalCode::FeeTooHigh)
     }
 }
 
@@ -111,6 +133,7 @@ fn height_max(network: Network, now: Unix) -> Option<u32> {
 fn plan_value(
     env: &Env<'_>,
     params: &ParamFields,
+    reserve: Amount,
     most: Msat,
     step: u64,
 ) -> Result<Amount, RefusalCode> {
@@ -122,7 +145,7 @@ fn plan_value(
         .saturating_sub(policy.funding_fee_max.to_sat())
         .min(policy.value_max.to_sat())
         .min(params.value_max().to_sat());
-    let reserve = params.reserve.to_sat();
+    let reserve = reserve.to_sat();
     let ticks = most.saturating_sub(reserve).saturating_sub(rest);
     let count = ticks.checked_div(step).ok_or(RefusalCode::WrongAmount)?;
     if count == 0 {

@@ -119,7 +119,7 @@ fn badly_encoded(good: &[(u64, Item)]) -> Vec<(&'static str, Vec<u8>)> {
         ("a byte too few", bytes[..bytes.len() - 1].to_vec()),
         ("keys out of order", map(&swapped)),
         ("a key is missing", map(&good[..good.len() - 1])),
-        ("a key too many", with(good, 20, Item::Uint(0))),
+        ("a key too many", with(good, 22, Item::Uint(0))),
         ("a length longer than needed", longer),
     ]
 }
@@ -144,6 +144,7 @@ fn opening(channel: &Channel, id: [u8; 32]) -> Vec<(u64, Item)> {
         (14, Item::Uint(contract.value().to_sat())),
         (16, Item::Bytes(contract.change_script().to_bytes())),
         (18, Item::Bytes(id.to_vec())),
+        (20, Item::Uint(contract.reserve().to_sat())),
     ]
 }
 
@@ -181,6 +182,7 @@ fn openings() -> Vec<Value> {
     let mut all = vec![
         ("good", map(&good)),
         ("good: another value", regtest(VALUE / 2, RESERVE)),
+        ("good: more reserve", regtest(VALUE, RESERVE + 1)),
         ("another session", set(0, bytes(8, 32))),
         ("another purse", set(2, Item::Uint(1))),
         ("a type that is none", set(4, Item::Uint(2))),
@@ -213,7 +215,12 @@ fn openings() -> Vec<Value> {
             "a channel of another chain",
             another(Network::Bitcoin, VALUE, RESERVE, home(1)),
         ),
-        ("a channel of another reserve", regtest(VALUE, RESERVE + 1)),
+        ("another reserve", set(20, Item::Uint(RESERVE + 1))),
+        ("less reserve than is asked", regtest(VALUE, RESERVE - 1)),
+        (
+            "a reserve above one bitcoin",
+            set(20, Item::Uint(100_000_001)),
+        ),
         ("less than a tick", regtest(RESERVE + STEP - 1, RESERVE)),
         ("a map that is too long", set(16, bytes(0, 512))),
     ];

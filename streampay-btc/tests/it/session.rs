@@ -1,6 +1,9 @@
+use streampay_btc::bitcoin::{Amount, FeeRate};
 use streampay_btc::machine::{ChannelMachine, ChannelState};
+use streampay_btc::policy::PayeePolicy;
 use streampay_btc::sim::home;
-use streampay_core::session::Event;
+use streampay_core::backend::{BackendError, RefusalCode};
+use streampay_core::session::{CloseCode, Event};
 use streampay_core::sim::FakeBackend;
 
 use super::stage::{PAYEE, PAYER, Stage, TICK, sat};
@@ -99,6 +102,76 @@ fn next_channel_opens_before_one_runs_out() {
     assert!(report.len() >= 2, "{report:?}");
     let ticks = stage.credited().sat_floor() / TICK;
     assert!(ticks >= 395, "no gap: {ticks}");
+}
+
+/// Its terms are of the day on which it began: the next channel has the reserve of today.
+#[test]
+fn next_channel_opens_where_fees_rose_since_the_terms() {
+    let mut stage = Stage::new(CHANNEL);
+    stage.run(5_000);
+    stage.mine(1);
+    // Far enough that the channel bears its own close at any rate here.
+    for _ in 0..12 {
+        stage.run(100_000);
+        stage.mine(1);
+    }
+    let rate = FeeRate::from_sat_per_vb_u32(40);
+    stage.chain.set_rate(rate);
+    for _ in 0..28 {
+        stage.mine(1);
+        stage.run(100_000);
+    }
+    let reports = stage.sides[PAYEE].node.machine.report();
+    let reserves: Vec<u64> = reports.iter().map(|of| of.reserve.to_sat()).collect();
+    let today = PayeePolicy::reserve_at(rate).to_sat();
+    assert!(today > 10 * reserves[0], "{reserves:?}");
+    assert!(reserves.len() >= 3, "{reserves:?}");
+    assert!(reserves[1..].iter().all(|of| *of == today), "{reserves:?}");
+    let ticks = stage.credited().sat_floor() / TICK;
+    assert!(ticks >= 390, "no gap: {ticks}");
+}
+
+/// Where fees rose beyond what the payer would put aside, it is told why there is no other channel, no money is
+/// locked for one, and the session ends once what is paid is used.
+#[test]
+fn session_whose_fees_rose_beyond_the_payers_limit_says_so_and_ends() {
+    let mut stage = Stage::with(CHANNEL, |config| {
+        config.payer.reserve_max = Amount::from_sat(2_000);
+    });
+    stage.run(5_000);
+    stage.mine(1);
+    for _ in 0..12 {
+        stage.run(100_000);
+        stage.mine(1);
+    }
+    stage.chain.set_rate(FeeRate::from_sat_per_vb_u32(40));
+    for _ in 0..8 {
+        stage.mine(1);
+        stage.run(100_000);
+    }
+    let payer = &stage.sides[PAYER];
+    let dear = BackendError::Fatal(RefusalCode::FeeTooHigh);
+    let (told, closed) = (
+        Event::BackendTrouble { error: dear },
+        Event::Closed {
+            code: CloseCode::BackendFailed,
+            by_peer: false,
+        },
+    );
+    let at = |wanted: &Event| payer.events.iter().position(|event| event == wanted);
+    assert!(
+        at(&told).is_some() && at(&told) < at(&closed),
+        "{:?}",
+        payer.events
+    );
+    let reports = payer.node.machine.report();
+    let [only] = reports.as_slice() else {
+        panic!("{reports:?}");
+    };
+    // All of the channel was used before.
+    assert_eq!(only.paid, only.value);
+    assert_eq!(stage.credited(), stage.paid());
+    assert!(stage.used_ms() + 10_000 >= stage.paid().sat_floor() * 20);
 }
 
 /// The close of a session's channel, and how many elements its witness has.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use streampay_btc::machine::ChannelMachine;
+use streampay_btc::machine::{ChannelConfig, ChannelMachine};
 use streampay_btc::sim::{SimChain, SimNode, sim_config};
 use streampay_core::backend::{Answer, BackendMachine as _, Effect, EffectResult, Outcome};
 use streampay_core::meter::{Grant, Rate, Reading, Tariff};
@@ -93,10 +93,15 @@ impl Stage {
 
     /// The same, the payee asking for a mutual close and waiting so many milliseconds for it.
     pub(crate) fn closing(methods: &[&str], mutual_ms: u64) -> Self {
+        Self::with(methods, |config| config.payee.mutual_ms = mutual_ms)
+    }
+
+    /// The same, both sides' limits as `change` leaves them.
+    pub(crate) fn with(methods: &[&str], change: impl Fn(&mut ChannelConfig)) -> Self {
         let chain = SimChain::new();
         let nodes = [1, 2].map(|number| {
             let mut config = sim_config(number);
-            config.payee.mutual_ms = mutual_ms;
+            change(&mut config);
             SimNode::new(&chain, config, number)
         });
         let identity = |number| SecretKey::derive(&Entropy([number; 32]), "identity").unwrap();

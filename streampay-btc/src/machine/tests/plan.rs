@@ -4,6 +4,7 @@ use bitcoin::Network;
 use streampay_core::units::Unix;
 
 use super::*;
+use crate::params::ParamFields;
 
 /// Late in 2026.
 const NOW: u64 = 1_795_000_000;
@@ -81,26 +82,81 @@ fn reserve_goes_with_the_fees_of_each_offer() {
 /// As where a session goes on by terms of a cheaper day: the payee would take no tick, and only `T` gives
 /// back what is in a channel that was never paid from.
 #[test]
-fn reserve_that_pays_for_no_close_today_locks_no_money() {
-    // 927 sat of reserve and a third of a tick, for 199 vB.
-    for (sat_vb, fits) in [(2, true), (5, true), (6, false), (40, false)] {
+fn reserve_that_pays_for_no_close_today_is_raised_within_the_payers_limit() {
+    // 927 sat of reserve and a third of a tick, for 199 vB; 20 000 sat at most.
+    for (sat_vb, reserve) in [
+        (2, Some(927)),
+        (5, Some(927)),
+        (6, Some(2_121)),
+        (40, Some(12_270)),
+        (100, Some(20_000)),
+        (102, None),
+    ] {
         let mut rig = Rig::new();
         assert_eq!((rig.reserve(), STEP), (927, 500));
         let old = rig.offer();
         rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(sat_vb));
         assert_eq!(rig.offer(), old);
         let opened = opens(&mut rig);
-        assert_eq!(opened, fits, "{sat_vb} sat/vB");
-        if fits {
-            rig.chain.mine(1);
-            let Some(Outcome::Opened(opened)) = rig.open() else {
-                panic!("not opened");
-            };
-            rig.accept(&opened);
-            rig.tick(1);
-        } else {
+        assert_eq!(opened, reserve.is_some(), "{sat_vb} sat/vB");
+        let Some(reserve) = reserve else {
             let refused = BackendError::Fatal(RefusalCode::FeeTooHigh);
             assert_eq!(rig.open(), Some(Outcome::Failed(refused)));
+            continue;
+        };
+        rig.chain.mine(1);
+        let Some(Outcome::Opened(opened)) = rig.open() else {
+            panic!("not opened");
+        };
+        rig.accept(&opened);
+        rig.tick(1);
+        for node in [&rig.payer, &rig.payee] {
+            let report = node.machine.report().remove(0);
+            let paid = Amount::from_sat(reserve + STEP);
+            assert_eq!(
+                (report.reserve.to_sat(), report.paid),
+                (reserve, paid),
+                "{sat_vb} sat/vB"
+            );
+        }
+        rig.payee.restart(&[rig.purse]);
+        rig.payer.restart(&[rig.purse]);
+        rig.tick(2);
+        let (settled, refunded) = rig.close();
+        assert_eq!(
+            (refunded.sat_floor(), settled.sat_floor()),
+            rig.balances(),
+            "{sat_vb} sat/vB"
+        );
+        assert_eq!(refunded.sat_floor(), rig.value() - reserve - 2 * STEP);
+    }
+}
+
+/// The terms ask for so much: a payer puts no less into a channel, whatever it says.
+#[test]
+fn channel_with_less_reserve_than_the_terms_ask_is_refused() {
+    let mut rig = Rig::new();
+    let opened = rig.opened();
+    let offer = rig.offer();
+    let params = ChannelParams::decode(&offer.params).unwrap();
+    for (more, fits) in [(1, false), (0, true)] {
+        let reserve = params.reserve + Amount::from_sat(more);
+        let fields = ParamFields {
+            reserve,
+            ..params.clone()
+        };
+        let params = ChannelParams::new(&fields).unwrap().encode();
+        let offer = PurseOffer {
+            params,
+            ..offer.clone()
+        };
+        let opening = opened.opening.clone();
+        let found = rig
+            .payee
+            .request(rig.purse, Request::Accept { offer, opening });
+        match fits {
+            true => assert!(matches!(found, Some(Outcome::Accepted { .. })), "{found:?}"),
+            false => assert_eq!(found, refusal(RefusalCode::WrongAmount)),
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::{Amount, OutPoint, Transaction, TxIn, Txid};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxIn, Txid};
 
-use super::{Channel, PAYEE, STEP, Tally, World};
+use super::{Channel, PAYEE, RATES, STEP, Tally, World};
 use crate::machine::ChannelReport;
+use crate::policy::PayeePolicy;
 use crate::sim::{Reject, home, open_home};
 
 /// As in the payee's defaults: for closing at 2 sat/vB.
 const RESERVE: u64 = 927;
+/// As in the payer's defaults.
+const RESERVE_MAX: u64 = 20_000;
 
 impl World {
     /// What holds at every moment.
@@ -43,11 +46,28 @@ impl World {
         for channel in &self.channels {
             let report = reports.iter().find(|report| report.purse == channel.purse);
             let held = report.map_or(0, |report| report.paid.to_sat());
-            if !self.forgot && held < due(channel) {
+            let reserve = report.and_then(|report| channel.reserve(report.outpoint?));
+            if !self.forgot && held < due(channel, reserve.unwrap_or(RESERVE)) {
                 return Err(format!("{held} held, {} ticks acked", channel.acked));
             }
+            self.judge_reserves(channel)?;
             if channel.acked > channel.signed {
                 return Err(format!("{} of {}", channel.acked, channel.signed));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the terms ask, or, where that did not cover a close when the channel was planned, what one and a
+    /// half cost then: up to the payer's limit.
+    fn judge_reserves(&self, channel: &Channel) -> Result<(), String> {
+        for reserve in channel.reserves.values() {
+            let today = |rate: &u32| {
+                let today = PayeePolicy::reserve_at(FeeRate::from_sat_per_vb_u32(*rate));
+                *reserve == today.to_sat().min(RESERVE_MAX)
+            };
+            if *reserve != RESERVE && !RATES.iter().any(today) {
+                return Err(format!("a reserve of {reserve}"));
             }
         }
         Ok(())
@@ -73,10 +93,11 @@ impl World {
                 .filter(|output| output.script_pubkey == open_home())
                 .map_or(0, |output| output.value.to_sat());
             let paid = value.saturating_sub(change);
-            let most = channel.signed.saturating_mul(STEP).saturating_add(RESERVE);
+            let reserve = channel.reserve(input.previous_output).unwrap_or(RESERVE);
+            let most = channel.signed.saturating_mul(STEP).saturating_add(reserve);
             let least = match input.witness.len() {
                 1 => channel.acked.saturating_mul(STEP),
-                _ => due(channel),
+                _ => due(channel, reserve),
             };
             if paid > most || paid < least && !self.forgot {
                 return Err(format!("a close takes {paid}, of {least} to {most}"));
@@ -216,8 +237,9 @@ impl World {
         *count = count.saturating_add(1);
         tally.mutual = tally.mutual.saturating_add(u32::from(mutual));
         tally.lost = tally.lost.saturating_add(u32::from(lost));
-        let reserve = if channel.signed > 0 { RESERVE } else { 0 };
-        let most = channel.signed.saturating_mul(STEP).saturating_add(reserve);
+        let reserve = channel.reserve(*outpoint).unwrap_or(RESERVE);
+        let first = if channel.signed > 0 { reserve } else { 0 };
+        let most = channel.signed.saturating_mul(STEP).saturating_add(first);
         let fee = if refund { 200 * 320 } else { 0 };
         let least = value.saturating_sub(most);
         if came.saturating_add(fee) < least {
@@ -235,7 +257,7 @@ impl World {
         let due = if mutual {
             channel.acked.saturating_mul(STEP)
         } else {
-            due(channel)
+            due(channel, reserve)
         };
         let paid = value.saturating_sub(came);
         if !refund && payee.is_some() && !self.forgot && paid < due {
@@ -293,9 +315,16 @@ struct End<'a> {
 }
 
 /// What the payee has a right to: what was acknowledged, and the reserve with the first tick.
-const fn due(channel: &Channel) -> u64 {
+const fn due(channel: &Channel, reserve: u64) -> u64 {
     match channel.acked {
         0 => 0,
-        ticks => ticks.saturating_mul(STEP).saturating_add(RESERVE),
+        ticks => ticks.saturating_mul(STEP).saturating_add(reserve),
+    }
+}
+
+impl Channel {
+    /// The reserve of the channel in this output.
+    fn reserve(&self, outpoint: OutPoint) -> Option<u64> {
+        self.reserves.get(&outpoint).copied()
     }
 }

@@ -4,6 +4,8 @@
 mod judge;
 mod moves;
 
+use std::collections::BTreeMap;
+
 use bitcoin::{Amount, FeeRate, OutPoint};
 use bytes::Bytes;
 use streampay_core::backend::{Opened, Request, RestoredPurse};
@@ -93,6 +95,8 @@ struct Channel {
     seq: u64,
     /// Where it was funded, as far as the payer or the payee ever said.
     outpoints: Vec<OutPoint>,
+    /// With what reserve, as the payer put it into the channel.
+    reserves: BTreeMap<OutPoint, u64>,
     /// What was paid to its address besides.
     besides: Vec<OutPoint>,
     /// The payee looked in time.
@@ -170,6 +174,7 @@ impl World {
             sent: Vec::new(),
             seq: 0,
             outpoints: Vec::new(),
+            reserves: BTreeMap::new(),
             besides: Vec::new(),
             watched: false,
             capped: Vec::new(),
@@ -308,6 +313,9 @@ impl World {
                 && !channel.outpoints.contains(&outpoint)
             {
                 channel.outpoints.push(outpoint);
+            }
+            if let (Some(outpoint), Role::Payer) = (report.outpoint, report.role) {
+                channel.reserves.insert(outpoint, report.reserve.to_sat());
             }
             let own = report.role == Role::Payee;
             channel.watched |= own && looked && (DEADLINE..=MARGIN).contains(&left);

@@ -24,6 +24,12 @@ pub(crate) const SCENES: &[Scene] = &[
         play: fully_spent,
     },
     Scene {
+        name: "terms-of-a-cheaper-day",
+        about: "Fees rose since the terms: the payer puts more reserve into the channel than they ask.",
+        roles: BOTH,
+        play: terms_of_a_cheaper_day,
+    },
+    Scene {
         name: "refund",
         about: "The payee is never seen again: nothing at T - 1, the refund at T, bumped until it is buried.",
         roles: &["payer"],
@@ -143,6 +149,16 @@ fn fully_spent() -> Stage {
     assert!(stage.accept(&opening).get("accepted").is_some());
     let capacity: u64 = number(&opened["opened"]["capacity"]);
     stage.ticks(1..=capacity / (STEP * 1_000));
+    settle(&mut stage);
+    bury(&mut stage);
+    stage
+}
+
+fn terms_of_a_cheaper_day() -> Stage {
+    let mut stage = Stage::new();
+    stage.chain.set_rate(FeeRate::from_sat_per_vb_u32(20));
+    stage.ready();
+    stage.ticks(1..=2);
     settle(&mut stage);
     bury(&mut stage);
     stage
