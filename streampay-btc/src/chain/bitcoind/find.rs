@@ -1,19 +1,20 @@
 //! Outputs by their script, in blocks and among what waits for one: the node has no index of
 //! either, so each block and each transaction is read once.
 
-use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher as _;
+mod searches;
+mod waiting;
 
-use bitcoin::{Amount, Block, BlockHash, OutPoint, Script, ScriptBuf, Transaction, Txid};
+use std::collections::HashSet;
+
+use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Txid};
 use serde_json::{Value, json};
 
+use self::searches::{Key, Search, Searches};
+use self::waiting::Waiting;
 use super::rpc::btc;
 use super::{BitcoinCore, SCAN_MAX};
 use crate::chain::ChainError;
 
-/// The most scripts that are searched for at a time; then the one that was asked for longest ago begins anew.
-const SEARCHES_MAX: usize = 16 * 1024;
 /// The most waiting transactions that one call reads; the others are left to the next.
 const WAITING_MAX: usize = 1_024;
 /// The longest list of them, 67 bytes each: of the smallest transactions that fill a mempool of the usual
@@ -24,86 +25,12 @@ const SCAN_AGAIN: u32 = 6;
 
 /// All searches, and what waits for a block, read once for all of them.
 #[derive(Debug, Default)]
-pub(super) struct Searches {
-    blocks: HashMap<Key, Search>,
+pub(super) struct Outputs {
+    searches: Searches,
     waiting: Waiting,
-    /// How often one was asked for.
-    asked: u64,
-}
-
-/// A script and value; without one it is for all outputs to the script.
-type Key = (ScriptBuf, Option<Amount>);
-
-/// What is known of one script from blocks.
-#[derive(Debug, Default)]
-struct Search {
-    /// The last block that was read.
-    upto: Option<(u32, BlockHash)>,
-    found: Vec<Found>,
-    /// The node has pruned blocks that were to be read, and did not say what is unspent when it was asked at
-    /// this height.
-    missing: Option<u32>,
-    /// When it was asked for last.
-    asked: u64,
-}
-
-/// The outputs of waiting transactions that were read.
-#[derive(Debug, Default)]
-struct Waiting {
-    read: HashMap<Txid, Vec<Output>>,
-    /// With a key that nobody knows: no two scripts of anybody's are the same by it.
-    hasher: RandomState,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Output {
-    script: u64,
-    value: Amount,
-    vout: u32,
-}
-
-impl Waiting {
-    fn script(&self, script: &Script) -> u64 {
-        self.hasher.hash_one(script.as_bytes())
-    }
-
-    fn take(&mut self, tx: &Transaction) {
-        let outputs = (0_u32..).zip(&tx.output);
-        let outputs = outputs.map(|(vout, output)| Output {
-            script: self.script(&output.script_pubkey),
-            value: output.value,
-            vout,
-        });
-        self.read.insert(tx.compute_txid(), outputs.collect());
-    }
-
-    fn to(&self, script: &Script, value: Amount) -> Vec<Found> {
-        let script = self.script(script);
-        let all = self.read.iter().flat_map(|(txid, outputs)| {
-            let fits = |of: &&Output| of.script == script && of.value == value;
-            let found = |of: &Output| Found {
-                outpoint: OutPoint::new(*txid, of.vout),
-                value: of.value,
-                height: None,
-            };
-            outputs.iter().filter(fits).map(found)
-        });
-        all.collect()
-    }
 }
 
 impl Search {
-    /// What the next block holds.
-    fn take(&mut self, (script, value): &Key, at: (u32, BlockHash), block: &Block) {
-        let found = block.txdata.iter();
-        let found = found.flat_map(|tx| outputs_to(tx, script, *value));
-        self.found.extend(found.map(|of| Found {
-            height: Some(at.0),
-            ..of
-        }));
-        self.upto = Some(at);
-    }
-
     /// What was found, with what waits, where so many transactions that wait are `left` to be read. Where
     /// nothing was found, nothing can be said before all are: least of all that nobody paid.
     fn outputs(
@@ -147,12 +74,12 @@ impl BitcoinCore {
         value: Amount,
         since: u32,
     ) -> Result<Vec<Found>, ChainError> {
-        let mut searches = self.searches.lock().await;
+        let mut outputs = self.outputs.lock().await;
         let key = (script.clone(), Some(value));
-        self.read_blocks(&mut searches, &key, since).await?;
-        let left = self.read_waiting(&mut searches.waiting).await;
-        let waiting = searches.waiting.to(&script, value);
-        searches.begun(&key).outputs(waiting, left)
+        self.read_blocks(&mut outputs.searches, &key, since).await?;
+        let left = self.read_waiting(&mut outputs.waiting).await;
+        let waiting = outputs.waiting.paying(&script, value);
+        outputs.searches.begun(&key).outputs(waiting, left)
     }
 
     /// Outputs to `script` of whatever value, in blocks from `since` on; and whether these are all that are
@@ -162,10 +89,10 @@ impl BitcoinCore {
         script: ScriptBuf,
         since: u32,
     ) -> Result<(Vec<Found>, bool), ChainError> {
-        let mut searches = self.searches.lock().await;
+        let mut outputs = self.outputs.lock().await;
         let key = (script, None);
-        self.read_blocks(&mut searches, &key, since).await?;
-        let search = searches.begun(&key);
+        self.read_blocks(&mut outputs.searches, &key, since).await?;
+        let search = outputs.searches.begun(&key);
         Ok((search.found.clone(), search.missing.is_none()))
     }
 
@@ -176,13 +103,14 @@ impl BitcoinCore {
         key: &Key,
         since: u32,
     ) -> Result<(), ChainError> {
-        let (tip, _) = self.tip().await?;
+        let (tip, hash) = self.tip().await?;
+        searches.see(hash);
         let search = searches.begun(key);
         // A block that was read is no more: what it held may be anywhere.
         if let Some((height, hash)) = search.upto
             && (height > tip || self.hash_at(height).await? != hash)
         {
-            *search = Search::default();
+            search.begin_anew();
         }
         // What was spent counts too where a funding is looked for.
         let again = |tried: u32| tip >= tried.saturating_add(SCAN_AGAIN);
@@ -196,13 +124,7 @@ impl BitcoinCore {
         for height in first..=last {
             let hash = self.hash_at(height).await?;
             let block = self.block(hash).await?;
-            let before = height.checked_sub(1);
-            let before = before.map(|before| (before, block.header.prev_blockhash));
-            for (of, search) in &mut searches.blocks {
-                if of == key || before.is_some() && search.upto == before {
-                    search.take(of, (height, hash), &block);
-                }
-            }
+            searches.take(key, (height, hash), &block);
         }
         if last < tip {
             return Err(ChainError::Away("still reading blocks".into()));
@@ -227,6 +149,7 @@ impl BitcoinCore {
             Ok((at, unspent)) => {
                 let fits = |of: &Found| of.height >= Some(since);
                 search.found = unspent.into_iter().filter(fits).collect();
+                search.bound();
                 (search.upto, search.missing) = (Some(at), None);
             }
             Err(error) => {
@@ -273,8 +196,8 @@ impl BitcoinCore {
         let all = all.as_array().into_iter().flatten();
         let all = all.filter_map(|txid| txid.as_str()?.parse().ok());
         let all: HashSet<Txid> = all.collect();
-        waiting.read.retain(|txid, _| all.contains(txid));
-        let is_new = |txid: &Txid| !waiting.read.contains_key(txid);
+        waiting.retain(&all);
+        let is_new = |txid: &Txid| !waiting.has(txid);
         let new: Vec<Txid> = all.into_iter().filter(is_new).collect();
         let left = new.len().saturating_sub(WAITING_MAX);
         for txid in new.into_iter().take(WAITING_MAX) {
@@ -287,75 +210,5 @@ impl BitcoinCore {
     }
 }
 
-impl Searches {
-    fn begun(&mut self, key: &Key) -> &mut Search {
-        if self.blocks.len() >= SEARCHES_MAX && !self.blocks.contains_key(key) {
-            let all = self.blocks.iter();
-            let oldest = all
-                .min_by_key(|(_, of)| of.asked)
-                .map(|(key, _)| key.clone());
-            oldest.map(|key| self.blocks.remove(&key));
-        }
-        self.asked = self.asked.saturating_add(1);
-        let search = self.blocks.entry(key.clone()).or_default();
-        search.asked = self.asked;
-        search
-    }
-}
-
-fn outputs_to(tx: &Transaction, script: &ScriptBuf, value: Option<Amount>) -> Vec<Found> {
-    let fits = |output: &bitcoin::TxOut| value.is_none_or(|value| output.value == value);
-    let pays = |output: &bitcoin::TxOut| fits(output) && output.script_pubkey == *script;
-    let paying = (0_u32..).zip(&tx.output).filter(|(_, output)| pays(output));
-    let of = |(vout, output): (u32, &bitcoin::TxOut)| Found {
-        outpoint: OutPoint::new(tx.compute_txid(), vout),
-        value: output.value,
-        height: None,
-    };
-    paying.map(of).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use bitcoin::hashes::Hash as _;
-
-    use super::*;
-
-    fn found(byte: u8, height: Option<u32>) -> Found {
-        Found {
-            outpoint: OutPoint::new(Txid::from_byte_array([byte; 32]), 0),
-            value: Amount::from_sat(1),
-            height,
-        }
-    }
-
-    /// With as many as there may be, all others go on, each from where it is.
-    #[test]
-    fn search_that_was_asked_for_longest_ago_makes_room_and_no_other() {
-        let key = |number: usize| (ScriptBuf::from_bytes(number.to_be_bytes().into()), None);
-        let mut searches = Searches::default();
-        let known = |searches: &mut Searches, number| searches.begun(&key(number)).upto.is_some();
-        for number in 0..SEARCHES_MAX {
-            searches.begun(&key(number)).upto = Some((7, BlockHash::all_zeros()));
-        }
-        assert!(known(&mut searches, 0));
-        assert!(!known(&mut searches, SEARCHES_MAX));
-        assert_eq!(searches.blocks.len(), SEARCHES_MAX);
-        assert!((2..SEARCHES_MAX).all(|number| known(&mut searches, number)));
-        assert!(known(&mut searches, 0));
-        assert!(!known(&mut searches, 1), "made room");
-    }
-
-    /// A full mempool is read in parts: what is not read yet may be the payment.
-    #[test]
-    fn that_nobody_paid_is_said_once_all_that_waits_is_read() {
-        let mut search = Search::default();
-        let reading = |done| matches!(done, Err(ChainError::Reading(_)));
-        assert!(reading(search.outputs(vec![], Ok(1))));
-        assert!(search.outputs(vec![], Ok(0)).unwrap().is_empty());
-        let waiting = vec![found(1, None)];
-        assert_eq!(search.outputs(waiting.clone(), Ok(9)).unwrap().len(), 1);
-        search.found.push(found(1, Some(7)));
-        assert_eq!(search.outputs(waiting, Ok(9)).unwrap().len(), 1, "the same");
-    }
-}
+mod tests;

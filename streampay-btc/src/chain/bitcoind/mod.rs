@@ -48,7 +48,7 @@ pub struct BitcoinCore {
     network: Network,
     fallback: FeeRate,
     scans: Mutex<HashMap<OutPoint, Scan>>,
-    searches: Mutex<find::Searches>,
+    outputs: Mutex<find::Outputs>,
 }
 
 impl BitcoinCore {
@@ -62,7 +62,7 @@ impl BitcoinCore {
             network,
             fallback,
             scans: Mutex::new(HashMap::new()),
-            searches: Mutex::default(),
+            outputs: Mutex::default(),
         }
     }
 
