@@ -270,6 +270,12 @@ impl Channels {
         self.payer.life
     }
 
+    /// The most that this side puts aside for closing a channel.
+    #[must_use]
+    pub const fn reserve_max(&self) -> Amount {
+        self.payer.reserve_max
+    }
+
     /// What is set aside of a budget for the fee of a funding transaction.
     #[must_use]
     pub const fn funding_fee_max(&self) -> Amount {

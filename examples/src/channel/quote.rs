@@ -1,5 +1,6 @@
 //! What a channel costs beyond the price, before anything is paid.
 
+use streampay_btc::bitcoin::Amount;
 use streampay_btc::machine::ChannelMachine;
 use streampay_btc::params::{ChannelParams, ParamFields};
 use streampay_core::units::Msat;
@@ -26,9 +27,9 @@ pub fn needs(asked: &ParamFields, channels: &Channels, payment: Msat) -> Msat {
     sat(beside.saturating_add(DUST_SAT)).saturating_plus(payment)
 }
 
-/// The offer in words.
+/// The offer in words, to a payer that puts at most `reserve_max` aside for closing.
 #[must_use]
-pub fn words(asked: &ParamFields, life: u32) -> String {
+pub fn words(asked: &ParamFields, life: u32, reserve_max: Amount) -> String {
     let depths: Vec<String> = (asked.depths.iter())
         .map(|rule| match (rule.depth, rule.value_max) {
             (0, most) => format!(
@@ -40,12 +41,13 @@ pub fn words(asked: &ParamFields, life: u32) -> String {
     let longest = life.min(asked.life_max);
     let hours = hours(longest);
     format!(
-        "by btc, over a channel on {} that you fund. Closing it costs {} sat, of which what is \
-         unused comes back if the streamer closes together with you; funding it costs what your wallet says. It waits for confirmations \
+        "by btc, over a channel on {} that you fund. Closing it costs {} sat, where fees rise \
+         before it opens up to {}, of which what is unused comes back if the streamer closes together with you; funding it costs what your wallet says. It waits for confirmations \
          first ({}). If the streamer is never seen again, what you did not pay comes back after {} \
          blocks, about {hours} h",
         asked.network,
         asked.reserve.to_sat(),
+        reserve_max.to_sat(),
         depths.join(", "),
         longest,
     )

@@ -119,12 +119,16 @@ impl Shown {
 
     fn tell_wanted(&self, purse: PurseKey, kit: &RescueKit, uri: &str, path: &Path) {
         let report = self.report;
+        let channels = self.machine.report();
+        let own = channels.iter().find(|channel| channel.purse == purse);
+        let reserve = own.map_or(0, |own| own.reserve.to_sat());
         let address = kit.address.as_ref().map(ToString::to_string);
         report.say(
             "channel_wanted",
             json!({
                 "session": purse.session.to_string(), "purse": purse.purse.0, "address": address,
-                "value_sat": kit.value.to_sat(), "uri": uri, "descriptor": kit.descriptor,
+                "value_sat": kit.value.to_sat(), "reserve_sat": reserve, "uri": uri,
+                "descriptor": kit.descriptor,
                 "expiry": kit.expiry, "kit": path.display().to_string(),
             }),
         );
@@ -132,7 +136,7 @@ impl Shown {
             "Keep this, which brings the money back without this program from block {} on; it is \
              also in {}. It holds a secret key:\n{}\n\
              Then pay exactly {} sat, once and in one output, from any bitcoin wallet, to {}\n\
-             It is yours but for what you watch; the rest comes back when the channel closes, or \
+             It is yours but for what you watch and {reserve} sat for closing; the rest comes back when the channel closes, or \
              after block {}. So does whatever else is paid there, which opens nothing. Ctrl-C before you \
              pay ends without a cost",
             kit.expiry,

@@ -345,7 +345,7 @@ async fn agree(home: &Home, args: &WatchArgs) -> Result<(Tariff, Msat, Vec<Pay>,
         }
         offer = format!(
             "{offer}; {}",
-            channel::quote::words(&asked, channels.life())
+            channel::quote::words(&asked, channels.life(), channels.reserve_max())
         );
     }
     if args.max_price.is_some() || args.yes {

@@ -189,6 +189,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "reserve_msat",
         "of a channel that it closed alone: what closing did not take of what was set aside for it",
     ),
+    (
+        "reserve_sat",
+        "of the channel's value: what is set aside for closing it, paid with the first payment",
+    ),
     ("resumed", "true where an earlier one goes on"),
     ("rescue_kits", "how many of bitcoin channels"),
     (

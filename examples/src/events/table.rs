@@ -83,7 +83,7 @@ pub const EVENTS: &[Event] = &[
         "channel_wanted",
         "watch",
         "somebody is to pay to this address",
-        "session purse address value_sat uri descriptor expiry kit",
+        "session purse address value_sat reserve_sat uri descriptor expiry kit",
     ),
     event(
         "chat",

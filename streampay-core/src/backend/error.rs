@@ -106,7 +106,7 @@ crate::codes::coded! {
     /// No method or mint that both sides have.
     NoCommonMethod = 12, "the two sides share no mint or method";
     /// Fees would eat more than the policy allows.
-    FeeTooHigh = 13, "the mint's fee is too high for this tick";
+    FeeTooHigh = 13, "fees are too high for this now; pay in another way, or come back when they have fallen";
     /// The request does not fit what the purse has done so far.
     OutOfOrder = 14, "it does not follow what came before";
     /// What the payer may still spend does not cover a payment and its fees.
