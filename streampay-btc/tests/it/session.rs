@@ -81,12 +81,39 @@ fn both_sides_come_back_from_their_disks_in_the_middle() {
         "{before} {after}"
     );
     assert_eq!(stage.paid(), after);
+    for side in &stage.sides {
+        assert_eq!(side.node.machine.report().len(), 1, "the same channel");
+    }
     stage.close();
     stage.run(60_000);
     stage.mine(7);
     let report = &stage.sides[PAYEE].node.machine.report()[0];
     assert_eq!(report.state, ChannelState::Settled);
     assert_eq!(report.settled.unwrap(), stage.chain.balance(&home(2)));
+}
+
+/// Streamium: the payer signed on, whatever came.
+#[test]
+fn payer_signs_for_no_more_than_a_tick_while_no_media_comes() {
+    let mut stage = Stage::new(CHANNEL);
+    stage.run(5_000);
+    stage.mine(1);
+    stage.run(100_000);
+    let signed = |stage: &Stage| {
+        let report = &stage.sides[PAYER].node.machine.report()[0];
+        (report.paid - report.reserve).to_sat()
+    };
+    stage.stalled = true;
+    let before = signed(&stage);
+    stage.run(600_000);
+    let used = stage.used_ms() / 20;
+    assert!(
+        signed(&stage) <= (before + TICK).min(used + 2 * TICK),
+        "{before}"
+    );
+    stage.stalled = false;
+    stage.run(100_000);
+    assert!(signed(&stage) >= before + 9 * TICK, "it goes on");
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub(crate) struct Stage {
     pub(crate) id: SessionId,
     /// Frames of this side's backend are lost on the way.
     pub(crate) lose_purse_frames_of: Option<usize>,
+    /// No media comes, though the payee lets it.
+    pub(crate) stalled: bool,
     reading: Reading,
     configs: (PayerConfig, PayeeConfig),
 }
@@ -116,7 +118,7 @@ impl Stage {
             .encode()
             .to_vec();
         let terms = Terms {
-            title: "channel".into(),
+            title: "a_channel_of_mine".into(),
             tariff,
             tick: sat(TICK),
             preview: Msat::ZERO,
@@ -174,6 +176,7 @@ impl Stage {
             },
             id,
             lose_purse_frames_of: None,
+            stalled: false,
             reading: Reading::default(),
             configs: (payer, payee),
         };
@@ -211,7 +214,7 @@ impl Stage {
                 media_ms: self.reading.media_ms + STEP_MS,
                 bytes: 0,
             };
-            if self.sides[PAYEE].grant.admits(after) {
+            if !self.stalled && self.sides[PAYEE].grant.admits(after) {
                 self.reading = after;
                 for side in [PAYEE, PAYER] {
                     self.input(side, Input::Usage(after));

@@ -13,6 +13,10 @@
 //! | a fixed fee, none for refunds | `close::fee_spike_is_followed_until_the_close_is_in_a_block`, `tx::tests::refund_before_expiry_or_with_a_final_sequence_is_refused` |
 //! | any error of a push was taken for success | `sim::conforms`, a broken transaction |
 //! | state was lost with the page | `close::restarts_at_every_step_change_nothing`, `close::close_that_was_dropped_is_broadcast_again` |
+//! | a reload was another channel, the old one's money locked; and a name with an underscore in it lost the refund | `it::session::both_sides_come_back_from_their_disks_in_the_middle` |
+//! | nobody watched what spends the funding | `spend::spend_that_the_payer_never_signed_does_not_end_its_channel`, `close::close_that_was_dropped_is_broadcast_again` |
+//! | the payer signed on while no media came | `it::session::payer_signs_for_no_more_than_a_tick_while_no_media_comes` |
+//! | what nobody had foreseen in a message ended the program | `damage::damaged_openings_and_offers_end_well_and_small`, `damage::damaged_ticks_end_well_and_small` |
 //! | a rest below a step was never used | `pay::channel_that_is_spent_to_the_end_needs_no_change`, `tx::tests::capacity_leaves_no_dust_at_any_tick` |
 //! | a second or another payment to the address was nobody's | `besides::second_payment_is_told_and_comes_home_though_the_channel_was_closed`, `besides::payment_of_another_value_opens_nothing_and_comes_home` |
 //!

@@ -145,10 +145,25 @@ async fn a_dead_streamer_costs_the_viewer_the_wait_on_bitcoind() {
     let view = two.node.core.view(&[watch]).await.unwrap();
     let spend = view.outputs[0].seen.clone().unwrap().spend;
     assert_eq!(spend, None, "nothing at T - 1");
+    // Whoever signs it all the same: nodes take it from T on, and not a block before.
+    let kit = two.payer.machine.rescue_kit(purse).unwrap();
+    assert_eq!(kit.refunds.len(), 3);
+    let verdicts = async |wanted: Option<&str>| {
+        for (rate, refund) in &kit.refunds {
+            let raw = json!([[serialize_hex(refund)], 0]);
+            let verdict = two.node.rpc("testmempoolaccept", raw).await;
+            let why = verdict.pointer("/0/reject-reason").and_then(Value::as_str);
+            assert_eq!(why, wanted, "{rate} sat/vB: {verdict}");
+        }
+    };
+    verdicts(Some("non-final")).await;
+    two.node.mine_new(1).await;
+    verdicts(None).await;
     for _ in 0..8 {
-        two.node.mine_new(1).await;
         two.payer.runner.sync().await.unwrap();
+        two.node.mine_new(1).await;
     }
+    two.payer.runner.sync().await.unwrap();
     let after = two.payer.report(purse);
     assert_eq!(after.state, ChannelState::Settled);
     let fee = report.value - after.settled.unwrap();
