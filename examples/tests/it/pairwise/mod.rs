@@ -8,6 +8,9 @@
 //! cargo test -p streampay-examples --test it pairwise::whole -- --ignored --nocapture
 //! .ci/nutshell run cargo test -p streampay-examples --test it pairwise::whole -- --ignored --nocapture
 //! ```
+//!
+//! `STREAMPAY_ROWS=48..96` before either runs the rows of these numbers alone, `48..` those from there on:
+//! each line says its number.
 
 mod rows;
 
@@ -33,7 +36,7 @@ use Again::{Nobody, Payee, Payer};
 use End::{Early, Spent, Vanished};
 use Mint::{Calm, ChangesKeys, Limits, Restarts};
 use rows::{Again, End, FEES, Mint, ROWS, Row};
-use rows::{all_at_nutshell, all_rows, calm_rows, struck_at_nutshell, struck_rows};
+use rows::{all_at_nutshell, all_rows, calm_rows, range, struck_at_nutshell, struck_rows};
 use streampay_examples::pay::Pay::Swap;
 
 const FUNDS: u64 = 100;
@@ -372,17 +375,31 @@ async fn mints_that_are_not_ours_restart_change_keys_and_limit_in_the_middle_of_
 /// So many sessions of the whole matrix run at once.
 const AT_ONCE: usize = 12;
 
+/// The rows that are asked for, with their numbers: all but by `STREAMPAY_ROWS`.
+fn wanted(rows: impl Iterator<Item = Row>) -> Vec<(usize, Row)> {
+    let asked = std::env::var("STREAMPAY_ROWS").unwrap_or_else(|_| "..".to_owned());
+    let asked = range(&asked).expect("STREAMPAY_ROWS is FROM..TO, or FROM..");
+    let rows: Vec<_> = rows
+        .enumerate()
+        .filter(|row| asked.contains(&row.0))
+        .collect();
+    assert_ne!(rows, [], "no rows have these numbers");
+    rows
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes half an hour; see the head of this file"]
 async fn whole_matrix_conserves_money_and_costs_what_was_quoted() {
-    let rows: Vec<Row> = all_rows().collect();
+    let rows = wanted(all_rows());
     for some in rows.chunks(AT_ONCE) {
         let mut all = JoinSet::new();
-        for row in some {
+        for (_, row) in some {
             all.spawn(against_cdk(*row));
         }
         all.join_all().await;
-        some.iter().for_each(|row| println!("ok      cdk {row:?}"));
+        for (number, row) in some {
+            println!("ok      cdk {number} {row:?}");
+        }
     }
     println!("{} passed", rows.len());
 }
@@ -395,18 +412,18 @@ async fn whole_matrix_does_so_at_mints_that_are_not_ours() {
         return;
     };
     let _alone = AT_NUTSHELL.lock().await;
-    let mut passed = 0;
-    for (what, ppk) in all_at_nutshell() {
-        let rows: Vec<Row> = all_rows()
-            .filter(|row| (row.1, row.2) == (ppk, what))
-            .collect();
-        for some in rows.chunks(AT_ONCE) {
-            at_nutshell(what, ppk, programs.clone(), some.to_vec()).await;
-            for row in some {
-                println!("ok      nutshell {row:?}");
-            }
-            passed += some.len();
+    let at_one = |(what, ppk)| all_rows().filter(move |row| (row.1, row.2) == (ppk, what));
+    let rows = wanted(all_at_nutshell().flat_map(at_one));
+    // Those of one mint are together, and begin together.
+    let of_one =
+        |one: &(usize, Row), next: &(usize, Row)| (one.1.1, one.1.2) == (next.1.1, next.1.2);
+    for some in rows.chunk_by(of_one).flat_map(|of| of.chunks(AT_ONCE)) {
+        let (_, ppk, what, ..) = some[0].1;
+        let sessions = some.iter().map(|(_, row)| *row).collect();
+        at_nutshell(what, ppk, programs.clone(), sessions).await;
+        for (number, row) in some {
+            println!("ok      nutshell {number} {row:?}");
         }
     }
-    println!("{passed} passed");
+    println!("{} passed", rows.len());
 }

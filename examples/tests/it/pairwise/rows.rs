@@ -95,6 +95,16 @@ pub(super) fn all_at_nutshell() -> impl Iterator<Item = (Mint, u64)> {
         .flat_map(|what| FEES.map(|ppk| (what, ppk)))
 }
 
+/// `48..96`, `48..` and the like.
+pub(super) fn range(text: &str) -> Option<core::ops::Range<usize>> {
+    let (from, to) = text.split_once("..")?;
+    let number = |text: &str, otherwise| match text {
+        "" => Some(otherwise),
+        text => text.parse().ok(),
+    };
+    Some(number(from, 0)?..number(to, usize::MAX)?)
+}
+
 pub(super) fn struck_rows(what: Mint, ppk: u64) -> impl Iterator<Item = Row> {
     let is_it = move |row: &Row| (row.1, row.2) == (ppk, what);
     ROWS.into_iter().filter(is_it)
@@ -168,6 +178,21 @@ fn whole_matrix_has_every_combination_once() {
         assert!(!all[..at].contains(row), "{row:?}");
     }
     assert!(ROWS.iter().all(|row| all.contains(row)));
+}
+
+#[test]
+fn rows_are_asked_for_by_number() {
+    for (text, expect) in [
+        ("..", Some(0..usize::MAX)),
+        ("48..", Some(48..usize::MAX)),
+        ("48..96", Some(48..96)),
+        ("..7", Some(0..7)),
+        ("48", None),
+        ("a..", None),
+        ("", None),
+    ] {
+        assert_eq!(range(text), expect, "{text}");
+    }
 }
 
 #[test]
