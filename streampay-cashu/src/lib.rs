@@ -64,6 +64,7 @@ mod job;
 mod keysets;
 mod locked;
 mod machine;
+mod pace;
 mod params;
 mod params_locked;
 mod runner;

@@ -386,7 +386,8 @@ fn job(job: LockedJob) -> Job {
     Job::Locked(Box::new(job))
 }
 
-fn merge(mut first: Answer, then: Answer) -> Answer {
+/// Both, one after the other; what `then` says goes before what `first` said.
+pub(crate) fn merge(mut first: Answer, then: Answer) -> Answer {
     first.delta.merge(then.delta);
     first.effects.extend(then.effects);
     first.outcome = then.outcome.or(first.outcome);

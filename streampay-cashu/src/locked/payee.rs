@@ -23,6 +23,7 @@ use crate::coin::Seed;
 use crate::job::Place;
 use crate::keysets::Keysets;
 use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
+use crate::pace::Pace;
 use crate::params_locked::LockedParams;
 
 const VERIFY: u64 = 1;
@@ -71,7 +72,7 @@ pub(super) struct PayeePurse {
     others: u64,
     retry_at: Option<Unix>,
     /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
-    anew: Option<Unix>,
+    anew: Pace,
     /// Why batches failed since the last that came home, each told to its user once.
     troubled: Vec<BackendError>,
     /// A search found batches that the records do not know.
@@ -203,7 +204,7 @@ impl PayeePurse {
             proven: false,
             others: 0,
             retry_at: None,
-            anew: None,
+            anew: Pace::default(),
             troubled: Vec::new(),
             found_more: false,
         }

@@ -17,10 +17,11 @@ use super::clock::MintClock;
 use super::drain::Drain;
 use super::job::{Agreed, Locked, LockedDone, LockedJob};
 use super::record::{self, Meta, Paid, PayerMeta, Planned, Records, Stage};
-use super::{LockedMachine, LockedPolicy, RETRY_S, job, merge};
+use super::{LockedMachine, LockedPolicy, job, merge};
 use crate::chain::{Chain, Funding, Piece, PurseKeys};
 use crate::job::{Done, Job, Listed, places};
 use crate::machine::{OUT_OF_ORDER, Running, msat, whole_sat};
+use crate::pace::Pace;
 use crate::params_locked::LockedParams;
 
 const PLAN: u64 = 1;
@@ -63,9 +64,9 @@ pub(super) struct PayerPurse {
     forged: (u8, Option<[u8; 32]>),
     retry_at: Option<Unix>,
     /// Batches were made anew for another fee or keyset, and none is home since: when the next may be.
-    anew: Option<Unix>,
+    anew: Pace,
     /// The funding was planned anew for another keyset, or because it was late: when it may be again.
-    replanned: Option<Unix>,
+    replanned: Pace,
     /// False after a start, until the mint was asked for batches that the records do not know.
     looked: bool,
     gone: bool,
@@ -139,8 +140,8 @@ impl PayerPurse {
             offered: None,
             forged: (0, None),
             retry_at: None,
-            anew: None,
-            replanned: None,
+            anew: Pace::default(),
+            replanned: Pace::default(),
             looked: true,
             gone: false,
         }
@@ -277,10 +278,8 @@ impl PayerPurse {
         answer
     }
 
-    /// For another keyset: at once, but for a mint that names another each time.
     fn plan_again(&mut self, now: Now) -> Answer {
-        let wait = self.replanned.map_or(0, |_| RETRY_S);
-        self.replanned = Some(Unix(now.unix.0.saturating_add(wait)));
+        self.replanned.made_anew(now);
         if !self.is_planned_later(now) {
             return self.advance(false);
         }
@@ -291,7 +290,7 @@ impl PayerPurse {
 
     fn is_planned_later(&self, now: Now) -> bool {
         let planning = matches!(self.meta.stage, Stage::Planning) && !self.meta.closing;
-        planning && self.replanned.is_some_and(|at| now.unix < at)
+        planning && self.replanned.waits(now)
     }
 
     fn not_opened(&mut self, error: BackendError) -> Answer {

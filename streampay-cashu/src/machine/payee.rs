@@ -8,12 +8,12 @@ use streampay_core::backend::{
     Answer, BackendError, Consumed, Effect, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, Now, PurseKey, Seq, Unix};
+use streampay_core::units::{Msat, Now, PurseKey, Seq};
 
 use super::record::{self, Denied, Meta, PayeeMeta, Ready, Receipt};
 use super::{OUT_OF_ORDER, Running, SwapMachine, TOKENS_MAX, msat, whole_sat};
 use crate::job::{Done, Job, Place, SwapIn};
-use crate::locked::RETRY_S;
+use crate::pace::Pace;
 use crate::params::SwapParams;
 use crate::wire::{Expected, Opening, Payload, check_amount};
 
@@ -30,7 +30,7 @@ pub(crate) struct PayeePurse {
     denied: BTreeMap<u64, Denied>,
     running: Running,
     /// Swaps that were made anew for another keyset, by their effect: when they may be asked for again.
-    anew: BTreeMap<u64, Unix>,
+    anew: BTreeMap<u64, Pace>,
     /// Ticks whose `Receive` was asked after the last `Settle`: their swap ends in their outcome.
     asked: BTreeSet<u64>,
 }
@@ -418,14 +418,11 @@ impl PayeePurse {
 
     /// True while a swap waits, for the mint names another keyset each time.
     fn is_put_off(&self, now: Now, id: u64) -> bool {
-        self.anew.get(&id).is_some_and(|at| now.unix < *at)
+        self.anew.get(&id).is_some_and(|pace| pace.waits(now))
     }
 
-    /// For another keyset: at once, but for a mint that names another each time.
     fn made_anew(&mut self, now: Now, id: u64) {
-        let wait = self.anew.get(&id).map_or(0, |_| RETRY_S);
-        let at = Unix(now.unix.0.saturating_add(wait));
-        self.anew.insert(id, at);
+        self.anew.entry(id).or_default().made_anew(now);
     }
 
     fn ask_keysets(&mut self, id: u64, refresh: bool) -> Vec<Effect> {

@@ -9,15 +9,16 @@ use streampay_core::backend::{
     Answer, BackendError, Opened, Outcome, PurseOffer, RefusalCode, Request,
 };
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, Now, PurseKey, Unix};
+use streampay_core::units::{Msat, Now, PurseKey};
 
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
 use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, whole_sat};
 use crate::codec;
 use crate::coin::Coin;
 use crate::job::{Done, Listed};
-use crate::locked::RETRY_S;
 use crate::locked::job::LockedDone;
+use crate::locked::merge;
+use crate::pace::Pace;
 use crate::params::SwapParams;
 use crate::wire::Opening;
 
@@ -39,9 +40,9 @@ pub(crate) struct PayerPurse {
     /// Tokens whose `Reclaim` was asked after the last `Release`: their swap ends in their outcome.
     asked: BTreeSet<u64>,
     /// Tokens whose swap was made anew for another fee or keyset: when it may be asked for again.
-    anew: BTreeMap<u64, Unix>,
+    anew: BTreeMap<u64, Pace>,
     /// The split was planned anew for another keyset: when it may be again.
-    replanned: Option<Unix>,
+    replanned: Pace,
     /// Opening failed for good and left nothing: the machine forgets the purse.
     gone: bool,
 }
@@ -82,7 +83,7 @@ impl PayerPurse {
             running: Running::default(),
             asked: BTreeSet::new(),
             anew: BTreeMap::new(),
-            replanned: None,
+            replanned: Pace::default(),
             gone: false,
         };
         let mut answer = Answer::default();
@@ -103,7 +104,7 @@ impl PayerPurse {
             running: Running::default(),
             asked: BTreeSet::new(),
             anew: BTreeMap::new(),
-            replanned: None,
+            replanned: Pace::default(),
             gone: false,
         };
         let mut effects = match purse.meta.stage {
@@ -248,10 +249,8 @@ impl PayerPurse {
         merge(answer, next)
     }
 
-    /// For another keyset: at once, but for a mint that names another each time.
     fn plan_again(&mut self, now: Now) -> Answer {
-        let wait = self.replanned.map_or(0, |_| RETRY_S);
-        self.replanned = Some(Unix(now.unix.0.saturating_add(wait)));
+        self.replanned.made_anew(now);
         if !self.is_planned_later(now) {
             return self.advance(now, false);
         }
@@ -262,7 +261,7 @@ impl PayerPurse {
 
     fn is_planned_later(&self, now: Now) -> bool {
         let planning = matches!(self.meta.stage, PayerStage::Planning) && !self.meta.closing;
-        planning && self.replanned.is_some_and(|at| now.unix < at)
+        planning && self.replanned.waits(now)
     }
 
     /// True of a split that is to be called off, and of which nobody could say for a while what has become of
@@ -385,11 +384,4 @@ fn released(refunded: u64) -> Answer {
     Answer::outcome(Outcome::Released {
         refunded: msat(refunded),
     })
-}
-
-fn merge(mut first: Answer, then: Answer) -> Answer {
-    first.delta.merge(then.delta);
-    first.effects.extend(then.effects);
-    first.outcome = then.outcome.or(first.outcome);
-    first
 }

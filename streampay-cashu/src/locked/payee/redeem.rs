@@ -43,17 +43,6 @@ impl PayeePurse {
         self.retry_at.is_some_and(|at| now.unix < at)
     }
 
-    /// True while the next batch waits, for the mint names another fee or keyset each time.
-    fn is_put_off(&self, now: Now) -> bool {
-        self.anew.is_some_and(|at| now.unix < at)
-    }
-
-    /// For another fee or keyset: at once, but for a mint that names another each time.
-    fn made_anew(&mut self, now: Now) {
-        let wait = self.anew.map_or(0, |_| RETRY_S);
-        self.anew = Some(Unix(now.unix.0.saturating_add(wait)));
-    }
-
     /// By the mint's clock: the payer may have it all soon.
     fn is_late(&self, now: Now) -> bool {
         let time = self.clock.and_then(|clock| clock.at(now));
@@ -61,7 +50,7 @@ impl PayeePurse {
     }
 
     fn redeem(&mut self, now: Now, until: u64, all: bool, late: bool) -> Answer {
-        if self.is_put_off(now) {
+        if self.anew.waits(now) {
             return self.not_now(now, BackendError::Transient);
         }
         // A mint that cannot say which batches there are keeps nobody from redeeming in the margin.
@@ -134,7 +123,7 @@ impl PayeePurse {
         match done {
             Ok(LockedDone::Swapped) => {
                 self.drain.home();
-                self.anew = None;
+                self.anew.ended();
                 self.troubled.clear();
             }
             Ok(LockedDone::SomeSpent(spent)) => {
@@ -160,9 +149,9 @@ impl PayeePurse {
                 let other = self.drain.other_keyset(keysets.active());
                 self.meta.keysets = keysets;
                 self.put_meta(&mut answer.delta);
-                self.made_anew(now);
+                self.anew.made_anew(now);
                 record::put_drain(&mut answer.delta, &self.drain);
-                if !other || self.is_put_off(now) {
+                if !other || self.anew.waits(now) {
                     return merge(answer, self.not_now(now, BackendError::Transient));
                 }
                 answer.effects = self.drain_effect(true);
@@ -176,7 +165,7 @@ impl PayeePurse {
                 (self.meta.ppk, self.meta.keysets) = (ppk, keysets);
                 self.put_meta(&mut answer.delta);
                 self.drain.remake();
-                self.made_anew(now);
+                self.anew.made_anew(now);
             }
             Ok(_) => return self.not_now(now, BackendError::Unknown),
             Err(error) => return self.not_now(now, error),
@@ -325,7 +314,7 @@ impl PayeePurse {
             return answer;
         }
         if self.drain.next < until {
-            let put_off = self.is_put_off(now);
+            let put_off = self.anew.waits(now);
             let redeem = self.redeem(now, until, true, self.is_late(now));
             answer = merge(answer, redeem);
             if self.drain.batch.is_some() || !self.looked || put_off {
@@ -414,7 +403,7 @@ impl PayeePurse {
         let at = match (&self.drain.batch, self.clock) {
             // It failed, or was cut off by a restart.
             (Some(_), _) => Unix(0),
-            (None, _) if self.meta.closed || self.anew.is_some() => Unix(0),
+            (None, _) if self.meta.closed || self.anew.at().is_some() => Unix(0),
             (None, Some(clock)) => clock.wall(margin),
             // Our own clock is not asked: learn the mint's time first.
             (None, None) => Unix(0),

@@ -61,7 +61,7 @@ impl PayerPurse {
     /// records do not know.
     fn next_batch(&mut self, now: Now, planned: &Planned, again: bool) -> Answer {
         let mut answer = Answer::default();
-        if self.anew.is_some_and(|at| now.unix < at) {
+        if self.anew.waits(now) {
             return Answer::failed(BackendError::Transient);
         }
         if self.drain.batch.is_none() && !self.looked && !self.is_all_paid(planned) {
@@ -229,7 +229,7 @@ impl PayerPurse {
         match done {
             Ok(LockedDone::Swapped) => {
                 self.drain.home();
-                self.anew = None;
+                self.anew.ended();
             }
             Ok(LockedDone::SomeSpent(spent)) => {
                 self.drain.some_spent(&spent);
@@ -275,13 +275,10 @@ impl PayerPurse {
         merge(answer, self.next_batch(now, &planned, again))
     }
 
-    /// For another fee or keyset: at once, but for a mint that names another each time.
     fn made_anew(&mut self, now: Now) {
-        let wait = self.anew.map_or(0, |_| RETRY_S);
-        let at = Unix(now.unix.0.saturating_add(wait));
-        self.anew = Some(at);
-        if wait > 0 {
-            self.retry_at = Some(at);
+        self.anew.made_anew(now);
+        if self.anew.waits(now) {
+            self.retry_at = self.anew.at();
         }
     }
 

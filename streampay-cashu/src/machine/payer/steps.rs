@@ -3,9 +3,10 @@
 use streampay_core::backend::{Answer, BackendError, Effect};
 use streampay_core::units::Now;
 
-use super::{ABANDON, FINISH, FUND, PLAN, PayerPurse, RECLAIM, merge};
+use super::{ABANDON, FINISH, FUND, PLAN, PayerPurse, RECLAIM};
 use crate::job::{Job, SwapIn, places};
 use crate::locked::job::LockedJob;
+use crate::locked::merge;
 use crate::machine::record::{PayerStage, TokenState};
 
 impl PayerPurse {

@@ -2,14 +2,14 @@
 
 use streampay_core::backend::{Answer, BackendError, Outcome, RefusalCode};
 use streampay_core::store::ChangeSet;
-use streampay_core::units::{Msat, Now, Seq, Unix};
+use streampay_core::units::{Msat, Now, Seq};
 
-use super::{PayerPurse, merge};
+use super::PayerPurse;
 use crate::codec;
 use crate::coin::{self, Coin};
 use crate::job::Done;
 use crate::keysets::Keysets;
-use crate::locked::RETRY_S;
+use crate::locked::{RETRY_S, merge};
 use crate::machine::record::{self, PayerStage, Token, TokenState};
 use crate::machine::{OUT_OF_ORDER, msat};
 use crate::wire::{Expected, Payload};
@@ -164,15 +164,12 @@ impl PayerPurse {
 
     /// True while a token's swap waits, for the mint names another fee or keyset each time.
     pub(super) fn is_put_off(&self, now: Now, index: u64) -> bool {
-        self.anew.get(&index).is_some_and(|at| now.unix < *at)
+        self.anew.get(&index).is_some_and(|pace| pace.waits(now))
     }
 
-    /// For another fee or keyset: at once, but for a mint that names another each time.
     fn made_anew(&mut self, now: Now, answer: &mut Answer, index: u64, seq: u64) {
-        let wait = self.anew.get(&index).map_or(0, |_| RETRY_S);
-        let at = Unix(now.unix.0.saturating_add(wait));
-        self.anew.insert(index, at);
-        if wait > 0 {
+        self.anew.entry(index).or_default().made_anew(now);
+        if self.is_put_off(now, index) {
             self.set_state(&mut answer.delta, index, TokenState::Reclaiming(seq));
             answer.outcome = Some(Outcome::Failed(BackendError::Transient));
             return;
@@ -189,8 +186,7 @@ impl PayerPurse {
         match net {
             Some(0) => {
                 let since = *token.worthless.get_or_insert(now.unix.0);
-                let at = Unix(now.unix.0.saturating_add(RETRY_S));
-                self.anew.insert(index, at);
+                self.anew.entry(index).or_default().wait(now, RETRY_S);
                 record::put_token(&mut answer.delta, index, token);
                 return now.unix.0 >= since.saturating_add(WORTHLESS_S);
             }
