@@ -11,6 +11,7 @@
 //! machine was restarted in between. An effect runs once at a time; after a failure that is not
 //! final the next same request makes it run again, with the order to look at the mint first.
 
+mod doubt;
 mod payee;
 mod payer;
 pub(crate) mod record;
@@ -162,7 +163,7 @@ impl BackendMachine for SwapMachine {
 
     fn restore_node(&mut self, _: RestoredPurse) {}
 
-    fn restore(&mut self, _: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
+    fn restore(&mut self, now: Now, purse: PurseKey, records: RestoredPurse) -> Answer {
         let mut meta = None;
         let mut tokens = BTreeMap::new();
         let (mut receipts, mut denied) = (BTreeMap::new(), BTreeMap::new());
@@ -190,7 +191,7 @@ impl BackendMachine for SwapMachine {
                 (Purse::Payer(payer), answer)
             }
             Some(Meta::Payee(meta)) => {
-                let (payee, answer) = PayeePurse::restore(purse, meta, (receipts, denied));
+                let (payee, answer) = PayeePurse::restore(now, purse, meta, (receipts, denied));
                 (Purse::Payee(payee), answer)
             }
             None => return Answer::default(),

@@ -10,6 +10,7 @@ use streampay_core::backend::{
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, Now, PurseKey, Seq};
 
+use super::doubt::Doubt;
 use super::record::{self, Denied, Meta, PayeeMeta, Ready, Receipt};
 use super::{OUT_OF_ORDER, Running, SwapMachine, TOKENS_MAX, msat, whole_sat};
 use crate::job::{Done, Job, Place, SwapIn};
@@ -29,7 +30,8 @@ pub(crate) struct PayeePurse {
     /// Payments of which the mint says that somebody else has spent them.
     denied: BTreeMap<u64, Denied>,
     running: Running,
-    /// Swaps that were made anew for another keyset, by their effect: when they may be asked for again.
+    /// Swaps that were made anew for another keyset, or are denied, by their effect: when they may be asked
+    /// for again.
     anew: BTreeMap<u64, Pace>,
     /// Ticks whose `Receive` was asked after the last `Settle`: their swap ends in their outcome.
     asked: BTreeSet<u64>,
@@ -82,6 +84,7 @@ impl PayeePurse {
     }
 
     pub(crate) fn restore(
+        now: Now,
         key: PurseKey,
         meta: PayeeMeta,
         (receipts, denied): (BTreeMap<u64, Receipt>, BTreeMap<u64, Denied>),
@@ -100,12 +103,16 @@ impl PayeePurse {
             effects.extend(purse.ask_keysets(KEYSETS, false));
         }
         let pending: Vec<u64> = purse.pending().collect();
+        for receipt in purse.receipts.values_mut().filter(|of| !of.credited) {
+            // Its swap was under way.
+            receipt.doubt.get_or_insert(Doubt::Lost);
+        }
         for seq in &pending {
             effects.extend(purse.swap(*seq, true));
         }
         if purse.meta.settling && pending.is_empty() {
-            let last = purse.ask_denied().unwrap_or_else(|| purse.ask_received());
-            effects.extend(last);
+            let last = purse.ask_denied(now);
+            effects.extend(last.unwrap_or_else(|| purse.ask_received()));
         }
         let answer = Answer {
             effects,
@@ -215,6 +222,7 @@ impl PayeePurse {
             coins,
             credited: false,
             outputs: ready.keysets.active(),
+            doubt: None,
         };
         let mut answer = Answer::default();
         record::put_receipt(&mut answer.delta, seq.0, &receipt);
@@ -243,16 +251,16 @@ impl PayeePurse {
     /// What may be ours at the mint comes first: the ledger is asked when all is known.
     fn settle_next(&mut self, now: Now) -> Answer {
         let first = self.pending().next();
-        let put_off = match first {
-            Some(seq) => self.is_put_off(now, swap_id(seq)),
-            None => self.is_denied_put_off(now),
-        };
-        if put_off {
-            return Answer::failed(BackendError::Transient);
-        }
         let effects = match first {
+            Some(seq) if self.is_put_off(now, swap_id(seq)) => {
+                return Answer::failed(BackendError::Transient);
+            }
             Some(seq) => self.swap(seq, true),
-            None => self.ask_denied().unwrap_or_else(|| self.ask_received()),
+            None => match (self.ask_denied(now), self.why_denied_wait()) {
+                (Some(effects), _) => effects,
+                (None, Some(error)) => return Answer::failed(error),
+                (None, None) => self.ask_received(),
+            },
         };
         Answer {
             effects,
@@ -343,7 +351,7 @@ impl PayeePurse {
                 Outcome::Credited
             }
             Ok(Done::SpentElsewhere) => {
-                self.deny(&mut answer.delta, seq);
+                self.deny(now, &mut answer.delta, seq);
                 let code = RefusalCode::AlreadySpent;
                 Outcome::Failed(BackendError::Rejected(code, Consumed::Yes))
             }
@@ -370,7 +378,13 @@ impl PayeePurse {
                 self.drop_receipt(&mut answer.delta, seq);
                 Outcome::Failed(error)
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => {
+                if error == BackendError::Unknown && receipt.doubt.is_none() {
+                    receipt.doubt = Some(Doubt::Lost);
+                    record::put_receipt(&mut answer.delta, seq, receipt);
+                }
+                Outcome::Failed(error)
+            }
         };
         let unresolved = self.receipts.get(&seq).is_some_and(|of| !of.credited);
         if self.meta.settling && !unresolved && !self.asked.remove(&seq) {
@@ -416,7 +430,7 @@ impl PayeePurse {
         })
     }
 
-    /// True while a swap waits, for the mint names another keyset each time.
+    /// True while a swap waits: the mint names another keyset each time, or denies it.
     fn is_put_off(&self, now: Now, id: u64) -> bool {
         self.anew.get(&id).is_some_and(|pace| pace.waits(now))
     }

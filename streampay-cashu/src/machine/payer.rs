@@ -11,6 +11,7 @@ use streampay_core::backend::{
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, Now, PurseKey};
 
+use super::doubt::Doubt;
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
 use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, whole_sat};
 use crate::codec;
@@ -39,7 +40,8 @@ pub(crate) struct PayerPurse {
     running: Running,
     /// Tokens whose `Reclaim` was asked after the last `Release`: their swap ends in their outcome.
     asked: BTreeSet<u64>,
-    /// Tokens whose swap was made anew for another fee or keyset: when it may be asked for again.
+    /// Tokens whose swap was made anew for another fee or keyset, or is denied: when it may be asked for
+    /// again.
     anew: BTreeMap<u64, Pace>,
     /// The split was planned anew for another keyset: when it may be again.
     replanned: Pace,
@@ -112,12 +114,14 @@ impl PayerPurse {
             PayerStage::Lost(..) => Vec::new(),
             _ => purse.next_effect(true),
         };
-        let reclaiming: Vec<u64> = purse
-            .tokens
-            .iter()
-            .filter(|(_, token)| matches!(token.state, TokenState::Reclaiming(_)))
-            .map(|(index, _)| *index)
-            .collect();
+        let mut reclaiming = Vec::new();
+        for (index, token) in &mut purse.tokens {
+            if matches!(token.state, TokenState::Reclaiming(_)) {
+                // Its swap was under way.
+                token.doubt.get_or_insert(Doubt::Lost);
+                reclaiming.push(*index);
+            }
+        }
         for index in reclaiming {
             effects.extend(purse.reclaim_effect(index));
         }
@@ -232,6 +236,7 @@ impl PayerPurse {
                 outputs: None,
                 net: None,
                 worthless: None,
+                doubt: None,
             };
             record::put_token(&mut answer.delta, index, &token);
             self.tokens.insert(index, token);

@@ -4,6 +4,7 @@ use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use streampay_core::store::{ChangeSet, Key};
 
+use super::doubt::Doubt;
 use crate::codec::{self, Undecodable};
 use crate::coin::{Coin, Seed};
 use crate::job::{Listed, Place, Plan};
@@ -134,6 +135,9 @@ pub(crate) struct Token {
     /// 1970.
     #[n(4)]
     pub(crate) worthless: Option<u64>,
+    /// That it may have been swapped back.
+    #[n(5)]
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// Where a token is. The number is the tick it was handed out for.
@@ -210,6 +214,9 @@ pub(crate) struct Receipt {
     /// another keyset would not find what the first run did.
     #[n(3)]
     pub(crate) outputs: Option<ByteVec>,
+    /// That the swap may be done.
+    #[n(4)]
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// A payment of which the mint said that somebody else had spent it.

@@ -6,7 +6,7 @@ use streampay_cashu::{LostFunding, purse_figures};
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::driver::EffectRunner;
 use streampay_core::store::Store;
-use streampay_core::units::RequestId;
+use streampay_core::units::{RequestId, Seq};
 
 use crate::mint::{Fault, TestMint};
 use crate::node::{Mode, Node, Pair, purse, sat};
@@ -17,6 +17,16 @@ const UNKNOWN: Option<Outcome> = Some(Outcome::Failed(BackendError::Unknown));
 fn spent() -> Option<Outcome> {
     let error = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
     Some(Outcome::Failed(error))
+}
+
+const fn reclaim() -> Request {
+    Request::Reclaim { seq: Seq(1) }
+}
+
+impl Pair {
+    async fn reclaim(&mut self) -> Option<Outcome> {
+        self.payer.ask(purse(0), reclaim()).await
+    }
 }
 
 fn fail_often(mint: &TestMint, fault: Fault) {
@@ -67,15 +77,85 @@ async fn token_that_the_mint_denied_is_credited_once() {
     assert_eq!(pair.payee.spendable().await, 5);
 }
 
-/// Its mint denies it whenever it is asked, as one does of a token that its payer has spent.
+/// Settles as a session does that asks every few seconds: when the mint was asked, and what came of it.
+async fn settled_in(pair: &mut Pair, most_s: u64) -> (Vec<u64>, Option<Outcome>) {
+    let (mut asked, request) = (Vec::new(), pair.settle_request(0));
+    for at in (0..=most_s).step_by(5) {
+        let before = pair.mint.calls_of("restore");
+        let end = pair.payee.ask(purse(0), request.clone()).await;
+        if pair.mint.calls_of("restore") > before {
+            asked.push(at);
+        }
+        if end != UNKNOWN {
+            return (asked, end);
+        }
+        pair.payee.after_s(5);
+    }
+    (asked, UNKNOWN)
+}
+
+const GIVEN_UP: BackendError = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+
+/// An answer to our own swap was lost: its mint may be wrong for longer than once.
 #[tokio::test]
-async fn purse_with_a_token_that_stays_denied_is_settled_without_it() {
+async fn token_that_stays_denied_is_asked_for_less_and_less_often_and_then_given_up() {
+    for restarts in [false, true] {
+        let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+        denied(&mut pair).await;
+        if restarts {
+            pair.payee.restart(&[purse(0)]).await;
+        }
+        for _ in 0..4 {
+            fail_often(&pair.mint, Fault::Empty);
+        }
+        let (asked, end) = settled_in(&mut pair, 1_000).await;
+        assert_eq!(asked, [0, 30, 60, 120, 240, 480, 600], "{restarts}");
+        let settled = sat(0);
+        assert_eq!(end, Some(Outcome::Settled { settled }), "{restarts}");
+        // Told when it begins, and what becomes of it.
+        let told = [BackendError::Unknown, GIVEN_UP];
+        assert_eq!(pair.payee.troubles, told, "{restarts}");
+        pair.mint.heal();
+        assert_eq!(pair.settle().await, 0);
+    }
+}
+
+/// It does so while it waits, and the payee starts again.
+#[tokio::test]
+async fn token_that_was_denied_is_home_once_its_mint_owns_up() {
+    for restarts in [false, true] {
+        let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+        denied(&mut pair).await;
+        fail_often(&pair.mint, Fault::Empty);
+        let (asked, end) = settled_in(&mut pair, 100).await;
+        assert_eq!((asked, end), (vec![0, 30, 60], UNKNOWN));
+        pair.mint.heal();
+        if restarts {
+            pair.payee.restart(&[purse(0)]).await;
+        }
+        let (asked, end) = settled_in(&mut pair, 100).await;
+        let settled = sat(5);
+        assert_eq!(end, Some(Outcome::Settled { settled }), "{restarts}");
+        assert_eq!(asked.len(), usize::from(!restarts));
+        assert_eq!(pair.payee.spendable().await, 5, "{restarts}");
+        assert_eq!(pair.payee.troubles, [BackendError::Unknown], "{restarts}");
+    }
+}
+
+/// No answer was lost: it was never ours.
+#[tokio::test]
+async fn token_that_its_payer_has_spent_holds_no_purse_open() {
     let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
-    denied(&mut pair).await;
-    fail_often(&pair.mint, Fault::Empty);
+    let payload = pair.paid(1, 1).await;
+    assert_eq!(pair.reclaim().await, Some(Outcome::Reclaimed));
+    let request = pair.receive_request(1, 1, payload);
+    assert_eq!(pair.payee.ask(purse(0), request).await, spent());
     assert_eq!(pair.settle().await, 0);
-    pair.mint.heal();
-    // Away: it may yet be ours.
+    assert_eq!(pair.payee.troubles, []);
+}
+
+#[tokio::test]
+async fn denied_token_at_a_mint_that_is_away_is_kept() {
     let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
     denied(&mut pair).await;
     fail_often(&pair.mint, Fault::Away);
@@ -87,6 +167,121 @@ async fn purse_with_a_token_that_stays_denied_is_settled_without_it() {
     assert!(matches!(settled, Some(Outcome::Failed(_))), "{settled:?}");
     pair.mint.heal();
     assert_eq!(pair.settle().await, 5);
+}
+
+/// A payer that takes its token back, of which the mint loses the answer and says then that somebody else
+/// has it.
+async fn denied_to_its_payer(pair: &mut Pair) {
+    pair.paid(1, 1).await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    fail_often(&pair.mint, Fault::Empty);
+    assert_eq!(pair.reclaim().await, UNKNOWN);
+    assert_eq!(pair.reclaim().await, UNKNOWN);
+}
+
+#[tokio::test]
+async fn token_of_the_payers_own_that_stays_denied_is_asked_for_less_and_less_often() {
+    for (releases, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+        denied_to_its_payer(&mut pair).await;
+        for _ in 0..4 {
+            fail_often(&pair.mint, Fault::Empty);
+        }
+        let (mut asked, mut end) = (Vec::new(), UNKNOWN);
+        for at in (0..1_000).step_by(5) {
+            let before = pair.mint.calls_of("restore");
+            end = match releases {
+                true => pair.payer.ask(purse(0), Request::Release).await,
+                false => pair.reclaim().await,
+            };
+            if pair.mint.calls_of("restore") > before {
+                asked.push(at);
+            }
+            if end != UNKNOWN {
+                break;
+            }
+            if restarts && at == 130 {
+                pair.payer.restart(&[purse(0)]).await;
+            }
+            pair.payer.after_s(5);
+        }
+        // A start asks once more, and goes on from then.
+        let expect = match restarts {
+            false => vec![30, 60, 120, 240, 480, 600],
+            true => vec![30, 60, 120, 260, 520, 600],
+        };
+        let case = format!("{releases} {restarts}");
+        assert_eq!(asked, expect, "{case}");
+        let refunded = sat(45);
+        match releases {
+            true => assert_eq!(end, Some(Outcome::Released { refunded }), "{case}"),
+            false => assert_eq!(end, Some(Outcome::Spent), "{case}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn token_of_the_payers_own_that_was_denied_is_back_once_its_mint_owns_up() {
+    for (releases, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+        denied_to_its_payer(&mut pair).await;
+        pair.mint.heal();
+        // It is left alone for a while.
+        assert_eq!(pair.reclaim().await, UNKNOWN);
+        pair.payer.after_s(31);
+        if restarts {
+            pair.payer.restart(&[purse(0)]).await;
+        }
+        let case = format!("{releases} {restarts}");
+        if !releases {
+            assert_eq!(pair.reclaim().await, Some(Outcome::Reclaimed), "{case}");
+        }
+        assert_eq!(pair.release().await, 50, "{case}");
+        assert_eq!(pair.payer.spendable().await, 500, "{case}");
+    }
+}
+
+/// Dead while it took it back, nobody knows whether it did.
+#[tokio::test]
+async fn token_whose_swap_was_under_way_at_a_start_is_not_called_gone_by_one_word() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    pair.paid(1, 1).await;
+    let (now, runner) = (pair.payer.now, pair.payer.runner());
+    let machine = &mut pair.payer.machine;
+    let asked = machine.request(now, purse(0), RequestId(1), reclaim());
+    let store = &mut pair.payer.store;
+    store.append(&[asked.delta.within_purse(purse(0))]).unwrap();
+    for effect in asked.effects {
+        runner.run(effect).await;
+    }
+    // Its wallet did not come to it.
+    let wallet = pair.payer.purses.wallet.localstore.clone();
+    let own = Some(vec![State::Unspent]);
+    let all = wallet.get_proofs(None, None, own, None).await.unwrap();
+    let back = all
+        .iter()
+        .filter(|info| info.created_by_operation.is_some());
+    let ys: Vec<_> = back.map(|info| info.y).collect();
+    assert!(!ys.is_empty());
+    wallet.update_proofs(Vec::new(), ys).await.unwrap();
+    fail_often(&pair.mint, Fault::Empty);
+    pair.payer.restart(&[purse(0)]).await;
+    assert_eq!(pair.reclaim().await, UNKNOWN);
+    pair.mint.heal();
+    pair.payer.after_s(31);
+    assert_eq!(pair.reclaim().await, Some(Outcome::Reclaimed));
+}
+
+/// No answer was lost: it is the payee's.
+#[tokio::test]
+async fn token_that_the_payee_took_is_gone_at_once() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    let payload = pair.paid(1, 1).await;
+    let request = pair.receive_request(1, 1, payload);
+    let credited = pair.payee.ask(purse(0), request).await;
+    assert_eq!(credited, Some(Outcome::Credited));
+    assert_eq!(pair.reclaim().await, Some(Outcome::Spent));
+    assert_eq!(pair.release().await, 45);
 }
 
 async fn find(node: &Node) -> Option<LostFunding> {

@@ -1,6 +1,6 @@
 //! What a payer's purse does next.
 
-use streampay_core::backend::{Answer, BackendError, Effect};
+use streampay_core::backend::{Answer, Effect};
 use streampay_core::units::Now;
 
 use super::{ABANDON, FINISH, FUND, PLAN, PayerPurse, RECLAIM};
@@ -26,24 +26,26 @@ impl PayerPurse {
             return Answer::outcome(outcome);
         }
         let mut answer = Answer::default();
-        if self.meta.closing
-            && let Some(index) = self.unsure()
-        {
-            if self.is_put_off(now, index) {
-                return Answer::failed(BackendError::Transient);
-            }
+        let unsure: Vec<u64> = match self.meta.closing {
+            true => self.unsure().collect(),
+            false => Vec::new(),
+        };
+        let due = unsure.iter().find(|index| !self.is_put_off(now, **index));
+        if let Some(index) = due.copied() {
             let seq = self.tokens.get(&index).and_then(|token| token.state.seq());
             self.start_reclaim(&mut answer, index, seq.unwrap_or_default());
             return answer;
+        }
+        if let Some(index) = unsure.first() {
+            return Answer::failed(self.why_put_off(*index));
         }
         answer.effects = self.next_effect(again);
         answer
     }
 
-    /// A token that is neither the payee's for sure nor ours alone.
-    fn unsure(&self) -> Option<u64> {
-        let mut tokens = self.tokens.iter();
-        let unsure = tokens.find(|(_, token)| {
+    /// The tokens that are neither the payee's for sure nor ours alone.
+    fn unsure(&self) -> impl Iterator<Item = u64> + '_ {
+        let unsure = self.tokens.iter().filter(|(_, token)| {
             matches!(token.state, TokenState::Sent(_) | TokenState::Reclaiming(_))
         });
         unsure.map(|(index, _)| *index)
@@ -70,7 +72,7 @@ impl PayerPurse {
                 self.running
                     .start(self.key, FUND, || Job::Fund { plan, again })
             }
-            (PayerStage::Open(open), true) if self.unsure().is_none() => {
+            (PayerStage::Open(open), true) if self.unsure().next().is_none() => {
                 let (mut unsent, mut gone) = (Vec::new(), Vec::new());
                 for token in self.tokens.values() {
                     match token.state {

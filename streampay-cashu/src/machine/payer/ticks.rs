@@ -10,6 +10,7 @@ use crate::coin::{self, Coin};
 use crate::job::Done;
 use crate::keysets::Keysets;
 use crate::locked::{RETRY_S, merge};
+use crate::machine::doubt::Doubt;
 use crate::machine::record::{self, PayerStage, Token, TokenState};
 use crate::machine::{OUT_OF_ORDER, msat};
 use crate::wire::{Expected, Payload};
@@ -98,7 +99,7 @@ impl PayerPurse {
             TokenState::Fresh => Answer::failed(OUT_OF_ORDER),
             TokenState::Sent(_) | TokenState::Reclaiming(_) => {
                 if self.is_put_off(now, index) {
-                    return Answer::failed(BackendError::Transient);
+                    return Answer::failed(self.why_put_off(index));
                 }
                 let mut answer = Answer::default();
                 self.asked.insert(index);
@@ -126,6 +127,9 @@ impl PayerPurse {
         let mut answer = Answer::default();
         let (state, outcome) = match done {
             Ok(Done::Swapped) => (TokenState::Back(seq), Outcome::Reclaimed),
+            Ok(Done::SpentElsewhere) if self.is_doubted(now, &mut answer, index) => {
+                return self.doubted(now, answer, index);
+            }
             Ok(Done::SpentElsewhere) => (TokenState::Spent(seq), Outcome::Spent),
             Ok(Done::OtherKeysets(keysets)) => {
                 let old = self.tokens.get_mut(&index);
@@ -150,7 +154,13 @@ impl PayerPurse {
                 }
             }
             Ok(_) => return Answer::failed(BackendError::Unknown),
-            Err(error) => return Answer::failed(error),
+            Err(error) => {
+                if error == BackendError::Unknown {
+                    self.answer_lost(&mut answer.delta, index);
+                }
+                answer.outcome = Some(Outcome::Failed(error));
+                return answer;
+            }
         };
         self.anew.remove(&index);
         self.set_state(&mut answer.delta, index, state);
@@ -162,7 +172,48 @@ impl PayerPurse {
         answer
     }
 
-    /// True while a token's swap waits, for the mint names another fee or keyset each time.
+    fn answer_lost(&mut self, delta: &mut ChangeSet, index: u64) {
+        let token = self.tokens.get_mut(&index);
+        if let Some(token) = token.filter(|token| token.doubt.is_none()) {
+            token.doubt = Some(Doubt::Lost);
+            record::put_token(delta, index, token);
+        }
+    }
+
+    /// The mint says that the payee has spent it. True where it is asked again before that is believed: an
+    /// answer to our own swap was lost.
+    fn is_doubted(&mut self, now: Now, answer: &mut Answer, index: u64) -> bool {
+        let Some(token) = self.tokens.get_mut(&index) else {
+            return false;
+        };
+        let Some(wait) = token.doubt.as_mut().and_then(|doubt| doubt.denied(now)) else {
+            return false;
+        };
+        record::put_token(&mut answer.delta, index, token);
+        self.anew.entry(index).or_default().wait(now, wait);
+        true
+    }
+
+    fn doubted(&mut self, now: Now, mut answer: Answer, index: u64) -> Answer {
+        if self.meta.closing && !self.asked.remove(&index) {
+            // Others need not wait for it.
+            let next = self.go_on(now, true);
+            return merge(answer, next);
+        }
+        answer.outcome = Some(Outcome::Failed(BackendError::Unknown));
+        answer
+    }
+
+    /// Why a token's swap waits.
+    pub(super) fn why_put_off(&self, index: u64) -> BackendError {
+        let doubt = self.tokens.get(&index).and_then(|token| token.doubt);
+        match doubt.is_some_and(Doubt::is_denied) {
+            true => BackendError::Unknown,
+            false => BackendError::Transient,
+        }
+    }
+
+    /// True while a token's swap waits: the mint names another fee or keyset each time, or denies it.
     pub(super) fn is_put_off(&self, now: Now, index: u64) -> bool {
         self.anew.get(&index).is_some_and(|pace| pace.waits(now))
     }
