@@ -1,8 +1,8 @@
 //! What a mint denies, or cannot say, and what becomes of it in the end.
 
 use cdk::nuts::{CurrencyUnit, State};
-use cdk::wallet::types::KeysetLoadPolicy;
-use streampay_cashu::{LostFunding, purse_figures};
+use cdk::wallet::types::{KeysetLoadPolicy, ProofInfo};
+use streampay_cashu::{LostFunding, purse_figures, purse_name};
 use streampay_core::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use streampay_core::driver::EffectRunner;
 use streampay_core::store::Store;
@@ -21,6 +21,19 @@ fn spent() -> Option<Outcome> {
 
 const fn reclaim() -> Request {
     Request::Reclaim { seq: Seq(1) }
+}
+
+impl Node {
+    /// It ended before its wallet had what the mint signed.
+    async fn loses_what_came(&self) {
+        let wallet = self.purses.wallet.localstore.clone();
+        let own = Some(vec![State::Unspent]);
+        let all = wallet.get_proofs(None, None, own, None).await.unwrap();
+        let came = |info: &&ProofInfo| info.created_by_operation == Some(purse_name(purse(0)));
+        let ys: Vec<_> = all.iter().filter(came).map(|info| info.y).collect();
+        assert!(!ys.is_empty());
+        wallet.update_proofs(Vec::new(), ys).await.unwrap();
+    }
 }
 
 impl Pair {
@@ -254,22 +267,58 @@ async fn token_whose_swap_was_under_way_at_a_start_is_not_called_gone_by_one_wor
     for effect in asked.effects {
         runner.run(effect).await;
     }
-    // Its wallet did not come to it.
-    let wallet = pair.payer.purses.wallet.localstore.clone();
-    let own = Some(vec![State::Unspent]);
-    let all = wallet.get_proofs(None, None, own, None).await.unwrap();
-    let back = all
-        .iter()
-        .filter(|info| info.created_by_operation.is_some());
-    let ys: Vec<_> = back.map(|info| info.y).collect();
-    assert!(!ys.is_empty());
-    wallet.update_proofs(Vec::new(), ys).await.unwrap();
+    pair.payer.loses_what_came().await;
     fail_often(&pair.mint, Fault::Empty);
     pair.payer.restart(&[purse(0)]).await;
     assert_eq!(pair.reclaim().await, UNKNOWN);
     pair.mint.heal();
     pair.payer.after_s(31);
     assert_eq!(pair.reclaim().await, Some(Outcome::Reclaimed));
+}
+
+/// Its other tokens come home by then.
+#[tokio::test]
+async fn token_that_is_denied_keeps_no_other_from_being_asked_for() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    denied_to_its_payer(&mut pair).await;
+    pair.paid(2, 1).await;
+    fail_often(&pair.mint, Fault::Away);
+    pair.mint.fail("swap", Fault::Fine);
+    for _ in 0..4 {
+        let released = pair.payer.ask(purse(0), Request::Release).await;
+        assert!(matches!(released, Some(Outcome::Failed(_))), "{released:?}");
+    }
+    pair.mint.heal();
+    assert_eq!(pair.payer.ask(purse(0), Request::Release).await, UNKNOWN);
+    // Of ten the purse's eight are reserved yet, and one is denied.
+    assert_eq!(pair.payer.spendable().await, 455);
+    pair.payer.after_s(31);
+    assert_eq!(pair.release().await, 50);
+    assert_eq!(pair.payer.spendable().await, 500);
+}
+
+/// Dead while it swapped it, nobody knows whether it did.
+#[tokio::test]
+async fn payment_whose_swap_was_under_way_at_a_start_is_not_called_anothers_by_one_word() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    let payload = pair.paid(1, 1).await;
+    let request = pair.receive_request(1, 1, payload);
+    let (now, runner) = (pair.payee.now, pair.payee.runner());
+    let asked = (pair.payee.machine).request(now, purse(0), RequestId(1), request);
+    let store = &mut pair.payee.store;
+    store.append(&[asked.delta.within_purse(purse(0))]).unwrap();
+    for effect in asked.effects {
+        runner.run(effect).await;
+    }
+    pair.payee.loses_what_came().await;
+    fail_often(&pair.mint, Fault::Empty);
+    assert_eq!(pair.payee.restart(&[purse(0)]).await, spent());
+    let request = pair.settle_request(0);
+    assert_eq!(pair.payee.ask(purse(0), request).await, UNKNOWN);
+    pair.mint.heal();
+    pair.payee.after_s(31);
+    assert_eq!(pair.settle().await, 5);
+    assert_eq!(pair.payee.spendable().await, 5);
 }
 
 /// No answer was lost: it is the payee's.
