@@ -2,7 +2,9 @@
 
 use streampay_btc::machine::ChannelMachine;
 use streampay_cashu::chain::ReceiverKey;
-use streampay_cashu::{AcceptedMint, LockedMachine, LockedParams, SwapMachine, SwapParams};
+use streampay_cashu::{
+    AcceptedMint, LockedMachine, LockedParams, MintPolicy, SwapMachine, SwapParams,
+};
 use streampay_core::session::Entropy;
 use streampay_core::units::Msat;
 use streampay_core::wire::{Method, Terms};
@@ -179,6 +181,27 @@ pub fn limit_amount(text: &str) -> Result<Limit<Msat>, String> {
     })
 }
 
+/// `17,20`, or `URL=17,20`: numbers of NUTs that a mint can say it has.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn limit_nuts(text: &str) -> Result<Limit<Vec<u8>>, String> {
+    let one = |number: &str| {
+        let number = number.parse::<u8>().ok();
+        number.filter(|nut| MintPolicy::ANNOUNCED.contains(nut))
+    };
+    limit(text, |value| {
+        let all: Option<Vec<u8>> = value.split(',').map(one).collect();
+        all.ok_or_else(|| {
+            let known: Vec<_> = MintPolicy::ANNOUNCED.iter().map(u8::to_string).collect();
+            format!(
+                "write numbers of NUTs, such as 17,20 or URL=17,20; mints say whether they have {}",
+                known.join(", ")
+            )
+        })
+    })
+}
+
 fn limit<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Limit<T>, String> {
     let Some((url, value)) = text.rsplit_once('=') else {
         return Ok((None, read(text)?));
@@ -189,7 +212,11 @@ fn limit<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Limi
 
 /// The limits that a command line says, the last one of each. They live as long as the process.
 #[must_use]
-pub fn limits(fees: &[Limit<u64>], exposures: &[Limit<Msat>]) -> MintLimits {
+pub fn limits(
+    fees: &[Limit<u64>],
+    exposures: &[Limit<Msat>],
+    nuts: &[Limit<Vec<u8>>],
+) -> MintLimits {
     let mut limits = MintLimits::default();
     let mut each = Vec::new();
     let at = |mint: &String| LimitsAt {
@@ -210,6 +237,15 @@ pub fn limits(fees: &[Limit<u64>], exposures: &[Limit<Msat>]) -> MintLimits {
             None => limits.exposure = *most,
             Some(mint) => each.push(LimitsAt {
                 exposure: Some(*most),
+                ..at(mint)
+            }),
+        }
+    }
+    for (mint, nuts) in nuts {
+        match mint {
+            None => limits.nuts = Vec::leak(nuts.clone()),
+            Some(mint) => each.push(LimitsAt {
+                nuts: Some(nuts.clone()),
                 ..at(mint)
             }),
         }
@@ -274,9 +310,19 @@ mod tests {
         let limits = limits(
             &[(None, 9), (Some(mint()), 7), (Some(mint()), 8)],
             &[amount],
+            &[
+                limit_nuts("20").unwrap(),
+                limit_nuts("https://mint.example/a=7,17").unwrap(),
+            ],
         );
         assert_eq!(limits.max_fee_ppk_at(&mint()), 8);
         assert_eq!(limits.max_fee_ppk_at("https://other.example"), 9);
+        assert_eq!(limits.nuts_at(&mint()), [7, 17]);
+        assert_eq!(limits.nuts_at("https://other.example"), [20]);
+        assert!(MintLimits::default().nuts_at(&mint()).is_empty());
+        for wrong in ["", "13", "256", "17,", "https://mint.example/a=", "x=17"] {
+            assert!(limit_nuts(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(limits.exposure, MintLimits::default().exposure);
         let own = limits.each.iter().filter_map(|own| own.exposure);
         assert_eq!(own.collect::<Vec<_>>(), [sat(50)]);

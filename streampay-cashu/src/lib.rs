@@ -83,6 +83,6 @@ pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
 pub use params_locked::LockedParams;
 pub use runner::{
-    CallBudget, LostFunding, MintFault, MintPolicy, PurseQuote, Runner, Wallets, best_mint, canary,
-    canary_home, check_mint, find_signed, purse_quote,
+    CallBudget, LostFunding, MintFault, MintPolicy, PurseQuote, Runner, Wallets, announced_nuts,
+    best_mint, canary, canary_home, check_mint, find_signed, purse_quote,
 };

@@ -168,6 +168,10 @@ struct ServeArgs {
     /// takes more is left out. URL=PPK is for one mint alone; without it 1000.
     #[arg(long, value_name = "PPK", value_parser = pay::limit_ppk)]
     max_fee_ppk: Vec<pay::Limit<u64>>,
+    /// NUTs that a mint must have besides those that each way to pay needs, such as 17,20: one that lacks
+    /// any of them is left out. URL=NUTS is for one mint alone.
+    #[arg(long, value_name = "NUTS", value_parser = pay::limit_nuts)]
+    need_nuts: Vec<pay::Limit<Vec<u8>>>,
     /// The most that you let one mint hold of what you earned and have not redeemed yet, such as
     /// 5000sat: from half of it on it is redeemed at once, beyond it nobody is served until it is.
     /// URL=AMOUNT is for one mint alone.
@@ -318,7 +322,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         Some(settings) => Some(settings.setup(report, earns).await?),
         None => None,
     };
-    let limits = pay::limits(&args.max_fee_ppk, &args.max_exposure);
+    let limits = pay::limits(&args.max_fee_ppk, &args.max_exposure, &args.need_nuts);
     if let (Some(setup), Some(most)) = (&mut setup, args.zero_conf_max) {
         setup.take_unconfirmed(most)?;
     }

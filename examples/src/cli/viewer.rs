@@ -123,6 +123,10 @@ struct WatchArgs {
     /// nothing is paid. URL=PPK is for one mint alone; without it 1000.
     #[arg(long, value_name = "PPK", value_parser = pay::limit_ppk)]
     max_fee_ppk: Vec<pay::Limit<u64>>,
+    /// NUTs that a mint must have besides those that each way to pay needs, such as 17,20: at one that
+    /// lacks any of them nothing is paid. URL=NUTS is for one mint alone.
+    #[arg(long, value_name = "NUTS", value_parser = pay::limit_nuts)]
+    need_nuts: Vec<pay::Limit<Vec<u8>>>,
     /// The recording's file: WebM or Matroska, or by its ending .mp4, or .ivf, .h264 or .ogg for one
     /// kind of media alone. Without it, a numbered one in this folder.
     #[arg(long, value_name = "FILE")]
@@ -224,7 +228,7 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
     };
     let limits = MintLimits {
         max_fee_permille: args.max_fee_share.saturating_mul(10),
-        ..pay::limits(&args.max_fee_ppk, &[])
+        ..pay::limits(&args.max_fee_ppk, &[], &args.need_nuts)
     };
     let home = &Home::open_for(data, limits, setup).await?;
     let record = match (&args.out, args.record.clone()) {

@@ -5,7 +5,7 @@ use cdk::nuts::{CurrencyUnit, KeySetInfo, MintInfo};
 use cdk::wallet::Wallet;
 use cdk_common::util::unix_time;
 use serde::Serialize;
-use streampay_cashu::MintPolicy;
+use streampay_cashu::{MintPolicy, announced_nuts};
 
 use super::locks::{LockKind, Tried};
 use super::{WalletError, WalletFolder};
@@ -179,7 +179,7 @@ async fn keyset(wallet: &Wallet, set: &KeySetInfo) -> Result<KeysetReport, Walle
 }
 
 fn report(wallet: &Wallet, info: &MintInfo, keysets: Vec<KeysetReport>) -> MintReport {
-    let nuts = supported(info);
+    let nuts = announced_nuts(info);
     let active = keysets.iter().any(|set| set.active);
     let modes = MODES.iter().map(|(name, needed)| {
         let lacks = |nut: &&u8| !nuts.contains(nut);
@@ -216,31 +216,4 @@ fn report(wallet: &Wallet, info: &MintInfo, keysets: Vec<KeysetReport>) -> MintR
 fn ahead(theirs: u64, ours: u64) -> i64 {
     let signed = |of: u64| i64::try_from(of).unwrap_or(i64::MAX);
     signed(theirs).saturating_sub(signed(ours))
-}
-
-fn supported(info: &MintInfo) -> Vec<u8> {
-    let of = &info.nuts;
-    let all = [
-        (4, !of.nut04.disabled && !of.nut04.methods.is_empty()),
-        (5, !of.nut05.disabled && !of.nut05.methods.is_empty()),
-        (7, of.nut07.supported),
-        (8, of.nut08.supported),
-        (9, of.nut09.supported),
-        (10, of.nut10.supported),
-        (11, of.nut11.supported),
-        (12, of.nut12.supported),
-        (14, of.nut14.supported),
-        (15, !of.nut15.is_empty()),
-        (17, !of.nut17.supported.is_empty()),
-        (19, !of.nut19.cached_endpoints.is_empty()),
-        (20, of.nut20.supported),
-        (21, of.nut21.is_some()),
-        (22, of.nut22.is_some()),
-        (
-            29,
-            of.nut29.max_batch_size.is_some() || of.nut29.methods.is_some(),
-        ),
-    ];
-    let here = all.iter().filter(|(_, supported)| *supported);
-    here.map(|(nut, _)| *nut).collect()
 }

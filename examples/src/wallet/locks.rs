@@ -174,7 +174,8 @@ impl WalletFolder {
         mint.is_ok_and(|mint| streampay_cashu::Wallets::trusts_locks(self, &mint))
     }
 
-    /// What stands against `mint`, by its own word, where the NUTs `nuts` are needed. Costs nothing.
+    /// What stands against `mint`, by its own word, where the NUTs `nuts` are needed, and those that its user
+    /// asks of it. Costs nothing.
     ///
     /// # Errors
     /// [`WalletError::Untried`] where it does not answer.

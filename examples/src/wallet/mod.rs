@@ -279,6 +279,10 @@ impl Wallets for WalletFolder {
         self.limits.max_fee_ppk_at(&mint.to_string())
     }
 
+    fn needed_nuts(&self, mint: &MintUrl) -> Vec<u8> {
+        self.limits.nuts_at(&mint.to_string())
+    }
+
     fn budget(&self, mint: &MintUrl) -> Option<CallBudget> {
         let ours = mint.join("v1").is_ok_and(|url| url.scheme() == "http");
         // Plain http is for this very machine alone.

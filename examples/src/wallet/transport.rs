@@ -46,6 +46,8 @@ pub struct MintLimits {
     /// The most that an input may cost, in thousandths of a satoshi: no session is paid at a mint
     /// that takes more.
     pub max_fee_ppk: u64,
+    /// NUTs that a mint must have besides those that each way to pay needs.
+    pub nuts: &'static [u8],
     /// The most that a mint may take on top of a payment that it swaps, in thousandths of it.
     pub max_fee_permille: u64,
     /// The most that may be earned at one mint and not redeemed yet, over all sessions.
@@ -65,6 +67,8 @@ pub struct LimitsAt {
     pub max_fee_ppk: Option<u64>,
     /// As [`MintLimits::exposure`].
     pub exposure: Option<Msat>,
+    /// As [`MintLimits::nuts`].
+    pub nuts: Option<Vec<u8>>,
 }
 
 impl MintLimits {
@@ -74,6 +78,14 @@ impl MintLimits {
         let own = self.each.iter().filter(|own| own.mint == mint);
         let own = own.filter_map(|own| own.max_fee_ppk).next_back();
         own.unwrap_or(self.max_fee_ppk)
+    }
+
+    /// What `mint` must have besides what each way to pay needs.
+    #[must_use]
+    pub fn nuts_at(&self, mint: &str) -> Vec<u8> {
+        let own = self.each.iter().filter(|own| own.mint == mint);
+        let own = own.filter_map(|own| own.nuts.as_ref()).next_back();
+        own.cloned().unwrap_or_else(|| self.nuts.to_vec())
     }
 
     /// The most that an input may cost, in thousandths of a satoshi, where nobody says otherwise: a
@@ -107,6 +119,7 @@ impl Default for MintLimits {
             },
             patience: Duration::ZERO,
             max_fee_ppk: Self::MAX_FEE_PPK,
+            nuts: &[],
             max_fee_permille: SwapPolicy::default().max_fee_permille,
             // A few hours of one dear stream, or an hour of a hundred cheap ones.
             exposure: Msat::from_sat(100_000).unwrap_or(Msat::MAX),

@@ -353,13 +353,13 @@ async fn a_mint_above_the_fee_that_is_allowed_or_without_what_is_needed_is_left_
     let listed = || vec![AcceptedMint::sat(&url).unwrap()];
     // Its own limit is higher than that of all, and lower.
     let own = pay::limit_ppk(&format!("{url}=100")).unwrap();
-    let limits = pay::limits(&[(None, 99), own], &[]);
+    let limits = pay::limits(&[(None, 99), own], &[], &[]);
     let home = Home::open_with(folder.path(), limits).await.unwrap();
     let taken = before_serving(&home, listed(), Pay::ALL, quiet).await;
     assert_eq!(fit(&taken.unwrap()), listed());
     drop(home);
     let own = pay::limit_ppk(&format!("{url}=99")).unwrap();
-    let limits = pay::limits(&[own, (None, 1_000)], &[]);
+    let limits = pay::limits(&[own, (None, 1_000)], &[], &[]);
     let home = Home::open_with(folder.path(), limits).await.unwrap();
     let dear = before_serving(&home, listed(), Pay::ALL, quiet).await;
     assert!(
@@ -393,4 +393,43 @@ async fn a_mint_above_the_fee_that_is_allowed_or_without_what_is_needed_is_left_
     // Other ways can be paid there.
     let any = before_serving(&home, listed(), Pay::ALL, quiet).await;
     assert_eq!(any.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_mint_that_lacks_what_its_user_asks_of_it_is_left_out() {
+    let (mint, folder) = (mint(0).await, tempfile::tempdir().unwrap());
+    let (url, quiet) = (mint.url(), Report { json: false });
+    let listed = || vec![AcceptedMint::sat(&url).unwrap()];
+    let without = Fault::Say(
+        "\"14\":{\"supported\":true}",
+        "\"14\":{\"supported\":false}",
+    );
+    mint.faults_for_testing().set("/v1/info", without, u64::MAX);
+    // Swaps do without NUT-14. What is asked of this mint alone goes before what is asked of all.
+    for (all, own, fits) in [
+        (None, None, true),
+        (Some("7,14"), None, false),
+        (None, Some("14"), false),
+        (Some("14"), Some("7,9"), true),
+    ] {
+        let own = own.map(|nuts| format!("{url}={nuts}"));
+        let nuts = [all.map(str::to_owned), own].into_iter().flatten();
+        let nuts: Vec<_> = nuts.map(|text| pay::limit_nuts(&text).unwrap()).collect();
+        let limits = pay::limits(&[], &[], &nuts);
+        let home = Home::open_with(folder.path(), limits).await.unwrap();
+        let taken = before_serving(&home, listed(), &[Pay::Swap], quiet).await;
+        match fits {
+            true => assert_eq!(fit(&taken.unwrap()), listed(), "{nuts:?}"),
+            false => assert!(
+                matches!(
+                    &taken,
+                    Err(AppError::UnfitMint {
+                        fault: MintFault::Lacks(14),
+                        ..
+                    })
+                ),
+                "{nuts:?}: {taken:?}"
+            ),
+        }
+    }
 }

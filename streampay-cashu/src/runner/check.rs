@@ -10,7 +10,8 @@ use streampay_core::backend::BackendError;
 
 pub use self::canary::{canary, canary_home};
 use super::locked::mint_info;
-use super::{Wallets, fault};
+use super::{Runner, Wallets, fault};
+use crate::job::Listed;
 use crate::verify::TrustedKeyset;
 
 /// What is asked of a mint before money is entrusted to it.
@@ -33,6 +34,9 @@ impl MintPolicy {
     pub const P2PK: &'static [u8] = &[7, 9, 10, 11, 12];
     /// What `cashu-swap` needs.
     pub const SWAP: &'static [u8] = &[7, 9];
+    /// All that a mint can say it has, and that an owner may ask of it besides ([`Wallets::needed_nuts`]).
+    pub const ANNOUNCED: &'static [u8] =
+        &[4, 5, 7, 8, 9, 10, 11, 12, 14, 15, 17, 19, 20, 21, 22, 29];
 
     /// The default for these NUTs.
     #[must_use]
@@ -93,7 +97,8 @@ pub enum MintFault {
 }
 
 /// Looks at what the mint of `wallet` says, at its time, for which `wallets` may be asked, and at its
-/// active keysets as they are now. Costs nothing. Source: NUT-02, NUT-06.
+/// active keysets as they are now. What its owner asks of this mint besides ([`Wallets::needed_nuts`]) it must
+/// have too. Costs nothing. Source: NUT-02, NUT-06.
 ///
 /// # Errors
 /// [`BackendError::Transient`] where the mint does not answer.
@@ -103,7 +108,11 @@ pub async fn check_mint(
     policy: MintPolicy,
 ) -> Result<Vec<MintFault>, BackendError> {
     let info = mint_info(wallet).await?;
-    let mut faults: Vec<MintFault> = lacking(&info, policy.nuts).map(MintFault::Lacks).collect();
+    let mut needed = policy.nuts.to_vec();
+    needed.extend(wallets.needed_nuts(&wallet.mint_url));
+    needed.sort_unstable();
+    needed.dedup();
+    let mut faults: Vec<MintFault> = lacking(&info, &needed).map(MintFault::Lacks).collect();
     let time = match info.time {
         Some(time) => Some(time),
         None => wallets.mint_time(&wallet.mint_url).await,
@@ -151,15 +160,84 @@ async fn fault_of_keys(wallet: &Wallet, most: u64) -> Result<Option<MintFault>, 
 
 /// Those of `nuts` that a mint does not say it has.
 pub(super) fn lacking<'a>(info: &MintInfo, nuts: &'a [u8]) -> impl Iterator<Item = u8> + 'a {
+    let has = announced_nuts(info);
+    nuts.iter().copied().filter(move |nut| !has.contains(nut))
+}
+
+/// The NUTs that a mint says it has, of those that it can say: [`MintPolicy::ANNOUNCED`]. Source: NUT-06.
+#[must_use]
+pub fn announced_nuts(info: &MintInfo) -> Vec<u8> {
     let of = &info.nuts;
-    let has = [
-        (7, of.nut07.supported),
-        (9, of.nut09.supported),
-        (10, of.nut10.supported),
-        (11, of.nut11.supported),
-        (12, of.nut12.supported),
-        (14, of.nut14.supported),
-    ];
-    let is_there = move |nut: &u8| has.contains(&(*nut, true));
-    nuts.iter().copied().filter(move |nut| !is_there(nut))
+    let has = |nut: &u8| match nut {
+        4 => !of.nut04.disabled && !of.nut04.methods.is_empty(),
+        5 => !of.nut05.disabled && !of.nut05.methods.is_empty(),
+        7 => of.nut07.supported,
+        8 => of.nut08.supported,
+        9 => of.nut09.supported,
+        10 => of.nut10.supported,
+        11 => of.nut11.supported,
+        12 => of.nut12.supported,
+        14 => of.nut14.supported,
+        15 => !of.nut15.is_empty(),
+        17 => !of.nut17.supported.is_empty(),
+        19 => !of.nut19.cached_endpoints.is_empty(),
+        20 => of.nut20.supported,
+        21 => of.nut21.is_some(),
+        22 => of.nut22.is_some(),
+        29 => of.nut29.max_batch_size.is_some() || of.nut29.methods.is_some(),
+        _ => false,
+    };
+    let all = MintPolicy::ANNOUNCED.iter();
+    all.copied().filter(has).collect()
+}
+
+impl Runner {
+    /// False where the mint lacks what its owner asks of it, whichever the way to pay. It is asked only
+    /// where that is something.
+    pub(super) async fn is_as_its_owner_asks(&self, wallet: &Wallet) -> Result<bool, BackendError> {
+        let needed = self.wallets.needed_nuts(&wallet.mint_url);
+        if needed.is_empty() {
+            return Ok(true);
+        }
+        let info = mint_info(wallet).await?;
+        Ok(lacking(&info, &needed).next().is_none())
+    }
+
+    /// Whether a mint that says this of itself has what locked ecash needs, and what its owner asks.
+    pub(super) fn fits(&self, wallet: &Wallet, info: &MintInfo, chain: bool) -> bool {
+        let of_method = match chain {
+            true => MintPolicy::CHAIN,
+            false => MintPolicy::P2PK,
+        };
+        let own = self.wallets.needed_nuts(&wallet.mint_url);
+        lacking(info, of_method)
+            .chain(lacking(info, &own))
+            .next()
+            .is_none()
+    }
+
+    /// Those of `mints` that have what their owner asks of each, or of which that cannot be said.
+    pub(super) async fn as_their_owner_asks(
+        &self,
+        mints: Vec<Listed>,
+    ) -> Result<Vec<Listed>, BackendError> {
+        let (mut fit, mut away) = (Vec::new(), None);
+        for listed in mints {
+            let asked = match self.wallet(&listed.place).await {
+                Ok(wallet) => self.is_as_its_owner_asks(&wallet).await,
+                // Nothing is paid without a wallet.
+                Err(_) => Ok(true),
+            };
+            match asked {
+                Ok(true) => fit.push(listed),
+                Ok(false) => {}
+                // It may be fit once it answers.
+                Err(error) => away = Some(error),
+            }
+        }
+        match away {
+            Some(error) if fit.is_empty() => Err(error),
+            _ => Ok(fit),
+        }
+    }
 }

@@ -14,7 +14,6 @@ use cdk::nuts::{Id, KeySet, MintInfo, State};
 use cdk::wallet::Wallet;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 
-use super::check::{MintPolicy, lacking};
 use super::finish::ledger_sum;
 use super::outputs::states;
 use super::{Runner, fault};
@@ -200,15 +199,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) async fn mint_info(wallet: &Wallet) -> Result<MintInfo, BackendError> {
     let info = wallet.mint_connector().get_mint_info().await;
     info.map_err(fault::of_reading)
-}
-
-/// Whether the mint says that it enforces the locks and answers what we must ask.
-pub(super) fn fits(info: &MintInfo, chain: bool) -> bool {
-    let needed = match chain {
-        true => MintPolicy::CHAIN,
-        false => MintPolicy::P2PK,
-    };
-    lacking(info, needed).next().is_none()
 }
 
 /// The keyset, from the mint where the wallet does not know it.

@@ -14,7 +14,7 @@ mod swap_in;
 mod times;
 
 pub use self::budget::CallBudget;
-pub use self::check::{MintFault, MintPolicy, canary, canary_home, check_mint};
+pub use self::check::{MintFault, MintPolicy, announced_nuts, canary, canary_home, check_mint};
 pub use self::locked::LostFunding;
 pub use self::outputs::find_signed;
 pub use self::quote::{PurseQuote, best_mint, purse_quote};
@@ -28,7 +28,7 @@ use cdk::mint_url::MintUrl;
 use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use cdk::wallet::types::KeysetLoadPolicy;
-use streampay_core::backend::{BackendError, Effect, EffectResult, RefusalCode};
+use streampay_core::backend::{BackendError, Consumed, Effect, EffectResult, RefusalCode};
 use streampay_core::driver::EffectRunner;
 
 use self::budget::Pacer;
@@ -69,6 +69,13 @@ pub trait Wallets: Send + Sync + 'static {
     fn max_fee_ppk(&self, mint: &MintUrl) -> u64 {
         let _ = mint;
         u64::MAX
+    }
+
+    /// NUTs that `mint` must say it has, besides those that a way to pay needs: where it lacks one, no purse is
+    /// opened or taken. [`MintPolicy::ANNOUNCED`] are those that a mint can say. Source: NUT-06.
+    fn needed_nuts(&self, mint: &MintUrl) -> Vec<u8> {
+        let _ = mint;
+        Vec::new()
     }
 
     /// True while nothing may be paid from what the user has at `mint`: no purse is opened there. Those that
@@ -159,6 +166,7 @@ impl Runner {
                 max_fee_permille,
             } => {
                 let tick = |net| fund::Tick::net(net, max_fee_permille);
+                let mints = self.as_their_owner_asks(mints).await?;
                 let plan = self.plan(&mints, tick, budget).await?;
                 Ok(Done::Planned(plan))
             }
@@ -168,6 +176,10 @@ impl Runner {
             }
             Job::Keysets { place, refresh } => {
                 let wallet = self.wallet(&place).await?;
+                if !refresh && !self.is_as_its_owner_asks(&wallet).await? {
+                    let code = RefusalCode::WrongMint;
+                    return Err(BackendError::Rejected(code, Consumed::No));
+                }
                 let keysets = keysets(&wallet, refresh).await?;
                 Ok(Done::Keysets(keysets, random_seed()))
             }

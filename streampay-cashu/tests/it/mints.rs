@@ -7,7 +7,7 @@ use cdk::nuts::CurrencyUnit;
 use cdk::wallet::Wallet;
 use streampay_cashu::{
     AcceptedMint, LockedMachine, LockedParams, LockedPolicy, MintFault, MintPolicy, Runner,
-    Wallets, best_mint, check_mint, purse_quote,
+    SwapMachine, SwapParams, Wallets, best_mint, check_mint, purse_quote,
 };
 use streampay_core::backend::{
     BackendError, BackendMachine, Consumed, Outcome, RefusalCode, Request,
@@ -47,6 +47,48 @@ async fn sound_mint_passes_and_faults_are_named() {
     assert_eq!(check(policy).await, Ok(vec![MintFault::Lacks(14)]));
     let p2pk = MintPolicy::with_nuts(MintPolicy::P2PK);
     assert_eq!(check(p2pk).await, Ok(vec![]));
+    // Its owner asks for more than the way to pay does, and for some of the same.
+    let wallets = OneWallet::new(purses.wallet.clone()).needing(&[7, 14]);
+    let faults = check_mint(&wallets, &purses.wallet, p2pk).await;
+    assert_eq!(faults, Ok(vec![MintFault::Lacks(14)]));
+    let faults = check_mint(&wallets, &purses.wallet, policy).await;
+    assert_eq!(faults, Ok(vec![MintFault::Lacks(14)]));
+}
+
+#[tokio::test]
+async fn mint_that_lacks_what_its_owner_asks_of_it_is_not_used() {
+    for mode in [Mode::P2pk, Mode::Swap] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        pair.mint.without_htlcs();
+        // The way to pay does without.
+        pair.open(0, 10).await;
+        pair.payer.needed_nuts = &[14];
+        let request = pair.open_request(10);
+        let got = pair.payer.ask(purse(1), request).await;
+        let unfit = BackendError::Fatal(RefusalCode::NoCommonMethod);
+        assert_eq!(got, Some(Outcome::Failed(unfit)), "{mode:?}");
+        assert_eq!(pair.payer.spendable().await, 450, "{mode:?}");
+        // It has that.
+        pair.payer.needed_nuts = &[7, 12];
+        let opening = pair.offered(1, 10).await;
+        pair.payee.needed_nuts = &[14];
+        let request = pair.accept_request(opening);
+        let got = pair.payee.ask(purse(1), request).await;
+        let refused = BackendError::Rejected(RefusalCode::WrongMint, Consumed::No);
+        assert_eq!(got, Some(Outcome::Failed(refused)), "{mode:?}");
+    }
+}
+
+/// What may be had nowhere else is not known of a mint that does not answer.
+#[tokio::test]
+async fn mint_that_does_not_say_what_it_has_is_asked_again() {
+    let mut pair = Pair::new(Mode::Swap, 0, 500, 5).await;
+    pair.payer.needed_nuts = &[7];
+    pair.mint.fail("info", Fault::Away);
+    let request = pair.open_request(10);
+    let got = pair.payer.ask(purse(0), request).await;
+    assert_eq!(got, Some(Outcome::Failed(BackendError::Transient)));
+    pair.open(0, 10).await;
 }
 
 #[tokio::test]
@@ -206,6 +248,57 @@ async fn purse_opens_at_the_mint_that_does_what_is_needed() {
     assert_eq!((rich.calls_of("swap"), fit.calls_of("swap")), (0, 1));
 }
 
+/// Of the first mint its owner asks for more.
+struct Demanding(Both);
+
+#[async_trait::async_trait]
+impl Wallets for Demanding {
+    async fn wallet(&self, mint: &MintUrl, unit: &CurrencyUnit) -> Option<Arc<Wallet>> {
+        self.0.wallet(mint, unit).await
+    }
+
+    fn needed_nuts(&self, mint: &MintUrl) -> Vec<u8> {
+        match mint.to_string() == URL {
+            true => vec![14],
+            false => Vec::new(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_of_one_mint_is_not_asked_of_another() {
+    const OTHER: &str = "https://other.example";
+    for swap in [false, true] {
+        let (rich, other) = (TestMint::new(0).await, TestMint::new(0).await);
+        rich.without_htlcs();
+        other.without_htlcs();
+        let both = Both(
+            Purseless::at(&rich, URL, 1, 1_000).await,
+            Purseless::at(&other, OTHER, 1, 100).await,
+        );
+        let mints: Vec<_> = [URL, OTHER]
+            .map(|url| AcceptedMint::sat(url).unwrap())
+            .into();
+        let locked = LockedParams::new(mints.clone(), receiver().public()).unwrap();
+        let mut offer = offer(&locked, 5);
+        let policy = LockedPolicy::default();
+        let mut machine: Box<dyn BackendMachine> = Box::new(LockedMachine::p2pk(policy, None));
+        if swap {
+            offer.params = SwapParams::new(mints).unwrap().encode();
+            machine = Box::new(SwapMachine::default());
+        }
+        let request = Request::Open {
+            offer,
+            capacity: sat(50),
+            budget: sat(60),
+        };
+        let runner = Runner::new(Arc::new(Demanding(both)));
+        opens_in(machine, &runner, request).await;
+        let swaps = (rich.calls_of("swap"), other.calls_of("swap"));
+        assert_eq!(swaps, (0, 1), "{swap}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_mint_costs_is_paid_on_top_and_not_credited() {
     for chain in [true, false] {
@@ -298,7 +391,11 @@ async fn of_two_mints_with_enough_the_cheaper_is_paid_at() {
 
 /// A purse opens with what the runner does.
 async fn opens(runner: &Runner, request: Request) {
-    let mut machine = LockedMachine::chain(LockedPolicy::default(), None);
+    let machine = LockedMachine::chain(LockedPolicy::default(), None);
+    opens_in(Box::new(machine), runner, request).await;
+}
+
+async fn opens_in(mut machine: Box<dyn BackendMachine>, runner: &Runner, request: Request) {
     let now = Now::default();
     let mut answer = machine.request(now, purse(0), RequestId(1), request);
     while let Some(effect) = answer.effects.pop() {

@@ -87,6 +87,7 @@ pub(crate) struct OneWallet {
     wallet: Arc<Wallet>,
     trusts_locks: bool,
     max_fee_ppk: u64,
+    needed_nuts: &'static [u8],
     budget: Option<CallBudget>,
 }
 
@@ -96,8 +97,14 @@ impl OneWallet {
             wallet,
             trusts_locks: true,
             max_fee_ppk: u64::MAX,
+            needed_nuts: &[],
             budget: None,
         }
+    }
+
+    pub(crate) const fn needing(mut self, nuts: &'static [u8]) -> Self {
+        self.needed_nuts = nuts;
+        self
     }
 }
 
@@ -114,6 +121,10 @@ impl Wallets for OneWallet {
 
     fn max_fee_ppk(&self, _: &MintUrl) -> u64 {
         self.max_fee_ppk
+    }
+
+    fn needed_nuts(&self, _: &MintUrl) -> Vec<u8> {
+        self.needed_nuts.to_vec()
     }
 
     fn budget(&self, _: &MintUrl) -> Option<CallBudget> {
@@ -155,6 +166,7 @@ pub(crate) struct Node {
     pub(crate) now: Now,
     pub(crate) trusts_locks: bool,
     pub(crate) max_fee_ppk: u64,
+    pub(crate) needed_nuts: &'static [u8],
     pub(crate) budget: Option<CallBudget>,
     /// What was last left for the other side, of each purse.
     pub(crate) notes: BTreeMap<PurseKey, bytes::Bytes>,
@@ -182,6 +194,7 @@ impl Node {
             },
             trusts_locks: true,
             max_fee_ppk: u64::MAX,
+            needed_nuts: &[],
             budget: None,
             notes: BTreeMap::new(),
             troubles: Vec::new(),
@@ -207,6 +220,7 @@ impl Node {
             wallet: self.purses.wallet.clone(),
             trusts_locks: self.trusts_locks,
             max_fee_ppk: self.max_fee_ppk,
+            needed_nuts: self.needed_nuts,
             budget: self.budget,
         };
         Runner::new(Arc::new(wallets)).with_limit(Duration::from_secs(20))

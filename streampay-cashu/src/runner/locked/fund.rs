@@ -5,7 +5,7 @@ use cdk::wallet::Wallet;
 use cdk::wallet::types::ProofInfo;
 use streampay_core::backend::{BackendError, RefusalCode};
 
-use super::{fits, keyset, mint_info};
+use super::{keyset, mint_info};
 use crate::chain::{Funded, Piece};
 use crate::figures::{self, LEFT};
 use crate::job::{Listed, Plan};
@@ -43,7 +43,9 @@ impl Runner {
                 continue;
             }
             match mint_info(&wallet).await {
-                Ok(info) if fits(&info, agreed.chain) => fit.push((listed.clone(), info)),
+                Ok(info) if self.fits(&wallet, &info, agreed.chain) => {
+                    fit.push((listed.clone(), info))
+                }
                 Ok(_) => why = why.or(Some(UNFIT)),
                 // It may be fit once it answers.
                 Err(error) => why = Some(error),

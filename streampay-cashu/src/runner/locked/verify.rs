@@ -7,7 +7,7 @@ use cdk::wallet::Wallet;
 use cdk::wallet::types::KeysetLoadPolicy;
 use streampay_core::backend::{BackendError, Consumed, RefusalCode};
 
-use super::{blocking, fits, keyset, mint_info, spent_from};
+use super::{blocking, keyset, mint_info, spent_from};
 use crate::chain::{Funded, PIECE, Piece, first_proof, step_of};
 use crate::job::Place;
 use crate::locked::job::{Agreed, LockedDone};
@@ -123,7 +123,7 @@ impl Runner {
     ) -> Result<LockedDone, BackendError> {
         let (funded, agreed) = (opening.funded, opening.agreed);
         let info = mint_info(wallet).await?;
-        if !fits(&info, agreed.chain) {
+        if !self.fits(wallet, &info, agreed.chain) {
             return Err(refused(RefusalCode::WrongMint));
         }
         let time_s = self.time_of(wallet, &info).await?;
