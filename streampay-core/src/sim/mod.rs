@@ -86,6 +86,8 @@ mod tests_features;
 #[cfg(test)]
 mod tests_flow;
 #[cfg(test)]
+mod tests_late;
+#[cfg(test)]
 mod tests_ledger;
 #[cfg(test)]
 mod tests_meter;

@@ -40,6 +40,8 @@ pub(super) struct Releasing {
     failed: Vec<PurseId>,
     /// What is said on a connection that came since.
     pub(super) meeting: Option<Meeting>,
+    /// The payee has said by its signature what is due: nothing more is to be heard.
+    pub(super) answered: bool,
 }
 
 /// How often a purse is told to come home before that is left to `recover`.
@@ -135,8 +137,12 @@ impl PayerSession {
     /// that is known only by its word to our hello: a receipt alone is anybody's who said hello to us.
     pub(super) fn on_closed(&mut self, closed: &Closed) {
         self.part();
-        if self.is_unbound() && !self.is_signed(closed) {
+        let is_signed = self.is_signed(closed);
+        if self.is_unbound() && !is_signed {
             return self.handshake_failed(closed.code);
+        }
+        if let Phase::Releasing(releasing) = &mut self.phase {
+            releasing.answered |= is_signed;
         }
         if let Some(evidence) = &closed.evidence {
             self.accept_evidence(evidence);

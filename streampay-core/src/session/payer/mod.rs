@@ -30,6 +30,7 @@ mod closing;
 mod config;
 mod flow;
 mod handshake;
+mod late;
 mod meeting;
 mod member;
 mod meter;
@@ -377,7 +378,10 @@ impl PayerSession {
         self.retry_backend();
         match &self.phase {
             Phase::Offline => self.close_if_not_resumed(),
-            Phase::Releasing(_) => self.advance_meeting(),
+            Phase::Releasing(_) => {
+                self.advance_meeting();
+                self.end_if_answered();
+            }
             Phase::Ended => {}
             Phase::Greeting(_) | Phase::Binding(_) => self.advance_handshake(),
             Phase::Live(_) => self.advance_live(),
