@@ -41,7 +41,20 @@ impl Links {
         text.parse().ok()
     }
 
-    /// The session is settled.
+    /// The sessions that have one.
+    pub(crate) fn all(&self) -> Vec<SessionId> {
+        let Ok(files) = std::fs::read_dir(&self.folder) else {
+            return Vec::new();
+        };
+        let name =
+            |file: std::io::Result<std::fs::DirEntry>| file.ok()?.file_name().into_string().ok();
+        let names = files.filter_map(name);
+        let mut all: Vec<SessionId> = names.filter_map(|name| name.parse().ok()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The session is settled, and nothing is left to ask.
     pub fn forget(&self, session: SessionId) {
         let _ = std::fs::remove_file(self.file(session));
     }
@@ -65,6 +78,7 @@ mod tests {
         links.keep(session, &link).unwrap();
         assert_eq!(links.of(session), Some(link));
         assert_eq!(links.of(SessionId([8; 32])), None);
+        assert_eq!(links.all(), [session]);
         links.forget(session);
         assert_eq!(links.of(session), None);
     }

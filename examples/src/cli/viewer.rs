@@ -289,8 +289,13 @@ async fn watch_and_tell(home: &Home, order: Watch) -> Result<(), AppError> {
             "packets": watched.packets,
             "on_the_way_msat": watched.on_the_way.map(Msat::msat),
             "locked_until_unix_s": watched.locked_until.map(|until| until.0),
+            "unacknowledged_msat": watched.unheard.map(|of| of.amount.msat()),
+            "ask_until_unix_s": watched.unheard.map(|of| of.until.0),
         }),
     );
+    if let Some(unheard) = watched.unheard {
+        order.report.tell(&unheard.words());
+    }
     if let Some(until) = watched.locked_until {
         order
             .report

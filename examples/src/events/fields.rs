@@ -10,7 +10,15 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("advice", "what to do, null where it is well"),
     ("amount_msat", "how much"),
     ("amount_sat", "how much"),
+    (
+        "answered",
+        "true where it said by its signature what is due, false where it is asked again",
+    ),
     ("array_max", "the most inputs or outputs of one request"),
+    (
+        "ask_until_unix_s",
+        "until when the streamer is asked for its receipt, null where it is not",
+    ),
     (
         "at",
         "where: a mint, a session and its purse; of a setting the variable, or the file and the line",
@@ -234,6 +242,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("txid", "of the transaction"),
     ("txids", "with `--pay btc`: funding and closes"),
+    (
+        "unacknowledged_msat",
+        "paid and not acknowledged, of a session whose money is home: the streamer may have it",
+    ),
     (
         "unheard_msat",
         "of invoices that are over, of which the mint does not say whether anybody paid them",

@@ -296,12 +296,18 @@ pub const EVENTS: &[Event] = &[
         "a line of the file; see [ledger](ledger.md)",
         "line good why form session payee payer title purse seq cumulative_msat total_msat tips_msat media_ms bytes",
     ),
+    event(
+        "receipt_asked",
+        "recover, watch",
+        "the streamer of a settled session was asked for what it did not acknowledge",
+        "session answered acknowledged_msat unacknowledged_msat ask_until_unix_s",
+    ),
     session("reclaimed", "watch", "a refused payment is back", "next"),
     event(
         "recovered",
         "recover, watch",
         "what became of a session; at the start of watch, of an earlier one that is settled now",
-        "session settled paid_msat acknowledged_msat fees_msat refunded_msat locked_until_unix_s",
+        "session settled paid_msat acknowledged_msat fees_msat refunded_msat locked_until_unix_s unacknowledged_msat ask_until_unix_s",
     ),
     session(
         "refused",
@@ -346,7 +352,7 @@ pub const EVENTS: &[Event] = &[
         "summary",
         "watch",
         "the sums; the last one",
-        "paid_msat acknowledged_msat fees_msat refunded_msat ticks media_ms recording packets locked_until_unix_s on_the_way_msat",
+        "paid_msat acknowledged_msat fees_msat refunded_msat ticks media_ms recording packets locked_until_unix_s on_the_way_msat unacknowledged_msat ask_until_unix_s",
     ),
     session(
         "terms_agreed",

@@ -72,4 +72,4 @@ fn tell_cost(session: &mut SessionLedger, figures: &BTreeMap<Uuid, PurseFigures>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,7 @@ fn sat(sat: u64) -> Msat {
 }
 
 /// One purse of 22 sat that was called off while it was made, of which 19 came back.
-fn called_off_session(role: Role) -> SessionLedger {
+pub(crate) fn called_off_session(role: Role) -> SessionLedger {
     SessionLedger {
         session: SessionId([7; 32]),
         role,

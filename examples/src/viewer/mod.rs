@@ -4,6 +4,7 @@ pub mod account;
 mod attend;
 pub mod browser;
 pub mod keys;
+pub mod late;
 pub mod locked;
 mod lost;
 pub(crate) mod recording;

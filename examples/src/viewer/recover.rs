@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::late::{self, Unheard};
 use super::locked::{locked_until, words};
 use crate::accounting::before_sessions;
 use crate::backup::restored;
@@ -28,11 +29,11 @@ use crate::signals::asked_to_end;
 
 /// How long the parts of closing one session may take. A mint that is away longer is asked again next time.
 #[derive(Clone, Copy)]
-struct Limits {
+pub(super) struct Limits {
     /// Until the streamer answers.
-    reach: Duration,
+    pub(super) reach: Duration,
     /// With the streamer.
-    asked: Duration,
+    pub(super) asked: Duration,
     /// Without it.
     alone: Duration,
     /// Without it where the lock still holds, by this machine's clock: the mint has the last word.
@@ -88,7 +89,7 @@ pub(crate) async fn only_unpaid(home: &Home, session: &PayerSession) -> Result<b
 pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
     restored::ready(home, report, true).await?;
     before_sessions(home, report).await?;
-    let (mut all_settled, mut found) = (true, 0_usize);
+    let (mut all_settled, mut found, mut alone) = (true, 0_usize, Vec::new());
     // How many is only told: one that cannot be read keeps no other from coming home.
     let open = crate::ledger::sessions(home).await.unwrap_or_default();
     let open = open.into_iter();
@@ -120,8 +121,12 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         };
         let closed = of.close(session, &records, &which).await?;
         all_settled &= closed.settled;
+        if closed.unheard.is_some() && !closed.asked {
+            alone.push(id);
+        }
         tell(report, id, &closed);
     }
+    late::ask(home, report, PATIENT, &alone).await?;
     if found == 0 {
         report.tell("no session is open");
     }
@@ -148,6 +153,7 @@ pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), App
     });
     earlier.sort_by_key(|of| core::cmp::Reverse(of.began));
     let until = Instant::now() + AT_START;
+    let mut alone = Vec::new();
     for (at, of) in earlier.iter().enumerate() {
         let records = home.node.records_of(of.session).await?;
         let Ok(session) = restore(home, of.session, &records) else {
@@ -167,19 +173,27 @@ pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), App
         let closing = open.close(session, &records, &which);
         let closed = tokio::select! {
             closed = tokio::time::timeout_at(until, closing) => closed,
-            () = asked_to_end() => break,
+            () = asked_to_end() => return Ok(()),
         };
         let Ok(closed) = closed else { break };
         // What is not is told with all that is not.
         let closed = closed?;
+        if closed.unheard.is_some() && !closed.asked {
+            alone.push(of.session);
+        }
         if closed.settled {
             tell(report, of.session, &closed);
         }
     }
-    Ok(())
+    let asking = tokio::time::timeout_at(until, late::ask(home, report, BRIEF, &alone));
+    tokio::select! {
+        // What there was no time for is asked next time.
+        asked = asking => asked.unwrap_or(Ok(())),
+        () = asked_to_end() => Ok(()),
+    }
 }
 
-fn restore(
+pub(super) fn restore(
     home: &Home,
     id: SessionId,
     records: &[(Key, Vec<u8>)],
@@ -194,6 +208,10 @@ fn restore(
 struct Closed {
     account: Account,
     settled: bool,
+    /// With its streamer.
+    asked: bool,
+    /// What the streamer may have of it and did not acknowledge.
+    unheard: Option<Unheard>,
     /// Nobody has paid to the address that was shown.
     unpaid: bool,
     /// What comes back by itself.
@@ -254,13 +272,16 @@ impl Open<'_> {
         let unpaid = only_unpaid(home, task.session()).await?;
         let channel_locked = channel_locked(home, task.session()).await?;
         let settled = task.session().is_settled() || unpaid;
-        if settled {
+        if unpaid {
             home.links.forget(self.id);
         }
+        let unheard = late::unheard(home, self.id).await?;
         let locked = locked_until(task.session()).filter(|_| !settled);
         Ok(Closed {
             account: Account::of(home, task.session()).await?,
             settled,
+            asked,
+            unheard,
             unpaid,
             coming,
             locked: locked.map(|until| (until, now.unix)),
@@ -291,7 +312,7 @@ async fn channel_locked(home: &Home, session: &PayerSession) -> Result<Option<St
 
 /// Closes the session with its streamer, who signs over what it was not paid. True where that was
 /// begun; false where nobody was there.
-async fn ask_the_streamer(
+pub(super) async fn ask_the_streamer(
     task: &mut SessionTask<PayerSession>,
     user: UserPorts,
     link: &StreamLink,
@@ -331,7 +352,10 @@ fn tell(report: Report, id: SessionId, closed: &Closed) {
     let account = &closed.account;
     let state = match (closed.settled, closed.locked) {
         (true, _) if closed.unpaid => UNPAID.to_owned(),
-        (true, _) => format!("settled; {account}"),
+        (true, _) => match closed.unheard {
+            Some(unheard) => format!("settled; {account}. {}", unheard.words()),
+            None => format!("settled; {account}"),
+        },
         (false, None) if closed.coming.is_some() => {
             let sums = account.unsettled();
             format!("{}; {sums}", on_the_way(closed.coming.unwrap_or_default()))
@@ -353,6 +377,8 @@ fn tell(report: Report, id: SessionId, closed: &Closed) {
             "paid_msat": account.paid.msat(), "acknowledged_msat": account.acknowledged.msat(),
             "fees_msat": account.fees().msat(), "refunded_msat": account.refunded.msat(),
             "locked_until_unix_s": closed.locked.map(|(until, _)| until.0),
+            "unacknowledged_msat": closed.unheard.map(|of| of.amount.msat()),
+            "ask_until_unix_s": closed.unheard.map(|of| of.until.0),
         }),
     );
 }

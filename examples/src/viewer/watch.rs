@@ -22,6 +22,7 @@ use super::account::Account;
 use super::attend::{Attendant, Standing};
 pub use super::attend::{Join, Wish};
 use super::browser::{Browser, Page};
+use super::late::{self, Unheard};
 use super::locked::locked_until;
 use super::recording::Recording;
 pub use super::recording::Target;
@@ -107,6 +108,8 @@ pub struct Watched {
     pub channel_locked: Option<String>,
     /// Until when the rest is locked, where it is not.
     pub locked_until: Option<Unix>,
+    /// What the streamer may have and did not acknowledge, of money that is home.
+    pub unheard: Option<Unheard>,
     /// Why the recording stopped early, and the session with it.
     pub record_failed: Option<AppError>,
 }
@@ -184,8 +187,11 @@ pub async fn watch(
         watched.on_the_way = channels.on_the_way(home, task.session()).await?;
         watched.channel_locked = channels.locked(home, task.session()).await?;
     }
-    if watched.settled {
-        home.links.forget(task.session().session());
+    let (id, was_bound) = (task.session().session(), task.session().terms().is_some());
+    if watched.unpaid || !was_bound {
+        home.links.forget(id);
+    } else {
+        watched.unheard = late::unheard(home, id).await?;
     }
     watched.locked_until = locked_until(task.session()).filter(|_| !watched.settled);
     watched.media_ms = task.session().reading().media_ms;

@@ -23,6 +23,7 @@ mod edges;
 mod esplora;
 mod foreign;
 mod http;
+mod late;
 mod ledger;
 mod line;
 mod live;

@@ -5,11 +5,13 @@
 //! cargo test -p streampay-examples --test torture -- --faults --kills 500
 //! cargo test -p streampay-examples --test torture -- --faults --seconds 240 --kills 20
 //! cargo test -p streampay-examples --test torture -- --case "chain viewer wallet EIO fdatasync 17"
+//! cargo test -p streampay-examples --test torture -- --round 24000002
 //! ```
 //!
 //! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of a file of its
 //! in turn, and 200 `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit, every
-//! combination first. `--kills N`: so many SIGKILLs at random moments. Linux, with strace.
+//! combination first. `--kills N`: so many SIGKILLs at random moments. `--case` and
+//! `--round` run one of either again, as it is named where it fails. Linux, with strace.
 //!
 //! The files are `streampay.redb`, with every session, and where ecash is paid `wallet.redb`. That one is
 //! written by cdk, whose store takes no medium of ours: it runs under these faults, and not on the simulated
@@ -54,6 +56,7 @@ struct Args {
     jobs: usize,
     seed: u64,
     case: Option<Case>,
+    round: Option<u64>,
 }
 
 fn parse() -> Args {
@@ -64,6 +67,7 @@ fn parse() -> Args {
         jobs: 4,
         seed: 1,
         case: None,
+        round: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
@@ -81,8 +85,9 @@ fn parse() -> Args {
             "--jobs" => parsed.jobs = usize::try_from(number()).unwrap().max(1),
             "--seed" => parsed.seed = number(),
             "--case" => parsed.case = Some(value.parse().unwrap()),
+            "--round" => parsed.round = Some(number()),
             _ => panic!(
-                "what is {name}? --faults --kills N --seconds S --jobs J --seed N --case CASE"
+                "what is {name}? --faults --kills N --seconds S --jobs J --seed N --case CASE --round N"
             ),
         }
     }
@@ -108,6 +113,9 @@ fn main() -> ExitCode {
     let counts = Mutex::new(Counts::default());
     if let Some(case) = args.case {
         one(case, &counts);
+    }
+    if let Some(seed) = args.round {
+        kill_round(seed, kills::A_ROUND, &counts);
     }
     if args.faults {
         let start = Instant::now();
@@ -231,20 +239,23 @@ fn kill_rounds(left: &AtomicU64, round: &AtomicU64, counts: &Mutex<Counts>) {
             return;
         };
         let seed = round.fetch_add(1, Ordering::Relaxed);
-        let kills = before.min(kills::A_ROUND);
-        let ended = kills::round(seed, kills);
-        let mut counts = counts.lock().unwrap();
-        match ended {
-            Ok(killed) => {
-                counts.passed += 1;
-                for what in killed {
-                    *counts.struck.entry(format!("SIGKILL {what}")).or_default() += 1;
-                }
+        kill_round(seed, before.min(kills::A_ROUND), counts);
+    }
+}
+
+fn kill_round(seed: u64, kills: u64, counts: &Mutex<Counts>) {
+    let ended = kills::round(seed, kills);
+    let mut counts = counts.lock().unwrap();
+    match ended {
+        Ok(killed) => {
+            counts.passed += 1;
+            for what in killed {
+                *counts.struck.entry(format!("SIGKILL {what}")).or_default() += 1;
             }
-            Err(error) => {
-                counts.failed += 1;
-                println!("FAILED kills of seed {seed}\n{error}");
-            }
+        }
+        Err(error) => {
+            counts.failed += 1;
+            println!("FAILED kills of seed {seed}\n{error}");
         }
     }
 }
