@@ -9,6 +9,7 @@
 mod again;
 mod apps;
 mod backup;
+mod backup_channel;
 mod canary;
 mod cashu;
 mod cashu_faults;
