@@ -3,9 +3,15 @@
 
 use alloc::vec::Vec;
 
+use super::pace::Pace;
 use crate::meter::PauseReason;
 use crate::units::Mono;
 use crate::wire::{Message, Pause, Resume, Terms};
+
+/// How often a peer may say that it pauses, or that it does not: one in so many milliseconds on average, and so
+/// many at once. What comes beyond was never said; a pause is said again each heartbeat. Spec: session 6.2.
+const WORD_EVERY_MS: u64 = 50;
+const WORDS: u64 = 128;
 
 /// The pauses of both sides.
 #[derive(Debug, Default)]
@@ -15,6 +21,8 @@ pub(super) struct Flow {
     peer: Option<PauseReason>,
     own_epoch: u64,
     peer_epoch: u64,
+    /// How often the peer said so on this connection.
+    words: Pace,
     /// Since when nothing flows, as far as it was looked at.
     still_since: Option<Mono>,
 }
@@ -25,7 +33,7 @@ impl Flow {
     pub(super) fn reconnect(&mut self) {
         self.own.retain(|cause| *cause != PauseReason::AckOverdue);
         self.own_epoch = u64::from(!self.own.is_empty());
-        (self.peer, self.peer_epoch) = (None, 0);
+        (self.peer, self.peer_epoch, self.words) = (None, 0, Pace::default());
     }
 
     /// True where nothing has flowed for as long as the terms let a session be resumed: a pause
@@ -76,8 +84,8 @@ impl Flow {
     }
 
     /// Takes what the peer says. True where it changes anything.
-    pub(super) fn hear(&mut self, epoch: u64, pause: Option<PauseReason>) -> bool {
-        if epoch <= self.peer_epoch {
+    pub(super) fn hear(&mut self, now: Mono, epoch: u64, pause: Option<PauseReason>) -> bool {
+        if epoch <= self.peer_epoch || !self.words.take(now, WORD_EVERY_MS, WORDS) {
             return false;
         }
         self.peer_epoch = epoch;

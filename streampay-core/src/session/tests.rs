@@ -59,12 +59,12 @@ fn new_connection_keeps_own_causes_but_an_overdue_ack() {
     ] {
         let mut flow = Flow::default();
         assert!(causes.iter().all(|cause| flow.add(*cause)));
-        flow.hear(9, Some(ByPayee));
+        flow.hear(Mono(0), 9, Some(ByPayee));
         flow.reconnect();
         assert_eq!(flow.message(), said, "{causes:?}");
         assert_eq!(flow.flows(), said.is_none(), "{causes:?}");
         // What the peer says is counted from 1 again.
-        assert!(flow.hear(1, Some(ByPayee)), "{causes:?}");
+        assert!(flow.hear(Mono(0), 1, Some(ByPayee)), "{causes:?}");
     }
 }
 
@@ -88,7 +88,7 @@ fn flow_says_the_oldest_cause_and_hears_the_newest_word() {
         (3, Some(ByPayee), false),
         (4, None, true),
     ] {
-        assert_eq!(flow.hear(epoch, word), changes, "{epoch}");
+        assert_eq!(flow.hear(Mono(0), epoch, word), changes, "{epoch}");
     }
     assert!(flow.flows());
 }

@@ -1,10 +1,11 @@
 //! A source that gives nothing, and what hides that; words that come too often.
 
 use super::*;
+use crate::backend::RefusalCode;
 use crate::meter::{PauseReason, Reading};
 use crate::session::{CloseCode, Command, Event, Input, Name, RoomNews};
 use crate::units::Msat;
-use crate::wire::{Message, Pause, Presence, Resume, decode, encode};
+use crate::wire::{Message, Pause, Presence, PurseRefused, Resume, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -172,23 +173,27 @@ fn counts_of_a_room_come_no_faster_than_lines() {
     assert_eq!(count(pair, told) - before, 128);
 }
 
-/// A payee that pauses and goes on a thousand times in a moment is heard 128 times, and again when it says less.
+/// A peer that pauses and goes on a thousand times in a moment is heard 128 times, and again when it says less.
 #[test]
 fn pauses_come_no_faster_than_lines() {
-    let mut pair = Pair::new(PairConfig::default());
-    pair.run(3_000, &[]).unwrap();
-    let reason = PauseReason::ByPayee;
-    for epoch in (1..1_000).step_by(2) {
-        pair.inject(PAYER, &encode(&Message::Pause(Pause { epoch, reason })));
-        let epoch = epoch + 1;
-        pair.inject(PAYER, &encode(&Message::Resume(Resume { epoch })));
+    for (to, reason) in [(PAYER, PauseReason::ByPayee), (PAYEE, PauseReason::ByPayer)] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(3_000, &[]).unwrap();
+        let pause = |epoch| encode(&Message::Pause(Pause { epoch, reason }));
+        for epoch in (1..1_000).step_by(2) {
+            pair.inject(to, &pause(epoch));
+            let epoch = epoch + 1;
+            pair.inject(to, &encode(&Message::Resume(Resume { epoch })));
+        }
+        let told = |pair: &Pair| {
+            let told = |event: &&Event| matches!(event, Event::Paused { .. } | Event::Resumed);
+            pair.events(to).iter().filter(told).count()
+        };
+        assert_eq!(told(&pair), 128);
+        pair.run(3_000, &[]).unwrap();
+        pair.inject(to, &pause(5_000));
+        assert_eq!(told(&pair), 129);
     }
-    let told = |event: &Event| matches!(event, Event::Paused { .. } | Event::Resumed);
-    assert_eq!(count(&pair, told), 128);
-    pair.run(3_000, &[]).unwrap();
-    let epoch = 5_000;
-    pair.inject(PAYER, &encode(&Message::Pause(Pause { epoch, reason })));
-    assert_eq!(count(&pair, told), 129);
 }
 
 /// Its purses are on their way home, and the peer goes on saying what makes no sense.
@@ -206,4 +211,43 @@ fn nonsense_while_purses_come_home_is_told_sixteen_times() {
     }
     let told = |event: &Event| matches!(event, Event::Dropped { .. } | Event::Misbehaved { .. });
     assert_eq!(count(&pair, told), 16);
+}
+
+/// The same of a payer whose payee settles, and once that has.
+#[test]
+fn nonsense_to_a_payee_that_settles_is_told_sixteen_times() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_000, &[]).unwrap();
+    pair.command(PAYEE, Command::Close(CloseCode::Done));
+    for _ in 0..100 {
+        pair.inject(PAYEE, &[0xff]);
+    }
+    let told = |event: &&Event| matches!(event, Event::Dropped { .. } | Event::Misbehaved { .. });
+    let told = pair.events(PAYEE).iter().filter(told).count();
+    assert_eq!(told, 16);
+}
+
+/// Each is refused, and the user allows more.
+#[test]
+fn payer_shows_no_more_purses_than_a_payee_takes_before_it_is_paid() {
+    let mut pair = Pair::new(PairConfig {
+        budget: Msat::from_sat(2_000).unwrap(),
+        ..PairConfig::default()
+    });
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Purse(part))) if to == PAYEE && part.part == 0 => vec![],
+        _ => vec![bytes.clone()],
+    });
+    let code = RefusalCode::Malformed;
+    for _ in 0..20 {
+        pair.run(1_000, &[]).unwrap();
+        let newest = pair.payer().unwrap().purses().last().map(|(id, _)| *id);
+        if let Some(purse) = newest {
+            let refused = Message::PurseRefused(PurseRefused { purse, code });
+            pair.inject(PAYER, &encode(&refused));
+        }
+        // What failed is tried again at once.
+        pair.command(PAYER, Command::TopUp(Msat::from_sat(1).unwrap()));
+    }
+    assert_eq!(pair.payer().unwrap().purses().len(), 8);
 }

@@ -215,7 +215,8 @@ impl PayeeSession {
     }
 
     pub(super) fn on_peer_flow(&mut self, epoch: u64, pause: Option<PauseReason>) {
-        if self.live().is_none() || !self.flow.hear(epoch, pause) {
+        let now = self.now.mono;
+        if self.live().is_none() || !self.flow.hear(now, epoch, pause) {
             return;
         }
         match pause {

@@ -283,7 +283,9 @@ impl PayeeSession {
             Ok(Some(message)) => self.on_message(message),
             Ok(None) => {}
             Err(error) => {
-                self.event(Event::Dropped { error });
+                if !self.is_too_much() {
+                    self.event(Event::Dropped { error });
+                }
                 self.count_nonsense();
             }
         }
@@ -363,6 +365,13 @@ impl PayeeSession {
     }
 
     fn misbehaved(&mut self, how: Misbehaviour) {
+        if matches!(self.phase, Phase::Settling(_) | Phase::Lingering(_)) {
+            // Nothing comes of it any more, and it may come without end.
+            if self.is_too_much() {
+                return;
+            }
+            self.nonsense = self.nonsense.saturating_add(1);
+        }
         self.event(Event::Misbehaved { how });
         self.turn_away(CloseCode::Misbehaved);
     }
@@ -374,6 +383,11 @@ impl PayeeSession {
             Phase::Waiting { .. } | Phase::Greeted(_) => self.refuse(code),
             _ => self.close(code, false),
         }
+    }
+
+    /// True once so much made no sense on this connection that nobody wants to hear of more.
+    const fn is_too_much(&self) -> bool {
+        self.nonsense >= NONSENSE_MAX
     }
 
     fn count_nonsense(&mut self) {

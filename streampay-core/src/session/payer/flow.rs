@@ -14,10 +14,6 @@ use crate::units::{Mono, Msat, PurseId};
 
 /// How often a side that does not flow says so again, in milliseconds.
 const HEARTBEAT_MS: u64 = 2_000;
-/// How often the payee may say that it pauses, or that it does not: one in so many milliseconds on average, and so
-/// many at once. What comes beyond was never said; a pause is said again each heartbeat.
-const WORD_EVERY_MS: u64 = 50;
-const WORDS: u64 = 128;
 
 /// Both sides are bound.
 pub(super) struct Live {
@@ -56,8 +52,6 @@ pub(super) struct Live {
     pub(super) cache_ms: u64,
     /// Hints that said more than may be noted.
     pub(super) far: Pace,
-    /// Pauses and their ends, as the payee says them.
-    words: Pace,
 }
 
 impl Live {
@@ -84,7 +78,6 @@ impl Live {
             offers: 0,
             cache_ms,
             far: Pace::default(),
-            words: Pace::default(),
         }
     }
 
@@ -314,8 +307,7 @@ impl PayerSession {
 
     pub(super) fn on_peer_flow(&mut self, epoch: u64, pause: Option<PauseReason>) {
         let now = self.now.mono;
-        let hears = |live: &mut Live| live.words.take(now, WORD_EVERY_MS, WORDS);
-        if !self.live_mut().is_some_and(hears) || !self.flow.hear(epoch, pause) {
+        if !matches!(self.phase, Phase::Live(_)) || !self.flow.hear(now, epoch, pause) {
             return;
         }
         if let Some(reason) = pause {

@@ -16,6 +16,8 @@ use crate::wire::Terms;
 /// The most purses of one session. With 64 ticks a purse that is about three days of ticks of
 /// 10 s; the record stays below a few tens of KiB.
 const PURSES_MAX: usize = 400;
+/// The same until a payment is acknowledged, of those that the payee is shown: to show one more is misbehaviour.
+const UNPAID_PURSES_MAX: usize = 8;
 /// A purse with less than so many ticks left is followed by another.
 const LOW_TICKS: u64 = 3;
 /// So is one of whose capacity, or usable life, less than a fifth is left: rollover at
@@ -46,6 +48,11 @@ impl PayerPurse {
             let last = until.saturating_sub(self.opened) / LEFT_PART;
             now.0 >= until.saturating_sub(last)
         })
+    }
+
+    /// False for one that never opened.
+    fn may_be_shown(&self) -> bool {
+        self.state != PurseState::Done || !self.capacity.is_zero()
     }
 
     pub(super) fn left(&self) -> Msat {
@@ -201,7 +208,9 @@ impl PayerSession {
         let terms = record.common.terms();
         let affordable = self.budget_left().min(self.config.policy.max_purse) >= terms.tick;
         let method = self.choose_method(terms)?;
-        (affordable && record.purses.len() < PURSES_MAX).then_some(method)
+        let shown = record.purses.iter().filter(|purse| purse.may_be_shown());
+        let few = !self.acknowledged().is_zero() || shown.count() < UNPAID_PURSES_MAX;
+        (affordable && few && record.purses.len() < PURSES_MAX).then_some(method)
     }
 
     /// Takes home what is left in purses whose time is over.
