@@ -31,7 +31,8 @@ pub(super) const SCENES: &[Scene] = &[
     scene(
         "payee",
         "behind-its-payer-while-checking",
-        "The same while that payment is being checked once more: it is let go of, and credited once.",
+        "The same while that payment is being checked once more: it is let go of, credited once, and no other is \
+         taken before the backend has answered for it.",
         while_checking,
     ),
     scene(
@@ -171,7 +172,14 @@ fn while_checking(stage: &mut Stage<'_>) -> Played {
     connect(stage, &mut payer)?;
     credited(stage, 4_000)?;
     stage.receive(&Message::Tick(payer.tick(0, 2)))?;
-    stage.must(acked(stage), "acknowledge what it has")
+    stage.must(acked(stage), "acknowledge what it has")?;
+    stage.receive(&Message::Tick(payer.tick(0, 3)))?;
+    let waits = stage.asked("receive").is_none() && !stage.told("misbehaved");
+    stage.must(waits, "take no other before its backend has answered")?;
+    stage.answer(0, "credited", Object::new())?;
+    stage.must(!acked(stage), "acknowledge nothing for it")?;
+    credited(stage, 4_000)?;
+    credit(stage, payer.tick(0, 3))
 }
 
 fn refused_since(stage: &mut Stage<'_>) -> Played {

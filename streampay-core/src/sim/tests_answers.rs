@@ -460,6 +460,70 @@ fn backup_with_a_payment_that_is_being_checked_is_brought_forward_once() {
     pair.settle().unwrap();
 }
 
+/// So long no call of the payee's ends. True where a tick came meanwhile.
+fn lose_calls(pair: &mut Pair, ms: u64) -> bool {
+    let came = std::sync::Arc::new(core::sync::atomic::AtomicBool::new(false));
+    let comes = std::sync::Arc::clone(&came);
+    pair.tamper(move |_, bytes| {
+        let tick = matches!(decode(bytes), Ok(Some(Message::Tick(_))));
+        comes.fetch_or(tick, core::sync::atomic::Ordering::Relaxed);
+        vec![bytes.clone()]
+    });
+    for _ in 0..ms / 5 {
+        pair.run(5, &[]).unwrap();
+        pair.calls.retain(|_, (side, ..)| *side == PAYER);
+    }
+    pair.tamper = None;
+    came.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// A payee on an old backup asks its backend again for a payment that the receipt of its payer decided, and the next tick
+/// is there before the answer is.
+#[test]
+fn late_answer_for_a_payment_that_was_let_go_of_decides_no_other() {
+    let rejected = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+    for (late, restarts) in [
+        (Outcome::Credited, false),
+        (Outcome::Credited, true),
+        (Outcome::Failed(rejected), false),
+        (
+            Outcome::Failed(BackendError::Fatal(RefusalCode::Other)),
+            true,
+        ),
+    ] {
+        let mut pair = Pair::new(PairConfig::default());
+        pair.run(2_500, &[]).unwrap();
+        let redeems = |call| matches!(call, Call::Redeem { .. });
+        let purse = run_until_call(&mut pair, PAYEE, redeems);
+        let backup = copy(&pair.payee.store);
+        pair.run(2_000, &[]).unwrap();
+        pair.payee.store = backup;
+        pair.payee.die();
+        pair.payee_back = Some(pair.now.mono.after_ms(300));
+        pair.take_link_down(500);
+        lose_calls(&mut pair, 700);
+        let known = pair.payee.reading.media_ms;
+        pair.delivered.media_ms = pair.delivered.media_ms.min(known);
+        pair.payee_stands_in = false;
+        let before = pair.payee().unwrap().credited();
+        assert_eq!(before, pair.credited(), "{late:?}");
+        let came = lose_calls(&mut pair, 2_000);
+        assert!(came, "{late:?}: no tick came before the answer");
+        if restarts {
+            pair.kill_payee(100);
+            lose_calls(&mut pair, 2_000);
+        }
+        answer(&mut pair, PAYEE, purse, late.clone());
+        assert_eq!(pair.payee().unwrap().credited(), before, "{late:?}");
+        let refused = |event: &Event| matches!(event, Event::TickRefused { .. });
+        assert_eq!(count(&pair, PAYEE, refused), 0, "{late:?}");
+        assert_eq!(misbehaved(&pair, PAYEE), None, "{late:?}");
+        pair.run(10_000, &[]).unwrap();
+        assert!(pair.credited() > before, "{late:?}");
+        pair.settle().unwrap();
+    }
+}
+
 fn copy(store: &MemoryStore) -> MemoryStore {
     let (mut copy, mut all) = (MemoryStore::new(), ChangeSet::new());
     for (key, value) in store.scan(&[]).unwrap() {

@@ -3,7 +3,7 @@
 use super::PayeeSession;
 use crate::session::record::{PayeePurse, PurseState, StoredEvidence};
 use crate::session::{CloseCode, Receipt};
-use crate::units::Msat;
+use crate::units::{Msat, PurseId};
 use crate::wire::{Evidence, Hello};
 
 impl PayeeSession {
@@ -66,15 +66,31 @@ impl PayeeSession {
         purse.seq = receipt.seq;
         purse.last = None;
         purse.refusal = None;
-        if (purse.receiving.as_ref()).is_some_and(|tick| tick.seq <= receipt.seq) {
-            purse.receiving = None;
-        }
         record.common.evidence = Some(StoredEvidence(*evidence));
         record.common.reading = record.common.reading.max(receipt.reading);
         self.metered = self.metered.max(receipt.reading);
         self.advance_schedule(receipt.reading);
         self.persist();
         true
+    }
+
+    /// The backend's one answer for a payment that was let go of: whatever it says, what was made of
+    /// that payment is in the sum already.
+    pub(super) fn on_let_go_answered(&mut self, id: PurseId) {
+        if let Some(purse) = self.purse_mut(id) {
+            purse.receiving = None;
+        }
+        self.backend_is_back();
+        self.settle_if_closing();
+    }
+}
+
+impl PayeePurse {
+    /// True where a receipt decided the payment that the backend still checks. An answer does not say
+    /// which payment it is for: until this one has come the purse takes no other.
+    pub(super) fn has_let_go(&self) -> bool {
+        let receiving = self.receiving.as_ref();
+        receiving.is_some_and(|tick| tick.seq <= self.seq)
     }
 }
 
@@ -101,11 +117,13 @@ fn only_other<'a>(
 }
 
 /// Raises what a purse has. A payment that was being checked is in the sum: it was decided before the
-/// receipt was signed.
+/// receipt was signed, and is let go of.
 fn credit(purse: &mut PayeePurse, sum: Msat) {
     if purse.credited < sum {
         purse.credited = sum;
-        purse.receiving = None;
+        if let Some(tick) = &purse.receiving {
+            purse.seq = purse.seq.max(tick.seq);
+        }
         purse.last = None;
         purse.refusal = None;
     }

@@ -9,7 +9,7 @@ use super::{PayeeSession, Phase};
 use crate::backend::{BackendError, Consumed, Outcome, RefusalCode, Request};
 use crate::planted::{self, Planted};
 use crate::session::crypto::Tag;
-use crate::session::record::{PurseState, ReceivingTick, StoredBytes, StoredEvidence};
+use crate::session::record::{PayeePurse, PurseState, ReceivingTick, StoredBytes, StoredEvidence};
 use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Output, Receipt};
 use crate::units::{PurseId, Seq};
 use crate::wire::{Ack, Evidence, Message, Nack, Tick, encode};
@@ -22,7 +22,8 @@ impl PayeeSession {
         let Some(purse) = self.purse(tick.purse) else {
             return self.refuse_unknown(tick);
         };
-        if let Some(receiving) = &purse.receiving {
+        let checked = purse.receiving.as_ref().filter(|_| !purse.has_let_go());
+        if let Some(receiving) = checked {
             // The same again while it is checked; anything else cannot be.
             let same = receiving.seq == tick.seq && receiving.payload.0 == tick.payload;
             let older = tick.seq <= purse.seq;
@@ -42,7 +43,7 @@ impl PayeeSession {
         }
         if purse.state != PurseState::Open || self.is_receiving().is_some() {
             // Not open: a message that overtook the one which opens it, and comes again. One
-            // payment at a time: a sound payer has no other.
+            // payment at a time: a sound payer has no other, but where one was let go of.
             return;
         }
         self.receive(tick);
@@ -124,6 +125,9 @@ impl PayeeSession {
         let Some(purse) = self.purse_mut(id) else {
             return;
         };
+        if purse.has_let_go() {
+            return self.on_let_go_answered(id);
+        }
         let Some(receiving) = purse.receiving.take() else {
             return;
         };
@@ -207,6 +211,7 @@ impl PayeeSession {
                 self.event(Event::BackendTrouble { error });
                 self.try_later();
             }
+            _ if self.purse(id).is_some_and(PayeePurse::has_let_go) => self.on_let_go_answered(id),
             BackendError::Rejected(code, consumed) => {
                 self.refuse_tick(id, seq, hash, code, consumed);
                 self.backend_is_back();

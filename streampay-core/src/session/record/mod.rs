@@ -302,7 +302,7 @@ pub(super) struct PayeePurse {
     /// What was answered to that tick, where it was refused.
     #[n(7)]
     pub(super) refusal: Option<ByteVec>,
-    /// The tick that is being checked.
+    /// The tick that is being checked; one up to `seq` was let go of, and its answer is still due.
     #[n(8)]
     pub(super) receiving: Option<ReceivingTick>,
     /// The hash of what opened it.
