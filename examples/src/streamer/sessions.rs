@@ -303,7 +303,12 @@ impl Sessions {
         });
         self.report.say("viewer_gone", fields);
         media.closer().close().await;
-        stopped
+        // What passed the gate until it was shut counts, also where the loop did not look any more.
+        let last = *meter.borrow();
+        match task.metered(last).await {
+            Ok(()) => stopped,
+            Err(_) => Stopped::StoreFailed,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Slot>> {

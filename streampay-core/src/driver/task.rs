@@ -165,6 +165,17 @@ impl<S: SessionMachine> SessionTask<S> {
         Ok(())
     }
 
+    /// Takes what the meter read last, once nothing passes its gate any more: also without a connection. What it grew by
+    /// after [`SessionTask::run`] had looked for the last time counts too.
+    ///
+    /// # Errors
+    /// [`StoreError`] where an output could not be made durable.
+    pub async fn metered(&mut self, reading: Reading) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.input(Input::Usage(reading));
+        self.drain(None).await.map(|_| ())
+    }
+
     /// Runs the session over a connection, or without one, until it ends or the connection is
     /// gone and nothing is under way any more.
     pub async fn run(&mut self, connected: Option<Connected>) -> Stopped {
@@ -192,7 +203,11 @@ impl<S: SessionMachine> SessionTask<S> {
         loop {
             match self.drain(link.as_ref()).await {
                 Ok(LinkWanted::Yes) => {}
-                Ok(LinkWanted::No) => self.drop_link(&mut link, &mut usage),
+                Ok(LinkWanted::No) => {
+                    if self.drop_link(&mut link, &mut usage).await.is_err() {
+                        return Stopped::StoreFailed;
+                    }
+                }
                 Err(_) => return Stopped::StoreFailed,
             }
             if self.session.is_ended() {
@@ -203,7 +218,11 @@ impl<S: SessionMachine> SessionTask<S> {
                 return Stopped::LinkDown;
             }
             match self.wait(link.as_mut(), usage.as_mut()).await {
-                Wake::LinkGone => self.drop_link(&mut link, &mut usage),
+                Wake::LinkGone => {
+                    if self.drop_link(&mut link, &mut usage).await.is_err() {
+                        return Stopped::StoreFailed;
+                    }
+                }
                 Wake::News(news) if is_crowded(link.as_ref()) && news.may_be_dropped() => {}
                 woken => self.woken(woken),
             }
@@ -284,14 +303,29 @@ impl<S: SessionMachine> SessionTask<S> {
         Some((at, instant, purse, method))
     }
 
-    fn drop_link(
+    /// The connection is gone. What passed the gate before it shuts counts, also where nobody woke for it: the meter
+    /// may have grown while the last output was made durable.
+    async fn drop_link(
         &mut self,
         link: &mut Option<LinkEnd>,
         usage: &mut Option<watch::Receiver<Reading>>,
-    ) {
+    ) -> Result<(), StoreError> {
         *link = None;
-        *usage = None;
+        self.read_meter(usage.as_ref());
         self.unlink();
+        self.drain(None).await?;
+        if let Some(usage) = usage.take() {
+            self.read_meter(Some(&usage));
+            self.drain(None).await?;
+        }
+        Ok(())
+    }
+
+    fn read_meter(&mut self, usage: Option<&watch::Receiver<Reading>>) {
+        if let Some(usage) = usage {
+            let reading = *usage.borrow();
+            self.input(Input::Usage(reading));
+        }
     }
 
     /// Tells the session that its connection is gone, where it believes in one: also in that of a

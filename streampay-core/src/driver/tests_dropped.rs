@@ -122,3 +122,116 @@ async fn dropped_run_leaves_its_write_before_everything_that_follows() {
         run_dropped_at_append(at).await;
     }
 }
+
+/// A payee that runs on `store` and a payer, not yet connected; with the payee's gate and meter.
+struct Meeting {
+    payer: SessionTask<PayerSession>,
+    payee: SessionTask<PayeeSession>,
+    gate: watch::Receiver<crate::meter::Grant>,
+    meter: watch::Sender<Reading>,
+    usage: watch::Receiver<Reading>,
+    _users: (UserPorts, UserPorts),
+}
+
+async fn meeting(store: impl Store + Send + 'static) -> Meeting {
+    let mint = Arc::new(Mutex::new(FakeMint::new(sat(100))));
+    let (payer_config, payee_config) = configs();
+    let payer = PayerSession::new(payer_config, &entropy().unwrap()).unwrap();
+    let payee = PayeeSession::new(payee_config, &entropy().unwrap()).unwrap();
+    let (payer_ports, payer_user) = Ports::pair();
+    let (payee_ports, payee_user) = Ports::pair();
+    let (meter, usage) = watch::channel(Reading::default());
+    let writer = StoreWriter::start(Box::new(store)).unwrap();
+    let runner = Arc::new(Runner(Arc::clone(&mint)));
+    let builder = Node::builder(writer).method(Box::new(FakeBackend::default()), runner);
+    let payee = SessionTask::new(builder.build().await.unwrap(), payee, payee_ports);
+    let payer = SessionTask::new(node(&mint, MemoryStore::new()).await, payer, payer_ports);
+    let (gate, _users) = (payee_user.gate.clone(), (payer_user, payee_user));
+    Meeting {
+        payer,
+        payee,
+        gate,
+        meter,
+        usage,
+        _users,
+    }
+}
+
+impl Meeting {
+    /// Both run until `moment`; then so much has passed the gate, and the payer is gone at once.
+    async fn passes_at<T>(&mut self, moment: impl Future<Output = T>, passed: Reading) -> Stopped {
+        let (link, other) = links(1);
+        let (_meter, usage) = watch::channel(Reading::default());
+        let payer = self.payer.run(Some(Connected { link: other, usage }));
+        let mut payer = Box::pin(payer);
+        let usage = self.usage.clone();
+        let mut run = pin!(self.payee.run(Some(Connected { link, usage })));
+        let mut moment = pin!(moment);
+        tokio::select! {
+            stopped = &mut payer => panic!("{stopped:?} early"),
+            stopped = &mut run => panic!("{stopped:?} early"),
+            _ = &mut moment => {}
+        }
+        self.meter.send_replace(passed);
+        drop(payer);
+        drop(moment);
+        run.await
+    }
+}
+
+const PASSED: Reading = Reading {
+    media_ms: 20,
+    bytes: 0,
+};
+
+/// Which of both wakes the loop is a coin toss.
+#[tokio::test]
+async fn what_passed_the_gate_counts_where_the_link_goes_at_once() {
+    for round in 0..64 {
+        let mut meeting = meeting(MemoryStore::new()).await;
+        let mut gate = meeting.gate.clone();
+        let opens = async move { gate.wait_for(|grant| grant.admits(PASSED)).await.map(drop) };
+        let stopped = meeting.passes_at(opens, PASSED).await;
+        assert_eq!(stopped, Stopped::LinkDown);
+        assert_eq!(meeting.payee.session().reading(), PASSED, "{round}");
+    }
+}
+
+/// And what passes while something is made durable that is then sent in vain.
+#[tokio::test]
+async fn what_passes_the_gate_during_a_write_counts_though_the_link_is_of_no_use_after_it() {
+    for at in [1, 2, 3, 4] {
+        let (reached_in, reached) = oneshot::channel();
+        let (go, go_out) = std::sync::mpsc::channel();
+        let held = Held {
+            inner: MemoryStore::new(),
+            appends: 0,
+            at,
+            reached: Some(reached_in),
+            go: go_out,
+        };
+        let mut meeting = meeting(held).await;
+        let held = async move {
+            reached.await.unwrap();
+            go.send(()).unwrap();
+        };
+        let stopped = meeting.passes_at(held, PASSED).await;
+        assert_eq!(stopped, Stopped::LinkDown);
+        assert_eq!(meeting.payee.session().reading(), PASSED, "{at}");
+    }
+}
+
+/// The meter grew after the loop had looked for the last time, before the media was closed.
+#[tokio::test]
+async fn last_reading_counts_without_a_connection() {
+    let mut meeting = meeting(MemoryStore::new()).await;
+    let mut gate = meeting.gate.clone();
+    let opens = async move { gate.wait_for(|grant| grant.admits(PASSED)).await.map(drop) };
+    meeting.passes_at(opens, PASSED).await;
+    let last = Reading {
+        media_ms: 40,
+        bytes: 0,
+    };
+    meeting.payee.metered(last).await.unwrap();
+    assert_eq!(meeting.payee.session().reading(), last);
+}
