@@ -54,7 +54,8 @@ impl Room {
             return Err(RoomCode::Banned);
         }
         let listed = self.config.admission == Admission::Open || standing.allowed;
-        let invitation = invitation.filter(|hash| !listed && self.is_good(*hash));
+        let invitation =
+            invitation.filter(|hash| !listed && !standing.invited && self.is_good(*hash));
         if !listed && invitation.is_none() {
             return Err(RoomCode::NotInvited);
         }
@@ -100,9 +101,11 @@ impl Room {
         let mut changes = ChangeSet::new();
         let standing = Standing {
             allowed: true,
+            invited: true,
             ..self.standing(identity)
         };
-        if !self.put_standing(identity, standing, &mut changes) {
+        let room = self.has_room_for_guests() || self.standings.contains_key(&identity);
+        if !room || !self.put_standing(identity, standing, &mut changes) {
             return Err(RoomCode::Full);
         }
         if let Some(found) = self.invitations.get_mut(&invitation.0) {

@@ -127,7 +127,7 @@ pub enum HostCommand {
     Unmute(XOnlyKey),
     /// It may join where only who is listed may.
     Allow(XOnlyKey),
-    /// It may not any more. Who is in stays.
+    /// It may not any more, by no invitation either if it used one. Who is in stays.
     Disallow(XOnlyKey),
     /// Whoever shows the invitation with this hash may join, each identity once.
     Invite {

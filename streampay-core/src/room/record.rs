@@ -24,6 +24,10 @@ pub(super) struct Standing {
     /// On the list, by the host's word or by an invitation.
     #[n(2)]
     pub(super) allowed: bool,
+    /// It has used an invitation: it uses no other, also where the host took it off the list.
+    #[n(3)]
+    #[cbor(default)]
+    pub(super) invited: bool,
 }
 
 /// An invitation that is out.
@@ -89,6 +93,13 @@ impl Room {
         self.standings.insert(identity, standing);
         changes.put(key, to_bytes(&standing));
         true
+    }
+
+    /// True where the list takes one more by an invitation: its last tenth is for the host's own word, so that
+    /// whoever comes by an invitation that went far can still be banned.
+    pub(super) fn has_room_for_guests(&self) -> bool {
+        let most = self.config.lists_max();
+        self.standings.len() < most.saturating_sub(most / 10)
     }
 
     /// Stages an invitation as it is; one that nobody may use any more is removed.

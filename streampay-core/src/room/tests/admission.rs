@@ -91,6 +91,67 @@ fn invitation_lets_in_as_many_identities_as_it_says_each_once() {
 }
 
 #[test]
+fn who_was_taken_off_the_list_does_not_come_back_by_the_invitation_that_it_used() {
+    let mut hall = Hall::new(listed());
+    let (public, expires) = (invitation(1), Unix(2_000));
+    hall.host(HostCommand::Invite {
+        invitation: public,
+        uses: 5,
+        expires,
+    });
+    hall.bound(1);
+    assert!(is_in(&hall.join_with(1, "a", Some(public), 0)));
+    hall.host(HostCommand::Disallow(who(1)));
+    hall.host(HostCommand::Kick(who(1)));
+    hall.gone(1);
+    for restarts in [false, true] {
+        if restarts {
+            hall.restart();
+        }
+        hall.bound(1);
+        let again = hall.join_with(1, "a", Some(public), 0);
+        assert_eq!(again, refused(RoomCode::NotInvited), "{restarts}");
+        assert_eq!(hall.room.invitations[&public.0].left, 4, "{restarts}");
+    }
+    hall.host(HostCommand::Allow(who(1)));
+    assert!(is_in(&hall.join_with(1, "a", None, 0)));
+}
+
+/// The host's own word has a part of the list to itself.
+#[test]
+fn invitation_that_went_far_keeps_no_ban_from_being_kept() {
+    let mut hall = Hall::new(listed());
+    let (public, expires) = (invitation(1), Unix(2_000));
+    hall.host(HostCommand::Invite {
+        invitation: public,
+        uses: 20_000,
+        expires,
+    });
+    let most = hall.room.config.lists_max();
+    let mut changes = ChangeSet::new();
+    for n in 0..most {
+        let mut key = [9; 32];
+        key[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        if hall.room.has_room_for_guests() {
+            let standing = Standing {
+                invited: true,
+                ..Default::default()
+            };
+            assert!(
+                hall.room
+                    .put_standing(XOnlyKey(key), standing, &mut changes)
+            );
+        }
+    }
+    hall.bound(1);
+    let late = hall.join_with(1, "a", Some(public), 0);
+    assert_eq!(late, refused(RoomCode::Full));
+    hall.host(HostCommand::Ban(who(2)));
+    hall.restart();
+    assert!(hall.room.standing(who(2)).banned);
+}
+
+#[test]
 fn invitation_ends_with_its_time_and_by_the_hosts_word() {
     let mut hall = Hall::new(listed());
     let (uses, expires) = (9, Unix(1_010));
