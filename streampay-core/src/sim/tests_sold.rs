@@ -101,6 +101,8 @@ fn media_from_a_stranger_is_not_paid_for_at_the_next_binding() {
         assert_eq!(pair.payer().unwrap().state_name(), "Greeting");
         comes(&mut pair, media_ms, 10_000_000);
         pair.take_link_down(300);
+        // And the last of it is told once the line is gone.
+        comes(&mut pair, media_ms, 10_000_000);
         pair.tamper = None;
         pair.run(500, &[]).unwrap();
         falls_silent(&mut pair);

@@ -68,7 +68,7 @@ impl PayerSession {
             waited,
         };
         let nonce = up.nonce();
-        self.up = Some(up);
+        (self.up, self.unbound) = (Some(up), None);
         (self.nonsense, self.notes, self.parts) = (0, 0, None);
         if matches!(self.phase, Phase::Offline) {
             let (retry, deadline) = self.handshake_clock();
@@ -86,7 +86,8 @@ impl PayerSession {
     pub(super) fn on_down(&mut self) {
         let up = self.up.take();
         if let Some(up) = up.filter(|_| self.is_unbound()) {
-            self.forget_what_came(up.waited);
+            self.unbound = Some(up.waited);
+            self.forget_what_came();
         }
         match self.phase {
             Phase::Greeting(_) | Phase::Binding(_) | Phase::Live(_) => {

@@ -72,6 +72,7 @@ impl PayerSession {
         let before = self.metered;
         let came = reading != self.heard;
         self.count(reading);
+        self.forget_what_came();
         let (now, grew) = (self.now.mono, self.grew(before));
         if let Some(live) = self.live_mut().filter(|_| came && grew) {
             live.progress = now;

@@ -114,6 +114,8 @@ pub struct PayerSession {
     notes: u16,
     /// When the last bound connection was lost; none in the first one of a process.
     lost: Option<Mono>,
+    /// After a connection that nobody bound: what of the meter's reading had come before it and waited to count.
+    unbound: Option<Reading>,
     /// The feature bits that it offers.
     features: u64,
     /// Refusals since the last ack, on whatever connections.
@@ -219,6 +221,7 @@ impl PayerSession {
             parts: None,
             notes: 0,
             lost: None,
+            unbound: None,
             features: 0,
             refusals: 0,
         }

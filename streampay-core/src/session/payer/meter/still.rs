@@ -100,9 +100,10 @@ impl PayerSession {
         reading.since(self.unbilled)
     }
 
-    /// What came on a connection that nobody bound may be anybody's: it never counts. `waited` is what came before it
-    /// and waited to count.
-    pub(in crate::session::payer) fn forget_what_came(&mut self, waited: Reading) {
+    /// What came on a connection that nobody bound may be anybody's: it never counts, though it be told once that is
+    /// gone.
+    pub(in crate::session::payer) fn forget_what_came(&mut self) {
+        let Some(waited) = self.unbound else { return };
         let kept = plus(self.metered, waited);
         self.unbilled = self.unbilled.max(self.heard.since(kept));
     }
