@@ -133,7 +133,7 @@ struct Meeting {
     _users: (UserPorts, UserPorts),
 }
 
-async fn meeting(store: impl Store + Send + 'static) -> Meeting {
+async fn meeting(store: impl Store + 'static) -> Meeting {
     let mint = Arc::new(Mutex::new(FakeMint::new(sat(100))));
     let (payer_config, payee_config) = configs();
     let payer = PayerSession::new(payer_config, &entropy().unwrap()).unwrap();
@@ -174,7 +174,6 @@ impl Meeting {
         }
         self.meter.send_replace(passed);
         drop(payer);
-        drop(moment);
         run.await
     }
 }

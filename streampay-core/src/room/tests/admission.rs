@@ -127,11 +127,11 @@ fn invitation_that_went_far_keeps_no_ban_from_being_kept() {
         uses: 20_000,
         expires,
     });
-    let most = hall.room.config.lists_max();
+    let most = u64::try_from(hall.room.config.lists_max()).unwrap();
     let mut changes = ChangeSet::new();
     for n in 0..most {
         let mut key = [9; 32];
-        key[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        key[..8].copy_from_slice(&n.to_be_bytes());
         if hall.room.has_room_for_guests() {
             let standing = Standing {
                 invited: true,
