@@ -77,9 +77,33 @@ impl Nutshell {
     /// Its process is killed, and another one goes on with its database.
     pub(crate) async fn restart(&mut self) {
         self.child.kill().await.unwrap();
+        self.lets_go_of_swaps().await;
         let ports = (self.port, self.rpc);
         self.child = spawn(&self.programs, &self.folder, ports, self.ppk);
         self.answers().await;
+    }
+
+    /// Killed in the middle of a swap it calls what went in pending, for ever: when it starts it looks after
+    /// melts alone. Nobody has that home before its operator lets go of it.
+    async fn lets_go_of_swaps(&self) {
+        let script = "import sqlite3, sys\n\
+                      db = sqlite3.connect(sys.argv[1])\n\
+                      gone = db.execute('DELETE FROM proofs_pending WHERE melt_quote IS NULL')\n\
+                      db.commit()\n\
+                      print(gone.rowcount)\n";
+        let done = Command::new(self.programs.join("python"))
+            .args(["-c", script])
+            .arg(self.folder.path().join("mint.sqlite3"))
+            .output();
+        let done = done.await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let left = String::from_utf8_lossy(&done.stdout);
+        if left.trim() != "0" {
+            println!(
+                "nutshell was killed with {} proofs of swaps pending",
+                left.trim()
+            );
+        }
     }
 
     /// From now on it signs with a new keyset alone. Without an end it says that the end is 0, and
