@@ -94,8 +94,6 @@ impl Runner {
 }
 
 const RESERVE_TRIES: usize = 4;
-/// How often proofs are chosen for a number of tokens, each time with what was missing for their fee.
-const SELECT_TRIES: usize = 4;
 
 /// How good a mint is for a purse: how many ticks there is money for, then how cheap one is.
 pub(super) type Rank = (u64, Reverse<u64>);
@@ -143,23 +141,13 @@ pub(super) async fn select(
     let affordable = affordable.unwrap_or_default();
     let mut tokens = limit.count.min(affordable).min(tokens_max(&token));
     while tokens > 0 {
-        let wanted = face.saturating_mul(tokens);
-        let mut target = wanted;
-        for _ in 0..SELECT_TRIES {
-            let (all, amount) = (unspent.clone(), Amount::from(target));
-            let chosen = Wallet::select_proofs(amount, all, &vec![set.id], &fees, true);
-            let Ok(inputs) = chosen else {
-                break;
-            };
-            if limit.tokens_from(wallet, &inputs, face).await? >= tokens {
-                return Ok(inputs);
-            }
-            // Of proofs whose keyset is not active any more it leaves out the fee.
-            let short = wanted.saturating_sub(worth(wallet, &inputs).await?);
-            if short == 0 {
-                break;
-            }
-            target = target.saturating_add(short);
+        let (all, wanted) = (unspent.clone(), Amount::from(face.saturating_mul(tokens)));
+        let chosen = Wallet::select_proofs(wanted, all, &vec![set.id], &fees, true);
+        // Of proofs whose keyset is not active any more it leaves out the fee.
+        if let Ok(inputs) = chosen
+            && limit.tokens_from(wallet, &inputs, face).await? >= tokens
+        {
+            return Ok(inputs);
         }
         if let Some(inputs) = largest(wallet, &unspent, (limit, face, tokens)).await? {
             return Ok(inputs);
