@@ -14,6 +14,7 @@ use streampay_core::units::SessionId;
 use crate::board::Board;
 use crate::error::AppError;
 use crate::events;
+use crate::ledger::tell_unreadable;
 use crate::wallet::MintBalance;
 use describe::describe;
 
@@ -91,8 +92,12 @@ impl Report {
     /// A session that cannot be taken up, both ways: its records cannot be read, or written. `side` is
     /// `viewer` or `streamer`.
     pub(crate) fn unusable(self, side: &str, session: SessionId, error: &StoreError) {
-        self.tell(&format!("session {session}: {error}"));
-        let next = Next::Recover.name();
+        let next = Next::after_unusable(*error);
+        match next {
+            Next::Restore => tell_unreadable(&[session], self),
+            _ => self.tell(&format!("session {session}: {error}")),
+        }
+        let next = next.name();
         self.say(
             "unusable",
             json!({

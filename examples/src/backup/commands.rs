@@ -156,6 +156,7 @@ fn tell(report: Report, name: &str, backup: &Backup) {
         json!({
             "made_unix_s": backup.made.0, "sessions": contents.sessions, "open": contents.open,
             "mints": contents.mints, "rescue_kits": contents.rescue_kits,
+            "unreadable": contents.unreadable,
         }),
     );
     report.tell(&format!(
@@ -165,6 +166,12 @@ fn tell(report: Report, name: &str, backup: &Backup) {
         contents.open.len(),
         contents.rescue_kits,
     ));
+    for id in &contents.unreadable {
+        report.tell(&format!(
+            "session {} cannot be read: it is in the backup as it is. A backup made before may have it whole: keep that",
+            plain(id)
+        ));
+    }
     for at in &contents.mints {
         let (spendable, pending) = (sat(at.spendable_msat), sat(at.pending_msat));
         let mint = plain(&at.mint);

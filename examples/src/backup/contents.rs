@@ -21,6 +21,9 @@ pub struct Contents {
     pub sessions: u64,
     /// Those whose money is not home.
     pub open: Vec<OpenSession>,
+    /// Those whose records cannot be read, saved as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
     /// The wallet.
     pub mints: Vec<AtMint>,
     /// Rescue kits of bitcoin channels.
@@ -85,8 +88,12 @@ impl Contents {
         }
         let mut contents = Self::default();
         for (id, records) in sessions {
-            let session = SessionLedger::read(id, &records)?;
             contents.sessions = contents.sessions.saturating_add(1);
+            let Ok(session) = SessionLedger::read(id, &records) else {
+                // It is saved as it is, with all that can be read.
+                contents.unreadable.push(id.to_string());
+                continue;
+            };
             if !session.settled {
                 contents.open.push(OpenSession::of(&session));
             }

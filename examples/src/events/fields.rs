@@ -141,7 +141,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "next",
         "what happens then: `tries_again`; `other_purse`, or the session ends; `takes_back`, the payment; `pays_anew`; \
          `waits` for the other side; `decide`, the user; `settles`; `retries`, each minute; `recover`, which the user runs; \
-         `gone`, for good",
+         `restore`, from a backup; `start_again`, once the disk is mended; `gone`, for good",
     ),
     ("notice", "what the mint has to say"),
     ("nuts", "those that it supports beside the mandatory ones"),
@@ -251,6 +251,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "of invoices that are over, of which the mint does not say whether anybody paid them",
     ),
     ("units", "of its ecash"),
+    (
+        "unreadable",
+        "sessions whose records cannot be read, saved as they are",
+    ),
     ("unsettled", "how many are not settled"),
     ("uri", "for a wallet (BIP 21)"),
     ("url", "where"),

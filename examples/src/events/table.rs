@@ -41,7 +41,7 @@ pub const EVENTS: &[Event] = &[
         "backup",
         "backup, restore --list",
         "what is in a backup; see [ledger](ledger.md)",
-        "made_unix_s sessions open mints rescue_kits",
+        "made_unix_s sessions open unreadable mints rescue_kits",
     ),
     event(
         "backup_due",
@@ -319,7 +319,7 @@ pub const EVENTS: &[Event] = &[
         "restored",
         "restore",
         "what is in the folder now; see [ledger](ledger.md)",
-        "made_unix_s sessions open mints rescue_kits",
+        "made_unix_s sessions open unreadable mints rescue_kits",
     ),
     session("resumed", "watch, serve", "it flows again", ""),
     event("serving", "serve", "viewers can come", "link whip"),
@@ -446,7 +446,7 @@ pub const EVENTS: &[Event] = &[
     ),
     session(
         "unusable",
-        "serve, recover",
+        "watch, serve, recover",
         "a session's records cannot be used: it is left as it is",
         "why next",
     ),

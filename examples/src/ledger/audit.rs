@@ -10,9 +10,10 @@ use serde_json::json;
 use streampay_btc::machine::ChannelReport;
 use streampay_cashu::{PurseFigures, purse_name};
 use streampay_core::session::SessionLedger;
-use streampay_core::units::{Msat, PurseKey, Unix};
+use streampay_core::units::{Msat, PurseKey, SessionId, Unix};
 use uuid::Uuid;
 
+use super::Ledger;
 use super::cash::{Cash, given};
 use super::purse::{self, Purse};
 use crate::backup::restored;
@@ -52,7 +53,10 @@ pub struct Finding {
 /// # Errors
 /// [`AppError`] where they cannot be read.
 pub async fn audit(home: &Home) -> Result<Audit, AppError> {
-    let sessions = super::sessions(home).await?;
+    let Ledger {
+        sessions,
+        unreadable,
+    } = super::read(home).await?;
     let channels = match &home.channels {
         Some(channels) => channels.book(home).await?,
         None => Vec::new(),
@@ -60,7 +64,9 @@ pub async fn audit(home: &Home) -> Result<Audit, AppError> {
     let named = sessions.iter().flat_map(purse::mints_to_redeem_at);
     let mints = Cash::of(home, named.collect()).await?;
     let restored = restored::at(home.wallet.folder())?;
-    Ok(check(&sessions, &channels, mints, restored))
+    let mut audit = check(&sessions, &channels, mints, restored);
+    audit.of_unreadable(&unreadable);
+    Ok(audit)
 }
 
 /// The same of books that were read, in a folder that was made from a backup at `restored`.
@@ -141,6 +147,16 @@ impl Audit {
                 msat,
             });
         }
+    }
+
+    fn of_unreadable(&mut self, unreadable: &[SessionId]) {
+        self.sessions = self.sessions.saturating_add(unreadable.len());
+        self.unsettled = self.unsettled.saturating_add(unreadable.len());
+        self.findings.extend(unreadable.iter().map(|id| Finding {
+            at: format!("session {id}"),
+            what: "its records cannot be read, and nothing is known of its money".to_owned(),
+            msat: 0,
+        }));
     }
 
     fn of_unknown(&mut self, mints: &BTreeMap<MintUrl, Cash>, known: &BTreeSet<Uuid>) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::audit::audit;
-use super::{history, receipts, sessions};
+use super::{history, read, receipts, tell_unreadable};
 use crate::channel;
 use crate::error::AppError;
 use crate::home::Home;
@@ -67,13 +67,17 @@ impl Books {
         match self {
             Self::History { json, csv } => {
                 let home = open(folder, Report { json: false }).await?;
-                history::tell(&sessions(&home).await?, Report { json }, csv);
+                let ledger = read(&home).await?;
+                history::tell(&ledger.sessions, Report { json }, csv);
+                tell_unreadable(&ledger.unreadable, Report { json });
                 Ok(())
             }
             Self::Receipts(Receipts::Export { session }) => {
                 let report = Report { json: false };
                 let home = open(folder, report).await?;
-                receipts::export(&sessions(&home).await?, session.as_deref(), report)
+                let ledger = read(&home).await?;
+                tell_unreadable(&ledger.unreadable, report);
+                receipts::export(&ledger.sessions, session.as_deref(), report)
             }
             Self::Receipts(Receipts::Verify { file, json }) => {
                 receipts::verify_file(&file, Report { json })

@@ -17,22 +17,44 @@ use std::collections::BTreeMap;
 
 use streampay_cashu::{PurseFigures, add_line, purse_name};
 use streampay_core::session::{Role, SessionLedger};
-use streampay_core::units::PurseKey;
+use streampay_core::units::{PurseKey, SessionId};
 use uuid::Uuid;
 
 use crate::error::AppError;
 use crate::home::Home;
+use crate::report::Report;
 
-/// The rows of every session that has records, the oldest first.
+/// What a home's records say.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// The rows of every session that has records, the oldest first.
+    pub sessions: Vec<SessionLedger>,
+    /// Sessions whose records cannot be read: nothing is known of their money. The others go on.
+    pub unreadable: Vec<SessionId>,
+}
+
+/// The rows of every session that has records and can be read, the oldest first.
 ///
 /// # Errors
-/// [`AppError`] where they cannot be read.
+/// [`AppError`] where the store fails.
 pub async fn sessions(home: &Home) -> Result<Vec<SessionLedger>, AppError> {
-    let mut all = Vec::new();
+    Ok(read(home).await?.sessions)
+}
+
+/// All that the records say.
+///
+/// # Errors
+/// [`AppError`] where the store fails.
+pub async fn read(home: &Home) -> Result<Ledger, AppError> {
+    let mut ledger = Ledger::default();
     for id in home.node.sessions().await? {
         let records = home.node.records_of(id).await?;
-        all.push(SessionLedger::read(id, &records)?);
+        match SessionLedger::read(id, &records) {
+            Ok(session) => ledger.sessions.push(session),
+            Err(_) => ledger.unreadable.push(id),
+        }
     }
+    let all = &mut ledger.sessions;
     all.sort_by_key(|of| (of.began, of.session));
     if all.iter().any(|session| !called_off(session).is_empty()) {
         let mut figures = BTreeMap::new();
@@ -43,7 +65,17 @@ pub async fn sessions(home: &Home) -> Result<Vec<SessionLedger>, AppError> {
         all.iter_mut()
             .for_each(|session| tell_cost(session, &figures));
     }
-    Ok(all)
+    Ok(ledger)
+}
+
+/// What to do about sessions that cannot be read.
+pub(crate) fn tell_unreadable(unreadable: &[SessionId], report: Report) {
+    for id in unreadable {
+        report.tell(&format!(
+            "session {id} cannot be read: nothing is known of its money, and it is left as it is. Bring it back \
+             from a backup made before, with `restore` into another folder"
+        ));
+    }
 }
 
 /// Purses that were called off before they had opened: the session was never told what they cost, and

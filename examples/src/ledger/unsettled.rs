@@ -8,6 +8,7 @@ use streampay_core::session::{PayerSession, Policy, Role, SessionLedger};
 use streampay_core::store::purse_prefix;
 use streampay_core::units::{Msat, PurseKey, Unix};
 
+use super::Ledger;
 use super::history::{Sums, date};
 use crate::error::AppError;
 use crate::home::Home;
@@ -53,8 +54,12 @@ impl Unsettled {
 /// # Errors
 /// [`AppError`] where they cannot be read.
 pub async fn list(home: &Home) -> Result<Vec<Unsettled>, AppError> {
+    of(home, super::sessions(home).await?).await
+}
+
+async fn of(home: &Home, sessions: Vec<SessionLedger>) -> Result<Vec<Unsettled>, AppError> {
     let mut all = Vec::new();
-    for session in super::sessions(home).await? {
+    for session in sessions {
         let out = Sums::of(&session).out;
         if session.settled || out.is_zero() {
             continue;
@@ -69,12 +74,17 @@ pub async fn list(home: &Home) -> Result<Vec<Unsettled>, AppError> {
     Ok(all)
 }
 
-/// Tells every session whose money is not home. Asks nobody, changes nothing. True where there is none.
+/// Tells every session whose money is not home. Asks nobody, changes nothing. True where there is none, and
+/// none that cannot be read: of those others tell.
 ///
 /// # Errors
-/// [`AppError`] where the records cannot be read.
+/// [`AppError`] where the store fails.
 pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
-    let all = list(home).await?;
+    let Ledger {
+        sessions,
+        unreadable,
+    } = super::read(home).await?;
+    let all = of(home, sessions).await?;
     for (at, of) in all.iter().enumerate() {
         let (id, out) = (of.session.session.to_string(), of.out);
         report.say(
@@ -107,7 +117,7 @@ pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
              `recover` while nothing is served",
         );
     }
-    Ok(all.is_empty())
+    Ok(all.is_empty() && unreadable.is_empty())
 }
 
 /// A backup is due where something is locked that none knows.

@@ -3,6 +3,7 @@
 use streampay_core::backend::{BackendError, RefusalCode};
 use streampay_core::meter::PauseReason;
 use streampay_core::session::Event;
+use streampay_core::store::StoreError;
 
 /// What happens next by itself, or what the user must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +26,17 @@ pub enum Next {
     Retries,
     /// What is still out is kept: `recover` brings it home.
     Recover,
+    /// It is left as it is, and the rest goes on: the user brings it back from a backup.
+    Restore,
+    /// The user mends the disk and starts again.
+    StartAgain,
     /// It is lost. The rest goes on.
     Gone,
 }
 
 impl Next {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::TriesAgain,
         Self::OtherPurse,
         Self::TakesBack,
@@ -41,6 +46,8 @@ impl Next {
         Self::Settles,
         Self::Retries,
         Self::Recover,
+        Self::Restore,
+        Self::StartAgain,
         Self::Gone,
     ];
 
@@ -83,6 +90,16 @@ impl Next {
         })
     }
 
+    /// What happens to a session that cannot be taken up: no command of ours reads what cannot be read, or
+    /// writes to a store that failed.
+    #[must_use]
+    pub const fn after_unusable(error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt | StoreError::OtherRole => Self::Restore,
+            _ => Self::StartAgain,
+        }
+    }
+
     /// Its name in events.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -96,6 +113,8 @@ impl Next {
             Self::Settles => "settles",
             Self::Retries => "retries",
             Self::Recover => "recover",
+            Self::Restore => "restore",
+            Self::StartAgain => "start_again",
             Self::Gone => "gone",
         }
     }
@@ -122,6 +141,19 @@ mod tests {
             error: spent,
         };
         assert_eq!(Next::after_serving(&lost), Some(Next::Gone));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_not_sent_to_a_command_that_says_the_same_again() {
+        let cases = [
+            (StoreError::Corrupt, Next::Restore),
+            (StoreError::Failed, Next::StartAgain),
+            (StoreError::Poisoned, Next::StartAgain),
+            (StoreError::Fenced, Next::StartAgain),
+        ];
+        for (error, next) in cases {
+            assert_eq!(Next::after_unusable(error), next, "{error}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::channel;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::http::{self, Limits};
-use crate::ledger::unsettled;
+use crate::ledger::{self, tell_unreadable, unsettled};
 use crate::link::StreamLink;
 use crate::pay::{self, Pay};
 use crate::price::Price;
@@ -128,6 +128,7 @@ pub async fn leave(home: &Home, serving: Serving, report: Report) -> Result<(), 
     if !(balance.is_empty() && home.channels.is_some()) {
         show_balance_of(report, &balance);
     }
+    tell_unreadable(&ledger::read(home).await?.unreadable, report);
     let ecash = unsettled::tell(home, report).await?;
     let channels = channel::commands::tell_open(home, report).await?;
     match ecash && channels {

@@ -21,6 +21,7 @@ use crate::accounting::before_sessions;
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
+use crate::ledger::Ledger;
 use crate::ledger::history::Sums;
 use crate::link::StreamLink;
 use crate::progress::within;
@@ -103,7 +104,6 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
             Err(StoreError::OtherRole) => continue,
             Err(error) => {
                 report.unusable("viewer", id, &error);
-                report.tell("its money cannot be found: bring the folder back from a backup");
                 all_settled = false;
                 continue;
             }
@@ -145,7 +145,13 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
 /// # Errors
 /// [`AppError`] where the store cannot be read or written.
 pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), AppError> {
-    let mut earlier = crate::ledger::sessions(home).await?;
+    let Ledger {
+        sessions: mut earlier,
+        unreadable,
+    } = crate::ledger::read(home).await?;
+    for id in unreadable {
+        report.unusable("viewer", id, &StoreError::Corrupt);
+    }
     earlier.retain(|of| {
         let channel = |purse: &PurseLedger| purse.method == ChannelMachine::METHOD;
         let is_out = of.role == Role::Payer && !of.settled && !Sums::of(of).out.is_zero();

@@ -9,6 +9,7 @@ use streampay_core::store::{ChangeSet, RedbStore, Store as _};
 use streampay_examples::ledger::receipts::{Forged, verify};
 use streampay_examples::wallet::WalletFolder;
 
+use crate::backup::write_secret;
 use crate::processes::{STREAMER, Stage, VIEWER, msat, recovered, run, ticks};
 
 fn events(output: &Output) -> Vec<Value> {
@@ -214,6 +215,17 @@ fn doctored_books_are_found(stage: &Stage, viewer_at: &Path) {
     assert_eq!(findings.iter().filter(unknown).count(), 1, "{events:#?}");
 }
 
+/// A session as a disk that has gone bad gives it back: `from` a good one of the folder.
+fn spoil(at: &Path) {
+    let mut store = RedbStore::open(at).unwrap();
+    let mut change = ChangeSet::new();
+    for (mut key, _) in store.scan(b"s").unwrap() {
+        key[1..33].fill(0xee);
+        change.put(key, vec![0xff]);
+    }
+    store.append(&[change]).unwrap();
+}
+
 /// Of a disk that has gone bad, or of a later version.
 #[test]
 fn session_that_cannot_be_read_is_told_and_keeps_no_other_from_coming_home() {
@@ -223,14 +235,7 @@ fn session_that_cannot_be_read_is_told_and_keeps_no_other_from_coming_home() {
     let open = ticks(&viewer, 2)["session"].clone();
     viewer.kill();
     let at = stage.folder.path().join("viewer");
-    let mut store = RedbStore::open(&at).unwrap();
-    let mut change = ChangeSet::new();
-    for (mut key, _) in store.scan(b"s").unwrap() {
-        key[1..33].fill(0xee);
-        change.put(key, vec![0xff]);
-    }
-    store.append(&[change]).unwrap();
-    drop(store);
+    spoil(&at);
     let recovery = stage.recover(VIEWER, "viewer");
     assert_ne!(recovery.status.code(), Some(0), "{recovery:?}");
     let all = events(&recovery);
@@ -238,7 +243,106 @@ fn session_that_cannot_be_read_is_told_and_keeps_no_other_from_coming_home() {
     assert_eq!(told.len(), 1, "{all:#?}");
     assert_eq!(told[0]["session"], "ee".repeat(32));
     assert_eq!(told[0]["side"], "viewer");
+    assert_eq!(
+        told[0]["next"], "restore",
+        "and not the command that says so"
+    );
     let home = named(&all, "recovered");
     let is_it = |of: &&&Value| of["session"] == open && of["settled"] == true;
     assert_eq!(home.iter().filter(is_it).count(), 1, "{all:#?}");
+}
+
+/// Also in a folder that was restored with it: everything else goes on, and no audit passes.
+#[test]
+fn one_session_that_cannot_be_read_stops_neither_program() {
+    let stage = Stage::new();
+    let at = |name: &str| stage.folder.path().join(name);
+    let unreadable = "ee".repeat(32);
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "30sat");
+    let settled = ticks(&viewer, 2)["session"].clone();
+    viewer.signal("-TERM");
+    viewer.exit_code();
+    streamer.signal("-TERM");
+    assert_eq!(streamer.exit_code(), Some(0));
+    for (program, name) in [(VIEWER, "viewer"), (STREAMER, "streamer")] {
+        spoil(&at(name));
+        restore_from_a_backup(&stage, program, name, &unreadable);
+    }
+
+    let listen = link["http://".len()..].split('/').next().unwrap();
+    let (mut streamer, _) = stage.serve(listen);
+    let told = streamer.named("unusable");
+    assert_eq!(told["session"], unreadable.as_str(), "{told}");
+    let mut viewer = stage.viewer("viewer", &link, "30sat");
+    let told = viewer.named("unusable");
+    assert_eq!(told["session"], unreadable.as_str(), "{told}");
+    assert_eq!(told["next"], "restore", "{told}");
+    ticks(&viewer, 2);
+    viewer.signal("-TERM");
+    viewer.named("summary");
+    assert_eq!(viewer.exit_code(), Some(0));
+    streamer.signal("-TERM");
+    assert_eq!(
+        streamer.exit_code(),
+        Some(5),
+        "what it had earned there is not known"
+    );
+
+    for (program, name) in [(VIEWER, "viewer"), (STREAMER, "streamer")] {
+        let recovery = stage.recover(program, name);
+        assert_eq!(recovery.status.code(), Some(5), "{recovery:?}");
+        let all = events(&recovery);
+        assert_eq!(named(&all, "unusable").len(), 1, "{all:#?}");
+        let history = run(program, &at(name), &["history", "--json"]);
+        let rows = events(&history);
+        assert_eq!(rows.len(), 2, "{history:?}");
+        assert_eq!(rows[0]["session"], settled, "{history:?}");
+        let words = String::from_utf8_lossy(&history.stderr).into_owned();
+        assert!(words.contains(&unreadable), "{history:?}");
+        let (code, told) = audit(program, &at(name));
+        assert_eq!(code, Some(7), "{told:#?}");
+        let findings = named(&told, "finding");
+        assert_eq!(findings.len(), 1, "{told:#?}");
+        let where_at = findings[0]["at"].as_str().unwrap();
+        assert!(where_at.contains(&unreadable), "{where_at}");
+        let result = told.last().unwrap();
+        assert_eq!(
+            (&result["sessions"], &result["unsettled"]),
+            (&3.into(), &1.into())
+        );
+    }
+}
+
+/// The folder is lost, and made again with its session that cannot be read.
+fn restore_from_a_backup(stage: &Stage, program: &str, name: &str, unreadable: &str) {
+    let at = |name: &str| stage.folder.path().join(name);
+    let (file, phrase) = (at(&format!("{name}.age")), at("phrase"));
+    write_secret(&phrase, "correct horse battery staple\n");
+    let phrase = format!("file:{}", phrase.display());
+    for command in ["backup", "restore"] {
+        let args = [
+            command,
+            file.to_str().unwrap(),
+            "--passphrase",
+            &phrase,
+            "--json",
+        ];
+        let ran = run(program, &at(name), &args);
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        let event = if command == "backup" {
+            "backup"
+        } else {
+            "restored"
+        };
+        let told = recovered(&ran, event);
+        assert_eq!(
+            told["unreadable"],
+            serde_json::json!([unreadable]),
+            "{told}"
+        );
+        if command == "backup" {
+            std::fs::remove_dir_all(at(name)).unwrap();
+        }
+    }
 }

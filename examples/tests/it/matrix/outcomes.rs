@@ -42,7 +42,7 @@ fn came(next: Next, after: &[Event]) -> bool {
         }
         Next::Settles => any(is_end),
         // Nothing more is to come of the session itself.
-        Next::Retries | Next::Recover => !closed,
+        Next::Retries | Next::Recover | Next::Restore | Next::StartAgain => !closed,
         // Whatever it was, the rest goes on.
         Next::Gone => closed || any(is_progress) || any(is_end),
     }
