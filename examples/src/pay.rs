@@ -11,6 +11,7 @@ use streampay_core::wire::{Method, Terms};
 
 use crate::error::AppError;
 use crate::home::Home;
+use crate::report::plain;
 use crate::wallet::{LimitsAt, MintLimits};
 
 /// How a stream is paid.
@@ -210,6 +211,33 @@ fn limit<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Limi
     Ok((Some(mint.url().to_owned()), read(value)?))
 }
 
+/// Each limit of one mint alone is of one whose ecash is taken: else it would hold nobody to anything.
+///
+/// # Errors
+/// [`AppError::Setting`] with the first that is not.
+pub fn check_limits(
+    mints: &[AcceptedMint],
+    fees: &[Limit<u64>],
+    exposures: &[Limit<Msat>],
+) -> Result<(), AppError> {
+    let fees = fees.iter().map(|of| ("--max-fee-ppk", &of.0));
+    let all = fees.chain(exposures.iter().map(|of| ("--max-exposure", &of.0)));
+    for (option, mint) in all {
+        let Some(mint) = mint else { continue };
+        if !mints.iter().any(|taken| taken.url() == mint) {
+            return Err(AppError::Setting {
+                origin: option.to_owned(),
+                why: format!(
+                    "{} is none of the mints that --mint names: correct the address, take its ecash too, or leave \
+                     the limit out",
+                    plain(mint)
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The limits that a command line says, the last one of each. They live as long as the process.
 #[must_use]
 pub fn limits(
@@ -326,6 +354,36 @@ mod tests {
         assert_eq!(limits.exposure, MintLimits::default().exposure);
         let own = limits.each.iter().filter_map(|own| own.exposure);
         assert_eq!(own.collect::<Vec<_>>(), [sat(50)]);
+    }
+
+    #[test]
+    fn limit_of_a_mint_that_nobody_named_is_refused() {
+        let taken = [accepted_mint("https://mint.example/a@104.5%").unwrap()];
+        let ppk = |text| vec![limit_ppk(text).unwrap()];
+        let amount = |text| vec![limit_amount(text).unwrap()];
+        for (fees, exposures, refused) in [
+            (ppk("7"), amount("9sat"), None),
+            (ppk("https://mint.example/a/=7"), vec![], None),
+            (vec![], amount("https://mint.example/a=9sat"), None),
+            (
+                ppk("https://mint.example/b=7"),
+                vec![],
+                Some("--max-fee-ppk: https://mint.example/b is"),
+            ),
+            (
+                vec![],
+                amount("https://mint.example=9sat"),
+                Some("--max-exposure: https://mint.example is"),
+            ),
+        ] {
+            let checked = check_limits(&taken, &fees, &exposures);
+            let said = checked.map_err(|error| (error.to_string(), error.exit_code()));
+            match (said, refused) {
+                (Ok(()), None) => {}
+                (Err((said, 2)), Some(part)) => assert!(said.starts_with(part), "{said}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -297,6 +297,7 @@ async fn run_demo(order: Demo, bitcoind: Option<String>) -> Result<(), AppError>
 
 async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
     let report = Report { json: args.json };
+    pay::check_limits(&args.mint, &args.max_fee_ppk, &args.max_exposure)?;
     let pay = match args.pay.as_slice() {
         [] => {
             let ecash = if args.mint.is_empty() { &[] } else { Pay::ALL };

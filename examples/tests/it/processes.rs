@@ -423,6 +423,22 @@ fn exit_codes_say_what_happened() {
     }
     let small = ["watch", &link, "--budget", "1sat", "--yes"];
     assert_eq!(run(VIEWER, &data, &small).status.code(), Some(2));
+    let unknown = ["--max-exposure", "https://mint.example=9sat"];
+    let fixed = [
+        "serve",
+        "--media",
+        CLIP,
+        "--price",
+        "1sat/1s",
+        "--mint",
+        &stage.mint_url,
+    ];
+    let served = run(
+        STREAMER,
+        &data.with_extension("idle"),
+        &[&fixed[..], &unknown].concat(),
+    );
+    assert_eq!(served.status.code(), Some(2), "{served:?}");
     stage.mint.kill();
     let deposit = ["deposit", "10sat", "--mint", &stage.mint_url];
     assert_eq!(run(VIEWER, &data, &deposit).status.code(), Some(4));
