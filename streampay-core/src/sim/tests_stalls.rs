@@ -3,9 +3,11 @@
 use super::*;
 use crate::backend::RefusalCode;
 use crate::meter::{PauseReason, Reading};
-use crate::session::{CloseCode, Command, Event, Input, Name, RoomNews};
-use crate::units::Msat;
-use crate::wire::{Message, Pause, Presence, PurseRefused, Resume, decode, encode};
+use crate::session::{CloseCode, Command, Event, Input, Name, Output, RoomNews};
+use crate::store::{Store as _, session_prefix};
+use crate::units::{Msat, PurseId};
+use crate::wire::{Message, Pause, Presence, Purse, PurseRefused, Resume, decode, encode};
+use bytes::Bytes;
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -250,4 +252,73 @@ fn payer_shows_no_more_purses_than_a_payee_takes_before_it_is_paid() {
         pair.command(PAYER, Command::TopUp(Msat::from_sat(1).unwrap()));
     }
     assert_eq!(pair.payer().unwrap().purses().len(), 8);
+}
+
+/// To look at a purse is a write to disk, and a question to a mint or a chain.
+#[test]
+fn purse_that_is_being_checked_is_looked_at_once_a_second() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_000, &[]).unwrap();
+    let part = Message::Purse(Purse {
+        purse: PurseId(7),
+        part: 0,
+        of: 1,
+        method: 0,
+        bytes: Bytes::from_static(b"x"),
+    });
+    let part = encode(&part);
+    let mut now = pair.now;
+    let Some(side::Session::Payee(payee)) = &mut pair.payee.session else {
+        panic!("a payee");
+    };
+    let mut asked = |now| {
+        payee.handle(now, Input::Received(part.clone())).unwrap();
+        let outputs = core::iter::from_fn(|| payee.poll_output());
+        let asks = |output: &Output| matches!(output, Output::Backend { .. });
+        outputs.filter(asks).count()
+    };
+    let at_once: usize = (0..100).map(|_| asked(now)).sum();
+    // The first one, and eight more.
+    assert_eq!(at_once, 9);
+    now.mono = now.mono.after_ms(1_000);
+    let later: usize = (0..100).map(|_| asked(now)).sum();
+    assert_eq!(later, 1);
+}
+
+/// Its only purse was refused, and nobody keeps anything of it.
+#[test]
+fn stranger_whose_purse_was_refused_leaves_nothing_behind() {
+    let mut pair = Pair::new(PairConfig {
+        wallet: Msat::ZERO,
+        ..PairConfig::default()
+    });
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Close(_))) if to == PAYEE => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair.run(65, &[]).unwrap();
+    let session = pair.payee().unwrap().session().unwrap();
+    let kept = |pair: &Pair| {
+        pair.payee
+            .store
+            .scan(&session_prefix(session))
+            .unwrap()
+            .len()
+    };
+    assert_eq!(kept(&pair), 2);
+    let part = Message::Purse(Purse {
+        purse: PurseId(0),
+        part: 0,
+        of: 1,
+        method: 0,
+        bytes: Bytes::from_static(b"x"),
+    });
+    pair.inject(PAYEE, &encode(&part));
+    pair.run(1_000, &[]).unwrap();
+    let refused = |event: &&Event| matches!(event, Event::PurseRefused { .. });
+    assert_eq!(pair.events(PAYEE).iter().filter(refused).count(), 1);
+    pair.command(PAYEE, Command::Close(CloseCode::Done));
+    pair.run(20_000, &[]).unwrap();
+    assert!(pair.payee().unwrap().is_settled());
+    assert_eq!(kept(&pair), 0);
 }

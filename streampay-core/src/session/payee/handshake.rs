@@ -334,6 +334,7 @@ impl PayeeSession {
             purses: [].into(),
             preview: self.config.terms.preview.min(self.config.preview_left),
             tips: Msat::ZERO,
+            kept: false,
         }
     }
 }

@@ -52,7 +52,7 @@ use self::flow::Live;
 use self::handshake::Greeted;
 use super::flow::Flow;
 use super::output::next_output;
-use super::pace::Backoff;
+use super::pace::{Backoff, Pace};
 use super::record::{PayeePurse, PayeeRecord, PurseState, find};
 use super::{
     ApiMisuse, ChannelIdentity, CloseCode, Command, Entropy, Event, Hash, Input, LinkEvent,
@@ -92,6 +92,8 @@ pub struct PayeeSession {
     out: VecDeque<Output>,
     now: Now,
     nonsense: u16,
+    /// How often purses that are being checked were shown again.
+    shown: Pace,
     /// True where what the payer wants of a room goes to one.
     has_room: bool,
     /// What the payer's backend is to be shown of a purse. The backend's machine keeps it durable.
@@ -153,6 +155,7 @@ impl PayeeSession {
             out: VecDeque::new(),
             now: Now::default(),
             nonsense: 0,
+            shown: Pace::default(),
             has_room: false,
             notes: BTreeMap::new(),
             answers: 0,
@@ -198,6 +201,7 @@ impl PayeeSession {
             out: VecDeque::new(),
             now,
             nonsense: 0,
+            shown: Pace::default(),
             has_room: false,
             notes: BTreeMap::new(),
             answers: 0,

@@ -42,8 +42,8 @@ impl PayeeSession {
     fn changes(&mut self) -> ChangeSet {
         let mut changes = ChangeSet::new();
         if let Some(record) = &mut self.record {
-            // One in which no purse ever was cannot be paid twice: strangers leave nothing behind.
-            if record.common.settled && record.purses.is_empty() {
+            // One in which nothing ever was cannot be paid twice: strangers leave nothing behind.
+            if record.common.settled && record.is_empty() {
                 stage_removal(record.common.fixed.session, &mut changes);
             } else {
                 stage(record, &mut changes);
@@ -57,6 +57,10 @@ impl PayeeSession {
     pub(super) fn on_backend(&mut self, event: BackendEvent) {
         let BackendEvent { purse, answer } = event;
         let barrier = Barrier::raise(&mut self.out);
+        let writes = !answer.delta.is_empty() || !answer.node_delta.is_empty();
+        if let Some(record) = self.record.as_mut().filter(|_| writes) {
+            record.kept = true;
+        }
         if let Some(outcome) = answer.outcome {
             self.on_outcome(purse.purse, outcome);
         }

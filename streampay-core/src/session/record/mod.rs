@@ -275,6 +275,19 @@ pub(super) struct PayeeRecord {
     /// What of the credit is for no media: tips.
     #[n(3)]
     pub(super) tips: Msat,
+    /// True once a backend has written anything of its purses.
+    #[n(4)]
+    #[cbor(default)]
+    pub(super) kept: bool,
+}
+
+impl PayeeRecord {
+    /// True where no purse was ever taken, and no backend knows anything of one.
+    pub(super) fn is_empty(&self) -> bool {
+        let refused =
+            |purse: &PayeePurse| purse.state == PurseState::Done && purse.capacity.is_zero();
+        !self.kept && self.purses.iter().all(refused)
+    }
 }
 
 /// The payee's side of a purse.
