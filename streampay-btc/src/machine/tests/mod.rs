@@ -14,6 +14,7 @@ mod besides;
 mod called_off;
 mod candidates;
 mod close;
+mod deep;
 mod disk;
 mod margins;
 mod mutual;
