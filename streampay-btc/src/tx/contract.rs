@@ -1,6 +1,7 @@
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf, TxOut};
 
+use super::digest::Digest;
 use crate::keys::tagged;
 use crate::script::FundingOutput;
 
@@ -25,6 +26,8 @@ pub struct Contract {
     value: Amount,
     reserve: Amount,
     change: ScriptBuf,
+    /// Of type 0.
+    digest: Option<Digest>,
 }
 
 impl Contract {
@@ -47,14 +50,24 @@ impl Contract {
         if value > Amount::MAX_MONEY || reserve >= value {
             return Err(ContractError::Value);
         }
-        Ok(Self {
+        let mut contract = Self {
             network,
             output,
             outpoint,
             value,
             reserve,
             change,
-        })
+            digest: None,
+        };
+        if let Some(leaf) = contract.output.leaf_hash() {
+            let leaf = leaf.to_byte_array();
+            contract.digest = Digest::new(outpoint, &contract.funding(), leaf);
+        }
+        Ok(contract)
+    }
+
+    pub(super) const fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
     }
 
     /// Which chain.

@@ -2,6 +2,7 @@
 
 mod close;
 mod contract;
+mod digest;
 mod fee;
 #[cfg(feature = "musig2")]
 mod mutual;

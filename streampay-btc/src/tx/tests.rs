@@ -1,5 +1,6 @@
 #[cfg(feature = "musig2")]
 mod bip327;
+mod digest;
 #[cfg(feature = "musig2")]
 mod mutual;
 mod sizes;

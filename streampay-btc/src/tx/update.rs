@@ -111,12 +111,16 @@ impl Contract {
     /// # Errors
     /// As [`Contract::change`].
     pub fn update_tx(&self, paid: Amount) -> Result<Transaction, Refusal> {
-        Ok(Transaction {
+        Ok(self.update_leaving(self.change(paid)?))
+    }
+
+    fn update_leaving(&self, change: Option<Amount>) -> Transaction {
+        Transaction {
             version: TRUC,
             lock_time: LockTime::ZERO,
             input: vec![self.input()],
-            output: self.change_output(paid)?.into_iter().collect(),
-        })
+            output: self.output_of(change).into_iter().collect(),
+        }
     }
 
     /// The digest that the payer signs: `SINGLE|ANYONECANPAY`, or `NONE|ANYONECANPAY` where
@@ -125,9 +129,21 @@ impl Contract {
     /// # Errors
     /// As [`Contract::change`].
     pub fn update_sighash(&self, paid: Amount) -> Result<[u8; 32], Refusal> {
-        let update = self.update_tx(paid)?;
+        let change = self.change(paid)?;
+        self.sighash_leaving(change)
+    }
+
+    fn sighash_leaving(&self, change: Option<Amount>) -> Result<[u8; 32], Refusal> {
+        let known = self.digest().zip(change);
+        known
+            .and_then(|(digest, change)| digest.of(change, self.change_script()))
+            .map_or_else(|| self.sighash_of(&self.update_leaving(change)), Ok)
+    }
+
+    /// The digest of input 0 of this update.
+    pub(super) fn sighash_of(&self, update: &Transaction) -> Result<[u8; 32], Refusal> {
         let single = !update.output.is_empty();
-        let mut cache = SighashCache::new(&update);
+        let mut cache = SighashCache::new(update);
         let digest = match self.output().leaf_hash() {
             Some(leaf_hash) => cache
                 .taproot_script_spend_signature_hash(
@@ -158,8 +174,9 @@ impl Contract {
         if secret.public() != *self.output().payer() {
             return Err(Refusal::Signature);
         }
-        let single = self.change(paid)?.is_some();
-        let digest = Message::from_digest(self.update_sighash(paid)?);
+        let change = self.change(paid)?;
+        let single = change.is_some();
+        let digest = Message::from_digest(self.sighash_leaving(change)?);
         Ok(match self.output().output_type() {
             OutputType::Taproot => UpdateSignature::Taproot(taproot::Signature {
                 signature: secp().sign_schnorr_no_aux_rand(&digest, secret.keypair()),
@@ -177,9 +194,10 @@ impl Contract {
     /// # Errors
     /// [`Refusal`]: the first thing wrong with it.
     pub fn verify_update(&self, bytes: &[u8], paid: Amount) -> Result<UpdateSignature, Refusal> {
-        let single = self.change(paid)?.is_some();
+        let change = self.change(paid)?;
+        let single = change.is_some();
         let signature = UpdateSignature::read(self.output().output_type(), bytes)?;
-        let digest = Message::from_digest(self.update_sighash(paid)?);
+        let digest = Message::from_digest(self.sighash_leaving(change)?);
         let payer = self.output().payer();
         let verified = match &signature {
             UpdateSignature::Taproot(signature) => {
@@ -210,10 +228,14 @@ impl Contract {
     }
 
     pub(crate) fn change_output(&self, paid: Amount) -> Result<Option<TxOut>, Refusal> {
-        Ok(self.change(paid)?.map(|value| TxOut {
+        Ok(self.output_of(self.change(paid)?))
+    }
+
+    fn output_of(&self, change: Option<Amount>) -> Option<TxOut> {
+        change.map(|value| TxOut {
             value,
             script_pubkey: self.change_script().clone(),
-        }))
+        })
     }
 }
 
