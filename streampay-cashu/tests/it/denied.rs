@@ -84,8 +84,12 @@ async fn token_that_the_mint_denies_is_asked_for_before_its_purse_is_settled() {
 async fn token_that_the_mint_denied_is_credited_once() {
     let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
     let request = denied(&mut pair).await;
+    let is_denied = |(key, _): &(Vec<u8>, Vec<u8>)| key.first() == Some(&b'd');
+    assert!(pair.payee.records(purse(0)).iter().any(is_denied));
     let credited = pair.payee.ask(purse(0), request).await;
     assert_eq!(credited, Some(Outcome::Credited));
+    // Nothing is kept of it: as many are kept as there are tokens, and no more.
+    assert!(!pair.payee.records(purse(0)).iter().any(is_denied));
     assert_eq!(pair.settle().await, 5);
     assert_eq!(pair.payee.spendable().await, 5);
 }
@@ -153,6 +157,29 @@ async fn token_that_was_denied_is_home_once_its_mint_owns_up() {
         assert_eq!(pair.payee.spendable().await, 5, "{restarts}");
         assert_eq!(pair.payee.troubles, [BackendError::Unknown], "{restarts}");
     }
+}
+
+/// While one of them is left alone the other is asked for.
+#[tokio::test]
+async fn payment_that_is_denied_keeps_no_other_from_being_asked_for() {
+    let mut pair = Pair::opened(Mode::Swap, 0, 500, 5, 10).await;
+    denied(&mut pair).await;
+    fail_often(&pair.mint, Fault::Empty);
+    let (asked, _) = settled_in(&mut pair, 20).await;
+    assert_eq!(asked, [0]);
+    pair.mint.heal();
+    let payload = pair.paid(2, 2).await;
+    pair.mint.fail("swap", Fault::LoseAnswer);
+    fail_often(&pair.mint, Fault::Empty);
+    let request = pair.receive_request(2, 2, payload);
+    assert_eq!(pair.payee.ask(purse(0), request.clone()).await, UNKNOWN);
+    assert_eq!(pair.payee.ask(purse(0), request).await, spent());
+    pair.mint.heal();
+    let settle = pair.settle_request(0);
+    assert_eq!(pair.payee.ask(purse(0), settle).await, UNKNOWN);
+    assert_eq!(pair.payee.spendable().await, 5);
+    pair.payee.after_s(31);
+    assert_eq!(pair.settle().await, 10);
 }
 
 /// No answer was lost: it was never ours.
@@ -421,6 +448,44 @@ async fn refund_that_was_made_anew_and_lost_its_answer_is_home_with_its_fee() {
         assert_eq!(sums, (sat(50), sat(48), sat(2)), "{mode:?}");
         let got = find(&pair.payer).await;
         assert_eq!(got, Some(LostFunding::Home(sat(0))), "{mode:?}");
+    }
+}
+
+/// Done at the fee that the purse was opened with; its answer does not come, and by then it is half of that.
+#[tokio::test]
+async fn refund_that_lost_its_answer_is_home_whatever_the_mint_takes_by_then() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        rotate(&pair.mint, 100, false).await;
+        let wallet = pair.payer.purses.wallet.clone();
+        wallet.keysets(KeysetLoadPolicy::Refresh).await.unwrap();
+        pair.mint.set_skew(-3 * 3_600);
+        pair.params = pair.params.clone().with_lock(2 * 3_600, 600).unwrap();
+        pair.mint.fail("swap", Fault::LoseAnswer);
+        fail_often(&pair.mint, Fault::Empty);
+        let request = pair.open_request(10);
+        for _ in 0..2 {
+            pair.payer.ask(purse(0), request.clone()).await;
+        }
+        pair.mint.heal();
+        pair.mint.set_skew(0);
+        let before = pair.payer.spendable().await;
+        pair.mint.fail("swap", Fault::LoseAnswer);
+        // The purse itself, two searches in two keysets, and the swap.
+        for _ in 0..6 {
+            pair.mint.fail("restore", Fault::Fine);
+        }
+        fail_often(&pair.mint, Fault::Away);
+        let records = pair.payer.records(purse(0));
+        let cut = pair.payer.runner().find_lost(purse(0), &records).await;
+        cut.unwrap_err();
+        pair.mint.heal();
+        pair.mint.says_fee(Some(50));
+        wallet.keysets(KeysetLoadPolicy::Refresh).await.unwrap();
+        let got = find(&pair.payer).await;
+        assert_eq!(got, Some(LostFunding::Home(sat(48))), "{mode:?}");
+        let came = pair.payer.spendable().await - before;
+        assert!((48..=50).contains(&came), "{mode:?}: {came}");
     }
 }
 
