@@ -48,11 +48,26 @@ impl PayerPolicy {
     }
 }
 
+/// The most shares: with as many outputs more a full batch has to leave out some channels.
+pub const SHARES_MAX: usize = 16;
+
+/// A part of what the payee earns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayoutShare {
+    /// Where it goes: another script than the payout and any other share.
+    pub script: ScriptBuf,
+    /// How much, in thousandths of what the channels of a close bring, less its fee; all together below 1 000.
+    pub permille: u16,
+}
+
 /// What the payee asks, and how it closes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayeePolicy {
     /// Where its money goes.
     pub payout: ScriptBuf,
+    /// Who gets a part of it in each close; the payout has the rest, and any part below 1 000 sat. With shares no
+    /// mutual close is asked for, which has one output for the payee. At most [`SHARES_MAX`].
+    pub shares: Vec<PayoutShare>,
     /// The least settle reserve: see [`PayeePolicy::reserve_at`].
     pub reserve: Amount,
     /// New terms ask for [`PayeePolicy::reserve_at`] the estimate for so many blocks in the newest view
@@ -88,6 +103,7 @@ impl PayeePolicy {
         let rate = FeeRate::from_sat_per_vb_u32(2);
         Self {
             payout,
+            shares: Vec::new(),
             reserve: Self::reserve_at(rate),
             reserve_target: 6,
             margin: 36,

@@ -196,6 +196,7 @@ mod tests {
                 back: None,
                 aside: false,
             }],
+            split: Vec::new(),
         };
         let told = |number| {
             let (outpoint, txid) = (output(number), output(3).txid);

@@ -206,6 +206,7 @@ impl Inner {
                 let payee = Payee::restore(&self.keys, network, key, meta, best, decided);
                 payee.map(|mut payee| {
                     payee.parent = found.parent;
+                    payee.split = found.split;
                     Side::Payee(Box::new(payee))
                 })
             }

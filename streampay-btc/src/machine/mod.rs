@@ -40,7 +40,7 @@ use streampay_core::units::{EffectId, Msat, Now, PurseKey, RequestId};
 use self::payee::Payee;
 use self::payer::Payer;
 pub use self::strays::Besides;
-pub use self::view::{ChannelReport, ChannelState, PaidBesides, Role};
+pub use self::view::{ChannelReport, ChannelState, PaidBesides, PaidOut, Role};
 use self::watch::FeeWallet;
 pub(crate) use self::watch::{FINAL_DEPTH, LAST_BLOCKS, rate_of};
 pub use self::watch::{TooManyCoins, WalletCoin, WatchEvent};

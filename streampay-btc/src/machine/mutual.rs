@@ -63,7 +63,9 @@ impl Payee {
     fn mutual_terms(&self, env: &Env<'_>, chain: &Chain) -> Option<MutualTerms> {
         let seen = self.seen.as_ref()?;
         let spent = self.decided.closing || seen.spend.is_some();
-        if spent || !can_follow(seen) || self.is_urgent(chain) {
+        // Such a close has one output for the payee.
+        let split = !env.config.payee.shares.is_empty();
+        if split || spent || !can_follow(seen) || self.is_urgent(chain) {
             return None;
         }
         let paid = self.best.as_ref()?.paid;

@@ -8,7 +8,7 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, PurseKey, Seq};
 
 use super::mutual::Attempt;
-use super::record::{self, Best, Decided, Deed, Meta, PayeeMeta};
+use super::record::{self, Best, Decided, Deed, Meta, Part, PayeeMeta};
 use super::{Chain, ChannelMachine, Env, OUT_OF_ORDER, Reply, failed, msat, settled};
 use crate::chain::Seen;
 use crate::job::Job;
@@ -52,6 +52,8 @@ pub(super) struct Payee {
     pub(super) offered: bool,
     /// The close that was broadcast with it, and its fee, until the chain shows it.
     pub(super) carried: Option<(Txid, Amount)>,
+    /// What of its close went to others, once that is buried.
+    pub(super) split: Vec<Part>,
 }
 
 /// The most that closing may cost where ticks of `due` sat are due. Spec: bitcoin 5.4.
@@ -127,6 +129,7 @@ impl Payee {
             parent: None,
             offered: false,
             carried: None,
+            split: Vec::new(),
         })
     }
 
@@ -168,6 +171,7 @@ impl Payee {
             parent: None,
             offered: false,
             carried: None,
+            split: Vec::new(),
             meta,
         })
     }

@@ -26,6 +26,8 @@ const WATCH: u8 = b'w';
 const PARENT: u8 = b'p';
 /// The payer's: what was paid to its address besides.
 const STRAYS: u8 = b's';
+/// The payee's: what of a close went to others.
+const SPLIT: u8 = b'v';
 
 /// What follows from the agreement: the same from the opening on.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -168,6 +170,15 @@ pub(crate) struct StrayRecord {
     pub(crate) back: Option<u64>,
 }
 
+/// What of a close went to somebody else than the payout.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Part {
+    #[n(0)]
+    pub(crate) script: ByteVec,
+    #[n(1)]
+    pub(crate) sat: u64,
+}
+
 /// Blocks from one note that an output is unspent to the next, and so deep a reorganisation it bears.
 const UNSPENT_EVERY: u32 = 36;
 
@@ -197,12 +208,13 @@ pub(crate) struct Found {
     pub(crate) decided: Decided,
     pub(crate) parent: Option<Transaction>,
     pub(crate) strays: Vec<StrayRecord>,
+    pub(crate) split: Vec<Part>,
 }
 
 /// None where there is no channel in them.
 pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecodable> {
     let (mut meta, mut best, mut decided) = (None, None, Decided::default());
-    let (mut parent, mut strays) = (None, Vec::new());
+    let (mut parent, mut strays, mut split) = (None, Vec::new(), Vec::new());
     for (key, value) in records {
         match key.as_slice() {
             [META] => meta = Some(read(value)?),
@@ -215,6 +227,8 @@ pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecod
             }
             // What is lost with it a search finds again.
             [STRAYS] => strays = read(value).unwrap_or_default(),
+            // It only tells.
+            [SPLIT] => split = read(value).unwrap_or_default(),
             _ => {}
         }
     }
@@ -224,6 +238,7 @@ pub(crate) fn read_all(records: &RestoredPurse) -> Result<Option<Found>, Undecod
         decided,
         parent,
         strays,
+        split,
     }))
 }
 
@@ -245,6 +260,10 @@ pub(crate) fn put_parent(delta: &mut ChangeSet, parent: &Transaction) {
 
 pub(crate) fn put_strays(delta: &mut ChangeSet, strays: &[StrayRecord]) {
     delta.put([STRAYS], write(&strays.to_vec()));
+}
+
+pub(crate) fn put_split(delta: &mut ChangeSet, split: &[Part]) {
+    delta.put([SPLIT], write(&split.to_vec()));
 }
 
 pub(crate) fn read<T>(record: &[u8]) -> Result<T, Undecodable>

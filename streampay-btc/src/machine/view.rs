@@ -1,8 +1,9 @@
 //! What a user may be told of a channel.
 
-use bitcoin::{Address, Amount, Network, OutPoint};
+use bitcoin::{Address, Amount, Network, OutPoint, ScriptBuf};
 use streampay_core::units::PurseKey;
 
+use super::record::Part;
 use super::strays::Stray;
 use super::{Channel, Side};
 use crate::chain::{Seen, Watch};
@@ -69,6 +70,20 @@ pub struct ChannelReport {
     pub short: Option<Amount>,
     /// Payer: what was paid to its address besides, in no sum above.
     pub besides: Vec<PaidBesides>,
+    /// Payee: what of [`settled`](Self::settled) went to others by [shares](crate::policy::PayeePolicy::shares),
+    /// each by its script, and by its address where it has one.
+    pub split: Vec<PaidOut>,
+}
+
+/// A share of what came of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaidOut {
+    /// To whom.
+    pub script: ScriptBuf,
+    /// The same as an address, where it has one.
+    pub address: Option<Address>,
+    /// How much.
+    pub amount: Amount,
 }
 
 /// An output to a channel's address that is not the channel: it opens nothing, and comes back after the
@@ -209,6 +224,13 @@ impl Channel {
             Side::Payer(payer) => payer.strays.iter().map(paid_besides).collect(),
             Side::Payee(_) => Vec::new(),
         };
+        let split = match &self.role {
+            Side::Payer(_) => Vec::new(),
+            Side::Payee(payee) => {
+                let parts = payee.split.iter();
+                parts.map(|part| paid_out(part, network)).collect()
+            }
+        };
         let output: FundingOutput = deed.output()?;
         let depth = self.seen().zip(tip).map(|(seen, tip)| seen.depth(tip));
         let state = match (settled, closing, self.contract(), depth) {
@@ -235,7 +257,17 @@ impl Channel {
             settled: settled.map(Amount::from_sat),
             short: short.filter(|_| settled.is_none()),
             besides,
+            split,
         })
+    }
+}
+
+fn paid_out(part: &Part, network: Network) -> PaidOut {
+    let script = ScriptBuf::from_bytes(part.script.to_vec());
+    PaidOut {
+        address: Address::from_script(&script, network).ok(),
+        script,
+        amount: Amount::from_sat(part.sat),
     }
 }
 

@@ -24,6 +24,7 @@ mod plan;
 mod refund;
 mod replaced;
 mod spend;
+mod split;
 mod stranded;
 mod waiting;
 mod wallet;

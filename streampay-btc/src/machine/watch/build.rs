@@ -10,8 +10,7 @@ use super::percent;
 use crate::kit::TowerEntry;
 use crate::machine::payee::Payee;
 use crate::machine::{Chain, Inner, Side};
-use crate::tx::{Carried, CloseError, ClosePlan, FeeCoin};
-use crate::tx::{close_tx, fee_for, fee_with, virtual_size};
+use crate::tx::{Carried, CloseError, FeeCoin, fee_for, fee_with, virtual_size};
 
 /// What a replacement pays on top for each of its own virtual bytes, in satoshi: the incremental
 /// relay fee of older nodes. Source: BIP 125, rule 4.
@@ -121,23 +120,6 @@ impl Inner {
         }
     }
 
-    pub(in crate::machine) fn close(
-        &self,
-        members: &[PurseKey],
-        coins: &[FeeCoin<'_>],
-        rate: FeeRate,
-    ) -> Result<Transaction, CloseError> {
-        let payees = members.iter().filter_map(|key| self.payee(*key));
-        let channels: Vec<_> = payees.filter_map(Payee::close_input).collect();
-        close_tx(&ClosePlan {
-            channels: &channels,
-            coins,
-            payout: &self.config.payee.payout,
-            extra: &[],
-            rate,
-        })
-    }
-
     pub(in crate::machine) fn tower_entry(
         &self,
         key: PurseKey,
@@ -174,7 +156,7 @@ impl Inner {
     }
 
     /// What a close pays, by what it was made of.
-    fn fee_with(
+    pub(super) fn fee_with(
         &self,
         tx: &Transaction,
         members: &[PurseKey],
@@ -219,6 +201,12 @@ impl Inner {
     /// it collects. The parts come to the fee; beyond all claims it was the fee wallet's. None where
     /// it spends something that is not ours.
     pub(super) fn fee_part(&self, tx: &Transaction, of: OutPoint) -> Option<Amount> {
+        self.part_of(tx, of, self.fee_of(tx)?)
+    }
+
+    /// The part of `whole` that one of its channels has: as the claim on it is of all claims that it collects.
+    /// The parts come to the whole, or to all claims where those are less.
+    pub(super) fn part_of(&self, tx: &Transaction, of: OutPoint, whole: Amount) -> Option<Amount> {
         let mut claims = Vec::with_capacity(tx.input.len());
         for input in &tx.input {
             let outpoint = input.previous_output;
@@ -227,8 +215,8 @@ impl Inner {
             claims.push((outpoint, u128::from(claim)));
         }
         let all: u128 = claims.iter().map(|(_, claim)| claim).sum();
-        let fee = u128::from(self.fee_of(tx)?.to_sat()).min(all);
-        let part = |claims: u128| fee.saturating_mul(claims).checked_div(all).unwrap_or(0);
+        let whole = u128::from(whole.to_sat()).min(all);
+        let part = |claims: u128| whole.saturating_mul(claims).checked_div(all).unwrap_or(0);
         let mut before = 0_u128;
         for (outpoint, claim) in claims {
             let with = before.saturating_add(claim);
@@ -239,6 +227,12 @@ impl Inner {
             before = with;
         }
         None
+    }
+
+    /// True where a close gives its payer a change for this channel.
+    pub(super) fn has_change(&self, tx: &Transaction, outpoint: OutPoint) -> bool {
+        let payee = self.payee_of(outpoint);
+        payee.is_some_and(|payee| payee.paid_by(tx) < payee.contract.value().to_sat())
     }
 
     /// The accepted channel with this output: there is never another one.

@@ -10,6 +10,7 @@ use super::{BUMP_PERCENT, REFUND_TARGET, WatchEvent, is_refund, percent, persist
 use crate::chain::{Seen, Spend};
 use crate::machine::payee::{Payee, can_follow};
 use crate::machine::{Action, Chain, Inner, Side};
+use crate::policy::SHARES_MAX;
 use crate::tx::{CLOSE_INPUTS_MAX, fee_with};
 
 /// Channels to be closed in one transaction.
@@ -203,7 +204,10 @@ impl Inner {
         let ripe = pool.len() >= CLOSE_INPUTS_MAX || pool.iter().any(|(_, ripe, _)| *ripe);
         pool.retain(|(.., due)| *due);
         if ripe {
-            for chunk in pool.chunks(CLOSE_INPUTS_MAX) {
+            // A channel weighs as much as three further outputs at least.
+            let outputs = self.config.payee.shares.len().min(SHARES_MAX);
+            let most = CLOSE_INPUTS_MAX.saturating_sub(outputs.div_ceil(2));
+            for chunk in pool.chunks(most.max(1)) {
                 let members: Vec<_> = chunk.iter().map(|(key, ..)| *key).collect();
                 let rate = chain.fees.rate(self.target(&members, chain));
                 // Whoever would cost the others more than it brings is closed alone, as dear as it may.

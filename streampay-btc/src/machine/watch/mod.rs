@@ -7,6 +7,7 @@ mod groups;
 mod payee;
 mod payer;
 mod refund;
+mod split;
 mod wallet;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,7 @@ pub(crate) use self::build::rate_of;
 pub(super) use self::refund::Refunding;
 pub(super) use self::wallet::FeeWallet;
 pub use self::wallet::{TooManyCoins, WalletCoin};
-use super::record::{self, Decided, Deed};
+use super::record::{self, Decided, Deed, Part};
 use super::{Action, Chain, Inner, Side};
 use crate::chain::{ChainView, OutputState, Seen, Spend};
 use crate::script::OutputType;
@@ -113,6 +114,8 @@ struct Looked<'a> {
     seen: Option<&'a Seen>,
     /// Its part of what the transaction that spends it pays, where that is known.
     cost: Option<Amount>,
+    /// What of that transaction went to others for it.
+    split: Vec<Part>,
 }
 
 impl Inner {
@@ -131,7 +134,10 @@ impl Inner {
                 let spend = state.seen.as_ref().and_then(|seen| seen.spend.as_ref());
                 let cost = spend.and_then(|of| self.fee_part(&of.tx, state.outpoint));
                 let seen = state.seen.as_ref();
-                (state.outpoint, Looked { seen, cost })
+                let split = spend.filter(|of| of.depth(chain.tip) >= FINAL_DEPTH);
+                let split = split.map(|of| self.split_part(&of.tx, state.outpoint));
+                let split = split.unwrap_or_default();
+                (state.outpoint, Looked { seen, cost, split })
             })
             .collect();
         for (key, channel) in &mut self.channels {

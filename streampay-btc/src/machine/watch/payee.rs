@@ -7,7 +7,7 @@ use streampay_core::units::PurseKey;
 use super::{FINAL_DEPTH, LAST_BLOCKS, Looked, WatchEvent, is_refund, persist, tell};
 use crate::machine::payee::Payee;
 use crate::machine::payer::FORGOTTEN;
-use crate::machine::record;
+use crate::machine::record::{self, Part};
 use crate::machine::{Action, Chain};
 use crate::tx::{Carried, CloseInput};
 
@@ -47,10 +47,21 @@ impl Payee {
             decided.settled = Some(amount);
             let amount = Amount::from_sat(amount);
             actions.push(Action::Event(key, WatchEvent::Settled { amount }));
+            self.keep_split(key, &new.split, actions);
         }
         if decided != self.decided {
             self.decided = decided;
             actions.push(persist(key, decided));
+        }
+    }
+
+    /// What went to others of what came of it, for the books.
+    fn keep_split(&mut self, key: PurseKey, split: &[Part], actions: &mut Vec<Action>) {
+        if !split.is_empty() {
+            let mut delta = ChangeSet::new();
+            record::put_split(&mut delta, split);
+            actions.push(Action::Persist(delta.within_purse(key)));
+            self.split = split.to_vec();
         }
     }
 
