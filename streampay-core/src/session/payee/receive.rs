@@ -266,6 +266,14 @@ impl PayeeSession {
         }));
     }
 
+    /// Planted: as if it had not been answered.
+    fn take_again(&mut self, tick: &Tick) {
+        if let Some(purse) = self.purse_mut(tick.purse) {
+            purse.seq = Seq(tick.seq.0.saturating_sub(1));
+        }
+        self.receive(tick);
+    }
+
     /// A tick that was answered: the same answer again. Another payment under its number is
     /// misbehaviour.
     fn answer_again(&mut self, tick: &Tick) {
@@ -281,7 +289,7 @@ impl PayeeSession {
             return self.misbehaved(Misbehaviour::TickReused);
         }
         if newest && purse.refusal.is_some() && planted::is(Planted::ReplayNacked) {
-            return self.receive(tick);
+            return self.take_again(tick);
         }
         let refusal = purse.refusal.as_ref().filter(|_| newest);
         let evidence = self
