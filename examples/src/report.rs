@@ -206,11 +206,31 @@ pub fn show_code(report: Report, text: &str, code: &str) {
     }
     show_line(text);
     if std::io::stdout().is_terminal()
-        && let Ok(code) = qrcode::QrCode::new(code)
+        && let Some(code) = drawn(code)
     {
-        show_line(code.render::<qrcode::render::unicode::Dense1x2>().build());
+        show_line(code);
     }
 }
+
+/// A QR code of half blocks, two rows a line, white on black whatever the terminal's own colours are: on a dark
+/// one what is drawn in its colours is inverted, which not every camera reads.
+fn drawn(text: &str) -> Option<String> {
+    use qrcode::render::unicode::Dense1x2;
+    let code = qrcode::QrCode::new(text).ok()?;
+    let mut image = code.render::<Dense1x2>();
+    image
+        .dark_color(Dense1x2::Light)
+        .light_color(Dense1x2::Dark);
+    let lines = image.build();
+    let lines = lines
+        .lines()
+        .map(|line| format!("{WHITE_ON_BLACK}{line}{OWN_COLORS}"));
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Source: ECMA-48, select graphic rendition.
+const WHITE_ON_BLACK: &str = "\u{1b}[97;40m";
+const OWN_COLORS: &str = "\u{1b}[0m";
 
 /// Asks the user, on a terminal.
 ///
@@ -303,5 +323,42 @@ mod tests {
     #[test]
     fn line_is_shown_where_the_terminal_does_not_say_how_wide_it_is() {
         assert_eq!([room(None), room(Some(0)), room(Some(40))], [79, 79, 39]);
+    }
+
+    /// By the patterns in three of its corners a camera finds it. Source: ISO/IEC 18004.
+    #[test]
+    fn address_and_amount_are_drawn_as_a_code_that_a_camera_finds() {
+        let address = "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk";
+        let drawn = drawn(&format!("bitcoin:{address}?amount=0.00100000")).unwrap();
+        let mut rows: Vec<Vec<bool>> = Vec::new();
+        for line in drawn.lines() {
+            let line = line.strip_prefix(WHITE_ON_BLACK).unwrap();
+            let line = line.strip_suffix(OWN_COLORS).unwrap();
+            let half = |upper| line.chars().map(move |sign| lit(sign, upper)).collect();
+            rows.extend([half(true), half(false)]);
+        }
+        let wide = rows[0].len();
+        // Four of margin on each side, lit; 41 modules are version 6, which holds so much.
+        assert_eq!((wide, rows.len() / 2), (41 + 8, (41 + 9) / 2), "{drawn}");
+        let dark = |x: usize, y: usize| !rows[y][x];
+        let is_ring = |at: usize| at == 0 || at == 6;
+        for (left, top) in [(4, 4), (wide - 11, 4), (4, wide - 11)] {
+            for (x, y) in (0..7).flat_map(|x| (0..7).map(move |y| (x, y))) {
+                let ring = is_ring(x) || is_ring(y);
+                let heart = (2..5).contains(&x) && (2..5).contains(&y);
+                assert_eq!(dark(left + x, top + y), ring || heart, "{x} {y}\n{drawn}");
+            }
+        }
+        assert!((0..wide).all(|at| !dark(at, 0) && !dark(0, at)), "{drawn}");
+    }
+
+    fn lit(sign: char, upper: bool) -> bool {
+        match sign {
+            '█' => true,
+            '▀' => upper,
+            '▄' => !upper,
+            ' ' => false,
+            other => panic!("{other}"),
+        }
     }
 }

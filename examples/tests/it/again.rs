@@ -63,64 +63,147 @@ fn a_session_whose_streamer_is_away_keeps_no_viewer_from_watching_another() {
     viewer.exit_code();
 }
 
+/// A streamer and a viewer of a channel that was paid from, both killed.
+struct Left {
+    chain: SimChain,
+    folder: tempfile::TempDir,
+    /// What the viewer paid into it, in satoshi.
+    value: u64,
+    expiry: u32,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn script(number: u8) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]))
+}
+
+impl Left {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (chain, folder) = (SimChain::new(), tempfile::tempdir().unwrap());
+        let url = runtime.block_on(esplora::serve(chain.clone(), Network::Regtest));
+        let url = url.trim_end_matches('/').to_owned();
+        let address = |number: u8| {
+            let address = Address::from_script(&script(number), Network::Regtest);
+            address.unwrap().to_string()
+        };
+        let at = |name: &str| folder.path().join(name);
+        let (payout, refund, record) = (address(2), address(1), at("record.webm"));
+        let args = ["serve", "--json", "--media", CLIP, "--price", "500sat/1s"];
+        let more = [
+            "--listen",
+            "127.0.0.1:0",
+            "--btc",
+            &url,
+            "--payout",
+            &payout,
+        ];
+        let args = [&args[..], &more].concat();
+        let mut streamer = Process::start(STREAMER, &at("streamer"), &args, false);
+        let link = streamer.named("serving")["link"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let args = [
+            "watch", &link, "--budget", "40000sat", "--yes", "--json", "--pay", "btc",
+        ];
+        let more = [
+            "--btc",
+            &url,
+            "--refund-to",
+            &refund,
+            "--record",
+            record.to_str().unwrap(),
+        ];
+        let args = [&args[..], &more].concat();
+        let mut viewer = Process::start(VIEWER, &at("viewer"), &args, false);
+        let wanted = viewer.named("channel_wanted");
+        let number = |name: &str| wanted[name].as_u64().unwrap();
+        let shown: Address<_> = wanted["address"].as_str().unwrap().parse().unwrap();
+        let (value, expiry) = (number("value_sat"), number("expiry"));
+        assert!((900..5_000).contains(&number("reserve_sat")), "{wanted}");
+        let shown = shown.assume_checked().script_pubkey();
+        chain.pay(&shown, Amount::from_sat(value)).unwrap();
+        chain.mine(1);
+        ticks(&viewer, 1_000);
+        viewer.kill();
+        streamer.kill();
+        Self {
+            chain,
+            folder,
+            value,
+            expiry: u32::try_from(expiry).unwrap(),
+            _runtime: runtime,
+        }
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What a program says of the channel.
+    fn channel(&self, program: &str, name: &str) -> serde_json::Value {
+        let told = stdout(&run(program, &self.at(name), &["channels", "--json"]));
+        let lines = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        let mut states: Vec<serde_json::Value> = lines.collect();
+        states.retain(|event| event["event"] == "channel_state");
+        assert_eq!(states.len(), 1, "{told}");
+        states.remove(0)
+    }
+}
+
 /// Nobody mines a block until the close is there.
 #[test]
 fn settle_waits_for_no_other_channel_to_be_closed_with() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (chain, folder) = (SimChain::new(), tempfile::tempdir().unwrap());
-    let url = runtime.block_on(esplora::serve(chain.clone(), Network::Regtest));
-    let url = url.trim_end_matches('/').to_owned();
-    let address = |number: u8| {
-        let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]));
-        Address::from_script(&script, Network::Regtest)
-            .unwrap()
-            .to_string()
-    };
-    let at = |name: &str| folder.path().join(name);
-    let (payout, refund, record) = (address(2), address(1), at("record.webm"));
-    let args = ["serve", "--json", "--media", CLIP, "--price", "500sat/1s"];
-    let more = [
-        "--listen",
-        "127.0.0.1:0",
-        "--btc",
-        &url,
-        "--payout",
-        &payout,
-    ];
-    let args = [&args[..], &more].concat();
-    let mut streamer = Process::start(STREAMER, &at("streamer"), &args, false);
-    let link = streamer.named("serving")["link"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let args = [
-        "watch", &link, "--budget", "40000sat", "--yes", "--json", "--pay", "btc",
-    ];
-    let more = [
-        "--btc",
-        &url,
-        "--refund-to",
-        &refund,
-        "--record",
-        record.to_str().unwrap(),
-    ];
-    let args = [&args[..], &more].concat();
-    let mut viewer = Process::start(VIEWER, &at("viewer"), &args, false);
-    let wanted = viewer.named("channel_wanted");
-    let shown: Address<_> = wanted["address"].as_str().unwrap().parse().unwrap();
-    let value = Amount::from_sat(wanted["value_sat"].as_u64().unwrap());
-    chain
-        .pay(&shown.assume_checked().script_pubkey(), value)
-        .unwrap();
-    chain.mine(1);
-    ticks(&viewer, 1_000);
-    viewer.kill();
-    streamer.kill();
-    let mut settle = Process::start(STREAMER, &at("streamer"), &["settle", "--json"], false);
+    let left = Left::new();
+    let mut settle = Process::start(STREAMER, &left.at("streamer"), &["settle", "--json"], false);
     settle.event(|event| event["event"] == "channel" && event["what"] == "closing");
     while !settle.is_over() {
-        chain.mine(1);
+        left.chain.mine(1);
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(settle.exit_code(), Some(0));
+    let state = left.channel(STREAMER, "streamer");
+    assert_eq!(
+        (&state["side"], &state["state"]),
+        (&"payee".into(), &"settled".into())
+    );
+    let earned = left.chain.balance(&script(2)).to_sat();
+    assert_eq!(state["settled_sat"], earned, "{state}");
+}
+
+/// The streamer never comes back, and the viewer's own process was killed too.
+#[test]
+fn recover_takes_a_channel_home_after_its_time_and_not_before() {
+    let left = Left::new();
+    let state = left.channel(VIEWER, "viewer");
+    assert_eq!(
+        (&state["side"], &state["state"]),
+        (&"payer".into(), &"open".into())
+    );
+    assert_eq!(
+        (&state["value_sat"], &state["expiry"]),
+        (&left.value.into(), &left.expiry.into())
+    );
+    let text = |name: &str| state[name].as_str().unwrap().to_owned();
+    assert!(
+        text("descriptor").starts_with("tr(") && text("outpoint").ends_with(":0"),
+        "{state}"
+    );
+    left.chain.mine(left.expiry - 1 - left.chain.tip());
+    let early = run(VIEWER, &left.at("viewer"), &["recover", "--json"]);
+    assert_eq!(early.status.code(), Some(5), "{}", stdout(&early));
+    assert!(left.chain.waiting().is_empty(), "nothing at T - 1");
+    left.chain.mine(1);
+    let args = ["recover", "--wait", "--json"];
+    let mut recover = Process::start(VIEWER, &left.at("viewer"), &args, false);
+    recover.event(|event| event["event"] == "channel" && event["what"] == "refunding");
+    while !recover.is_over() {
+        left.chain.mine(1);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(recover.exit_code(), Some(0));
+    let home = left.chain.balance(&script(1)).to_sat();
+    assert!(home + 1_000 > left.value, "{home} of {}", left.value);
+    assert_eq!(left.channel(VIEWER, "viewer")["settled_sat"], home);
 }
