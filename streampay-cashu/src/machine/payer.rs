@@ -11,7 +11,6 @@ use streampay_core::backend::{
 use streampay_core::store::ChangeSet;
 use streampay_core::units::{Msat, Now, PurseKey};
 
-use super::doubt::Doubt;
 use super::record::{self, Meta, PayerMeta, PayerStage, Token, TokenState, Tokens};
 use super::{OUT_OF_ORDER, Running, SwapMachine, SwapPolicy, TOKENS_MAX, msat, whole_sat};
 use crate::codec;
@@ -114,14 +113,12 @@ impl PayerPurse {
             PayerStage::Lost(..) => Vec::new(),
             _ => purse.next_effect(true),
         };
-        let mut reclaiming = Vec::new();
-        for (index, token) in &mut purse.tokens {
-            if matches!(token.state, TokenState::Reclaiming(_)) {
-                // Its swap was under way.
-                token.doubt.get_or_insert(Doubt::Lost);
-                reclaiming.push(*index);
-            }
-        }
+        let reclaiming: Vec<u64> = purse
+            .tokens
+            .iter()
+            .filter(|(_, token)| matches!(token.state, TokenState::Reclaiming(_)))
+            .map(|(index, _)| *index)
+            .collect();
         for index in reclaiming {
             effects.extend(purse.reclaim_effect(index));
         }
