@@ -126,7 +126,7 @@ pub async fn recover(home: &Home, report: Report) -> Result<bool, AppError> {
         }
         tell(report, id, &closed);
     }
-    late::ask(home, report, PATIENT, &alone).await?;
+    Box::pin(late::ask(home, report, PATIENT, &alone)).await?;
     if found == 0 {
         report.tell("no session is open");
     }
@@ -176,7 +176,7 @@ pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), App
             id: of.session,
             limits: BRIEF,
         };
-        let closing = open.close(session, &records, &which);
+        let closing = Box::pin(open.close(session, &records, &which));
         let closed = tokio::select! {
             closed = tokio::time::timeout_at(until, closing) => closed,
             () = asked_to_end() => return Ok(()),
@@ -191,7 +191,8 @@ pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), App
             tell(report, of.session, &closed);
         }
     }
-    let asking = tokio::time::timeout_at(until, late::ask(home, report, BRIEF, &alone));
+    let asking = Box::pin(late::ask(home, report, BRIEF, &alone));
+    let asking = tokio::time::timeout_at(until, asking);
     tokio::select! {
         // What there was no time for is asked next time.
         asked = asking => asked.unwrap_or(Ok(())),

@@ -129,7 +129,8 @@ pub async fn watch(
         home.wallet.check_not_all_held().await?;
     }
     accounting::start(home, watch.report).await?;
-    close_earlier(home, watch.report).await?;
+    // Boxed, as it holds a connection of its own: it would make every future around this one that much larger.
+    Box::pin(close_earlier(home, watch.report)).await?;
     unsettled::tell(home, watch.report).await?;
     watch.record.check()?;
     let entropy = entropy().map_err(AppError::io("no randomness"))?;
