@@ -356,6 +356,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
             household: (args.preview_household).unwrap_or_else(|| times(each, 4)),
             in_all: args.preview_all.unwrap_or_else(|| times(each, 100)),
         }),
+        unpaid: None,
         record: args.record,
         typing: true,
         listen: args.listen,

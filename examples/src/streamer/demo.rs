@@ -66,6 +66,7 @@ impl Demo {
             join_fee: Msat::ZERO,
             max_viewers: None,
             preview: None,
+            unpaid: None,
             record: None,
             typing: false,
             public_url: None,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use streampay_core::units::{Msat, Unix};
 use streampay_core::wire::Terms;
@@ -59,6 +60,8 @@ pub struct Offer {
     pub max_viewers: Option<usize>,
     /// What strangers may watch before they pay; none has them pay first.
     pub preview: Option<FreePreview>,
+    /// How long who does not pay has a seat; none takes ten seconds.
+    pub unpaid: Option<Duration>,
     /// Where what is streamed is recorded.
     pub record: Option<PathBuf>,
     /// Somebody types on stdin what the room is to hear or do.
@@ -203,6 +206,7 @@ pub async fn serve(home: &Home, offer: Offer) -> Result<Serving, AppError> {
         seats,
         waits,
         preview: offer.preview.map(|preview| (preview, offer.price)),
+        unpaid: offer.unpaid,
     };
     let sessions = Sessions::new(home, offer.report, Some(room), strangers, offer.seal);
     let never = std::future::pending();

@@ -36,6 +36,8 @@ pub(super) struct Strangers {
     pub(super) waits: bool,
     /// What may be watched before anything is paid, and at which price.
     pub(super) preview: Option<(FreePreview, Price)>,
+    /// How long who does not pay has a seat; none takes [`UNPAID_MS`].
+    pub(super) unpaid: Option<Duration>,
 }
 
 /// How long who may wait, and where.
@@ -48,6 +50,8 @@ pub(super) struct Patience {
     previews: Option<Previews>,
     /// How long a preview lasts, in milliseconds.
     preview_ms: u64,
+    /// How long who does not pay may stay beyond that.
+    unpaid_ms: u64,
 }
 
 /// One session's viewer, over all its connections, until it pays.
@@ -70,6 +74,7 @@ impl Patience {
             seats,
             waits,
             preview,
+            unpaid,
         } = strangers;
         let room = |[household, in_all]: [usize; 2]| waits.then(|| Places::new(household, in_all));
         let budgets = preview.map(|(preview, _)| Previews::new(preview.household, preview.in_all));
@@ -79,6 +84,9 @@ impl Patience {
             seats,
             previews: budgets,
             preview_ms: preview.map_or(0, |(preview, price)| price.lasts_ms(preview.each)),
+            unpaid_ms: unpaid.map_or(UNPAID_MS, |unpaid| {
+                u64::try_from(unpaid.as_millis()).unwrap_or(WAITING_MS)
+            }),
         }
     }
 
@@ -90,7 +98,7 @@ impl Patience {
 
     /// How long a viewer may stay that does not pay: as long as it may watch, and so much more.
     const fn unpaid(&self) -> u64 {
-        UNPAID_MS.saturating_add(self.preview_ms)
+        self.unpaid_ms.saturating_add(self.preview_ms)
     }
 
     /// How long a session lets its viewer stay that pays nothing, in milliseconds.
@@ -250,7 +258,7 @@ mod tests {
         Patience::new(Strangers {
             seats: Seats::new(seats),
             waits,
-            preview: None,
+            ..Strangers::default()
         })
     }
 

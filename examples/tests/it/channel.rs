@@ -44,6 +44,8 @@ pub(crate) struct Stage {
     folder: tempfile::TempDir,
     pub(crate) mint: Option<EmbeddedMint>,
     pub(crate) max_viewers: Option<usize>,
+    /// How long who does not pay has a seat, if not as long as usual.
+    pub(crate) unpaid: Option<Duration>,
     /// The most that the streamer takes unconfirmed.
     pub(crate) zero_conf_max: Option<Msat>,
     /// The most that the streamer's fee wallet pays for a close, where it has one.
@@ -73,6 +75,7 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
             mint: None,
             max_viewers: None,
+            unpaid: None,
             zero_conf_max: None,
             fee_wallet_max: None,
             cut_off: Arc::default(),
@@ -134,6 +137,7 @@ impl Stage {
             join_fee: Msat::ZERO,
             max_viewers: self.max_viewers,
             preview: None,
+            unpaid: self.unpaid,
             record: None,
             typing: false,
             public_url: None,

@@ -64,6 +64,7 @@ async fn serving_for(home: &Home, mints: Vec<Listed>, pay: &[Pay]) -> Serving {
         join_fee: Msat::ZERO,
         max_viewers: None,
         preview: None,
+        unpaid: None,
         record: None,
         typing: false,
         public_url: None,

@@ -53,6 +53,7 @@ async fn serving_for(streamer: &Home, mints: &[&EmbeddedMint]) -> Serving {
         join_fee: Msat::ZERO,
         max_viewers: None,
         preview: None,
+        unpaid: None,
         record: None,
         typing: false,
         public_url: None,

@@ -76,6 +76,7 @@ pub(crate) async fn stage_with(
         join_fee: Msat::ZERO,
         max_viewers: None,
         preview: None,
+        unpaid: None,
         record: None,
         typing: false,
         public_url: None,
