@@ -282,7 +282,8 @@ pub fn limits(
     limits
 }
 
-fn permille(percent: &str) -> Option<u64> {
+/// `104.5%` in thousandths.
+pub(crate) fn permille(percent: &str) -> Option<u64> {
     let number = percent.strip_suffix('%')?;
     let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
-use streampay_btc::machine::{ChannelReport, ChannelState, Role};
+use serde_json::{Value, json};
+use streampay_btc::machine::{ChannelReport, ChannelState, PaidOut, Role};
 
 use super::settings::Settings;
 use super::{besides, height};
@@ -24,7 +24,13 @@ const LOOK: Duration = Duration::from_secs(2);
 /// [`AppError`]: it cannot be opened.
 pub async fn open(folder: &Path, limits: MintLimits, report: Report) -> Result<Home, AppError> {
     let setup = match Settings::load(folder)? {
-        Some(settings) => Some(settings.setup(report, false).await?),
+        Some(settings) => {
+            let mut setup = settings.setup(report, false).await?;
+            // Nobody is served, so that no further channel comes to be closed with; and a command that ends before
+            // so many blocks are there would begin to wait anew each time.
+            setup.config.payee.batch_wait = 0;
+            Some(setup)
+        }
         None => None,
     };
     Home::open_for(folder, limits, setup).await
@@ -149,6 +155,7 @@ fn tell(report: Report, channel: &ChannelReport) {
             "settled_sat": channel.settled.map(|amount| amount.to_sat()),
             "outpoint": outpoint, "expiry": channel.expiry, "blocks_left": channel.left,
             "descriptor": channel.descriptor, "besides_sat": channel.besides_open().to_sat(),
+            "split": channel.split.iter().map(part).collect::<Vec<_>>(),
         }),
     );
     let until = match (channel.settled, channel.coming, channel.left) {
@@ -162,15 +169,29 @@ fn tell(report: Report, channel: &ChannelReport) {
         ),
         (None, None, None) => format!("until block {}", channel.expiry),
     };
+    let split: String = channel.split.iter().map(words).collect();
     let besides = match channel.besides_open().to_sat() {
         0 => String::new(),
         sat => format!("; {}", besides(sat, channel)),
     };
     report.tell(&format!(
-        "channel [{short}] {}: {side}, {state}, {} of {} sat signed over, with what closing may cost, {until}{}{besides}",
+        "channel [{short}] {}: {side}, {state}, {} of {} sat signed over, with what closing may cost, {until}{}{split}{besides}",
         channel.purse.purse.0,
         channel.paid.to_sat(),
         channel.value.to_sat(),
         outpoint.map_or(String::new(), |outpoint| format!(", {outpoint}")),
     ));
+}
+
+fn to(part: &PaidOut) -> String {
+    let address = part.address.as_ref().map(ToString::to_string);
+    address.unwrap_or_else(|| part.script.to_hex_string())
+}
+
+fn part(part: &PaidOut) -> Value {
+    json!({"to": to(part), "amount_sat": part.amount.to_sat()})
+}
+
+fn words(part: &PaidOut) -> String {
+    format!("; {} sat of it to {}", part.amount.to_sat(), to(part))
 }

@@ -9,6 +9,7 @@ mod lab;
 mod of_session;
 pub mod quote;
 pub mod settings;
+pub mod shares;
 pub mod source;
 mod tell;
 pub mod tower;

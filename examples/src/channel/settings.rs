@@ -13,6 +13,7 @@ use streampay_btc::script::own_script;
 
 use super::Setup;
 use super::fees::{FeeWallet, FeeWalletArgs};
+use super::shares::{self, Said, Share};
 use super::source::chain_source;
 use crate::durable;
 use crate::error::AppError;
@@ -92,6 +93,7 @@ pub struct Settings {
     network: Network,
     source: String,
     own: String,
+    shares: Vec<Share>,
     fee_wallet: Option<FeeWallet>,
     folder: PathBuf,
 }
@@ -132,6 +134,7 @@ impl Settings {
             ));
         }
         let fee_wallet = known.as_ref().and_then(|known| known.fee_wallet.clone());
+        let shares = known.as_ref().map(|known| known.shares.clone());
         let own = own
             .map(str::to_owned)
             .or_else(|| known.map(|known| known.own));
@@ -139,6 +142,7 @@ impl Settings {
             network,
             source: source.clone(),
             own: own.ok_or(AppError::Usage(own_flag))?,
+            shares: shares.unwrap_or_default(),
             fee_wallet,
             folder: folder.to_owned(),
         };
@@ -164,6 +168,7 @@ impl Settings {
                 network: network(&field("network")?).ok()?,
                 source: field("source")?,
                 own: field("own")?,
+                shares: shares::parse(value.get("shares"))?,
                 fee_wallet: match value.get("fee_wallet") {
                     None | Some(Value::Null) => None,
                     Some(wallet) => Some(FeeWallet::parse(wallet)?),
@@ -199,13 +204,35 @@ impl Settings {
         Ok(Some(settings))
     }
 
+    /// The same with what the user says of shares, which is kept too.
+    ///
+    /// # Errors
+    /// [`AppError`]: they cannot be paid, or there is no chain to pay them on.
+    pub fn with_shares(settings: Option<Self>, said: &[Said]) -> Result<Option<Self>, AppError> {
+        let Some(mut settings) = settings else {
+            return match said {
+                [] | [Said::None] => Ok(None),
+                _ => Err(AppError::Usage(
+                    "--payout-share is of what channels bring: say --btc too",
+                )),
+            };
+        };
+        let shares = shares::after(settings.shares.clone(), said);
+        if shares != settings.shares {
+            settings.shares = shares;
+            settings = settings.kept()?;
+        }
+        Ok(Some(settings))
+    }
+
     fn kept(self) -> Result<Self, AppError> {
         // Nothing is kept that cannot be used.
         chain_source(&self.source, self.network)?;
-        self.script()?;
+        shares::check(&self.shares, self.network, &self.script()?)?;
         let failed = AppError::io("bitcoin.json cannot be written");
         let text = json!({
             "network": name_of(self.network), "source": self.source, "own": self.own,
+            "shares": shares::to_json(&self.shares),
             "fee_wallet": self.fee_wallet.as_ref().map(FeeWallet::to_json),
         });
         durable::write(&self.folder, FILE, text.to_string().as_bytes()).map_err(failed)?;
@@ -227,7 +254,9 @@ impl Settings {
     /// [`AppError`].
     pub async fn setup(&self, report: Report, earns: bool) -> Result<Setup, AppError> {
         let source = chain_source(&self.source, self.network)?;
-        let mut setup = Setup::new(self.network, &self.script()?, source, report);
+        let script = self.script()?;
+        let mut setup = Setup::new(self.network, &script, source, report);
+        setup.config.payee.shares = shares::check(&self.shares, self.network, &script)?;
         let begins = (self.fee_wallet.as_ref()).is_some_and(|wallet| wallet.since.is_none());
         let mut tip = u32::MAX;
         if earns || begins {
@@ -267,6 +296,9 @@ impl core::fmt::Debug for Settings {
 
 #[cfg(test)]
 mod tests {
+    use streampay_btc::bitcoin::hashes::Hash as _;
+    use streampay_btc::bitcoin::{Address, WPubkeyHash};
+
     use super::*;
 
     const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
@@ -294,6 +326,23 @@ mod tests {
         assert_eq!(from(&nothing, None).unwrap(), said);
         assert_eq!(from(&node, None).unwrap(), said);
         assert!(!format!("{said:?}").contains("a:b"));
+        let shared = |said: &str| {
+            let said = [shares::said(said).unwrap()];
+            Settings::with_shares(from(&nothing, None).unwrap(), &said)
+        };
+        assert!(
+            shared(&format!("{ADDRESS}=30%")).is_err(),
+            "where the rest goes"
+        );
+        assert_eq!(from(&nothing, None).unwrap(), said, "not kept");
+        let other = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([9; 20]));
+        let other = Address::from_script(&other, Network::Regtest).unwrap();
+        let with = shared(&format!("{other}=30%")).unwrap();
+        assert_ne!(with, said);
+        assert_eq!(from(&node, Some(ADDRESS)).unwrap(), with);
+        let gets_a_share = other.to_string();
+        assert!(from(&nothing, Some(&gets_a_share)).is_err());
+        assert_eq!(shared("none").unwrap(), said);
         let mainnet = args(Some("http://a:b@127.0.0.1:8332"), Network::Bitcoin);
         assert!(from(&mainnet, None).is_err());
         #[cfg(unix)]

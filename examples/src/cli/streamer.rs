@@ -11,6 +11,7 @@ use crate::channel;
 use crate::channel::cli::ChannelCommand;
 use crate::channel::fees::{self, FeeWalletArgs};
 use crate::channel::settings::{BitcoinArgs, Settings};
+use crate::channel::shares;
 use crate::cli::shell::Shell;
 use crate::config::{self, Config, Program};
 use crate::doctor::Doctor;
@@ -157,6 +158,11 @@ struct ServeArgs {
     /// Where your bitcoin goes: an address, or a descriptor without secrets.
     #[arg(long, value_name = "ADDRESS|DESCRIPTOR")]
     payout: Option<String>,
+    /// Give a part of what channels bring to somebody else, by each close, such as bcrt1q..=12.5%; said once for
+    /// each. --payout has the rest, and every part below 1000 sat. Closing costs what the outputs take, and is
+    /// never done together with a viewer, which has room for one. Kept for next time; `none` ends it.
+    #[arg(long, value_name = "ADDRESS=PERCENT", value_parser = shares::said)]
+    payout_share: Vec<shares::Said>,
     /// Take channels of up to so much before their funding is in a block, such as 5000sat: until it
     /// is, the viewer can take that back. Without it none is. Only fundings of version 3 with
     /// segwit inputs alone (BIP 431) are taken so; others wait for one confirmation.
@@ -312,6 +318,7 @@ async fn run_serve(data: &Path, args: ServeArgs) -> Result<(), AppError> {
         args.payout.as_deref(),
         "say both: --btc where blocks come from, and --payout where your bitcoin goes",
     )?;
+    let settings = Settings::with_shares(settings, &args.payout_share)?;
     let settings = Settings::with_fee_wallet(settings, &args.fee_wallet)?;
     let earns = pay.contains(&Pay::Btc);
     if args.zero_conf_max.is_some() && !earns {

@@ -226,6 +226,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("software", "of the mint"),
     ("spendable_msat", "can be spent now"),
     (
+        "split",
+        "what of it went to others, each with `to` and `amount_sat`",
+    ),
+    (
         "state",
         "`open`, `closing` or `settled`; of a check `ok`, `warn` or `fail`; of a channel in words",
     ),

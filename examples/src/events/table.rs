@@ -77,7 +77,7 @@ pub const EVENTS: &[Event] = &[
         "channel_state",
         "channels",
         "how a channel stands",
-        "session purse side state value_sat paid_sat coming_sat settled_sat besides_sat outpoint expiry blocks_left descriptor",
+        "session purse side state value_sat paid_sat coming_sat settled_sat besides_sat split outpoint expiry blocks_left descriptor",
     ),
     event(
         "channel_wanted",

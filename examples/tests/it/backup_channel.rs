@@ -15,22 +15,22 @@ use crate::processes::{
 };
 
 /// An address of nobody, one for each number.
-fn address(number: u8) -> String {
+pub(crate) fn address(number: u8) -> String {
     let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]));
     let address = Address::from_script(&script, Network::Regtest);
     address.unwrap().to_string()
 }
 
-struct Channel {
+pub(crate) struct Channel {
     folder: tempfile::TempDir,
-    chain: SimChain,
+    pub(crate) chain: SimChain,
     url: String,
     /// Serves the chain.
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Channel {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let chain = SimChain::new();
         // Nobody hurries: its blocks take what is estimated for a close that may wait for many.
@@ -44,22 +44,26 @@ impl Channel {
         }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     fn serve(&self, listen: &str) -> (Process, String) {
+        self.serve_with(listen, &[])
+    }
+
+    pub(crate) fn serve_with(&self, listen: &str, rest: &[&str]) -> (Process, String) {
         let args = ["serve", "--json", "--media", CLIP, "--price", "500sat/1s"];
         let payout = address(2);
         let more = ["--listen", listen, "--btc", &self.url, "--payout", &payout];
-        let args = [&args[..], &more].concat();
+        let args = [&args[..], &more, rest].concat();
         let streamer = Process::start(STREAMER, &self.at("streamer"), &args, false);
         let link = streamer.named("serving")["link"].clone();
         (streamer, link.as_str().unwrap().to_owned())
     }
 
     /// A viewer whose channel is funded.
-    fn watch(&self, link: &str) -> Process {
+    pub(crate) fn watch(&self, link: &str) -> Process {
         let (record, refund) = (self.at("seen.webm"), address(1));
         let args = [
             "watch",
@@ -88,7 +92,7 @@ impl Channel {
     }
 
     /// Whoever broadcasts the close, and when: it is in a block in the end, and deep enough.
-    fn bring_home(&self, program: &str, name: &str) {
+    pub(crate) fn bring_home(&self, program: &str, name: &str) {
         for _ in 0..4 {
             let home = run(program, &self.at(name), &["recover", "--json"]);
             match home.status.code() {

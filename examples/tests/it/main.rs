@@ -39,6 +39,7 @@ mod players;
 mod processes;
 mod purses;
 mod sealed;
+mod shares;
 mod split;
 mod store;
 mod stream;
