@@ -136,13 +136,14 @@ impl PayerSession {
     /// The payee has ended; what it says is due counts as far as it is signed. Before the binding it ends a session
     /// that is known only by its word to our hello: a receipt alone is anybody's who said hello to us.
     pub(super) fn on_closed(&mut self, closed: &Closed) {
+        let met = self.has_met();
         self.part();
         let is_signed = self.is_signed(closed);
         if self.is_unbound() && !is_signed {
             return self.handshake_failed(closed.code);
         }
         if let Phase::Releasing(releasing) = &mut self.phase {
-            releasing.answered |= is_signed;
+            releasing.answered |= is_signed || met;
         }
         if let Some(evidence) = &closed.evidence {
             self.accept_evidence(evidence);

@@ -89,6 +89,11 @@ impl PayerSession {
         }
     }
 
+    /// True where both sides have signed the connection on which it releases.
+    pub(super) fn has_met(&self) -> bool {
+        matches!(self.said(), Some(Said::Close))
+    }
+
     fn said(&self) -> Option<Said> {
         match &self.phase {
             Phase::Releasing(releasing) => releasing.meeting.as_ref().map(|meeting| meeting.said),
