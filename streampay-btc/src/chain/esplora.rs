@@ -10,7 +10,7 @@ use bitcoin::{Amount, FeeRate, Network, OutPoint, Script, ScriptBuf, Transaction
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::http::{call, shown};
+use super::http::{BODY_MAX, call_up_to, shown};
 use super::{
     BLOCKS_CAME, ChainError, ChainSource, ChainView, FeeTable, LOOKS, OutputState, Parent, Seen,
     Spend, Watch, one_by_one,
@@ -49,7 +49,7 @@ impl Esplora {
     async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, ChainError> {
         let url = format!("{}{path}", self.url);
         let request = bitreq::Request::new(bitreq::Method::Get, url);
-        match call(request).await? {
+        match call_up_to(BODY_MAX, request).await? {
             (200, body) => Ok(Some(body)),
             (404, _) => Ok(None),
             (status, body) => Err(ChainError::Away(format!("{status}: {}", shown(&body)))),
@@ -286,7 +286,7 @@ impl ChainSource for Esplora {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         let request = bitreq::Request::new(bitreq::Method::Post, format!("{}/tx", self.url));
-        let (status, body) = call(request.with_body(serialize_hex(tx))).await?;
+        let (status, body) = call_up_to(BODY_MAX, request.with_body(serialize_hex(tx))).await?;
         let raw = format!("/tx/{}/raw", tx.compute_txid());
         match status {
             200 => Ok(()),
@@ -302,7 +302,7 @@ impl ChainSource for Esplora {
         let request = bitreq::Request::new(bitreq::Method::Post, url)
             .with_header("Content-Type", "application/json")
             .with_body(serde_json::json!(all).to_string());
-        let (status, body) = call(request).await?;
+        let (status, body) = call_up_to(BODY_MAX, request).await?;
         let why = match status {
             200 => {
                 let answer: Value = serde_json::from_slice(&body)

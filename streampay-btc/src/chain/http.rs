@@ -9,12 +9,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer: a block in hexadecimal.
 pub(super) const BODY_MAX: usize = 10 * 1024 * 1024;
 
-/// Status and body of the answer.
-pub(super) async fn call(request: bitreq::Request) -> Result<(i32, Vec<u8>), ChainError> {
-    call_up_to(BODY_MAX, request).await
-}
-
-/// The same for answers of up to so many bytes.
+/// Status and body of an answer of up to so many bytes.
 pub(super) async fn call_up_to(
     most: usize,
     request: bitreq::Request,
