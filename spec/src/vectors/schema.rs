@@ -97,7 +97,11 @@ pub fn message(number: u64) -> Vec<Key> {
         20 => vec![must(2, Uint(0, ANY)), must(4, Uint(1, 9))],
         22 => vec![must(2, Uint(0, ANY))],
         24 => vec![must(2, Uint(0, U16))],
-        26 => vec![must(2, Uint(0, U16)), may(4, Map(evidence()))],
+        26 => vec![
+            must(2, Uint(0, U16)),
+            may(4, Map(evidence())),
+            may(5, Bytes(64, 64)),
+        ],
         28 => vec![
             must(2, Map(terms())),
             must(4, Uint(0, MONEY)),

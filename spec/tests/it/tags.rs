@@ -15,7 +15,7 @@ const SOURCES: [&str; 5] = [
     "examples/src",
 ];
 /// Tags of others that the code uses. Source: BIP 327.
-const OF_OTHERS: [&str; 2] = ["KeyAgg list", "KeyAgg coefficient"];
+const OF_OTHERS: [&str; 3] = ["KeyAgg list", "KeyAgg coefficient", "TapSighash"];
 /// Tests are no part of what peers meet.
 const OF_TESTS: &str = "streampay/test/";
 

@@ -281,3 +281,50 @@ fn payee_that_lost_its_first_record_begins_its_offers_anew() {
     pair.run(500, &[(0, Fault::OfferTariff(50))]).unwrap();
     assert_eq!(agreed(&pair), 2);
 }
+
+/// It knows no purse, and its last word is lost with the connection. Its payer hears it on the next one.
+#[test]
+fn payee_that_no_receipt_brings_forward_is_there_to_say_so_again() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(75, &[]).unwrap();
+    let old = copy(&pair.payee.store);
+    pair.run(5_000, &[]).unwrap();
+    pair.payee.store = old;
+    pair.payee.die();
+    pair.payee_back = Some(pair.now.mono.after_ms(300));
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Closed(_))) if to == PAYER => vec![],
+        _ => vec![bytes.clone()],
+    });
+    pair.take_link_down(500);
+    pair.run(1_500, &[]).unwrap();
+    let id = pair.payer.id.unwrap();
+    let kept = pair.payee.store.scan(&session_prefix(id)).unwrap();
+    assert_eq!(kept.len(), 2);
+    let out = |pair: &Pair, of| {
+        let code = CloseCode::OutOfDate;
+        let ends =
+            |event: &&Event| matches!(event, Event::Closed { code: found, .. } if *found == code);
+        pair.events(of).iter().filter(ends).count()
+    };
+    assert_eq!((out(&pair, PAYEE), out(&pair, PAYER)), (1, 0));
+}
+
+/// Its backup knows of no tip. What was given since is not taken off the next.
+#[test]
+fn tip_after_an_old_backup_was_brought_forward_is_given() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(3_000, &[]).unwrap();
+    let old = copy(&pair.payer.store);
+    pair.tip(sat(4));
+    pair.run(2_000, &[]).unwrap();
+    assert_eq!(pair.payee().unwrap().tips(), sat(4));
+    pair.payer.store = old;
+    pair.payer.die();
+    (pair.payer_back, pair.acked) = (Some(pair.now.mono.after_ms(300)), Msat::ZERO);
+    pair.take_link_down(500);
+    pair.run(3_000, &[]).unwrap();
+    pair.tip(sat(2));
+    pair.run(3_000, &[]).unwrap();
+    assert_eq!(pair.payee().unwrap().tips(), sat(6));
+}

@@ -237,6 +237,38 @@ fn lost_payment_is_told_again_after_a_restart() {
     pair.settle().unwrap();
 }
 
+/// A tip is lost, and then a payment for media, which is acknowledged after all: nothing of media is lost any more.
+#[test]
+fn late_ack_of_media_is_regained_though_a_tip_is_lost() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(500, &[]).unwrap();
+    let (session, purse) = (pair.payer.id.unwrap(), PurseId(0));
+    pair.tip(Msat::from_sat(2).unwrap());
+    for seq in [Seq(2), Seq(3)] {
+        pair.mint.steal(PurseKey { session, purse }, seq);
+        pair.run(8_000, &[]).unwrap();
+        let lost = |event: &Event| matches!(event, Event::TickLost { seq: of, .. } if *of == seq);
+        assert_eq!(count(&pair, PAYER, lost), 1, "{seq:?}");
+        pair.command(PAYER, Command::WriteOff);
+    }
+    let payer = pair.payer().unwrap();
+    assert_eq!(payer.written_off(), pair.config.tick);
+    let receipt = Receipt {
+        seq: Seq(3),
+        cumulative: Msat::new(4_000).unwrap(),
+        total: Msat::new(4_000).unwrap(),
+        ..Receipt::default()
+    };
+    let ack = Ack {
+        evidence: receipt.sign(session, &pair.payee_key),
+        grant: None,
+    };
+    pair.inject(PAYER, &encode(&Message::Ack(ack)));
+    let payer = pair.payer().unwrap();
+    assert_eq!(payer.acknowledged().msat(), 4_000);
+    assert_eq!(payer.written_off(), Msat::ZERO);
+}
+
 /// A payment was written off, the next is under way, and the payee acknowledges the first after all.
 #[test]
 fn late_ack_of_what_was_written_off_does_not_silence_the_payment_under_way() {

@@ -173,7 +173,8 @@ impl PayerSession {
         session: SessionId,
         records: &[(Key, Vec<u8>)],
     ) -> Result<Self, StoreError> {
-        let record: PayerRecord = find(records, session, true)?;
+        let mut record: PayerRecord = find(records, session, true)?;
+        record.complete();
         let config = PayerConfig {
             identity,
             payee: record.common.fixed.peer,

@@ -11,6 +11,7 @@ use crate::meter::PauseReason;
 use crate::planted;
 use crate::session::record::{PayerPurse, StoredEvidence};
 use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Receipt};
+use crate::units::Msat;
 use crate::wire::{Ack, Evidence, Message};
 
 impl PayerSession {
@@ -130,10 +131,20 @@ impl PayerSession {
             pending.unwrap_or_default()
         });
         let open = self.paid().saturating_minus(self.acknowledged());
-        let most = open.saturating_minus(under_way);
+        // A tip that is lost bought no media before either.
+        let tips = self.tips().saturating_minus(self.acknowledged_tips());
+        let tips = tips.saturating_minus(self.tips_under_way());
+        let most = open.saturating_minus(under_way).saturating_minus(tips);
         if let Some(record) = &mut self.record {
             record.written_off = record.written_off.min(most);
         }
+    }
+
+    fn tips_under_way(&self) -> Msat {
+        self.sum(|purse| {
+            let tip = purse.pending.as_ref().filter(|pending| pending.tip);
+            tip.map(|pending| pending.amount).unwrap_or_default()
+        })
     }
 
     fn acknowledge(&mut self, evidence: &Evidence) {

@@ -1,6 +1,9 @@
+use minicbor::bytes::ByteVec;
+
 use super::flow::Live;
 use crate::meter::{Rate, Reading, Tariff};
-use crate::units::{Mono, Msat};
+use crate::session::record::{Fate, PendingTick};
+use crate::units::{Mono, Msat, RequestId};
 
 fn msat(amount: u64) -> Msat {
     Msat::new(amount).unwrap()
@@ -69,4 +72,40 @@ fn what_is_sent_is_looked_after_within_two_seconds() {
     assert_eq!(live.timeout(false), Some(Mono(2_100)));
     live.await_nothing();
     assert_eq!(live.timeout(false), None);
+}
+
+/// A payment under way, as it was written before what its tick says was kept with it.
+#[derive(minicbor::Encode)]
+#[cbor(array)]
+struct Earlier {
+    #[n(0)]
+    amount: Msat,
+    #[n(1)]
+    request: RequestId,
+    #[n(2)]
+    payload: Option<ByteVec>,
+    #[n(3)]
+    fate: Fate,
+    #[n(4)]
+    tip: bool,
+}
+
+#[test]
+fn payment_under_way_in_an_earlier_record_says_what_it_said_then() {
+    for (tip, tips) in [(false, None), (true, Some(msat(7_000)))] {
+        let earlier = Earlier {
+            amount: msat(2_000),
+            request: RequestId(3),
+            payload: None,
+            fate: Fate::UnderWay,
+            tip,
+        };
+        let bytes = minicbor::to_vec(earlier).unwrap();
+        let mut pending: PendingTick = minicbor::decode(&bytes).unwrap();
+        pending.complete(msat(8_000), msat(5_000));
+        assert_eq!((pending.cumulative, pending.tips), (msat(10_000), tips));
+        // What is kept is not changed.
+        pending.complete(msat(12_000), msat(7_000));
+        assert_eq!((pending.cumulative, pending.tips), (msat(10_000), tips));
+    }
 }

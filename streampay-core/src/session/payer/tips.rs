@@ -152,6 +152,8 @@ impl PayerSession {
         }
         if let Some(record) = &mut self.record {
             record.tips = record.tips.max(receipt.tips);
+            // What was given was wanted, though a backup does not know it.
+            record.tips_wanted = record.tips_wanted.max(record.tips);
         }
         receipt.tips > before
     }

@@ -124,6 +124,18 @@ pub(super) struct PayerRecord {
     pub(super) tips_wanted: Msat,
 }
 
+impl PayerRecord {
+    /// Completes a record from before ticks under way were kept whole: as they were said then.
+    pub(super) fn complete(&mut self) {
+        let given = self.common.receipt().tips;
+        for purse in &mut self.purses {
+            if let Some(pending) = &mut purse.pending {
+                pending.complete(purse.acked, given);
+            }
+        }
+    }
+}
+
 /// How far a purse has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -214,7 +226,9 @@ pub(super) struct PendingTick {
     #[n(4)]
     pub(super) tip: bool,
     /// What its tick says that the purse comes to with it, and all tips: another receipt may come before its own.
+    /// 0 in a record from before they were kept.
     #[n(5)]
+    #[cbor(default)]
     pub(super) cumulative: Msat,
     #[n(6)]
     pub(super) tips: Option<Msat>,
@@ -250,6 +264,14 @@ impl PayerPurse {
 }
 
 impl PendingTick {
+    /// The same for one tick, where so much of its purse, and of tips, was acknowledged.
+    pub(super) fn complete(&mut self, acked: Msat, given: Msat) {
+        if self.cumulative.is_zero() {
+            self.cumulative = acked.saturating_plus(self.amount);
+            self.tips = self.tip.then(|| given.saturating_plus(self.amount));
+        }
+    }
+
     /// True once the backend has made it, by its present number.
     pub(super) const fn is_made(&self) -> bool {
         self.payload.is_some() && !matches!(self.fate, Fate::Again)
@@ -282,11 +304,12 @@ pub(super) struct PayeeRecord {
 }
 
 impl PayeeRecord {
-    /// True where no purse was ever taken, and no backend knows anything of one.
+    /// True where no purse was ever taken, no backend knows anything of one, and no receipt says that there was
+    /// something.
     pub(super) fn is_empty(&self) -> bool {
         let refused =
             |purse: &PayeePurse| purse.state == PurseState::Done && purse.capacity.is_zero();
-        !self.kept && self.purses.iter().all(refused)
+        !self.kept && self.common.evidence.is_none() && self.purses.iter().all(refused)
     }
 }
 
