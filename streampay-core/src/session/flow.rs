@@ -13,6 +13,9 @@ use crate::wire::{Message, Pause, Resume, Terms};
 const WORD_EVERY_MS: u64 = 50;
 const WORDS: u64 = 128;
 
+/// A pause is over once it has flowed for so long, in milliseconds. Spec: session 6.1.
+const FLOWS_MS: u64 = 2_000;
+
 /// The pauses of both sides.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
@@ -23,8 +26,10 @@ pub(super) struct Flow {
     peer_epoch: u64,
     /// How often the peer said so on this connection.
     words: Pace,
-    /// Since when nothing flows, as far as it was looked at.
+    /// Since when nothing flows, as far as it was looked at; it has not flowed for long since.
     still_since: Option<Mono>,
+    /// Since when it flows, likewise.
+    flows_since: Option<Mono>,
 }
 
 impl Flow {
@@ -37,12 +42,16 @@ impl Flow {
     }
 
     /// True where nothing has flowed for as long as the terms let a session be resumed: a pause
-    /// is no longer than an absence.
+    /// is no longer than an absence. A word between two pauses does not make them two.
     pub(super) fn is_still_too_long(&mut self, now: Mono, terms: &Terms) -> bool {
         if self.flows() {
-            self.still_since = None;
+            let since = *self.flows_since.get_or_insert(now);
+            if now.since_ms(since) >= FLOWS_MS {
+                self.still_since = None;
+            }
             return false;
         }
+        self.flows_since = None;
         let since = *self.still_since.get_or_insert(now);
         now.since_ms(since) >= u64::from(terms.resumable_s).saturating_mul(1_000)
     }

@@ -104,9 +104,29 @@ fn flow_stands_still_from_when_it_was_first_seen_still() {
     assert!(!still(&mut flow, 6 * ms) && !still(&mut flow, 7 * ms - 1));
     assert!(still(&mut flow, 7 * ms));
     flow.remove(PauseReason::ByPayer);
-    assert!(!still(&mut flow, 8 * ms));
+    assert!(!still(&mut flow, 8 * ms) && !still(&mut flow, 8 * ms + 2_000));
     flow.add(PauseReason::ByPayer);
     assert!(!still(&mut flow, 9 * ms));
+}
+
+#[test]
+fn word_between_two_pauses_does_not_make_two_of_them() {
+    let terms = terms();
+    let ms = u64::from(terms.resumable_s) * 1_000;
+    let mut flow = Flow::default();
+    let still = |flow: &mut Flow, at| flow.is_still_too_long(Mono(at), &terms);
+    let (pause, resume) = (Some(PauseReason::ByPayee), None);
+    let mut at = 1_000;
+    for epoch in 1.. {
+        let word = if epoch % 2 == 1 { pause } else { resume };
+        flow.hear(Mono(at), epoch, word);
+        if still(&mut flow, at) {
+            break;
+        }
+        at += if word.is_some() { ms / 4 } else { 1_999 };
+        assert!(at < 2 * ms, "{at}");
+    }
+    assert!(at >= ms + 1_000, "{at}");
 }
 
 #[test]

@@ -218,11 +218,6 @@ impl Pair {
             });
         }
         self.acked = acked;
-        let lost = |event: &Event| matches!(event, Event::TickLost { .. });
-        if self.mint.thief.is_zero() && self.tamper.is_none() && self.payer.events.iter().any(lost)
-        {
-            return Err(Violation::Lost);
-        }
         // What came, by the truth; and what the user consented to count as used or lost.
         let reading = Reading {
             media_ms: self.received.media_ms.saturating_add(booked.media_ms),
@@ -233,6 +228,12 @@ impl Pair {
         if bought.saturating_minus(written_off) > most {
             let at_ms = self.now.mono.0;
             return Err(Violation::PayerBound { paid, used, at_ms });
+        }
+        // Last: where somebody forged it says nothing, and what is above still holds.
+        let lost = |event: &Event| matches!(event, Event::TickLost { .. });
+        if self.mint.thief.is_zero() && self.tamper.is_none() && self.payer.events.iter().any(lost)
+        {
+            return Err(Violation::Lost);
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ fn answer(pair: &mut Pair, to: Direction, purse: PurseId, outcome: Outcome) {
 }
 
 /// Runs until this side waits for the mint with such a call.
-fn run_until_call(pair: &mut Pair, of: Direction, wanted: fn(Call) -> bool) -> PurseId {
+pub(super) fn run_until_call(pair: &mut Pair, of: Direction, wanted: fn(Call) -> bool) -> PurseId {
     for _ in 0..3_000 {
         let calls = pair.calls.values().filter(|(side, ..)| *side == of);
         let mut calls = calls.map(|(.., effect)| effect);

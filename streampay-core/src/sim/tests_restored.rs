@@ -3,14 +3,16 @@
 
 use alloc::vec::Vec;
 
+use super::mint::Call;
 use super::side::Session;
+use super::tests_answers::run_until_call;
 use super::*;
 use crate::backend::Request;
 use crate::meter::Schedule;
 use crate::session::{CloseCode, Command, Event, Input, Output, PayerSession, Receipt};
 use crate::store::{ChangeSet, MemoryStore, Store, session_prefix};
 use crate::units::{Msat, PurseId, Seq};
-use crate::wire::{Message, decode};
+use crate::wire::{Hello, Message, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
 const PAYEE: Direction = Direction::ToPayee;
@@ -226,7 +228,7 @@ fn receipt_by_a_number_that_no_payment_had_is_not_taken_after_a_restart() {
                 receipt.cumulative = receipt.cumulative.saturating_plus(sat(2));
                 receipt.total = receipt.total.saturating_plus(sat(2));
                 ready.evidence = Some(receipt.sign(session, &key));
-                vec![crate::wire::encode(&Message::Ready(ready))]
+                vec![encode(&Message::Ready(ready))]
             }
             _ => vec![bytes.clone()],
         });
@@ -327,4 +329,32 @@ fn tip_after_an_old_backup_was_brought_forward_is_given() {
     pair.tip(sat(2));
     pair.run(3_000, &[]).unwrap();
     assert_eq!(pair.payee().unwrap().tips(), sat(6));
+}
+
+/// In its backup a purse is still being checked, from which it was paid since. Its backend knows nothing of that purse.
+#[test]
+fn payee_whose_backup_has_the_purse_as_being_checked_ends_out_of_date() {
+    let mut pair = Pair::new(PairConfig::default());
+    let purse = run_until_call(&mut pair, PAYEE, |call| matches!(call, Call::Accept { .. }));
+    let (known, more) = (pair.payee().unwrap().credited(), pair.config.tick);
+    let receipt = Receipt {
+        purse,
+        seq: Seq(1),
+        cumulative: more,
+        total: known.saturating_plus(more),
+        ..Receipt::default()
+    };
+    let evidence = Some(receipt.sign(pair.payer.id.unwrap(), &pair.payee_key));
+    pair.tamper(move |_, bytes| match decode(bytes) {
+        Ok(Some(Message::Hello(hello))) => {
+            vec![encode(&Message::Hello(Hello { evidence, ..hello }))]
+        }
+        _ => vec![bytes.clone()],
+    });
+    pair.kill_payee(300);
+    pair.run(3_000, &[]).unwrap();
+    let code = CloseCode::OutOfDate;
+    let ends =
+        |event: &&Event| matches!(event, Event::Closed { code: found, .. } if *found == code);
+    assert_eq!(pair.events(PAYEE).iter().filter(ends).count(), 1);
 }

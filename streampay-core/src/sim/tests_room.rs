@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::room::{Admission, HostCommand, RoomConfig, RoomId};
 use crate::session::{CloseCode, Command, Event, Invitation, Line, Misbehaviour, Name, RoomNews};
-use crate::units::{Msat, Unix};
+use crate::units::{Msat, PurseId, PurseKey, Seq, Unix};
 use crate::wire::{Chat, Join, Message, Presence, RoomCode, Tip, decode, encode};
 
 const PAYER: Direction = Direction::ToPayer;
@@ -164,9 +164,44 @@ fn crash_at_any_output_pays_the_fee_once() {
             house.run(1_500, &[]).unwrap();
             house.join(0, join(6));
             house.run(8_000, &[(0, 0, fault)]).unwrap();
+            assert_eq!(house.pairs[0].crashes(), 1, "{fault:?}");
             assert_eq!(tips(&house.pairs[0]), (6, 6), "{fault:?}");
             assert!(joined(&house.pairs[0]) >= 1, "{fault:?}");
             house.settle().unwrap();
+        }
+    }
+}
+
+/// The payee spent it, said no, and the user wrote it off. It is no part of the fee any more, and counts for what the
+/// user consents to.
+#[test]
+fn fee_that_was_lost_is_missing_and_its_payer_is_told() {
+    for (consent, joins) in [(4, 0), (5, 0), (6, 1)] {
+        let mut pair = Pair::new(PairConfig {
+            join_fee: sat(4),
+            ..PairConfig::default()
+        });
+        pair.open_room();
+        pair.run(500, &[]).unwrap();
+        let (session, purse) = (pair.payer.id.unwrap(), PurseId(0));
+        pair.mint.steal(PurseKey { session, purse }, Seq(2));
+        pair.command(PAYER, join(consent));
+        let unpaid = |pair: &mut Pair| {
+            let code = RoomCode::Unpaid;
+            let unpaid = Message::RoomRefused(crate::wire::RoomRefused { code });
+            pair.inject(PAYER, &encode(&unpaid));
+        };
+        unpaid(&mut pair);
+        pair.run(8_000, &[]).unwrap();
+        let lost = |event: &&Event| matches!(event, Event::TickLost { .. });
+        assert_eq!(pair.events(PAYER).iter().filter(lost).count(), 1);
+        pair.command(PAYER, Command::WriteOff);
+        pair.run(8_000, &[]).unwrap();
+        if joins == 0 {
+            assert!(refused(&pair, RoomCode::Unpaid), "{consent}");
+            assert_eq!(tips(&pair), (4, 2), "{consent}");
+        } else {
+            assert_eq!(tips(&pair), (6, 4), "{consent}");
         }
     }
 }

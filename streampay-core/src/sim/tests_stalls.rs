@@ -1,12 +1,15 @@
 //! A source that gives nothing, and what hides that; words that come too often.
 
 use super::*;
-use crate::backend::RefusalCode;
+use crate::backend::{Answer, Outcome, RefusalCode};
 use crate::meter::{PauseReason, Reading};
-use crate::session::{CloseCode, Command, Event, Input, Name, Output, RoomNews};
+use crate::session::{
+    BackendEvent, CloseCode, Command, Event, Input, Name, Output, PayeeConfig, PayeeSession,
+    RoomNews,
+};
 use crate::store::{Store as _, session_prefix};
-use crate::units::{Msat, PurseId};
-use crate::wire::{Message, Pause, Presence, Purse, PurseRefused, Resume, decode, encode};
+use crate::units::{Mono, Msat, PurseId};
+use crate::wire::{Ack, Message, Pause, Presence, Purse, PurseRefused, Resume, decode, encode};
 use bytes::Bytes;
 
 const PAYER: Direction = Direction::ToPayer;
@@ -63,6 +66,57 @@ fn pauses_in_turn_do_not_keep_a_dead_source_alive() {
     }
     assert_eq!(closed(&pair), Some(CloseCode::MediaStalled));
     assert!((590_000..=610_000).contains(&flowed_ms), "{flowed_ms}");
+}
+
+/// Its payee takes no purse, and pauses again and again. What is locked in the purse comes home.
+#[test]
+fn pauses_in_turn_do_not_keep_a_payer_waiting_for_a_purse() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.tamper(|to, bytes| match decode(bytes) {
+        Ok(Some(Message::Purse(_))) if to == PAYEE => vec![],
+        Ok(Some(Message::Close(_) | Message::Closed(_))) if to == PAYER => vec![],
+        _ => vec![bytes.clone()],
+    });
+    let side::Config::Payer(config) = &mut pair.payer.config else {
+        panic!("a payer");
+    };
+    config.policy.stall_close_ms = 60_000;
+    pair.payer.die();
+    pair.payer_back = Some(Mono(10));
+    pair.run(200, &[]).unwrap();
+    let mut flowed_ms = 0;
+    while closed(&pair).is_none() && flowed_ms < 100_000 {
+        for (command, ms) in [(Command::Pause, 300), (Command::Resume, 1_500)] {
+            pair.command(PAYEE, command);
+            pair.run(ms, &[]).unwrap();
+        }
+        flowed_ms += 1_500;
+    }
+    assert_eq!(closed(&pair), Some(CloseCode::TimedOut));
+    assert!((55_000..=65_000).contains(&flowed_ms), "{flowed_ms}");
+    pair.tamper = None;
+    pair.settle().unwrap();
+}
+
+/// A grant that is another each time, in acks that say nothing new and so are not verified.
+#[test]
+fn grants_without_end_are_told_twenty_times_a_second() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(5_000, &[]).unwrap();
+    let evidence = pair.payer().unwrap().receipt().unwrap();
+    let flood = |pair: &mut Pair, from: u32| {
+        for number in from..from + 500 {
+            let grant = Some(Bytes::copy_from_slice(&number.to_be_bytes()));
+            pair.inject(PAYER, &encode(&Message::Ack(Ack { evidence, grant })));
+        }
+    };
+    let granted = |event: &Event| matches!(event, Event::Grant(_));
+    flood(&mut pair, 0);
+    assert_eq!(count(&pair, granted), 128);
+    pair.run(1_000, &[]).unwrap();
+    flood(&mut pair, 500);
+    assert_eq!(count(&pair, granted), 148);
+    pair.settle().unwrap();
 }
 
 /// The time of a pause is no time in which a source is dead.
@@ -321,4 +375,63 @@ fn stranger_whose_purse_was_refused_leaves_nothing_behind() {
     pair.run(20_000, &[]).unwrap();
     assert!(pair.payee().unwrap().is_settled());
     assert_eq!(kept(&pair), 0);
+}
+
+/// It closes while the backend still looks at its purse, which is settled with nothing. What the backend writes after
+/// that is kept with all that a restart needs to read it.
+#[test]
+fn session_that_left_nothing_is_whole_again_where_its_backend_writes_late() {
+    let mut pair = Pair::new(PairConfig {
+        wallet: Msat::ZERO,
+        ..PairConfig::default()
+    });
+    pair.run(65, &[]).unwrap();
+    let now = pair.now;
+    let side::Config::Payee(config) = &pair.payee.config else {
+        panic!("a payee");
+    };
+    let config = config.clone();
+    let Some(side::Session::Payee(payee)) = &mut pair.payee.session else {
+        panic!("a payee");
+    };
+    let session = payee.session().unwrap();
+    let store = &mut pair.payee.store;
+    let mut hear = |input| {
+        payee.handle(now, input).unwrap();
+        let outputs = core::iter::from_fn(|| payee.poll_output());
+        let mut asked = vec![];
+        for output in outputs {
+            match output {
+                Output::Persist(changes) => store.append(&[changes]).unwrap(),
+                Output::Backend { purse, .. } => asked.push(purse),
+                _ => {}
+            }
+        }
+        let kept = store.scan(&session_prefix(session)).unwrap();
+        (asked, kept)
+    };
+    let part = Message::Purse(Purse {
+        purse: PurseId(0),
+        part: 0,
+        of: 1,
+        method: 0,
+        bytes: Bytes::from_static(b"x"),
+    });
+    let (asked, _) = hear(Input::Received(encode(&part)));
+    let purse = asked[0];
+    hear(Input::Command(Command::Close(CloseCode::Done)));
+    let settled = Msat::ZERO;
+    let answer = Answer::outcome(Outcome::Settled { settled });
+    let (_, kept) = hear(Input::Backend(BackendEvent { purse, answer }));
+    assert_eq!(kept.len(), 0);
+    let mut answer = Answer::default();
+    answer.delta.put([7], vec![1]);
+    let (_, kept) = hear(Input::Backend(BackendEvent { purse, answer }));
+    let PayeeConfig {
+        identity,
+        unpaid_ms,
+        ..
+    } = config;
+    let restored = PayeeSession::restore(identity, unpaid_ms, now, session, &kept);
+    assert!(restored.is_ok());
 }

@@ -108,6 +108,7 @@ fn crash_at_any_output_loses_no_tip_and_doubles_none() {
             pair.run(2_000, &[]).unwrap();
             pair.tip(sat(6));
             pair.run(10_000, &[(0, fault)]).unwrap();
+            assert_eq!(pair.crashes(), 1, "{fault:?}");
             assert_eq!(given(&pair), (6, 6), "{fault:?}");
             pair.settle().unwrap();
         }

@@ -174,16 +174,24 @@ impl Pair {
             Direction::ToPayer => &mut self.payer,
             Direction::ToPayee => &mut self.payee,
         };
-        let wants = side.restart(now, |config| match config {
-            Config::Payer(config) => PayerSession::new(config.clone(), &entropy)
-                .ok()
-                .map(|payer| Session::Payer(Box::new(payer))),
-            Config::Payee(config) => PayeeSession::new(config.clone(), &entropy)
-                .ok()
-                .map(|payee| Session::Payee(Box::new(payee))),
+        let mut begins_anew = false;
+        let wants = side.restart(now, |config| {
+            begins_anew = true;
+            match config {
+                Config::Payer(config) => PayerSession::new(config.clone(), &entropy)
+                    .ok()
+                    .map(|payer| Session::Payer(Box::new(payer))),
+                Config::Payee(config) => PayeeSession::new(config.clone(), &entropy)
+                    .ok()
+                    .map(|payee| Session::Payee(Box::new(payee))),
+            }
         });
         if to == Direction::ToPayee {
             self.payee_stands_in = self.payee.money().0 < self.credited;
+            if begins_anew && self.credited.is_zero() {
+                // It forgot a session in which nothing was paid: what that gave for nothing is over with it.
+                (self.delivered, self.changes) = (Reading::default(), Vec::new());
+            }
         }
         if let Some(Session::Payer(payer)) = &self.payer.session {
             // A payer that died before it was bound begins another session.

@@ -58,7 +58,9 @@ impl PayeeSession {
         let whole = others.plus(receipt.cumulative) == Ok(receipt.total);
         let mut purses = record.purses.iter_mut();
         let purse = purses.find(|purse| purse.id == receipt.purse);
-        let Some(purse) = purse.filter(|_| whole) else {
+        // One that was still being checked was taken since, of which our backend knows nothing.
+        let is_known = |purse: &&mut PayeePurse| whole && purse.state != PurseState::Opening;
+        let Some(purse) = purse.filter(is_known) else {
             return false;
         };
         record.tips = receipt.tips;

@@ -44,7 +44,7 @@ impl PayeeSession {
         if let Some(record) = &mut self.record {
             // One in which nothing ever was cannot be paid twice: strangers leave nothing behind.
             if record.common.settled && record.is_empty() {
-                stage_removal(record.common.fixed.session, &mut changes);
+                stage_removal(record, &mut changes);
             } else {
                 stage(record, &mut changes);
             }

@@ -43,6 +43,8 @@ pub(super) struct Live {
     pub(super) agree_retry: Option<Backoff>,
     /// What came for the media last.
     pub(super) grant: Option<Bytes>,
+    /// How often something else came for it.
+    pub(super) grants: Pace,
     pub(super) wants_receipt: bool,
     /// What was said in the payee's room.
     pub(super) talk: super::member::Talk,
@@ -73,6 +75,7 @@ impl Live {
             purse_retry: None,
             agree_retry: None,
             grant: None,
+            grants: Pace::default(),
             wants_receipt: false,
             talk: super::member::Talk::default(),
             offers: 0,

@@ -196,10 +196,12 @@ impl PayerSession {
         self.terms().map(|terms| terms.join_fee).unwrap_or_default()
     }
 
-    /// The tips at which the fee is paid: what is given already, and whole ticks on top.
+    /// The tips at which the fee is paid: what is given already, and whole ticks on top. What was lost on the way
+    /// is given, and is no part of the fee.
     fn fee_in_ticks(&self) -> Msat {
         let given = self.tips();
-        let missing = self.join_fee().saturating_minus(given);
+        let counts = given.saturating_minus(self.lost_tips());
+        let missing = self.join_fee().saturating_minus(counts);
         let ticks = missing.round_up_to(self.tip_step()).unwrap_or(Msat::MAX);
         given.saturating_plus(ticks)
     }
@@ -208,7 +210,7 @@ impl PayerSession {
     /// may be more than the user consented to.
     fn advance_fee(&mut self) {
         let next = self.tips().saturating_plus(self.tip_step());
-        let quiet = self.tips() == self.acknowledged_tips();
+        let quiet = self.tip_under_way().is_zero();
         if self.acknowledged_tips() >= self.join_fee() {
             self.ask_to_join();
         } else if quiet && next > self.tips_wanted() {

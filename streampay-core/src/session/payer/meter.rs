@@ -257,10 +257,11 @@ impl PayerSession {
         self.ahead().is_zero() || self.quiet_ms() >= WATCH_MS
     }
 
-    /// How long no media has come, in milliseconds.
+    /// How long nothing has counted, in milliseconds. Asked while it flows: time in which nothing did is left out,
+    /// so that a payee which pauses again and again holds up no deadline.
     pub(super) fn quiet_ms(&self) -> u64 {
-        let progress = self.live().map(|live| live.progress);
-        self.now.mono.since_ms(progress.unwrap_or(self.now.mono))
+        let counted = self.live().map(|live| live.counted_at);
+        self.now.mono.since_ms(counted.unwrap_or(self.now.mono))
     }
 
     /// How much may be left when the next tick is paid.

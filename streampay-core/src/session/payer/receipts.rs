@@ -14,6 +14,11 @@ use crate::session::{CloseCode, Event, MediaGrant, Misbehaviour, Receipt};
 use crate::units::Msat;
 use crate::wire::{Ack, Evidence, Message};
 
+/// How often a payee may grant something new: once in so many milliseconds on average, and so many at once. What
+/// comes beyond was not said; the next ack says it again. Spec: session 5.2.
+const GRANT_EVERY_MS: u64 = 50;
+const GRANT_BURST: u64 = 128;
+
 impl PayerSession {
     pub(super) fn on_ack(&mut self, ack: &Ack) {
         if self.is_unbound() || !self.accept_evidence(&ack.evidence) {
@@ -27,8 +32,10 @@ impl PayerSession {
     }
 
     fn take_grant(&mut self, grant: &Bytes) {
+        let now = self.now.mono;
         let Some(live) = self.live_mut() else { return };
-        if live.grant.as_ref() != Some(grant) {
+        let is_new = live.grant.as_ref() != Some(grant);
+        if is_new && live.grants.take(now, GRANT_EVERY_MS, GRANT_BURST) {
             live.grant = Some(grant.clone());
             self.event(Event::Grant(MediaGrant(grant.clone())));
         }

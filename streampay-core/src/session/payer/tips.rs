@@ -105,6 +105,21 @@ impl PayerSession {
         Some(self.acknowledged_tips().saturating_plus(amount))
     }
 
+    /// What is under way for no media.
+    pub(super) fn tip_under_way(&self) -> Msat {
+        let pending = self.all_purses().filter_map(|purse| purse.pending.as_ref());
+        let tips = pending.filter(|pending| pending.tip);
+        tips.fold(Msat::ZERO, |sum, tip| sum.saturating_plus(tip.amount))
+    }
+
+    /// What was given, and is neither acknowledged nor under way.
+    pub(super) fn lost_tips(&self) -> Msat {
+        let known = self
+            .acknowledged_tips()
+            .saturating_plus(self.tip_under_way());
+        self.tips().saturating_minus(known)
+    }
+
     /// What of the newest receipt is for no media.
     pub(super) fn acknowledged_tips(&self) -> Msat {
         let record = self.record.as_ref();

@@ -122,8 +122,11 @@ pub(in crate::session) fn stage(record: &mut impl Record, changes: &mut ChangeSe
     changes.put(session_key(session), to_bytes(record));
 }
 
-/// Stages that nothing stays of a session.
-pub(in crate::session) fn stage_removal(session: SessionId, changes: &mut ChangeSet) {
+/// Stages that nothing stays of a session. Whatever is still to come of it brings the fixed part again.
+pub(in crate::session) fn stage_removal(record: &mut impl Record, changes: &mut ChangeSet) {
+    let apart = &mut record.common().fixed;
+    let session = apart.session;
+    apart.written = false;
     changes.remove(fixed_key(session));
     changes.remove(session_key(session));
 }
