@@ -6,6 +6,7 @@ mod meters;
 mod offers;
 mod payees;
 mod payers;
+mod roles;
 mod rooms;
 
 use crate::conformance::Subject;
@@ -42,6 +43,7 @@ impl Script {
 pub fn scripts() -> impl Iterator<Item = &'static Script> {
     let all = [
         payers::SCRIPTS,
+        roles::SCRIPTS,
         payees::SCRIPTS,
         meters::SCRIPTS,
         offers::SCRIPTS,

@@ -2,7 +2,7 @@
 
 use streampay_core::session::{Hash, Receipt};
 use streampay_core::units::{PurseId, Seq};
-use streampay_core::wire::{Agree, Decline, Message, Nack, Ready, Tick};
+use streampay_core::wire::{Agree, Decline, Message, Tick};
 
 use super::Script;
 use crate::fields::terms_to_json;
@@ -52,7 +52,6 @@ pub(super) const SCRIPTS: &[Script] = &[
         "payer agrees to an offer that another took the place of",
         agrees_to_the_first,
     ),
-    Script::new("payer plays the payee", plays_payee),
     Script::new("payer that is gone stays gone for the gate", gone),
     Script::new("payer pays after the close", after_close),
     Script::new("payer's last payment is never checked", |stage| {
@@ -250,28 +249,6 @@ fn agrees_to_the_first(stage: &mut Stage<'_>) -> Played {
     stage.must(!confirms(stage), "not confirm it")?;
     stage.receive(&Message::Agree(Agree { offer: second }))?;
     stage.must(confirms(stage), "confirm the one that stands")
-}
-
-fn plays_payee(stage: &mut Stage<'_>) -> Played {
-    let payer = opened(stage)?;
-    credit(stage, payer.tick(0, 1))?;
-    let nack = Nack {
-        purse: PurseId(0),
-        seq: Seq(1),
-        code: streampay_core::backend::RefusalCode::Other,
-        consumed: streampay_core::backend::Consumed::Yes,
-    };
-    for message in [
-        Message::Ready(Ready { evidence: None }),
-        Message::Nack(nack),
-        crate::transcripts::payer::reading(u64::MAX),
-    ] {
-        if !stage.is_over() {
-            stage.receive(&message)?;
-            stage.must(!acked(stage), "not be impressed")?;
-        }
-    }
-    Ok(())
 }
 
 fn gone(stage: &mut Stage<'_>) -> Played {

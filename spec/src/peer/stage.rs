@@ -88,6 +88,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// An empty stage for the same implementation: a script of several sessions.
+    pub fn anew(&mut self) -> Stage<'_> {
+        Stage::new(self.subject)
+    }
+
     /// All steps so far.
     #[must_use]
     pub fn into_steps(self) -> Vec<Value> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use streampay_core::session::{
     BadKey, Binding, ChannelIdentity, Choice, Hash, Invitation, Receipt, Role, TaggedHash,
 };
-use streampay_core::wire::{OfferTerms, Terms, VERSION, VERSIONS_MAX};
+use streampay_core::wire::{Closed, OfferTerms, Terms, VERSION, VERSIONS_MAX};
 
 use super::samples;
 use crate::fields::{evidence_to_json, receipt_to_json, terms_to_json};
@@ -116,7 +116,7 @@ pub(super) fn cases() -> Result<Vec<Value>, String> {
             .map(|(_, terms)| offer(terms))
             .transpose()?,
     );
-    cases.push(closed()?);
+    cases.extend(closed()?);
     cases.extend(ends()?);
     cases.extend(invitations()?);
     cases.extend(blobs()?);
@@ -283,9 +283,25 @@ fn offer(terms: &Terms) -> Result<Value, String> {
     )
 }
 
-fn closed() -> Result<Value, String> {
-    let closed = samples::a_closed().map_err(bad_key)?;
+/// With what is due, and where nothing was paid.
+fn closed() -> Result<[Value; 2], String> {
+    let due = samples::a_closed().map_err(bad_key)?;
+    let unpaid = Closed {
+        evidence: None,
+        ..due.clone()
+    };
     let receipt = receipt().hash(session()).0;
+    Ok([
+        a_closed("the answer to a hello after the end", &due, receipt)?,
+        a_closed(
+            "the same where nothing was paid: 32 zero bytes for the receipt",
+            &unpaid,
+            [0; 32],
+        )?,
+    ])
+}
+
+fn a_closed(name: &str, closed: &Closed, receipt: [u8; 32]) -> Result<Value, String> {
     let nonce = samples::HELLO_NONCE;
     let spelled = Spelled::new("streampay/closed/v1")
         .bytes32("session", &session().0)
@@ -298,12 +314,7 @@ fn closed() -> Result<Value, String> {
         .int("code", closed.code.code())
         .maybe("evidence", closed.evidence.as_ref().map(evidence_to_json));
     let hash = closed.hash(session(), &nonce);
-    spelled.case(
-        "the answer to a hello after the end",
-        "closed",
-        fields,
-        hash,
-    )
+    spelled.case(name, "closed", fields, hash)
 }
 
 /// What both ends know a TCP connection by.

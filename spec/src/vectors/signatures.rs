@@ -156,6 +156,8 @@ fn own() -> Result<Vec<Value>, String> {
     let receipt = receipt().hash(session());
     let nothing = Receipt::default().hash(session());
     let offer = super::hashes::an_offer(&terms)?.hash(session());
+    let closed = samples::a_closed().map_err(bad_key)?;
+    let closed = closed.hash(session(), &samples::HELLO_NONCE);
     [
         (
             "terms, by the payee's identity",
@@ -191,6 +193,12 @@ fn own() -> Result<Vec<Value>, String> {
             "offer of other terms, by the payee's identity",
             "payee",
             offer,
+            [0; 32],
+        ),
+        (
+            "proof of a `closed`, by the payee's session key",
+            "payee-session",
+            closed,
             [0; 32],
         ),
     ]

@@ -1,4 +1,5 @@
-//! Every flipped bit and every cut of every vector, and of what is said in the transcripts.
+//! Every flipped bit and every cut of every vector, and what decoding it allocates. A sample of them of what is said in
+//! the transcripts, given to the machines.
 
 use serde_json::{Value, json};
 use streampay_core::wire::{MESSAGE_MAX, Terms, decode};
