@@ -227,8 +227,10 @@ fn crash_points(args: &Args, count: u64) -> (u64, u64) {
     let report = run_points(&points, None, args.threads);
     print_points(&report);
     let seconds = start.elapsed().as_secs_f64();
-    let twice = report.twice;
-    println!("crash points of {worlds} worlds, {twice} with two deaths; {seconds:.1} s");
+    let (twice, on_disk) = (report.twice, report.on_disk);
+    println!(
+        "crash points of {worlds} worlds, {on_disk} of them on simulated disks, {twice} with two deaths; {seconds:.1} s"
+    );
     let rare = report.rare();
     if rare > 0 {
         println!("{rare} kinds of deaths happened too seldom");

@@ -318,7 +318,7 @@ impl World {
             Event::Paused {
                 reason: PauseReason::Drift,
                 by_peer: false,
-            } if side == PAYER => self.count(slot, Kind::DriftBooked),
+            } if side == PAYER => self.count(slot, Kind::DriftPaused),
             Event::TipReceived { .. } => self.count(slot, Kind::Tipped),
             Event::TickReclaimed { .. } => self.count(slot, Kind::Reclaimed),
             Event::TermsBegan { .. } if side == PAYEE => self.count(slot, Kind::TermsBegan),

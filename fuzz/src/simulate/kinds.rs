@@ -117,7 +117,7 @@ kinds! {
     /// A stolen payment was written off.
     WrittenOff = "payment written off",
     /// Drift was consented to.
-    DriftBooked = "drift consented to",
+    DriftPaused = "paused for drift",
     /// Other terms began.
     TermsBegan = "other terms began",
     /// A tip was credited.
@@ -143,7 +143,7 @@ impl Kind {
                 | Self::Reclaimed
                 | Self::StaysOut
                 | Self::WrittenOff
-                | Self::DriftBooked
+                | Self::DriftPaused
                 | Self::TermsBegan
                 | Self::Tipped
                 | Self::Recovered

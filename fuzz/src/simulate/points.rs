@@ -17,7 +17,7 @@ use super::world::Switches;
 /// How long a world is rough here, in milliseconds: some thirty ticks, a purse or three.
 const ROUGH_MS: u64 = 90_000;
 /// One world of so many has its records in redb, on simulated disks.
-const REDB_EVERY: u64 = 4;
+const REDB_EVERY: u64 = 2;
 /// Operations of each disk at which a process dies, in a world that has disks.
 const OPERATIONS: u64 = 400;
 /// Every so many points one is tried again with a second death.
@@ -27,6 +27,8 @@ const TWICE_EVERY: usize = 3;
 const AGAIN_WITHIN: u64 = 31;
 /// Of so many points each way to die has one at least.
 const EACH_OF: u64 = 500;
+/// Of so many points one at least is of a world with simulated disks.
+const DISK_OF: u64 = 2;
 
 /// Where a process dies, and a world in which it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct PointReport {
     pub passed: u64,
     /// Points at which a process died twice.
     pub twice: u64,
+    /// Points of worlds whose records are on simulated disks.
+    pub on_disk: u64,
     /// Deaths, by whose and how.
     pub deaths: BTreeMap<Death, u64>,
     /// Numbers of points and what did not hold; none where no process died.
@@ -51,7 +55,7 @@ pub struct PointReport {
 }
 
 impl PointReport {
-    /// Ways to die of which there are too few, for so many points; a second death is one too.
+    /// Ways to die of which there are too few, for so many points; a second death is one too, and one on simulated disks.
     #[must_use]
     pub fn rare(&self) -> u64 {
         let run = self.passed + u64::try_from(self.failed.len()).unwrap_or_default();
@@ -61,7 +65,9 @@ impl PointReport {
             .flat_map(|of_payer| How::all(of_payer).map(move |how| Death { of_payer, how }));
         let counts = deaths.map(|death| self.deaths.get(&death).copied().unwrap_or_default());
         let counts = counts.chain([self.twice]);
-        u64::try_from(counts.filter(|count| *count < least).count()).unwrap_or(u64::MAX)
+        let rare = u64::try_from(counts.filter(|count| *count < least).count());
+        let off_disk = u64::from(self.on_disk < run / DISK_OF);
+        rare.unwrap_or(u64::MAX).saturating_add(off_disk)
     }
 }
 
@@ -180,6 +186,7 @@ pub fn run_points(points: &[Point], planted: Option<Planted>, threads: usize) ->
             let ran = run_ordered(point.seed, &options, Deaths::ordered(&point.moments));
             let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
             all.twice += u64::from(ran.died.len() > 1);
+            all.on_disk += u64::from(options.redb == Some(true));
             for death in &ran.died {
                 *all.deaths.entry(*death).or_default() += 1;
             }
