@@ -5,6 +5,8 @@ import json
 import pathlib
 
 import bip340
+import cashu_funding
+import cashu_locks
 import cashu_params
 import cashu_proofs
 from cashu_proofs import compressed, point
@@ -106,5 +108,7 @@ def check(report):
     for case in release["cases"]:
         name = f"cashu release `{case['name']}`"
         report.case(name, case["valid"], lambda: released(release, case))
+    cashu_funding.check(report, load("funding.json"))
+    cashu_locks.check(report, load("locks.json"))
     cashu_proofs.check(report, load("proofs.json"))
     cashu_params.check(report, load("params.json"))
