@@ -117,8 +117,8 @@ fn secret(bytes: &[u8]) -> bool {
         assert_eq!(conditions.refund_keys, Some(vec![agreed.refund]));
         assert_eq!(conditions.locktime, Some(agreed.locktime));
         assert_eq!(conditions.sig_flag, SigFlag::SigInputs);
-        assert!(conditions.num_sigs.unwrap_or(1) == 1);
-        assert!(conditions.num_sigs_refund.unwrap_or(1) == 1);
+        assert_eq!(conditions.num_sigs, None);
+        assert_eq!(conditions.num_sigs_refund, None);
     }
     taken
 }

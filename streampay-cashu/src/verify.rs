@@ -7,7 +7,8 @@
 //! | refused | because |
 //! |---|---|
 //! | another kind, unknown or repeated tags, or a repeated key in the JSON | mints differ on what it means |
-//! | any key but the receiver's, `n_sigs` other than 1, `SIG_ALL` | somebody else has a say |
+//! | any key but the receiver's, `SIG_ALL` | somebody else has a say |
+//! | `n_sigs`, `n_sigs_refund`, or no flag | not the one form that was agreed, whatever it comes to |
 //! | another locktime, another refund key, or none | after a locktime without refund key anybody may spend |
 //! | a keyset whose id is not that of its keys, of another unit, or that ends too early | the mint need not honour it |
 //! | no DLEQ proof, or one that does not verify | the mint has not signed it |
@@ -73,10 +74,10 @@ pub enum VerifyError {
     /// Keys other than exactly the receiver's may sign.
     #[error("other keys may sign too")]
     Keys,
-    /// More or fewer signatures than one are asked for.
-    #[error("another number of signatures is asked for")]
+    /// It says how many signatures are asked for, which the agreed form does not: one each.
+    #[error("it says how many signatures are asked for")]
     Signatures,
-    /// The signature is not over each input alone.
+    /// The signature is not over each input alone, or that is not said.
     #[error("the signature flag is not SIG_INPUTS")]
     Flag,
     /// There is another locktime, or none.

@@ -1,7 +1,11 @@
 //! The strict reading of a NUT-10 secret.
 
+use core::fmt;
+
 use cdk::nuts::PublicKey;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::VerifyError;
 use crate::chain::{LockKind, LockTerms};
@@ -17,6 +21,29 @@ struct Body {
     nonce: String,
     data: String,
     tags: Vec<Vec<String>>,
+}
+
+/// A body with names: serde reads one without them too, a list, which to a mint may be no condition at all.
+struct Named(Body);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("nonce, data and tags by their names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Named, A::Error> {
+                Body::deserialize(MapAccessDeserializer::new(map)).map(Named)
+            }
+        }
+
+        deserializer.deserialize_map(Names)
+    }
 }
 
 /// A condition, each tag at most once and of a known form.
@@ -37,7 +64,7 @@ impl Spending {
             return Err(VerifyError::Secret);
         }
         // serde refuses a repeated or unknown key, and anything after the end.
-        let (kind, body): (String, Body) =
+        let (kind, Named(body)): (String, Named) =
             serde_json::from_slice(bytes).map_err(|_| VerifyError::Secret)?;
         if body.nonce.is_empty() || body.nonce.len() > NONCE_MAX {
             return Err(VerifyError::Secret);
@@ -99,11 +126,11 @@ impl Spending {
         if !keys_fit {
             return Err(VerifyError::Keys);
         }
-        let one = |count: &Option<String>| count.as_ref().is_none_or(|count| count == "1");
-        if !one(&self.n_sigs) || !one(&self.n_sigs_refund) {
+        // One each is asked for where nothing says how many.
+        if self.n_sigs.is_some() || self.n_sigs_refund.is_some() {
             return Err(VerifyError::Signatures);
         }
-        if self.sigflag.as_deref().unwrap_or("SIG_INPUTS") != "SIG_INPUTS" {
+        if self.sigflag.as_deref() != Some("SIG_INPUTS") {
             return Err(VerifyError::Flag);
         }
         if self.locktime != Some(terms.locktime.to_string()) {
