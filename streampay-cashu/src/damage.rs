@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 use streampay_core::units::{PurseId, PurseKey, Seq, SessionId};
 
-use crate::chain::{Funding, LockKind, Preimage, Release};
+use crate::chain::{Funding, LockKind, Release};
+use crate::fuzz;
 use crate::params::SwapParams;
 use crate::params_locked::LockedParams;
 use crate::vectors;
@@ -151,9 +152,7 @@ fn damaged_ticks_and_releases_end_well_and_small() {
     let steps = file("steps.json");
     let ticks = cases(&steps, "cases").map(|case| unhex(&case["payload"]));
     let tick = |bytes: &[u8]| {
-        if let Ok(bytes) = <[u8; 32]>::try_from(bytes) {
-            let _ = Preimage::new(bytes).lock();
-        }
+        fuzz::tick(bytes);
         said(bytes);
     };
     let ticks: usize = ticks.map(|bytes| every_damage(bytes, tick)).sum();

@@ -20,7 +20,7 @@ use serde_json::Value;
 use streampay_core::session::TaggedHash;
 use streampay_core::units::{PurseId, PurseKey, Seq, SessionId};
 
-use crate::chain::{Chain, Funding, LockKind, Piece, Preimage, ReceiverKey, Release, step_of};
+use crate::chain::{Funding, LockKind, Piece, ReceiverKey, Release, step_of};
 use crate::params::SwapParams;
 use crate::params_locked::LockedParams;
 use crate::vectors;
@@ -136,15 +136,20 @@ fn release(bytes: &[u8]) -> bool {
     taken
 }
 
-/// A tick against the third step of the chain.
-fn tick(bytes: &[u8]) -> bool {
-    let Ok(bytes) = <[u8; 32]>::try_from(bytes) else {
-        return false;
-    };
-    let chain = Chain::new(Preimage::new([5; 32]), 4).unwrap();
-    let taken = Preimage::new(bytes).lock() == chain.locks()[2];
-    let third = chain.preimage(3).unwrap();
-    assert!(!taken || *third.dangerous_bytes() == bytes);
+/// A tick for each step of the chain in `steps.json`, wherever the payee was: what is credited is that step's
+/// preimage, and that is credited. True where it pays something.
+pub(crate) fn tick(bytes: &[u8]) -> bool {
+    let mut taken = false;
+    for step in 1..=vectors::steps() {
+        let due = vectors::preimage(step).is_some_and(|preimage| preimage == bytes);
+        for credited in 0..step {
+            for known in [None, vectors::preimage(credited)] {
+                let found = vectors::is_credited(credited, known, step, bytes);
+                assert_eq!(found, due, "step {step} after {credited}");
+            }
+        }
+        taken |= due;
+    }
     taken
 }
 

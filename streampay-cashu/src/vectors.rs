@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use streampay_core::units::{PurseId, PurseKey, SessionId, XOnlyKey};
 
 use crate::chain::{
-    Chain, Funded, Funding, LockKind, LockTerms, Preimage, PurseKeys, ReceiverKey, Release,
+    Chain, Funded, Funding, Last, LockKind, LockTerms, Preimage, PurseKeys, ReceiverKey, Release,
     nonce_and_blinding,
 };
 use crate::coin::to_hex;
@@ -87,6 +87,37 @@ fn funding() -> Funding {
     });
     funding.pieces = pieces.collect::<Vec<u8>>().into();
     funding
+}
+
+/// What a payee makes of a tick of the chain in `steps.json`, up to `credited` of which was paid, with the
+/// preimage `known`.
+pub(crate) fn is_credited(
+    credited: u64,
+    known: Option<[u8; 32]>,
+    step: u64,
+    payload: &[u8],
+) -> bool {
+    let last = Last {
+        step: credited,
+        preimage: known.as_ref(),
+    };
+    let locks = chain().locks();
+    let lock = |step: u64| {
+        locks
+            .get(usize::try_from(step).ok()?.checked_sub(1)?)
+            .copied()
+    };
+    last.paid_to(step, payload, lock).is_ok()
+}
+
+/// The preimage of a step of the chain in `steps.json`.
+pub(crate) fn preimage(step: u64) -> Option<[u8; 32]> {
+    Some(*chain().preimage(step)?.dangerous_bytes())
+}
+
+/// How many steps it has.
+pub(crate) const fn steps() -> u64 {
+    STEPS
 }
 
 /// What `funding.json` holds.
@@ -262,29 +293,53 @@ fn funding_file() -> Value {
 }
 
 fn steps_file() -> Value {
-    let preimage = |step| hex(chain().preimage(step).unwrap().dangerous_bytes());
-    let lock = |step: usize| hex(&chain().locks()[step - 1]);
-    let case = |name: &str, credited: u64, step: u64, payload: String, credits: bool| {
+    let shown = |step| preimage(step).unwrap().to_vec();
+    let lock = |step: usize| chain().locks()[step - 1].to_vec();
+    let after = |name: &str, (credited, known): (u64, _), step: u64, payload: &[u8], credits| {
+        let found = is_credited(credited, known, step, payload);
+        assert_eq!(found, credits, "{name}");
         json!({
-            "name": name, "credited": credited,
-            "known": (credited > 0).then(|| preimage(credited)),
-            "step": step, "payload": payload, "credits": credits,
+            "name": name, "credited": credited, "known": known.map(|known| hex(&known)),
+            "step": step, "payload": hex(payload), "credits": found,
         })
     };
+    let case = |name: &str, credited: u64, step: u64, payload: Vec<u8>, credits: bool| {
+        after(
+            name,
+            (credited, preimage(credited)),
+            step,
+            &payload,
+            credits,
+        )
+    };
     let cases = vec![
-        case("the first step", 0, 1, preimage(1), true),
-        case("the next step", 2, 3, preimage(3), true),
-        case("three at once, two were lost", 1, 4, preimage(4), true),
-        case("all at once", 0, 4, preimage(4), true),
-        case("an older one", 2, 3, preimage(2), false),
-        case("a newer one than said", 1, 2, preimage(3), false),
-        case("out of order", 3, 4, preimage(1), false),
-        case("forged", 0, 1, "01".repeat(32), false),
+        case("the first step", 0, 1, shown(1), true),
+        case("the next step", 2, 3, shown(3), true),
+        case("three at once, two were lost", 1, 4, shown(4), true),
+        case("all at once", 0, 4, shown(4), true),
+        case("an older one", 2, 3, shown(2), false),
+        case("a newer one than said", 1, 2, shown(3), false),
+        case("out of order", 3, 4, shown(1), false),
+        case("forged", 0, 1, vec![1; 32], false),
         case("the lock of the next step", 0, 1, lock(2), false),
         case("the own lock", 0, 1, lock(1), false),
-        case("too short", 0, 1, preimage(1)[2..].to_owned(), false),
-        case("too long", 0, 1, format!("{}00", preimage(1)), false),
-        case("nothing", 0, 1, String::new(), false),
+        case("too short", 0, 1, shown(1)[1..].to_vec(), false),
+        case("too long", 0, 1, [shown(1), vec![0]].concat(), false),
+        case("nothing", 0, 1, Vec::new(), false),
+        after(
+            "after a step whose preimage the payee lacks",
+            (2, None),
+            4,
+            &shown(4),
+            true,
+        ),
+        after(
+            "of another chain than the step before",
+            (2, Some([1; 32])),
+            3,
+            &shown(3),
+            false,
+        ),
     ];
     json!({
         "format": "1",
@@ -309,17 +364,22 @@ fn release_file() -> Value {
     };
     let signatures: Vec<u8> = (4..8).flat_map(sign).collect();
     let release = Release::of_signatures(KEY, 3, signatures);
-    assert_eq!(release.verify(&funded), Ok(()));
     let mut forged = release.encode();
     *forged.last_mut().unwrap() ^= 1;
+    let case = |name: &str, revealed: u64, bytes: &[u8], valid: bool| {
+        let read = Release::decode(KEY, &funded, revealed, bytes);
+        let found = read.and_then(|release| release.verify(&funded)).is_ok();
+        assert_eq!(found, valid, "{name}");
+        json!({"name": name, "from": 3, "revealed": revealed, "hex": hex(bytes), "valid": found})
+    };
     json!({
         "format": "1",
         "receiver": receiver().to_hex(),
         "secrets": (4..8).map(|number| funded.secret(number).unwrap().to_string()).collect::<Vec<_>>(),
         "cases": [
-            {"name": "from step 3, two are paid", "from": 3, "revealed": 2, "hex": hex(&release.encode()), "valid": true},
-            {"name": "a signature changed", "from": 3, "revealed": 2, "hex": hex(&forged), "valid": false},
-            {"name": "leaves out a step that was never shown", "from": 3, "revealed": 1, "hex": hex(&release.encode()), "valid": false},
+            case("from step 3, two are paid", 2, &release.encode(), true),
+            case("a signature changed", 2, &forged, false),
+            case("leaves out a step that was never shown", 1, &release.encode(), false),
         ],
     })
 }

@@ -27,6 +27,7 @@ pub use self::key::{PurseKeys, ReceiverKey};
 #[cfg(test)]
 pub(crate) use self::lock::nonce_and_blinding;
 pub use self::lock::{LockKind, LockTerms};
+pub(crate) use self::preimage::Last;
 pub use self::preimage::{Chain, Preimage, walk_back};
 pub(crate) use self::release::signature_hex;
 pub use self::release::{Release, ReleaseError};

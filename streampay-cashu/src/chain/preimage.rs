@@ -1,6 +1,7 @@
 //! The chain of preimages.
 
 use bitcoin_hashes::{Hash, sha256};
+use streampay_core::backend::RefusalCode;
 use streampay_core::session::TaggedHash;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -54,6 +55,49 @@ pub fn walk_back(newest: &Preimage, steps: u64) -> Option<Preimage> {
         return None;
     }
     Some((0..steps).fold(newest.clone(), |preimage, _| preimage.older()))
+}
+
+/// The last step that a payee credited, and its preimage where it has that.
+#[derive(Clone, Copy)]
+pub(crate) struct Last<'a> {
+    pub(crate) step: u64,
+    pub(crate) preimage: Option<&'a [u8; 32]>,
+}
+
+impl Last<'_> {
+    /// The preimage that a tick's payload is, where it pays up to `step`. `lock` is that of a step.
+    pub(crate) fn paid_to(
+        self,
+        step: u64,
+        payload: &[u8],
+        lock: impl Fn(u64) -> Option<[u8; 32]>,
+    ) -> Result<Preimage, RefusalCode> {
+        let bytes: [u8; 32] = payload.try_into().map_err(|_| RefusalCode::Malformed)?;
+        let newest = Preimage::new(bytes);
+        match self.is_below(&newest, step, lock) {
+            true => Ok(newest),
+            false => Err(RefusalCode::BadProof),
+        }
+    }
+
+    /// True where `newest`, of `step`, and every older preimage down to the last credited step open their
+    /// own locks and are of one chain.
+    pub(crate) fn is_below(
+        self,
+        newest: &Preimage,
+        step: u64,
+        lock: impl Fn(u64) -> Option<[u8; 32]>,
+    ) -> bool {
+        let mut preimage = newest.clone();
+        for step in (self.step.saturating_add(1)..=step).rev() {
+            if lock(step) != Some(preimage.lock()) {
+                return false;
+            }
+            preimage = preimage.older();
+        }
+        self.preimage
+            .is_none_or(|known| known == preimage.dangerous_bytes())
+    }
 }
 
 /// The payer's end of a chain: every preimage, from the newest.

@@ -287,7 +287,9 @@ impl PayeePurse {
         let lock = newest.lock();
         let mut steps = self.credited.step.saturating_add(1)..=self.due();
         let opened = steps.find(|step| self.funded.lock(*step) == Some(lock));
-        let Some(step) = opened.filter(|step| self.leads_down(&newest, *step)) else {
+        let lock = |step| self.funded.lock(step);
+        let leads_down = |step: &u64| self.last().is_below(&newest, *step, lock);
+        let Some(step) = opened.filter(leads_down) else {
             return Answer::default();
         };
         self.credited.step = step;

@@ -4,7 +4,7 @@ use streampay_core::backend::{Answer, BackendError, Consumed, Outcome, RefusalCo
 use streampay_core::units::{Msat, Now, Seq};
 
 use super::{CHECK, PayeePurse, STEP, Stage, Waiting, digest_record, refused};
-use crate::chain::{PIECE, Preimage};
+use crate::chain::{Last, PIECE, Preimage};
 use crate::locked::clock::MintClock;
 use crate::locked::job::{LockedDone, LockedJob, Secret32};
 use crate::locked::record::{self, Credited};
@@ -103,7 +103,9 @@ impl PayeePurse {
         }
         if self.meta.agreed.chain {
             self.waiting = None;
-            return match self.opens(&waiting) {
+            let lock = |step| self.funded.lock(step);
+            let paid = self.last().paid_to(waiting.step, &waiting.payload, lock);
+            return match paid {
                 Ok(preimage) => self.credit(now, &waiting, Some(preimage)),
                 Err(code) => Answer::failed(refused(code)),
             };
@@ -137,30 +139,12 @@ impl PayeePurse {
         locktime.saturating_sub(self.meta.agreed.margin_s)
     }
 
-    /// The preimage, where it and every older one down to the last credited step open their own
-    /// locks and are of one chain.
-    fn opens(&self, waiting: &Waiting) -> Result<Preimage, RefusalCode> {
-        let bytes: [u8; 32] =
-            (waiting.payload.as_slice().try_into()).map_err(|_| RefusalCode::Malformed)?;
-        let newest = Preimage::new(bytes);
-        match self.leads_down(&newest, waiting.step) {
-            true => Ok(newest),
-            false => Err(RefusalCode::BadProof),
+    /// Up to where the chain was paid.
+    pub(super) fn last(&self) -> Last<'_> {
+        Last {
+            step: self.credited.step,
+            preimage: self.credited.preimage.as_ref().map(Secret32::bytes),
         }
-    }
-
-    /// True where the preimage and every older one down to the last credited step open their own locks
-    /// and are of one chain.
-    pub(super) fn leads_down(&self, newest: &Preimage, step: u64) -> bool {
-        let mut preimage = newest.clone();
-        for step in (self.credited.step.saturating_add(1)..=step).rev() {
-            if self.funded.lock(step) != Some(preimage.lock()) {
-                return false;
-            }
-            preimage = preimage.older();
-        }
-        let known = self.credited.preimage.as_ref();
-        known.is_none_or(|known| known.bytes() == preimage.dangerous_bytes())
     }
 
     fn credit(&mut self, now: Now, waiting: &Waiting, preimage: Option<Preimage>) -> Answer {
