@@ -26,8 +26,15 @@ async fn payer_cannot_take_back_before_the_locktime() {
         assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
         pair.mint.set_skew(5 * 3600);
         pair.payer.after_s(5 * 3600);
+        let asked = pair.mint.calls_of("swap");
         let back = pair.payer.ask(purse(0), Request::Release).await;
         assert_eq!(back, TRANSIENT, "{mode:?}");
+        assert!(pair.mint.calls_of("swap") > asked, "{mode:?}: nobody asked");
+        // For the six steps that were not paid, of two proofs each, and with no preimage of theirs.
+        let (locks, shown) = pair.mint.shown().pop().unwrap();
+        let zeros = if mode == Mode::Chain { 12 } else { 0 };
+        assert_eq!(locks.len(), 12, "{mode:?}");
+        assert_eq!(shown, vec![[0; 32]; zeros], "{mode:?}");
         assert_eq!(pair.payer.spendable().await, 450, "{mode:?}");
         assert_eq!(pair.settle().await, 20, "{mode:?}");
     }
@@ -213,15 +220,24 @@ async fn restored_payee_credits_what_is_new() {
 
 #[tokio::test]
 async fn shortened_locktime_is_refused() {
-    for lock_s in [3_600, 4 * 3_600 - 700, 4 * 3_600 + 700, 8 * 3_600] {
-        let mut pair = Pair::new(true, 0, 500, 5).await;
+    let locks = [3_600, 4 * 3_600 - 700, 4 * 3_600 + 700, 8 * 3_600];
+    let all = LOCKED.map(|mode| locks.map(|lock_s| (mode, lock_s)));
+    for (mode, lock_s) in all.into_iter().flatten() {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
         let agreed = pair.params.clone();
         pair.params = agreed.clone().with_lock(lock_s, 600).unwrap();
         let opening = pair.offered(0, 10).await;
         pair.params = agreed;
         let request = pair.accept_request(opening);
         let got = pair.payee.ask(purse(0), request).await;
-        assert_eq!(got, refused(RefusalCode::WrongLock), "{lock_s}");
+        assert_eq!(got, refused(RefusalCode::WrongLock), "{mode:?} {lock_s}");
+        if mode == Mode::P2pk {
+            // An opening shows no proofs of it, so that nothing is signed: it is home at the locktime.
+            assert!(pair.payee.notes.is_empty(), "{lock_s}");
+            assert_eq!(pair.payer.ask(purse(0), Request::Release).await, TRANSIENT);
+            assert_eq!(pair.payer.spendable().await, 450, "{lock_s}");
+            continue;
+        }
         // What the payee does not take it signs over: nobody waits for the locktime.
         assert_eq!(pair.show_note().await, None);
         assert_eq!(pair.release().await, 50, "{lock_s}");

@@ -150,18 +150,22 @@ async fn refused_opening_without_proofs_is_not_signed_over() {
 /// A payee that has lost its store, and a payer that shows it secrets that were used before.
 #[tokio::test]
 async fn secrets_that_were_used_before_open_nothing() {
-    let mut pair = Pair::new(true, 0, 500, 5).await;
-    let opening = pair.offered(0, 20).await;
-    let request = pair.accept_request(opening);
-    let got = pair.payee.ask(purse(0), request.clone()).await;
-    assert!(matches!(got, Some(Outcome::Accepted { .. })), "{got:?}");
-    pair.ticks(1..=3).await;
-    assert_eq!(pair.settle().await, 15);
-    pair.payee = crate::node::Node::new(&pair.mint, true, 3, 0).await;
-    let got = pair.payee.ask(purse(0), request).await;
-    let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
-    assert_eq!(got, Some(Outcome::Failed(spent)));
-    assert!(pair.payee.notes.is_empty(), "nor is it signed over again");
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::new(mode, 0, 500, 5).await;
+        let opening = pair.offered(0, 20).await;
+        let request = pair.accept_request(opening);
+        let got = pair.payee.ask(purse(0), request.clone()).await;
+        let accepted = matches!(got, Some(Outcome::Accepted { .. }));
+        assert!(accepted, "{mode:?}: {got:?}");
+        pair.ticks(1..=3).await;
+        assert_eq!(pair.settle().await, 15, "{mode:?}");
+        pair.payee = crate::node::Node::new(&pair.mint, mode, 3, 0).await;
+        let got = pair.payee.ask(purse(0), request).await;
+        let spent = BackendError::Rejected(RefusalCode::AlreadySpent, Consumed::Yes);
+        assert_eq!(got, Some(Outcome::Failed(spent)), "{mode:?}");
+        let notes = &pair.payee.notes;
+        assert!(notes.is_empty(), "{mode:?}: nor is it signed over again");
+    }
 }
 
 #[tokio::test]

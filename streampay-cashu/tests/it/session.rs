@@ -45,6 +45,8 @@ async fn thousand_ticks_call_no_mint() {
     assert_eq!(calls("swap"), openings + batches);
     // Each side learns the time once a purse; each wallet looks at its mint once by itself.
     assert_eq!(calls("info"), 2 * openings + 2);
+    // The payee looks once at all proofs of a purse, in requests of 200: at 256 four times, at the last 176 once.
+    assert_eq!(calls("state"), 4 * 2 + 1);
     assert_eq!(calls("restore"), 0);
     assert_eq!(with_ticks, 999);
     assert!(called < openings + batches, "{called}");
