@@ -116,6 +116,11 @@ pub(super) fn calm_rows(ppk: u64) -> impl Iterator<Item = Row> {
         .map(move |(mode, _, _, end, again)| (mode, ppk, Calm, end, again))
 }
 
+/// Whether the end of a row is that of a lock, by the mint's clock.
+pub(super) fn has_a_lock_to_wait_for((mode, _, _, end, _): Row) -> bool {
+    mode != Swap && end == Vanished
+}
+
 /// All sessions of this file, each at the software that it runs at.
 fn all_that_runs() -> Vec<(Software, Row)> {
     let ours = ROWS.map(|row| (Cdk, row));
