@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use streampay_cashu::AcceptedMint;
+use streampay_cashu::{AcceptedMint, LockedPolicy};
 use streampay_core::session::CloseCode;
 use streampay_core::units::Msat;
 use streampay_media::peer::PeerConfig;
@@ -174,14 +174,30 @@ pub(crate) fn verdict(balanced: bool, code: Option<CloseCode>) -> Result<(), App
     }
 }
 
-/// Requests that ticks caused: those from the first opened purse to the close, but for
-/// redemptions of locked tokens and what opens another purse.
+/// Requests that ticks caused: those from the first opened purse to the close, but for what opens another
+/// purse and as many redemptions of locked tokens as there are batches and ends of purses.
 #[must_use]
 pub fn mint_calls(asked: &[Asked], watched: &Watched) -> usize {
-    match watched.closed {
-        Some(closed) => caused(asked, &watched.openings, closed),
-        None => 0,
-    }
+    let Some(closed) = watched.closed else {
+        return 0;
+    };
+    let Some(first) = watched.openings.first() else {
+        return 0;
+    };
+    let within = |asked: &&Asked| asked.at >= *first && asked.at < closed;
+    let within = asked.iter().filter(within).copied();
+    let (redemptions, others): (Vec<_>, Vec<_>) = within.partition(|asked| asked.redeems);
+    let excused = redemptions_of(watched.ticks, watched.openings.len());
+    caused(others, &watched.openings) + redemptions.len().saturating_sub(excused)
+}
+
+/// The most swaps of locked tokens that so many ticks and purses come to: of a batch's ticks the payee may leave
+/// those that would begin another satoshi of its fee, fewer than half; when a purse ends it redeems what is left,
+/// and the payer takes home what it did not use.
+fn redemptions_of(ticks: u64, purses: usize) -> usize {
+    let least = LockedPolicy::default().redeem_ticks.div_ceil(2).max(1);
+    let batches = usize::try_from(ticks / least).unwrap_or(usize::MAX);
+    batches.saturating_add(purses.saturating_mul(2))
 }
 
 /// Of what opens another purse, both sides together, each kind of request comes so often at most: the
@@ -197,12 +213,8 @@ const fn of_an_opening(what: What) -> usize {
     }
 }
 
-fn caused(asked: &[Asked], openings: &[Instant], closed: Instant) -> usize {
-    let Some(first) = openings.first() else {
-        return 0;
-    };
-    let within = |asked: &&Asked| asked.at >= *first && asked.at < closed && !asked.redeems;
-    let mut left: Vec<Asked> = asked.iter().filter(within).copied().collect();
+/// How many are left of `left` without what opened another purse than the first.
+fn caused(mut left: Vec<Asked>, openings: &[Instant]) -> usize {
     for open in openings.iter().skip(1) {
         let mut excused = Vec::new();
         // Its own calls are the last ones before it.
@@ -271,12 +283,17 @@ mod tests {
         };
         let opens =
             |ms: u64| [What::Info, What::Swap, What::Info, What::State].map(|it| ask(it, ms));
-        let openings = [at(100), at(10_000)];
         let count = |more: &[Asked]| {
             let mut all: Vec<Asked> = [opens(50), opens(9_950)].concat();
             all.extend(more);
             all.sort_by_key(|asked| asked.at);
-            caused(&all, &openings, at(20_000))
+            let watched = Watched {
+                openings: vec![at(100), at(10_000)],
+                closed: Some(at(20_000)),
+                ticks: 20,
+                ..Watched::default()
+            };
+            mint_calls(&all, &watched)
         };
         assert_eq!(count(&[]), 0);
         // One a tick, two seconds before the next purse and later.
@@ -288,7 +305,16 @@ mod tests {
             redeems: true,
             ..*asked
         };
-        let batches: Vec<Asked> = ticks.iter().map(redeems).collect();
-        assert_eq!(count(&batches), 0);
+        let redeemed: Vec<Asked> = ticks.iter().map(redeems).collect();
+        // No batch of twenty ticks; what two purses come to when they end.
+        assert_eq!(count(&redeemed[..4]), 0);
+        assert_eq!(count(&redeemed), 19 - 4, "redeemed at each tick");
+    }
+
+    #[test]
+    fn redemptions_are_batches_and_ends() {
+        for (ticks, purses, most) in [(0, 1, 2), (31, 1, 2), (64, 1, 4), (1_000, 5, 41)] {
+            assert_eq!(redemptions_of(ticks, purses), most, "{ticks}, {purses}");
+        }
     }
 }
