@@ -148,12 +148,13 @@ async fn a_session_is_taken_up_where_either_process_left_it() {
         for dies in [Dies::Payer, Dies::Payee] {
             let (mut payer, mut payee) = (Party::with(&url, 60).await, Party::new().await);
             let plan = plan(mode, &url);
-            let (paid, settled) = taken_up::play(&mut payer, &mut payee, &plan, dies).await;
+            let played = taken_up::play(&mut payer, &mut payee, &plan, dies, |_| {}).await;
+            let paid = played.acknowledged;
             assert!(
                 paid >= sat(plan.leave_at),
                 "{url} {mode:?} {dies:?}: {paid}"
             );
-            assert_eq!(settled, (true, true), "{url} {mode:?} {dies:?}");
+            assert_eq!(played.settled, (true, true), "{url} {mode:?} {dies:?}");
             assert!(
                 recover_both(&payer, &payee).await,
                 "{url} {mode:?} {dies:?}"

@@ -7,14 +7,14 @@ use streampay_core::driver::{
     ChannelIdentity, Connected, Link, LinkEnd, Ports, SessionMachine, SessionTask, Stopped,
     UserPorts, entropy,
 };
-use streampay_core::meter::Reading;
+use streampay_core::meter::{PauseReason, Reading};
 use streampay_core::session::{CloseCode, Command, Event, PayeeSession, PayerSession};
 use streampay_core::units::{Msat, SessionId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::cashu_node::sat;
-use crate::live::{Party, Plan, media};
+use crate::live::{Party, Plan, Played, media};
 
 /// Whose process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,14 +120,28 @@ fn end_of_payee(session: &PayeeSession) -> (Msat, bool) {
     (session.credited(), session.is_settled())
 }
 
-/// Plays a session in which `dies` does so when its third tick is acknowledged. Gives what was acknowledged
-/// when it was over, and whether both sides were settled.
+/// As a program does where nobody can be asked, or once it has all it stays for.
+fn closes(plan: &Plan, event: &Event) -> Option<CloseCode> {
+    match event {
+        Event::TickPaid { total, .. } if *total >= sat(plan.leave_at) => Some(CloseCode::Done),
+        Event::Paused {
+            by_peer: false,
+            reason: PauseReason::Drift,
+        } => Some(CloseCode::Drift),
+        Event::TickLost { .. } => Some(CloseCode::PaymentLost),
+        _ => None,
+    }
+}
+
+/// Plays a session in which `dies` does so when its third tick is acknowledged. `at_tick` is called with the
+/// number of each until then. What it did not live to hear of is not in what it was told.
 pub(crate) async fn play(
     payer: &mut Party,
     payee: &mut Party,
     plan: &Plan,
     dies: Dies,
-) -> (Msat, (bool, bool)) {
+    at_tick: impl Fn(usize),
+) -> Played {
     let entropy = || entropy().unwrap();
     let meters = Meters {
         payer: watch::channel(Reading::default()).0,
@@ -149,25 +163,30 @@ pub(crate) async fn play(
     meters.flow(&payee_user);
     meters.connect(&of_payer, &of_payee).await;
 
+    let mut played = Played::default();
     let (mut ticks, mut bound) = (0, None);
     let limit = tokio::time::Instant::now() + plan.limit;
     while let Ok(Some(event)) = tokio::time::timeout_at(limit, user.events.recv()).await {
         // Nobody is kept waiting for somebody to read.
-        while payee_user.events.try_recv().is_ok() {}
+        while let Ok(event) = payee_user.events.try_recv() {
+            played.payee.push(event);
+        }
+        if let Some(code) = closes(plan, &event) {
+            let _ = user.commands.send(Command::Close(code)).await;
+        }
         match event {
             Event::Bound { session, .. } => bound = Some(session),
-            Event::TickPaid { total, .. } => {
+            Event::TickPaid { .. } if ticks < 3 => {
                 ticks += 1;
-                if total >= sat(plan.leave_at) {
-                    let close = Command::Close(CloseCode::Done);
-                    let _ = user.commands.send(close).await;
-                }
+                at_tick(ticks);
             }
-            _ => continue,
+            _ => {}
         }
+        played.payer.push(event);
         if ticks != 3 {
             continue;
         }
+        // It dies once.
         ticks += 1;
         let session = bound.expect("it is bound before it pays");
         match dies {
@@ -186,7 +205,13 @@ pub(crate) async fn play(
         meters.connect(&of_payer, &of_payee).await;
     }
     assert!(ticks > 3, "{dies:?} never died");
-    let reading = tokio::spawn(async move { while payee_user.events.recv().await.is_some() {} });
+    let reading = tokio::spawn(async move {
+        let mut said = Vec::new();
+        while let Some(event) = payee_user.events.recv().await {
+            said.push(event);
+        }
+        said
+    });
     let most = Duration::from_secs(30);
     let of_payer = tokio::time::timeout(most, of_payer.task).await;
     let (acknowledged, payer_settled) = of_payer.expect("the payer ends").unwrap();
@@ -194,6 +219,9 @@ pub(crate) async fn play(
     let of_payee = tokio::time::timeout(most, of_payee.task).await;
     let (credited, payee_settled) = of_payee.expect("the payee ends").unwrap();
     assert!(credited >= acknowledged, "{credited} of {acknowledged}");
-    reading.await.unwrap();
-    (acknowledged, (payer_settled, payee_settled))
+    played.payee.extend(reading.await.unwrap());
+    (played.acknowledged, played.credited) = (acknowledged, credited);
+    played.settled = (payer_settled, payee_settled);
+    played.media_ms = meters.payee.borrow().media_ms;
+    played
 }

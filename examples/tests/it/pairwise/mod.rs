@@ -1,5 +1,6 @@
 //! Everything that a session meets, combined so that each two of them meet: the way to pay, the
-//! mint's fee, what befalls the mint, how the session ends, who starts again. All sessions at once, with
+//! mint's fee, what befalls the mint, how the session ends, who starts again: in the middle of a session that
+//! the viewer leaves early, right after something befell the mint, else between two. All sessions at once, with
 //! ticks of a second. Against nutshell (`.ci/nutshell run`) what can be done to it from here.
 //!
 //! Not two and two, but all 216 combinations, a dozen at once, at cdk's mint and at nutshells:
@@ -31,6 +32,7 @@ use crate::cashu_node::sat;
 use crate::foreign::foreign_mints;
 use crate::live::{Party, Plan, Played, play, recover_both};
 use crate::nutshell::{self, Front, Nutshell};
+use crate::taken_up::{self, Dies};
 
 use Again::{Nobody, Payee, Payer};
 use End::{Early, Spent, Vanished};
@@ -209,12 +211,16 @@ async fn runs(
     let plan = plan(row, url, lock);
     let terms = plan.terms(payee.home());
     let costs = quote::costs(payer.home(), &terms, &[mode], sat(plan.budget)).await;
-    let played = play(&payer, &payee, &plan, |tick| {
+    let at_tick = |tick| {
         if let (2, Some(strike)) = (tick, &strike) {
             strike.add_permits(1);
         }
-    })
-    .await;
+    };
+    let played = match (again, end) {
+        (Payer, Early) => taken_up::play(&mut payer, &mut payee, &plan, Dies::Payer, at_tick).await,
+        (Payee, Early) => taken_up::play(&mut payer, &mut payee, &plan, Dies::Payee, at_tick).await,
+        _ => play(&payer, &payee, &plan, at_tick).await,
+    };
     assert!(!played.stuck, "{row:?}: {:?}", played.troubles());
     assert!(
         played.acknowledged >= sat(2 * TICK),
