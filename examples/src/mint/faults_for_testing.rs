@@ -55,7 +55,17 @@ pub struct FaultSwitch {
 struct Switched {
     faults: Vec<(String, Fault, u64)>,
     seen: Vec<(String, u64)>,
-    met: u64,
+    /// By what the fault was set for.
+    met: Vec<(String, u64)>,
+}
+
+impl Switched {
+    fn count_met(&mut self, of: String) {
+        match self.met.iter_mut().find(|(other, _)| *other == of) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.met.push((of, 1)),
+        }
+    }
 }
 
 /// Any valid point: the generator of secp256k1.
@@ -88,7 +98,17 @@ impl FaultSwitch {
     /// How many requests have met a fault.
     #[must_use]
     pub fn met(&self) -> u64 {
-        self.with(|state| state.met)
+        self.with(|state| state.met.iter().map(|(_, count)| count).sum())
+    }
+
+    /// How many of them by a fault that was [`set`](Self::set) for exactly `path`.
+    #[must_use]
+    pub fn met_for(&self, path: &str) -> u64 {
+        self.with(|state| {
+            let mut met = state.met.iter();
+            met.find(|(of, _)| of == path)
+                .map_or(0, |(_, count)| *count)
+        })
     }
 
     fn take(&self, method: &str, path: &str) -> Option<Fault> {
@@ -102,10 +122,11 @@ impl FaultSwitch {
             }
             let armed = state.faults.iter_mut();
             let mut armed = armed.filter(|(of, _, left)| is_of(method, path, of) && *left > 0);
-            let (_, fault, left) = armed.next()?;
+            let (of, fault, left) = armed.next()?;
             *left = left.saturating_sub(1);
-            state.met = state.met.saturating_add(1);
-            Some(*fault)
+            let (of, fault) = (of.clone(), *fault);
+            state.count_met(of);
+            Some(fault)
         })
     }
 
@@ -270,5 +291,7 @@ mod tests {
         ] {
             assert_eq!(switch.take(method, path), fault, "{method} {path}");
         }
+        let met = ["GET /v1/mint/quote", "/v1/keys", "/v1/swap"].map(|path| switch.met_for(path));
+        assert_eq!((met, switch.met()), ([1, 2, 0], 3));
     }
 }
