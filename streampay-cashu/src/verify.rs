@@ -101,7 +101,8 @@ pub enum VerifyError {
 }
 
 /// Whether the mint signed a proof, without asking it. NUT-12 says how for keysets of today;
-/// keysets to come may prove it otherwise, by another verifier.
+/// keysets to come may prove it otherwise, by another verifier: for whoever checks proofs by [`verify_proof`]. The
+/// payment methods of this crate take [`Dleq`] alone, for an opening and a tick have room for C, e and s of a proof.
 pub trait SignatureVerifier {
     /// Checks the mint's signature on `proof`, whose Y is `y`, under its `key` for the proof's
     /// amount.
