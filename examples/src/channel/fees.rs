@@ -157,6 +157,15 @@ impl FeeWallet {
             since: self.since.unwrap_or(tip),
         })
     }
+
+    /// That there is one, for a home that does nothing with it.
+    pub(super) fn unseen(&self) -> FeeWalletSetup {
+        FeeWalletSetup {
+            seed: None,
+            max: sat(self.max_sat),
+            since: u32::MAX,
+        }
+    }
 }
 
 /// A fee wallet for a home.

@@ -64,6 +64,8 @@ pub struct Setup {
     pub every: Duration,
     /// Who is told.
     pub report: Report,
+    /// False where the channels' records are read, and nothing more: nobody looks at the chain.
+    pub(crate) is_watched: bool,
 }
 
 impl Setup {
@@ -86,6 +88,7 @@ impl Setup {
             fee_wallet: None,
             every: Duration::from_secs(20),
             report,
+            is_watched: true,
         }
     }
 
@@ -135,6 +138,7 @@ pub struct Channels {
     /// The most that the fee wallet pays for one close, where there is one.
     fee_wallet_max: Option<Msat>,
     every: Duration,
+    is_watched: bool,
     report: Report,
     folder: std::path::PathBuf,
     network: Network,
@@ -182,6 +186,7 @@ impl Channels {
             payer,
             clock,
             every: setup.every,
+            is_watched: setup.is_watched,
             report: setup.report,
             folder: folder.to_owned(),
             network,
@@ -195,11 +200,14 @@ impl Channels {
     }
 
     /// Takes up every channel that is not settled, also those of sessions that have ended, and
-    /// watches all of them from now on.
+    /// watches all of them from now on; nothing where their records are only to be read.
     ///
     /// # Errors
     /// [`AppError`] where the store cannot be read.
     pub(crate) async fn begin(&self, node: &Node, identity: &SecretKey) -> Result<(), AppError> {
+        if !self.is_watched {
+            return Ok(());
+        }
         for (purse, records) in purses(node, identity).await? {
             let over = |channel: &ChannelReport| {
                 channel.settled.is_some() && channel.besides_open() == Amount::ZERO
@@ -297,6 +305,12 @@ impl Channels {
     #[must_use]
     pub fn report(&self) -> Vec<ChannelReport> {
         self.machine.report()
+    }
+
+    /// True where coins of this side help to close channels.
+    #[must_use]
+    pub const fn has_fee_wallet(&self) -> bool {
+        self.fee_wallet_max.is_some()
     }
 
     /// How the fee wallet stands, as of the last look; none where there is none.

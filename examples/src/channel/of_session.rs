@@ -2,12 +2,13 @@
 
 use streampay_btc::bitcoin::Amount;
 use streampay_btc::machine::Role;
-use streampay_core::session::PayerSession;
+use streampay_core::session::{PayerSession, PurseLedger};
 use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 
 use super::{Channels, height, sat};
 use crate::error::AppError;
 use crate::home::Home;
+use crate::ledger::uncollected::{cost_of, is_more_back};
 
 impl Channels {
     /// True where all that a session has out are channels that nobody has paid for, as far as the
@@ -83,20 +84,30 @@ impl Channels {
     }
 
     /// What left the wallet into a session's channels, what has come back, and what of that had been
-    /// paid.
-    pub(crate) async fn sums(&self, home: &Home, id: SessionId) -> Result<[Msat; 3], AppError> {
+    /// acknowledged in these `rows`.
+    pub(crate) async fn sums(
+        &self,
+        home: &Home,
+        id: SessionId,
+        rows: &[PurseLedger],
+    ) -> Result<[Msat; 3], AppError> {
         let own = self.book(home).await?.into_iter();
         let own = own.filter(|channel| {
             channel.purse.session == id && channel.role == Role::Payer && channel.outpoint.is_some()
         });
         Ok(own.fold([Msat::ZERO; 3], |[out, back, taken], channel| {
-            let cost = channel.value.to_sat();
-            let cost = cost.saturating_add(channel.funding_fee.to_sat());
-            let settled = channel.settled.map_or(0, |amount| amount.to_sat());
+            let row = rows.iter().find(|row| row.purse == channel.purse.purse);
+            let acknowledged = row.map_or(Msat::ZERO, |row| row.acknowledged);
+            let (cost, settled) = (cost_of(&channel), channel.settled.unwrap_or_default());
+            let settled = sat(settled.to_sat());
+            let lost = match is_more_back(cost, acknowledged, settled) {
+                true => acknowledged,
+                false => Msat::ZERO,
+            };
             [
-                out.saturating_plus(sat(cost)),
-                back.saturating_plus(sat(settled)),
-                taken.saturating_plus(sat(channel.taken_back().to_sat())),
+                out.saturating_plus(cost),
+                back.saturating_plus(settled),
+                taken.saturating_plus(lost),
             ]
         }))
     }

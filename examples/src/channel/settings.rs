@@ -14,7 +14,7 @@ use streampay_btc::script::own_script;
 use super::Setup;
 use super::fees::{FeeWallet, FeeWalletArgs};
 use super::shares::{self, Said, Share};
-use super::source::chain_source;
+use super::source::{Unseen, chain_source};
 use crate::durable;
 use crate::error::AppError;
 use crate::report::Report;
@@ -280,6 +280,21 @@ impl Settings {
                 known.kept()?;
             }
             setup.take_fee_wallet(wallet);
+        }
+        Ok(setup)
+    }
+}
+
+impl Settings {
+    /// What the channels' own records need to be read: no chain is asked, nothing is done.
+    ///
+    /// # Errors
+    /// [`AppError`] where the settings cannot be used.
+    pub(crate) fn setup_to_read(&self, report: Report) -> Result<Setup, AppError> {
+        let mut setup = Setup::new(self.network, &self.script()?, Arc::new(Unseen), report);
+        setup.is_watched = false;
+        if let Some(wallet) = &self.fee_wallet {
+            setup.take_fee_wallet(wallet.unseen());
         }
         Ok(setup)
     }

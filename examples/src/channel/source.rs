@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use streampay_btc::bitcoin::{FeeRate, Network};
-use streampay_btc::chain::{BitcoinCore, ChainSource, Esplora, RpcAuth};
+use async_trait::async_trait;
+use streampay_btc::bitcoin::{Amount, FeeRate, Network, OutPoint, Script, Transaction};
+use streampay_btc::chain::{
+    BitcoinCore, ChainError, ChainSource, ChainView, Esplora, RpcAuth, Watch,
+};
+use streampay_btc::machine::WalletCoin;
 use url::Url;
 
 use crate::error::AppError;
@@ -62,6 +66,32 @@ pub fn node(text: &str, network: Network) -> Result<Option<BitcoinCore>, AppErro
         network,
         fallback,
     )))
+}
+
+/// No chain at all.
+pub(super) struct Unseen;
+
+#[async_trait]
+impl ChainSource for Unseen {
+    async fn view(&self, _: &[Watch]) -> Result<ChainView, ChainError> {
+        Err(unseen())
+    }
+
+    async fn find(&self, _: &Script, _: Amount, _: u32) -> Result<Vec<OutPoint>, ChainError> {
+        Err(unseen())
+    }
+
+    async fn coins(&self, _: &Script, _: u32) -> Result<Vec<WalletCoin>, ChainError> {
+        Err(unseen())
+    }
+
+    async fn broadcast(&self, _: &Transaction) -> Result<(), ChainError> {
+        Err(unseen())
+    }
+}
+
+fn unseen() -> ChainError {
+    ChainError::Away("only the records are read".to_owned())
 }
 
 const fn fallback(network: Network) -> FeeRate {

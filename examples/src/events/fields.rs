@@ -251,6 +251,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "paid and not acknowledged, of a session whose money is home: the streamer may have it",
     ),
     (
+        "uncollected_msat",
+        "acknowledged, and never collected by the streamer: the viewer has it back",
+    ),
+    (
         "unheard_msat",
         "of invoices that are over, of which the mint does not say whether anybody paid them",
     ),

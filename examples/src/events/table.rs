@@ -168,7 +168,7 @@ pub const EVENTS: &[Event] = &[
         "history",
         "history",
         "a session; see [ledger](ledger.md)",
-        "session side peer title began_unix_s ended_unix_s why state media_ms bytes paid_msat acknowledged_msat returned_msat fees_msat reserve_msat out_msat tips_msat written_off_msat receipt_msat purses",
+        "session side peer title began_unix_s ended_unix_s why state media_ms bytes paid_msat acknowledged_msat returned_msat fees_msat uncollected_msat reserve_msat out_msat tips_msat written_off_msat receipt_msat purses",
     ),
     event(
         "invoice",

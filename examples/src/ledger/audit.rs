@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cdk::mint_url::MintUrl;
 use serde_json::json;
-use streampay_btc::machine::ChannelReport;
 use streampay_cashu::{PurseFigures, purse_name};
 use streampay_core::session::SessionLedger;
 use streampay_core::units::{Msat, PurseKey, SessionId, Unix};
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::cash::{Cash, given};
-use super::purse::{self, Purse};
+use super::purse::{self, Channels, Purse};
 use crate::backup::restored;
 use crate::error::AppError;
 use crate::home::Home;
@@ -56,24 +55,29 @@ pub async fn audit(home: &Home) -> Result<Audit, AppError> {
     let Ledger {
         sessions,
         unreadable,
+        ..
     } = super::read(home).await?;
-    let channels = match &home.channels {
-        Some(channels) => channels.book(home).await?,
-        None => Vec::new(),
+    let book = match &home.channels {
+        Some(channels) => Some((channels.book(home).await?, channels.has_fee_wallet())),
+        None => None,
     };
+    let channels = (book.as_ref()).map(|(all, has_fee_wallet)| Channels {
+        all,
+        has_fee_wallet: *has_fee_wallet,
+    });
     let named = sessions.iter().flat_map(purse::mints_to_redeem_at);
     let mints = Cash::of(home, named.collect()).await?;
     let restored = restored::at(home.wallet.folder())?;
-    let mut audit = check(&sessions, &channels, mints, restored);
+    let mut audit = check(&sessions, channels, mints, restored);
     audit.of_unreadable(&unreadable);
     Ok(audit)
 }
 
-/// The same of books that were read, in a folder that was made from a backup at `restored`.
-#[must_use]
-pub fn check(
+/// The same of books that were read, in a folder that was made from a backup at `restored`; no `channels`
+/// where nothing says on which chain they are.
+pub(super) fn check(
     sessions: &[SessionLedger],
-    channels: &[ChannelReport],
+    channels: Option<Channels<'_>>,
     mints: BTreeMap<MintUrl, Cash>,
     restored: Option<Unix>,
 ) -> Audit {
@@ -96,8 +100,7 @@ pub fn check(
             };
             let purse = Purse { session, row };
             let wrong = if row.method == Pay::Btc.method() {
-                let channel = channels.iter().find(|channel| channel.purse == key);
-                purse::channel(&purse, channel)
+                purse::channel(&purse, key, channels)
             } else {
                 let name = purse_name(key);
                 known.insert(name);
@@ -110,7 +113,7 @@ pub fn check(
             };
             let at = format!("session {} purse {}", session.session, row.purse.0);
             let wrong = wrong.into_iter();
-            let wrong = wrong.filter(|(what, _)| !(is_older && purse::may_be_spent_on(what)));
+            let wrong = wrong.filter(|(what, _)| !(is_older && purse::may_be_lost(what)));
             audit.findings.extend(wrong.map(|(what, msat)| {
                 let (at, what) = (at.clone(), what.to_owned());
                 Finding { at, what, msat }

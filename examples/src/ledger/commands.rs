@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::audit::audit;
 use super::{history, read, receipts, tell_unreadable};
-use crate::channel;
+use crate::channel::settings::Settings;
 use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
@@ -68,7 +68,7 @@ impl Books {
             Self::History { json, csv } => {
                 let home = open(folder, Report { json: false }).await?;
                 let ledger = read(&home).await?;
-                history::tell(&ledger.sessions, Report { json }, csv);
+                history::tell(&ledger, Report { json }, csv);
                 tell_unreadable(&ledger.unreadable, Report { json });
                 Ok(())
             }
@@ -91,13 +91,9 @@ impl Books {
     }
 }
 
-/// The folder's books, channels too where the chain can be seen.
+/// The folder's books, the channels' own records too: no chain is asked.
 async fn open(folder: &Path, report: Report) -> Result<Home, AppError> {
-    match channel::commands::open(folder, MintLimits::default(), report).await {
-        Err(AppError::Chain(error)) => {
-            report.tell(&format!("the channels are left out: {error}"));
-            Home::open(folder).await
-        }
-        home => home,
-    }
+    let settings = Settings::load(folder)?;
+    let setup = settings.map(|settings| settings.setup_to_read(report));
+    Home::open_for(folder, MintLimits::default(), setup.transpose()?).await
 }

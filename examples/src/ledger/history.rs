@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use streampay_core::session::{PurseLedger, Role, SessionLedger};
 use streampay_core::units::{Msat, Unix};
 
+use super::Ledger;
+use super::uncollected::{Figures, uncollected};
 use crate::report::{Report, plain, show_line};
 
 /// The sums of one session.
@@ -13,6 +15,8 @@ pub struct Sums {
     pub paid: Msat,
     /// Paid to the streamer and acknowledged.
     pub acknowledged: Msat,
+    /// What of that the streamer never collected: the viewer has it back.
+    pub uncollected: Msat,
     /// What came back (payer) or arrived (payee).
     pub returned: Msat,
     /// What neither side has, of purses that are home.
@@ -26,11 +30,20 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Of a session's rows.
+    /// Of a session's rows alone: ecash of a viewer's that came back counts as paid all the same.
     #[must_use]
     pub fn of(session: &SessionLedger) -> Self {
+        Self::with(session, &Figures::new())
+    }
+
+    /// Of a session's rows, and what the wallet's book has of their purses.
+    #[must_use]
+    pub fn with(session: &SessionLedger, figures: &Figures) -> Self {
         let mut sums = Self::default();
         for row in &session.purses {
+            let lost = uncollected(session, row, figures);
+            let kept = row.acknowledged.saturating_minus(lost);
+            sums.uncollected = sums.uncollected.saturating_plus(lost);
             sums.paid = sums.paid.saturating_plus(row.cost);
             sums.acknowledged = sums.acknowledged.saturating_plus(row.acknowledged);
             sums.returned = sums.returned.saturating_plus(row.returned);
@@ -39,8 +52,8 @@ impl Sums {
                 sums.reserve = sums.reserve.saturating_plus(beyond);
             }
             let rest = match session.role {
-                Role::Payer => row.cost.saturating_minus(row.acknowledged),
-                Role::Payee => row.acknowledged,
+                Role::Payer => row.cost.saturating_minus(kept),
+                Role::Payee => kept,
             };
             let rest = rest.saturating_minus(row.returned);
             let side = if row.home {
@@ -52,12 +65,18 @@ impl Sums {
         }
         sums
     }
+
+    /// What the streamer has of what it acknowledged, or will.
+    #[must_use]
+    pub const fn reached(&self) -> Msat {
+        self.acknowledged.saturating_minus(self.uncollected)
+    }
 }
 
-/// One session as programs read it. The fields are documented in the README.
+/// One session as programs read it. The fields are documented in `spec/ledger.md`.
 #[must_use]
-pub fn fields(session: &SessionLedger) -> Value {
-    let sums = Sums::of(session);
+pub fn fields(session: &SessionLedger, figures: &Figures) -> Value {
+    let sums = Sums::with(session, figures);
     let unix = |at: Option<Unix>| at.map(|at| at.0);
     json!({
         "session": session.session.to_string(),
@@ -74,6 +93,7 @@ pub fn fields(session: &SessionLedger) -> Value {
         "acknowledged_msat": sums.acknowledged.msat(),
         "returned_msat": sums.returned.msat(),
         "fees_msat": sums.fees.msat(),
+        "uncollected_msat": sums.uncollected.msat(),
         "reserve_msat": sums.reserve.msat(),
         "out_msat": sums.out.msat(),
         "tips_msat": session.tips.msat(),
@@ -97,7 +117,7 @@ fn purse(row: &PurseLedger) -> Value {
 }
 
 /// The columns of the CSV, each a field of the JSON. Source: RFC 4180.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "session",
     "side",
     "peer",
@@ -112,6 +132,7 @@ const COLUMNS: [&str; 18] = [
     "acknowledged_msat",
     "returned_msat",
     "fees_msat",
+    "uncollected_msat",
     "reserve_msat",
     "out_msat",
     "tips_msat",
@@ -120,10 +141,10 @@ const COLUMNS: [&str; 18] = [
 
 /// All sessions, with a line of names first.
 #[must_use]
-pub fn csv(sessions: &[SessionLedger]) -> String {
+pub fn csv(ledger: &Ledger) -> String {
     let mut lines = vec![COLUMNS.join(",")];
-    lines.extend(sessions.iter().map(|session| {
-        let fields = fields(session);
+    lines.extend(ledger.sessions.iter().map(|session| {
+        let fields = fields(session, &ledger.figures);
         let cells = COLUMNS.map(|name| cell(fields.get(name).unwrap_or(&Value::Null)));
         cells.join(",")
     }));
@@ -146,24 +167,24 @@ fn cell(value: &Value) -> String {
 }
 
 /// Tells all of it: JSON a line, or CSV, or for people.
-pub fn tell(sessions: &[SessionLedger], report: Report, as_csv: bool) {
+pub fn tell(ledger: &Ledger, report: Report, as_csv: bool) {
     if as_csv {
-        crate::report::show(csv(sessions));
+        crate::report::show(csv(ledger));
         return;
     }
-    if sessions.is_empty() {
+    if ledger.sessions.is_empty() {
         report.tell("no session was ever paid here");
     }
-    for session in sessions {
-        report.say("history", fields(session));
+    for session in &ledger.sessions {
+        report.say("history", fields(session, &ledger.figures));
         if !report.json {
-            show_line(line(session));
+            show_line(line(session, &ledger.figures));
         }
     }
 }
 
-fn line(session: &SessionLedger) -> String {
-    let sums = Sums::of(session);
+fn line(session: &SessionLedger, figures: &Figures) -> String {
+    let sums = Sums::with(session, figures);
     let id = session.session.to_string();
     let id = id.get(..8).unwrap_or_default();
     let peer = session.peer.to_string();
@@ -176,24 +197,7 @@ fn line(session: &SessionLedger) -> String {
             format!("{}, {} min {} s", date(began), lasted / 60, lasted % 60)
         }
     };
-    let title = plain(&session.terms.title);
-    let money = match session.role {
-        Role::Payer => format!(
-            "watched \"{title}\" of {peer}: {} left the wallet = {} to the streamer + {} of fees \
-             + {} back",
-            sums.paid, sums.acknowledged, sums.fees, sums.returned
-        ),
-        Role::Payee => {
-            let beyond = match sums.reserve.is_zero() {
-                true => String::new(),
-                false => format!(" + {} that closing the channel did not take", sums.reserve),
-            };
-            format!(
-                "streamed \"{title}\" to {peer}: {} earned{beyond} = {} arrived + {} of fees",
-                sums.acknowledged, sums.returned, sums.fees
-            )
-        }
-    };
+    let money = money(session, &sums, peer);
     let mut more = String::new();
     if !sums.out.is_zero() {
         more = format!(" + {} not home yet", sums.out);
@@ -205,6 +209,42 @@ fn line(session: &SessionLedger) -> String {
         .code
         .map_or(String::new(), |code| format!("; {code}"));
     format!("[{id}] {when}, {money}{more}; {}{why}", state(session))
+}
+
+/// What came and what went.
+fn money(session: &SessionLedger, sums: &Sums, peer: &str) -> String {
+    let title = plain(&session.terms.title);
+    let lost = sums.uncollected;
+    match session.role {
+        Role::Payer => {
+            let lost = match lost.is_zero() {
+                true => String::new(),
+                false => format!(", {lost} of it acknowledged and never collected"),
+            };
+            format!(
+                "watched \"{title}\" of {peer}: {} left the wallet = {} to the streamer + {} of \
+                 fees + {} back{lost}",
+                sums.paid,
+                sums.reached(),
+                sums.fees,
+                sums.returned
+            )
+        }
+        Role::Payee => {
+            let beyond = match sums.reserve.is_zero() {
+                true => String::new(),
+                false => format!(" + {} that closing the channel did not take", sums.reserve),
+            };
+            let lost = match lost.is_zero() {
+                true => String::new(),
+                false => format!(" + {lost} never collected"),
+            };
+            format!(
+                "streamed \"{title}\" to {peer}: {} earned{beyond} = {} arrived + {} of fees{lost}",
+                sums.acknowledged, sums.returned, sums.fees
+            )
+        }
+    }
 }
 
 const fn side(role: Role) -> &'static str {

@@ -11,15 +11,15 @@ pub mod history;
 pub(crate) mod notes;
 mod purse;
 pub mod receipts;
+pub mod uncollected;
 pub mod unsettled;
 
-use std::collections::BTreeMap;
-
-use streampay_cashu::{PurseFigures, add_line, purse_name};
+use streampay_btc::machine::ChannelReport;
+use streampay_cashu::{add_line, purse_name};
 use streampay_core::session::{Role, SessionLedger};
 use streampay_core::units::{PurseKey, SessionId};
-use uuid::Uuid;
 
+use self::uncollected::{Figures, may_be_uncollected};
 use crate::error::AppError;
 use crate::home::Home;
 use crate::report::Report;
@@ -31,6 +31,8 @@ pub struct Ledger {
     pub sessions: Vec<SessionLedger>,
     /// Sessions whose records cannot be read: nothing is known of their money. The others go on.
     pub unreadable: Vec<SessionId>,
+    /// What the wallet's book has of the purses of ecash; empty where no session's sums need it.
+    pub figures: Figures,
 }
 
 /// The rows of every session that has records and can be read, the oldest first.
@@ -56,14 +58,19 @@ pub async fn read(home: &Home) -> Result<Ledger, AppError> {
     }
     let all = &mut ledger.sessions;
     all.sort_by_key(|of| (of.began, of.session));
-    if all.iter().any(|session| !called_off(session).is_empty()) {
-        let mut figures = BTreeMap::new();
+    let needs = |of: &SessionLedger| !called_off(of).is_empty() || may_be_uncollected(of);
+    if all.iter().any(needs) {
         for line in &home.wallet.book().await?.0 {
-            let added = add_line(&mut figures, line);
+            let added = add_line(&mut ledger.figures, line);
             added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
         }
-        all.iter_mut()
-            .for_each(|session| tell_cost(session, &figures));
+        let channels = match &home.channels {
+            Some(channels) => channels.book(home).await?,
+            None => Vec::new(),
+        };
+        for session in all {
+            tell_cost(session, &ledger.figures, &channels);
+        }
     }
     Ok(ledger)
 }
@@ -90,15 +97,20 @@ fn called_off(session: &SessionLedger) -> Vec<PurseKey> {
     .collect()
 }
 
-/// What they cost is in the wallet's book: making and taking back what they held has its fees.
-fn tell_cost(session: &mut SessionLedger, figures: &BTreeMap<Uuid, PurseFigures>) {
+/// What they cost is in the wallet's book: making and taking back what they held has its fees. Of a channel
+/// its own records say what was paid to its address.
+fn tell_cost(session: &mut SessionLedger, figures: &Figures, channels: &[ChannelReport]) {
     for key in called_off(session) {
         let mut rows = session.purses.iter_mut();
-        if let (Some(row), Some(figures)) = (
-            rows.find(|row| row.purse == key.purse),
-            figures.get(&purse_name(key)),
-        ) {
+        let Some(row) = rows.find(|row| row.purse == key.purse) else {
+            continue;
+        };
+        if let Some(figures) = figures.get(&purse_name(key)) {
             row.cost = figures.left;
+        }
+        let mut own = channels.iter().filter(|channel| channel.purse == key);
+        if let Some(channel) = own.find(|channel| channel.outpoint.is_some()) {
+            row.cost = uncollected::cost_of(channel);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Whether the two books agree on one purse.
 
 use cdk::mint_url::MintUrl;
+use streampay_btc::bitcoin::Amount;
 use streampay_btc::machine::{ChannelReport, Role as ChannelRole};
 use streampay_cashu::{AcceptedMint, LockedParams, PurseFigures, SwapParams, check_mint_url};
 use streampay_core::session::{PurseLedger, Role, SessionLedger};
-use streampay_core::units::Msat;
+use streampay_core::units::{Msat, PurseKey};
 
 use super::cash::{earned, given, of};
 use crate::pay::Pay;
@@ -22,11 +23,16 @@ pub(super) type Wrong = (&'static str, i128);
 const GONE: &str = "more is gone than was ever paid from it";
 const SHORT: &str = "less was redeemed than was acknowledged";
 const NOTHING: &str = "nothing was redeemed of what was acknowledged";
+const UNSIGNED: &str = "more was acknowledged than the channel's last signature pays";
+const UNCOLLECTED: &str = "what was acknowledged was never collected: the channel's time was over";
+const CLOSED_SHORT: &str =
+    "less came of the channel than was acknowledged, by more than closing may cost";
 
-/// True of what is nothing wrong in a folder that was restored from a backup: ecash of the purse came home to the
-/// self that was lost, which spent it on. Nobody can find it again, and the mint tells nobody for what it went.
-pub(super) fn may_be_spent_on(what: &str) -> bool {
-    [GONE, SHORT, NOTHING].contains(&what)
+/// True of what is nothing wrong in a folder that was restored from a backup. Ecash of the purse came home to the
+/// self that was lost, which spent it on: nobody can find it again, and the mint tells nobody for what it went. Of a
+/// channel the signatures that came after the backup were lost, and a receipt says what they paid.
+pub(super) fn may_be_lost(what: &str) -> bool {
+    [GONE, SHORT, NOTHING, UNSIGNED, UNCOLLECTED, CLOSED_SHORT].contains(&what)
 }
 
 /// The mints of a payee's purses that were redeemed, as far as that was worth it.
@@ -131,36 +137,103 @@ fn received(row: &PurseLedger, figures: &PurseFigures, price: Option<Price>) -> 
     wrong
 }
 
-/// A bitcoin channel, beside what its own records say. Without a chain to look at there are none,
-/// and nothing is said.
-pub(super) fn channel(purse: &Purse<'_>, channel: Option<&ChannelReport>) -> Vec<Wrong> {
+/// The home's channels, by their own records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channels<'a> {
+    pub(super) all: &'a [ChannelReport],
+    /// Coins of the streamer's help to close them: then a close may cost all that it collects.
+    pub(super) has_fee_wallet: bool,
+}
+
+/// A bitcoin channel, beside what its own records say; none where nobody ever said on which chain they are.
+pub(super) fn channel(
+    purse: &Purse<'_>,
+    key: PurseKey,
+    channels: Option<Channels<'_>>,
+) -> Vec<Wrong> {
     let (row, mut wrong) = (purse.row, Vec::new());
-    let Some(channel) = channel else {
+    let own = channels.and_then(|channels| channels.all.iter().find(|own| own.purse == key));
+    let (Some(channels), Some(own)) = (channels, own) else {
+        // One that never came to be has no records.
+        if row.opened {
+            wrong.push(("there is nothing that says what became of its channel", 0));
+        }
         return wrong;
     };
-    let settled = channel.settled.map_or(0, |amount| amount.to_sat());
-    let settled = i128::from(settled) * 1_000;
     let role = match purse.session.role {
         Role::Payer => ChannelRole::Payer,
         Role::Payee => ChannelRole::Payee,
     };
-    if role != channel.role {
+    if role != own.role {
         wrong.push(("the channel is the other side's", 0));
     }
+    let settled = own.settled.map_or(0, msat);
     if row.home && of(row.returned) != settled {
         wrong.push((
             "the session and the channel differ on what came of it",
             of(row.returned) - settled,
         ));
     }
-    let paid = i128::from(channel.paid.to_sat()) * 1_000;
-    if of(row.acknowledged) > paid {
-        wrong.push((
-            "more was acknowledged than the channel's last signature pays",
-            of(row.acknowledged) - paid,
-        ));
+    // The reserve is no payment, and in the first signature.
+    let ticks = (msat(own.paid) - msat(own.reserve)).max(0);
+    if of(row.acknowledged) > ticks {
+        wrong.push((UNSIGNED, of(row.acknowledged) - ticks));
+    }
+    match role {
+        ChannelRole::Payer => wrong.extend(paid_into(row, own)),
+        ChannelRole::Payee if row.home && !row.acknowledged.is_zero() => {
+            wrong.extend(collected(row, own, channels.has_fee_wallet));
+        }
+        ChannelRole::Payee => {}
     }
     wrong
+}
+
+/// What was paid to the address is what was paid on, what came back, and fees: of a close at most the reserve, for
+/// no signature gives more. A refund takes back what was paid too, and its fee is within that; of one that was never
+/// paid from, it is at most half of it.
+fn paid_into(row: &PurseLedger, own: &ChannelReport) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    let cost = msat(own.value) + msat(own.funding_fee);
+    if row.opened && of(row.cost) != cost {
+        let what = "the session and the channel differ on what left for it";
+        wrong.push((what, of(row.cost) - cost));
+    }
+    let Some(settled) = own.settled.filter(|_| row.home && own.outpoint.is_some()) else {
+        return wrong;
+    };
+    let gone = msat(own.value) - msat(settled);
+    let most = match own.paid.to_sat() {
+        0 => msat(own.value) / 2,
+        _ => msat(own.paid),
+    };
+    if gone > most {
+        wrong.push((GONE, gone - most));
+    }
+    if gone < 0 {
+        wrong.push(("more came back than had left", gone));
+    }
+    wrong
+}
+
+/// What came of a payee's channel is what is signed over, less what closing may cost. Spec: bitcoin 5.4.
+fn collected(row: &PurseLedger, own: &ChannelReport, has_fee_wallet: bool) -> Option<Wrong> {
+    let settled = own.settled.map_or(0, msat);
+    if settled == 0 {
+        return Some((UNCOLLECTED, of(row.acknowledged)));
+    }
+    let (paid, reserve) = (own.paid.to_sat(), own.reserve.to_sat());
+    let due = paid.saturating_sub(reserve);
+    let most = match has_fee_wallet {
+        true => paid,
+        false => reserve.saturating_add(due / 3).max(paid / 2),
+    };
+    let least = msat(own.paid) - i128::from(most) * 1_000;
+    (settled < least).then_some((CLOSED_SHORT, least - settled))
+}
+
+fn msat(amount: Amount) -> i128 {
+    i128::from(amount.to_sat()) * 1_000
 }
 
 /// What a mint's ecash is worth in a session.
@@ -203,121 +276,4 @@ impl Price {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use streampay_core::units::PurseId;
-
-    fn sat(sat: u64) -> Msat {
-        Msat::from_sat(sat).unwrap()
-    }
-
-    /// One of 20 sat, opened for 2 sat, 12 ticks made and acknowledged, 7 sat back for 1 sat.
-    fn row() -> PurseLedger {
-        PurseLedger {
-            purse: PurseId(0),
-            method: "cashu-chain".to_owned(),
-            opened: true,
-            home: true,
-            capacity: sat(20),
-            cost: sat(22),
-            made: sat(12),
-            acknowledged: sat(12),
-            step: sat(1),
-            returned: sat(7),
-        }
-    }
-
-    fn figures() -> PurseFigures {
-        PurseFigures {
-            left: sat(22),
-            returned: sat(7),
-            received: Msat::ZERO,
-            fees: sat(3),
-        }
-    }
-
-    const PRICE: Option<Price> = Some(Price {
-        step: 1,
-        is_exact: true,
-        ppk: 100,
-    });
-
-    #[test]
-    fn payers_purse_fits_or_what_does_not_is_named() {
-        type Doctor = fn(&mut PurseLedger, &mut PurseFigures);
-        let cases: [(Doctor, &[(&str, i128)]); 7] = [
-            (|_, _| {}, &[]),
-            (|row, _| row.cost = sat(23), &[("what left for it", 1_000)]),
-            (
-                |row, _| row.returned = sat(6),
-                &[("what came back", -1_000)],
-            ),
-            (
-                // A rest of one proof, which is worth its fee.
-                |row, figures| {
-                    (row.returned, figures.returned) = (sat(6), sat(6));
-                },
-                &[],
-            ),
-            (
-                |row, figures| {
-                    (row.returned, figures.returned) = (sat(4), sat(4));
-                },
-                &[("than was ever paid", 3_000)],
-            ),
-            (
-                // Not home yet: nothing is said of what came back.
-                |row, figures| {
-                    (row.home, row.returned) = (false, Msat::ZERO);
-                    figures.returned = sat(2);
-                },
-                &[],
-            ),
-            (
-                |row, figures| {
-                    (row.returned, figures.returned) = (sat(30), sat(30));
-                },
-                &[("came back than had left", -11_000)],
-            ),
-        ];
-        for (number, (doctor, expect)) in cases.into_iter().enumerate() {
-            let (mut row, mut figures) = (row(), figures());
-            doctor(&mut row, &mut figures);
-            let wrong = paid(&row, &figures, PRICE);
-            assert_eq!(wrong.len(), expect.len(), "case {number}: {wrong:?}");
-            for ((what, msat), (part, by)) in wrong.iter().zip(expect) {
-                assert!(
-                    what.contains(part) && msat == by,
-                    "case {number}: {wrong:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn payees_purse_was_redeemed_for_what_it_acknowledged() {
-        let row = PurseLedger {
-            cost: Msat::ZERO,
-            returned: sat(11),
-            ..row()
-        };
-        let redeemed = |received, fees| PurseFigures {
-            received: sat(received),
-            fees: sat(fees),
-            ..PurseFigures::default()
-        };
-        assert_eq!(received(&row, &redeemed(11, 1), PRICE), []);
-        // The last one is worth its fee.
-        assert_eq!(received(&row, &redeemed(11, 0), PRICE), []);
-        let less = PurseLedger {
-            returned: sat(9),
-            ..row.clone()
-        };
-        let short = received(&less, &redeemed(9, 1), PRICE);
-        assert_eq!(short, [("less was redeemed than was acknowledged", 2_000)]);
-        let other = received(&row, &redeemed(10, 2), PRICE);
-        assert_eq!(other.len(), 1);
-        let open = PurseLedger { home: false, ..row };
-        assert_eq!(received(&open, &redeemed(0, 0), PRICE), []);
-    }
-}
+mod tests;

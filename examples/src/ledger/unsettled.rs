@@ -83,6 +83,7 @@ pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
     let Ledger {
         sessions,
         unreadable,
+        ..
     } = super::read(home).await?;
     let all = of(home, sessions).await?;
     for (at, of) in all.iter().enumerate() {

@@ -1,13 +1,12 @@
 //! Where a session's money went, by the wallet's own ledger.
 
-use std::collections::BTreeMap;
-
 use streampay_cashu::{add_line, purse_name};
-use streampay_core::session::PayerSession;
+use streampay_core::session::{PayerSession, SessionLedger};
 use streampay_core::units::{Msat, PurseKey};
 
 use crate::error::AppError;
 use crate::home::Home;
+use crate::ledger::uncollected::{Figures, uncollected};
 
 /// Sums of one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub struct Account {
     pub refunded: Msat,
     /// Acknowledged by the streamer, with its signature.
     pub acknowledged: Msat,
-    /// Of that, what came back: the streamer never closed its channel.
+    /// Of that, what came back: the streamer never collected it.
     pub taken_back: Msat,
 }
 
@@ -28,31 +27,38 @@ impl Account {
     /// # Errors
     /// [`AppError`] where it cannot be read.
     pub async fn of(home: &Home, session: &PayerSession) -> Result<Self, AppError> {
+        let id = session.session();
         let mut account = Self {
             acknowledged: session.acknowledged(),
             ..Self::default()
         };
+        if session.purses().is_empty() {
+            return Ok(account);
+        }
+        let rows = SessionLedger::read(id, &home.node.records_of(id).await?)?;
         if let Some(channels) = &home.channels {
-            let sums = channels.sums(home, session.session()).await?;
+            let sums = channels.sums(home, id, &rows.purses).await?;
             [account.paid, account.refunded, account.taken_back] = sums;
         }
         // Also of a mint where nothing is left.
         let (lines, _) = home.wallet.book().await?;
-        let mut figures = BTreeMap::new();
+        let mut figures = Figures::new();
         for line in &lines {
             let added = add_line(&mut figures, line);
             added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
         }
-        for (purse, _) in session.purses() {
-            let key = PurseKey {
-                session: session.session(),
-                purse,
+        for row in &rows.purses {
+            let purse = PurseKey {
+                session: id,
+                purse: row.purse,
             };
-            let Some(figures) = figures.get(&purse_name(key)) else {
+            let Some(of) = figures.get(&purse_name(purse)) else {
                 continue;
             };
-            account.paid = account.paid.saturating_plus(figures.left);
-            account.refunded = account.refunded.saturating_plus(figures.returned);
+            account.paid = account.paid.saturating_plus(of.left);
+            account.refunded = account.refunded.saturating_plus(of.returned);
+            let lost = uncollected(&rows, row, &figures);
+            account.taken_back = account.taken_back.saturating_plus(lost);
         }
         Ok(account)
     }

@@ -148,6 +148,7 @@ pub(crate) async fn close_earlier(home: &Home, report: Report) -> Result<(), App
     let Ledger {
         sessions: mut earlier,
         unreadable,
+        ..
     } = crate::ledger::read(home).await?;
     for id in unreadable {
         report.unusable("viewer", id, &StoreError::Corrupt);

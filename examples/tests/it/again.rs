@@ -206,4 +206,62 @@ fn recover_takes_a_channel_home_after_its_time_and_not_before() {
     let home = left.chain.balance(&script(1)).to_sat();
     assert!(home + 1_000 > left.value, "{home} of {}", left.value);
     assert_eq!(left.channel(VIEWER, "viewer")["settled_sat"], home);
+    nobody_collected(&left, home);
+}
+
+/// What was acknowledged came back: both sides' books say so, and the streamer's that it is gone.
+fn nobody_collected(left: &Left, home: u64) {
+    let told = |program, name| {
+        let history = run(program, &left.at(name), &["history", "--json"]);
+        let rows = stdout(&history);
+        assert_eq!(rows.lines().count(), 1, "{rows}");
+        let row: serde_json::Value = serde_json::from_str(&rows).unwrap();
+        assert_eq!(row["state"], "settled", "{row}");
+        row
+    };
+    let seen = told(VIEWER, "viewer");
+    let lost = msat(&seen, "acknowledged_msat");
+    assert!(lost >= 1_000_000, "{seen}");
+    assert_eq!(msat(&seen, "uncollected_msat"), lost, "{seen}");
+    assert_eq!(msat(&seen, "returned_msat"), home * 1_000, "{seen}");
+    let fee = (left.value - home) * 1_000;
+    assert_eq!(msat(&seen, "fees_msat"), fee, "{seen}");
+    assert_balances(VIEWER, &left.at("viewer"), 0);
+
+    let recovered = run(STREAMER, &left.at("streamer"), &["recover", "--json"]);
+    assert_eq!(recovered.status.code(), Some(0), "{}", stdout(&recovered));
+    let earned = told(STREAMER, "streamer");
+    assert_eq!(msat(&earned, "acknowledged_msat"), lost, "{earned}");
+    assert_eq!(msat(&earned, "uncollected_msat"), lost, "{earned}");
+    for none in ["returned_msat", "fees_msat", "reserve_msat", "out_msat"] {
+        assert_eq!(earned[none], 0, "{none} {earned}");
+    }
+    let audit = run(STREAMER, &left.at("streamer"), &["audit", "--json"]);
+    assert_eq!(audit.status.code(), Some(7), "{}", stdout(&audit));
+    let found = stdout(&audit);
+    let found = found
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let found: Vec<serde_json::Value> = found
+        .filter(|of: &serde_json::Value| of["event"] == "finding")
+        .collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(msat(&found[0], "msat"), lost, "{found:?}");
+    assert!(
+        found[0]["what"]
+            .as_str()
+            .unwrap()
+            .contains("never collected"),
+        "{found:?}"
+    );
+
+    // Without what says on which chain the channel is nobody can say what became of it.
+    std::fs::remove_file(left.at("viewer").join("bitcoin.json")).unwrap();
+    let audit = run(VIEWER, &left.at("viewer"), &["audit", "--json"]);
+    assert_eq!(audit.status.code(), Some(7), "{}", stdout(&audit));
+    assert!(
+        stdout(&audit).contains("\"balances\":false"),
+        "{}",
+        stdout(&audit)
+    );
 }
