@@ -426,6 +426,12 @@ pub const EVENTS: &[Event] = &[
         "the mint or the chain could not do something",
         "why next",
     ),
+    event(
+        "unreadable",
+        "history",
+        "a session whose records cannot be read: nothing is known of its money, and the command ends with 1",
+        "session next",
+    ),
     session(
         "unredeemed",
         "serve",

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde_json::json;
+use streampay_core::units::SessionId;
 
 use super::audit::audit;
-use super::{history, read, receipts, tell_unreadable};
+use super::{Ledger, history, read, receipts, tell_unreadable};
 use crate::channel::settings::Settings;
 use crate::error::AppError;
 use crate::home::Home;
-use crate::report::Report;
+use crate::report::{Next, Report};
 use crate::wallet::MintLimits;
 
 /// The books.
@@ -68,16 +70,27 @@ impl Books {
             Self::History { json, csv } => {
                 let home = open(folder, Report { json: false }).await?;
                 let ledger = read(&home).await?;
-                history::tell(&ledger, Report { json }, csv);
-                tell_unreadable(&ledger.unreadable, Report { json });
-                Ok(())
+                let report = Report { json };
+                history::tell(&ledger, report, csv);
+                for id in &ledger.unreadable {
+                    let next = Next::Restore.name();
+                    report.say(
+                        "unreadable",
+                        json!({"session": id.to_string(), "next": next}),
+                    );
+                }
+                all_read(&ledger, report)
             }
             Self::Receipts(Receipts::Export { session }) => {
                 let report = Report { json: false };
                 let home = open(folder, report).await?;
-                let ledger = read(&home).await?;
-                tell_unreadable(&ledger.unreadable, report);
-                receipts::export(&ledger.sessions, session.as_deref(), report)
+                let mut ledger = read(&home).await?;
+                let only = session.as_deref().unwrap_or_default();
+                let is_wanted = |id: &SessionId| id.to_string().starts_with(only);
+                ledger.unreadable.retain(is_wanted);
+                let all_read = all_read(&ledger, report);
+                receipts::export(&ledger.sessions, session.as_deref(), report)?;
+                all_read
             }
             Self::Receipts(Receipts::Verify { file, json }) => {
                 receipts::verify_file(&file, Report { json })
@@ -88,6 +101,17 @@ impl Books {
                 audit(&home).await?.tell(report)
             }
         }
+    }
+}
+
+/// Whoever takes what was shown for all that there is would leave sessions out.
+fn all_read(ledger: &Ledger, report: Report) -> Result<(), AppError> {
+    tell_unreadable(&ledger.unreadable, report);
+    match ledger.unreadable.is_empty() {
+        true => Ok(()),
+        false => Err(AppError::Failed(
+            "what is shown is not all: there are sessions that cannot be read, see above",
+        )),
     }
 }
 

@@ -295,11 +295,24 @@ fn one_session_that_cannot_be_read_stops_neither_program() {
         let all = events(&recovery);
         assert_eq!(named(&all, "unusable").len(), 1, "{all:#?}");
         let history = run(program, &at(name), &["history", "--json"]);
+        assert_eq!(history.status.code(), Some(1), "{history:?}");
         let rows = events(&history);
-        assert_eq!(rows.len(), 2, "{history:?}");
+        assert_eq!(named(&rows, "history").len(), 2, "{history:?}");
         assert_eq!(rows[0]["session"], settled, "{history:?}");
-        let words = String::from_utf8_lossy(&history.stderr).into_owned();
-        assert!(words.contains(&unreadable), "{history:?}");
+        let told = named(&rows, "unreadable");
+        assert_eq!(told.len(), 1, "{history:?}");
+        assert_eq!(told[0]["session"], unreadable.as_str(), "{history:?}");
+        // A streamer has no receipts to show.
+        let exported = if name == "viewer" { 1 } else { 2 };
+        for (args, code) in [
+            (["history", "--csv"], 1),
+            (["receipts", "export"], exported),
+        ] {
+            let shown = run(program, &at(name), &args);
+            assert_eq!(shown.status.code(), Some(code), "{shown:?}");
+            let words = String::from_utf8_lossy(&shown.stderr).into_owned();
+            assert!(words.contains(&unreadable), "{shown:?}");
+        }
         let (code, told) = audit(program, &at(name));
         assert_eq!(code, Some(7), "{told:#?}");
         let findings = named(&told, "finding");
