@@ -110,13 +110,14 @@ impl ChannelCommand {
     }
 }
 
-/// The home in `data`, whose channels wait for no other ones to be closed with, which is up to six blocks:
-/// all that there are close together now, and the user waits.
+/// The home in `data`, whose channels wait for no other ones to be closed with, which is up to six blocks,
+/// and for no viewer to sign with: all that there are close together now, and the user waits.
 async fn open_to_settle(data: &Path, report: Report) -> Result<Home, AppError> {
     let setup = match Settings::load(data)? {
         Some(settings) => {
             let mut setup = settings.setup(report, false).await?;
             setup.config.payee.batch_wait = 0;
+            setup.config.payee.mutual_ms = 0;
             Some(setup)
         }
         None => None,

@@ -29,6 +29,8 @@ pub async fn open(folder: &Path, limits: MintLimits, report: Report) -> Result<H
             // Nobody is served, so that no further channel comes to be closed with; and a command that ends before
             // so many blocks are there would begin to wait anew each time.
             setup.config.payee.batch_wait = 0;
+            // Nobody is there who could close together with this side.
+            setup.config.payee.mutual_ms = 0;
             Some(setup)
         }
         None => None,

@@ -133,6 +133,7 @@ pub struct Channels {
     machine: ChannelMachine,
     runner: Arc<Watched>,
     shown: Option<Arc<Shown>>,
+    spent: Arc<watching::Spent>,
     payer: PayerPolicy,
     clock: Clock,
     /// The most that the fee wallet pays for one close, where there is one.
@@ -183,6 +184,7 @@ impl Channels {
             fee_wallet_max: fee_wallet.map(|wallet| wallet.max),
             machine,
             shown,
+            spent: Arc::default(),
             payer,
             clock,
             every: setup.every,
@@ -227,6 +229,7 @@ impl Channels {
             machine: self.machine.clone(),
             runner: self.runner.clone(),
             shown: self.shown.clone(),
+            spent: self.spent.clone(),
             report: self.report,
             every: self.every,
             restored: (self.machine.report().iter())
@@ -251,7 +254,7 @@ impl Channels {
             watch.abort();
             let _ = watch.await;
         }
-        watching::tell_events(&self.machine, &self.runner, self.report);
+        watching::tell_events(&self.machine, &self.runner, &self.spent, self.report);
     }
 
     /// The method as it stands in terms.
@@ -299,6 +302,13 @@ impl Channels {
         let all = purses(&home.node, &home.identity).await?.into_iter();
         let report = |(purse, records)| self.machine.report_of(purse, &records);
         Ok(all.filter_map(report).collect())
+    }
+
+    /// True once the chain has shown, to this process, a transaction that spends this channel: what is left
+    /// waits for blocks.
+    pub(crate) fn is_leaving(&self, purse: PurseKey) -> bool {
+        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.contains(&purse)
     }
 
     /// How every channel stands that is not settled.
@@ -362,7 +372,7 @@ impl Channels {
             // What was found, and whose time is over, is taken back at once.
             looked = self.look().await;
         }
-        watching::tell_events(&self.machine, &self.runner, self.report);
+        watching::tell_events(&self.machine, &self.runner, &self.spent, self.report);
         if let Err(error) = &looked {
             self.report
                 .tell(&format!("the chain cannot be seen now: {error}"));

@@ -2,12 +2,12 @@
 //! help without this program.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use streampay_btc::bitcoin::Amount;
 use streampay_btc::chain::ChainSource;
-use streampay_btc::machine::{ChannelMachine, ChannelState, Role};
+use streampay_btc::machine::{ChannelMachine, ChannelState, Role, WatchEvent};
 use streampay_btc::runner::{FundingWallet, Runner};
 use streampay_core::units::PurseKey;
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ pub(super) struct Watching {
     pub(super) machine: ChannelMachine,
     pub(super) runner: Arc<Watched>,
     pub(super) shown: Option<Arc<Shown>>,
+    pub(super) spent: Arc<Spent>,
     pub(super) report: Report,
     pub(super) every: Duration,
     /// Channels from before: how they stand is asked for, not told.
@@ -59,7 +60,7 @@ impl Watching {
     }
 
     fn tell_news(&self, known: &mut BTreeMap<PurseKey, ChannelState>) {
-        tell_events(&self.machine, &self.runner, self.report);
+        tell_events(&self.machine, &self.runner, &self.spent, self.report);
         let now = self.machine.report();
         let new = now
             .iter()
@@ -93,10 +94,22 @@ impl Watching {
     }
 }
 
+/// Channels of which the chain has shown a transaction that spends them.
+pub(super) type Spent = Mutex<BTreeSet<PurseKey>>;
+
 /// Tells what happened to channels since it was last told.
-pub(super) fn tell_events(machine: &ChannelMachine, runner: &Watched, report: Report) {
+pub(super) fn tell_events(
+    machine: &ChannelMachine,
+    runner: &Watched,
+    spent: &Spent,
+    report: Report,
+) {
     let now = machine.report();
     for (purse, event) in runner.news() {
+        if matches!(event, WatchEvent::Spent { .. }) {
+            let mut spent = spent.lock().unwrap_or_else(PoisonError::into_inner);
+            spent.insert(purse);
+        }
         let own = now.iter().find(|channel| channel.purse == purse);
         tell::event(report, purse, own, &event);
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streampay_core::driver::{Ports, SessionTask, TellError};
-use streampay_core::session::{CloseCode, Command};
+use streampay_core::session::{CloseCode, Command, PurseLedger, SessionLedger};
 use streampay_core::store::StoreError;
-use streampay_core::units::SessionId;
+use streampay_core::units::{PurseKey, SessionId};
 use tokio::task::JoinSet;
 
 use super::sessions::{Found, Sessions, tell};
@@ -16,6 +16,8 @@ use crate::report::Next;
 
 /// How long closing one session may take; a mint that is away longer is asked again next time.
 const CLOSE: Duration = Duration::from_secs(30);
+/// How often it is looked whether anything is left to wait for.
+const LOOK: Duration = Duration::from_millis(500);
 /// How many sessions are closed at once.
 const CLOSE_AT_ONCE: usize = 8;
 /// How long live sessions have to close when the streamer ends.
@@ -66,12 +68,38 @@ impl Sessions {
         ));
         let closing = task.tell(Command::Close(CloseCode::Done)).await;
         if !matches!(closing, Err(TellError::Store(_))) {
-            let _ = tokio::time::timeout(CLOSE, task.run(None)).await;
+            let run = task.run(None);
+            tokio::select! {
+                _ = tokio::time::timeout(CLOSE, run) => {}
+                () = self.nothing_to_wait_for(id) => {}
+            }
         }
         let settled = task.session().is_settled();
         drop(task);
         let _ = watcher.await;
         settled
+    }
+
+    /// Ready once all that a session has out are channels that something spends, as the chain shows: what is left
+    /// waits for blocks. Never where there is anything else.
+    async fn nothing_to_wait_for(&self, id: SessionId) {
+        let Some(channels) = &self.channels else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Ok(records) = self.node.records_of(id).await else {
+                continue;
+            };
+            let leaves = |row: &PurseLedger| {
+                let purse = row.purse;
+                row.home || channels.is_leaving(PurseKey { session: id, purse })
+            };
+            let read = SessionLedger::read(id, &records);
+            if read.is_ok_and(|of| of.purses.iter().all(leaves)) {
+                return;
+            }
+        }
     }
 
     /// Closes every session that has a task, and waits until each has told its viewer.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::seated::{Seated, turn_away};
 use super::strangers::{Patience, Stranger, Strangers};
+use crate::channel::Channels;
 use crate::home::Home;
 use crate::report::{Next, Report};
 
@@ -25,6 +26,7 @@ use crate::report::{Next, Report};
 pub(super) struct Sessions {
     pub(super) node: Arc<Node>,
     pub(super) identity: SecretKey,
+    pub(super) channels: Option<Arc<Channels>>,
     pub(super) report: Report,
     /// None while nobody is served: sessions are closed, not joined.
     room: Option<RoomHandle>,
@@ -88,6 +90,7 @@ impl Sessions {
         Arc::new(Self {
             node: home.node.clone(),
             identity: home.identity.clone(),
+            channels: home.channels.clone(),
             report,
             room,
             patience: Patience::new(strangers),

@@ -172,6 +172,21 @@ fn settle_waits_for_no_other_channel_to_be_closed_with() {
     assert_eq!(state["settled_sat"], earned, "{state}");
 }
 
+/// What is on its way needs blocks and nobody who waits: a session is given thirty seconds where it has something
+/// to wait for.
+#[test]
+fn recover_of_a_streamer_ends_once_its_close_is_on_the_way() {
+    let left = Left::new();
+    let began = Instant::now();
+    let recovered = run(STREAMER, &left.at("streamer"), &["recover", "--json"]);
+    let took = began.elapsed();
+    let told = stdout(&recovered);
+    assert_eq!(recovered.status.code(), Some(5), "{told}");
+    assert!(told.contains("\"what\":\"spent\""), "{told}");
+    assert_eq!(left.chain.waiting().len(), 1, "{told}");
+    assert!(took < Duration::from_secs(20), "{took:?} {told}");
+}
+
 /// The streamer never comes back, and the viewer's own process was killed too.
 #[test]
 fn recover_takes_a_channel_home_after_its_time_and_not_before() {
