@@ -3,6 +3,7 @@
 mod describe;
 mod next;
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -166,8 +167,13 @@ impl Report {
 /// True where the user wants no colours (no-color.org), or the terminal knows none.
 #[must_use]
 pub fn colourless() -> bool {
-    let says = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    says("NO_COLOR").is_some() || says("TERM").is_some_and(|term| term == "dumb")
+    let says = |name: &str| std::env::var_os(name);
+    wants_none(says("NO_COLOR").as_deref(), says("TERM").as_deref())
+}
+
+/// The same of what the two variables say.
+fn wants_none(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
 }
 
 /// Text of somebody else, fit for a terminal: one line, no control characters, at most 1 000
@@ -206,15 +212,16 @@ pub fn show_code(report: Report, text: &str, code: &str) {
     }
     show_line(text);
     if std::io::stdout().is_terminal()
-        && let Some(code) = drawn(code)
+        && let Some(code) = drawn(code, !colourless())
     {
         show_line(code);
     }
 }
 
 /// A QR code of half blocks, two rows a line, white on black whatever the terminal's own colours are: on a dark
-/// one what is drawn in its colours is inverted, which not every camera reads.
-fn drawn(text: &str) -> Option<String> {
+/// one what is drawn in its colours is inverted, which not every camera reads. In the terminal's own where
+/// no other ones are wanted: it is dark, as a rule.
+fn drawn(text: &str, in_colors: bool) -> Option<String> {
     use qrcode::render::unicode::Dense1x2;
     let code = qrcode::QrCode::new(text).ok()?;
     let mut image = code.render::<Dense1x2>();
@@ -222,6 +229,9 @@ fn drawn(text: &str) -> Option<String> {
         .dark_color(Dense1x2::Light)
         .light_color(Dense1x2::Dark);
     let lines = image.build();
+    if !in_colors {
+        return Some(lines);
+    }
     let lines = lines
         .lines()
         .map(|line| format!("{WHITE_ON_BLACK}{line}{OWN_COLORS}"));
@@ -325,15 +335,34 @@ mod tests {
         assert_eq!([room(None), room(Some(0)), room(Some(40))], [79, 79, 39]);
     }
 
+    /// Source: no-color.org; an empty value says nothing.
+    #[test]
+    fn no_colours_where_the_user_wants_none_or_the_terminal_has_none() {
+        for (no_color, term, expect) in [
+            (None, None, false),
+            (Some(""), Some("xterm-256color"), false),
+            (Some("1"), Some("xterm-256color"), true),
+            (Some("0"), None, true),
+            (None, Some("dumb"), true),
+        ] {
+            let none = wants_none(no_color.map(OsStr::new), term.map(OsStr::new));
+            assert_eq!(none, expect, "{no_color:?} {term:?}");
+        }
+    }
+
     /// By the patterns in three of its corners a camera finds it. Source: ISO/IEC 18004.
     #[test]
     fn address_and_amount_are_drawn_as_a_code_that_a_camera_finds() {
         let address = "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk";
-        let drawn = drawn(&format!("bitcoin:{address}?amount=0.00100000")).unwrap();
+        let uri = format!("bitcoin:{address}?amount=0.00100000");
+        let bare = drawn(&uri, false).unwrap();
+        let drawn = drawn(&uri, true).unwrap();
+        assert!(!bare.contains('\u{1b}'), "{bare}");
         let mut rows: Vec<Vec<bool>> = Vec::new();
-        for line in drawn.lines() {
+        for (line, bare) in drawn.lines().zip(bare.lines()) {
             let line = line.strip_prefix(WHITE_ON_BLACK).unwrap();
             let line = line.strip_suffix(OWN_COLORS).unwrap();
+            assert_eq!(line, bare, "the same without colours");
             let half = |upper| line.chars().map(move |sign| lit(sign, upper)).collect();
             rows.extend([half(true), half(false)]);
         }
