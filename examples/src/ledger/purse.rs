@@ -102,14 +102,15 @@ fn paid(row: &PurseLedger, figures: &PurseFigures, price: Option<Price>) -> Vec<
     if given(figures) < 0 {
         wrong.push(("more came back than had left", given(figures)));
     }
-    // From one that was called off nothing was paid.
-    let (worth, is_exact) = match price {
-        Some(price) => (price.of(row, row.made), price.is_exact),
-        None => (0, false),
+    let worth = match price {
+        Some(price) => price.gives(row, row.made),
+        // From one that was called off nothing was paid.
+        None if !row.opened => 0,
+        None => return wrong,
     };
     let over = given(figures) - worth;
     let is_dust = price.is_some_and(|price| price.is_dust(over));
-    if row.home && (is_exact || !row.opened) && over > 0 && !is_dust {
+    if row.home && over > 0 && !is_dust {
         wrong.push((GONE, over));
     }
     wrong
@@ -241,8 +242,8 @@ fn msat(amount: Amount) -> i128 {
 struct Price {
     /// One payment, in satoshi of the mint.
     step: u64,
-    /// True where a payment is just that; plain tokens bring a fee along.
-    is_exact: bool,
+    /// What comes on top of each: a plain token brings the fee of redeeming it along, in satoshi of the mint.
+    fee: u64,
     /// What redeeming a proof takes at most, in thousandths of a satoshi.
     ppk: u64,
 }
@@ -253,17 +254,25 @@ impl Price {
         let url = mint.to_string();
         let same = |of: &&AcceptedMint| of.url().trim_end_matches('/') == url.trim_end_matches('/');
         let mint = mints.iter().find(same)?;
-        Some(Self {
-            step: mint.price_of(purse.row.step.sat_ceil()),
-            is_exact: purse.row.method != Pay::Swap.method(),
-            ppk,
-        })
+        let step = mint.price_of(purse.row.step.sat_ceil());
+        let fee = match purse.row.method == Pay::Swap.method() {
+            true => token_fee(step, ppk),
+            false => 0,
+        };
+        Some(Self { step, fee, ppk })
     }
 
     /// What `credit` took in the mint's ecash, in millisatoshi.
     fn of(self, row: &PurseLedger, credit: Msat) -> i128 {
         let steps = credit.msat().checked_div(row.step.msat());
         i128::from(steps.unwrap_or_default()) * i128::from(self.step) * 1_000
+    }
+
+    /// The most that payments of `credit` took of the payer's, in millisatoshi.
+    fn gives(self, row: &PurseLedger, credit: Msat) -> i128 {
+        let steps = credit.msat().checked_div(row.step.msat());
+        let fees = i128::from(steps.unwrap_or_default()) * i128::from(self.fee) * 1_000;
+        self.of(row, credit) + fees
     }
 
     /// True where a rest is worth no more than the fee of redeeming it. Nobody does.
@@ -273,6 +282,17 @@ impl Price {
         let proofs = steps.saturating_mul(self.step.count_ones().into());
         sat <= proofs.saturating_mul(self.ppk).div_ceil(1_000)
     }
+}
+
+/// What a token holds beyond `net`, which is left after the fee of redeeming it: the least that pays for its
+/// proofs, of which each is a power of two. Spec: cashu 2.
+fn token_fee(net: u64, ppk: u64) -> u64 {
+    let most = u64::from(u64::BITS).saturating_mul(ppk).div_ceil(1_000);
+    let pays = |fee: &u64| {
+        let proofs = u64::from(net.saturating_add(*fee).count_ones());
+        proofs.saturating_mul(ppk).div_ceil(1_000) <= *fee
+    };
+    (0..=most).find(pays).unwrap_or(most)
 }
 
 #[cfg(test)]

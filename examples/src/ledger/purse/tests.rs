@@ -36,7 +36,7 @@ fn figures() -> PurseFigures {
 
 const PRICE: Option<Price> = Some(Price {
     step: 1,
-    is_exact: true,
+    fee: 0,
     ppk: 100,
 });
 
@@ -312,4 +312,62 @@ fn a_channel_that_nothing_tells_of_is_found() {
     assert_eq!((found(&row, None), found(&row, Some(none))), (1, 1));
     row.opened = false;
     assert_eq!((found(&row, None), found(&row, Some(none))), (0, 0));
+}
+
+/// By hand, and by the tokens of `streampay-cashu`'s own tests.
+#[test]
+fn token_brings_the_fee_of_redeeming_it_along() {
+    for (net, ppk, fee) in [
+        (2, 0, 0),
+        (2, 100, 1),
+        (8, 100, 1),
+        (1, 1_000, 1),
+        (2, 1_000, 2),
+        (1_023, 100, 1),
+        (7, 400, 1),
+    ] {
+        assert_eq!(token_fee(net, ppk), fee, "{net} at {ppk} ppk");
+    }
+}
+
+#[test]
+fn plain_tokens_give_a_payment_and_its_fee_each_and_no_more() {
+    // 12 tokens of 2 sat and 1 for redeeming them; 4 sat come home, and 2 were the mint's.
+    let row = PurseLedger {
+        method: "cashu-swap".to_owned(),
+        cost: sat(42),
+        made: sat(24),
+        acknowledged: sat(24),
+        step: sat(2),
+        returned: sat(4),
+        ..row()
+    };
+    let price = Some(Price {
+        step: 2,
+        fee: token_fee(2, 100),
+        ppk: 100,
+    });
+    for (returned, fees, expect) in [
+        (4, 2, None),
+        (3, 2, None),
+        (2, 2, Some(2_000)),
+        (1, 2, Some(3_000)),
+    ] {
+        let row = PurseLedger {
+            returned: sat(returned),
+            ..row.clone()
+        };
+        let figures = PurseFigures {
+            left: sat(42),
+            returned: sat(returned),
+            received: Msat::ZERO,
+            fees: sat(fees),
+        };
+        let wrong = paid(&row, &figures, price);
+        let found = wrong.first().map(|(what, msat)| {
+            assert_eq!(*what, GONE);
+            *msat
+        });
+        assert_eq!(found, expect, "{returned} {wrong:?}");
+    }
 }
