@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use streampay_btc::bitcoin::hashes::Hash as _;
 use streampay_btc::bitcoin::{Address, Amount, Network, ScriptBuf, WPubkeyHash};
 use streampay_btc::sim::SimChain;
+use streampay_core::units::Msat;
+use streampay_examples::wallet::{Begun, WalletFolder};
 
 use crate::esplora;
 use crate::ledger::assert_balances;
@@ -61,6 +63,36 @@ fn a_session_whose_streamer_is_away_keeps_no_viewer_from_watching_another() {
     viewer.signal("-TERM");
     viewer.named("summary");
     viewer.exit_code();
+}
+
+/// What settling a session needs may be in what the wallet began: a deposit stands for that here, paid while
+/// nothing ran.
+#[test]
+fn recover_finishes_what_the_wallet_began_before_it_closes_sessions() {
+    let stage = Stage::new();
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "30sat");
+    ticks(&viewer, 2);
+    viewer.kill();
+    streamer.kill();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (program, name) in [(STREAMER, "streamer"), (VIEWER, "viewer")] {
+        let at = stage.folder.path().join(name);
+        runtime.block_on(async {
+            let wallet = WalletFolder::open(&at).unwrap();
+            let amount = Msat::from_sat(30).unwrap();
+            let begun = wallet.begin_deposit(&stage.mint_url, amount).await.unwrap();
+            assert!(matches!(begun, Begun::Waits(_)), "{begun:?}");
+        });
+        let told = stdout(&stage.recover(program, name));
+        let events = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        let events: Vec<serde_json::Value> = events.collect();
+        let first = |is: &dyn Fn(&serde_json::Value) -> bool| events.iter().position(is).unwrap();
+        let finished = first(&|of| of["event"] == "finished");
+        assert_eq!(msat(&events[finished], "deposited_msat"), 30_000, "{told}");
+        let closing = first(&|of| of["session"].is_string());
+        assert!(finished < closing, "{told}");
+    }
 }
 
 /// A streamer and a viewer of a channel that was paid from, both killed.
