@@ -6,8 +6,9 @@
 //!
 //! What a store must do is little and strict, see [`Store`]: what `append` was given is durable
 //! when it returns, all of it or nothing; after a failure it refuses everything until it is opened
-//! anew. [`check_store`] is the suite. What a power cut does cannot be asked through the trait:
-//! the tests below cut the file at every byte instead.
+//! anew. [`check_store`] is the suite, and [`check_failing_store`] the one for the day on which the disk
+//! fails: for that the store writes to a [`Log`], which is a file, or one that fails. What a power cut
+//! does cannot be asked through the trait: the tests below cut the file at every byte instead.
 //!
 //! `RedbStore`, the store of the programs, does the same with a tree on disk, and does not keep
 //! everything in memory.
@@ -25,13 +26,29 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use streampay_core::session::TaggedHash;
-use streampay_core::sim::check_store;
+use streampay_core::sim::{check_failing_store, check_store};
 use streampay_core::store::{ChangeSet, Key, Store, StoreError};
+
+/// What frames are written to.
+pub trait Log: Send {
+    /// Adds a frame, durable when this returns.
+    ///
+    /// # Errors
+    /// Where it may not be: what is there then is unknown.
+    fn add(&mut self, frame: &[u8]) -> std::io::Result<()>;
+}
+
+impl Log for File {
+    fn add(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        self.write_all(frame)?;
+        self.sync_data()
+    }
+}
 
 /// Records in memory, and the file that they come back from.
 #[derive(Debug)]
-pub struct LogStore {
-    file: File,
+pub struct LogStore<L = File> {
+    file: L,
     records: BTreeMap<Key, Vec<u8>>,
     failed: bool,
 }
@@ -76,7 +93,7 @@ impl LogStore {
     }
 }
 
-impl Store for LogStore {
+impl<L: Log> Store for LogStore<L> {
     fn append(&mut self, sets: &[ChangeSet]) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Poisoned);
@@ -86,9 +103,7 @@ impl Store for LogStore {
             return Ok(());
         }
         // One write and one sync for all the sets: the driver hands over those of many sessions.
-        let written = self.file.write_all(&framed(&changes));
-        let durable = written.and_then(|()| self.file.sync_data());
-        if durable.is_err() {
+        if self.file.add(&framed(&changes)).is_err() {
             // What is on disk is unknown now, also to a second sync. Only opening it anew tells.
             self.failed = true;
             return Err(StoreError::Failed);
@@ -195,8 +210,45 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(store) => Box::new(store),
         Err(error) => Box::new(Broken(error)),
     });
-    println!("the suite passes: {} bytes written", path.metadata()?.len());
+    std::fs::remove_file(&path)?;
+    check_failing_store(|fails| match open_failing(&path, fails.then_some(1)) {
+        Ok(store) => store,
+        Err(error) => Box::new(Broken(error)),
+    });
+    println!("the suites pass: {} bytes written", path.metadata()?.len());
     Ok(())
+}
+
+/// A file on a disk that fails: so many parts of three of a frame still get there.
+#[derive(Debug)]
+struct Failing {
+    file: File,
+    thirds: usize,
+}
+
+impl Log for Failing {
+    fn add(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        let length = frame.len().saturating_mul(self.thirds) / 3;
+        self.file.write_all(frame.get(..length).unwrap_or(frame))?;
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+}
+
+/// The store at `path`, on a disk that fails where `thirds` says after how much.
+fn open_failing(path: &Path, thirds: Option<usize>) -> Result<Box<dyn Store>, StoreError> {
+    let store = LogStore::open(path)?;
+    let Some(thirds) = thirds else {
+        return Ok(Box::new(store));
+    };
+    let file = Failing {
+        file: store.file,
+        thirds,
+    };
+    Ok(Box::new(LogStore {
+        file,
+        records: store.records,
+        failed: false,
+    }))
 }
 
 /// A store that could not be opened, so that the suite says why.
@@ -228,6 +280,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records");
         check_store(|| Box::new(LogStore::open(&path).unwrap()));
+    }
+
+    #[test]
+    fn own_store_refuses_everything_once_the_disk_has_failed() {
+        for thirds in 0..=3 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("records");
+            check_failing_store(|fails| open_failing(&path, fails.then_some(thirds)).unwrap());
+        }
     }
 
     #[test]
