@@ -17,9 +17,9 @@ const DUST: u64 = 3_000;
 
 /// Settles both and checks all. Nobody runs.
 pub(crate) fn check(stage: &mut Stage) -> Result<(), String> {
-    let Some(mut streamer) = stage.serve(None) else {
-        return Err("the streamer does not come back".into());
-    };
+    let streamer = stage.serve(None);
+    let streamer =
+        streamer.map_err(|of| format!("the streamer does not come back: {:?}", of.alone))?;
     recover(stage, VIEWER, &["recover", "--json"])?;
     streamer.end(Duration::from_secs(20));
     let settle = match stage.way {

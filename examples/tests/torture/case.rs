@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_secs(25);
 const AFTER: Duration = Duration::from_millis(700);
 /// How long where it was not told.
 const ON: Duration = Duration::from_secs(6);
+/// As strace says that it failed a call.
+const INJECTED: &str = "INJECTED";
 const WAYS: [Pay; 4] = [Pay::Chain, Pay::P2pk, Pay::Swap, Pay::Btc];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,10 +193,10 @@ impl Case {
     pub(crate) fn run(&self) -> Result<Struck, String> {
         let mut stage = Stage::new(self.way);
         let log = stage.folder.path().join("trace");
-        session(&mut stage, &log, |side| {
+        let ended = session(&mut stage, &log, |side| {
             (side == self.side).then(|| (vec![self.file], Some(self.inject())))
         })?;
-        let struck = match has_struck(&log) {
+        let struck = match self.has_struck(&ended, &log) {
             true => Struck::Yes,
             false => Struck::No,
         };
@@ -203,6 +205,24 @@ impl Case {
             Err(error) => Err(explain(stage, &error)),
         }
     }
+
+    /// Whether it was this fault: everybody is killed in the end, and strace writes that down all the same.
+    fn has_struck(&self, ended: &Ended, log: &Path) -> bool {
+        let process = match self.side {
+            Side::Viewer => ended.viewer.as_ref(),
+            Side::Streamer => Some(&ended.streamer),
+        };
+        match self.fault {
+            Fault::Kill => process.is_some_and(Process::was_killed) && traced(log, "by SIGKILL"),
+            Fault::Eio | Fault::Full => traced(log, INJECTED),
+        }
+    }
+}
+
+/// Both, after they were ended; no viewer where the streamer never came to serve.
+struct Ended {
+    viewer: Option<Process>,
+    streamer: Process,
 }
 
 /// What went wrong, with what the programs said; their folders are kept.
@@ -219,9 +239,9 @@ pub(crate) fn explain(mut stage: Stage, error: &str) -> String {
     format!("{error}\n{}\n--- kept: {kept}", said.join("\n"))
 }
 
-fn has_struck(log: &Path) -> bool {
+fn traced(log: &Path, what: &str) -> bool {
     let traced = std::fs::read_to_string(log).unwrap_or_default();
-    traced.contains("INJECTED") || traced.contains("killed by SIGKILL")
+    traced.contains(what)
 }
 
 /// One session; afterwards nobody runs. `faults` says which files of each side are looked on, and what
@@ -230,7 +250,7 @@ fn session(
     stage: &mut Stage,
     log: &Path,
     faults: impl Fn(Side) -> Option<(Vec<File>, Option<String>)>,
-) -> Result<(), String> {
+) -> Result<Ended, String> {
     stage.fund(FUNDS)?;
     let (viewers, streamers) = (stage.data("viewer"), stage.data("streamer"));
     let trace = |side: Side, (files, inject): (Vec<File>, Option<String>)| Trace {
@@ -244,12 +264,18 @@ fn session(
         inject,
     };
     // Both files are there, as in any second session: nothing else is looked at by strace.
-    if let Some(mut first) = stage.serve(None) {
-        first.end(LIMIT);
-    }
+    let first = stage.serve(None);
+    let first = first.map_err(|of| format!("the streamer does not come up: {:?}", of.alone))?;
+    first.end(LIMIT);
     let at_streamer = faults(Side::Streamer).map(|of| trace(Side::Streamer, of));
-    let Some(mut streamer) = stage.serve(at_streamer) else {
-        return Ok(());
+    let mut streamer = match stage.serve(at_streamer) {
+        Ok(streamer) => streamer,
+        Err(streamer) => {
+            return Ok(Ended {
+                viewer: None,
+                streamer,
+            });
+        }
     };
     let at_viewer = faults(Side::Viewer).map(|of| trace(Side::Viewer, of));
     let budget = match stage.way {
@@ -261,7 +287,10 @@ fn session(
     viewer.kill();
     streamer.kill();
     viewer.acknowledged(&mut stage.acked);
-    Ok(())
+    Ok(Ended {
+        viewer: Some(viewer),
+        streamer,
+    })
 }
 
 /// Until the viewer has ended, or either was killed or told that its disk fails; or for a while after that
@@ -278,7 +307,7 @@ fn until_it_breaks(viewer: &mut Process, streamer: &mut Process, log: &Path) {
     while left > 0 {
         std::thread::sleep(step);
         left -= 1;
-        if left > on && has_struck(log) {
+        if left > on && traced(log, INJECTED) {
             left = on;
         }
         if viewer.is_over() {

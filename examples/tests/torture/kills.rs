@@ -34,7 +34,7 @@ pub(crate) fn round(seed: u64, kills: u64) -> Result<Vec<&'static str>, String> 
     let mut killed = Vec::new();
     while u64::try_from(killed.len()).unwrap() < kills {
         if running.streamer.is_none() {
-            running.streamer = stage.serve(None);
+            running.streamer = stage.serve(None).ok();
         }
         if running.viewer.as_mut().is_some_and(Process::is_over) {
             take_leave(&mut stage, &mut running);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ pub(crate) const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
 
 /// How long a command may take, in seconds.
 const LONGEST: &str = "200";
+const SIGKILL: i32 = 9;
 
 /// A seeded generator, xorshift64*: what is done when, not what machines do.
 pub(crate) struct Dice(u64);
@@ -61,6 +63,8 @@ pub(crate) struct Process {
     events: Receiver<Value>,
     /// What was heard of it, the newest last.
     pub(crate) heard: Vec<Value>,
+    /// How it ended before anybody ended it; none where it had not.
+    pub(crate) alone: Option<ExitStatus>,
 }
 
 impl Process {
@@ -109,6 +113,7 @@ impl Process {
             child,
             events,
             heard: Vec::new(),
+            alone: None,
         }
     }
 
@@ -142,8 +147,14 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// SIGKILL. Everything that it said is heard.
+    /// True where it was killed before anybody here did.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.alone.is_some_and(|end| end.signal() == Some(SIGKILL))
+    }
+
+    /// SIGKILL, where it is not over. Everything that it said is heard.
     pub(crate) fn kill(&mut self) {
+        self.alone = self.child.try_wait().unwrap();
         let _ = self.child.kill();
         self.child.wait().unwrap();
         let end = Instant::now() + Duration::from_secs(2);
@@ -156,14 +167,18 @@ impl Process {
     }
 
     /// SIGTERM: it settles and ends. Killed where that takes too long.
-    pub(crate) fn end(&mut self, limit: Duration) {
+    pub(crate) fn end(mut self, limit: Duration) {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.wait_for_end(limit);
+        self.kill();
+    }
+
+    pub(crate) fn wait_for_end(&mut self, limit: Duration) {
         let until = Instant::now() + limit;
         while !self.is_over() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.kill();
     }
 
     /// The highest amount that each session was told is acknowledged.

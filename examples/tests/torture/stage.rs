@@ -19,6 +19,8 @@ use crate::process::{Process, STREAMER, Trace, VIEWER, run};
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
 /// How long a program has to serve, to come up, to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one that has closed its output has to end.
+const END: Duration = Duration::from_secs(1);
 /// More blocks than a channel may last.
 const CHANNEL_LIFE: u32 = 450;
 /// How often a block comes, at most; and none while somebody looks, who on a busy machine would never see a
@@ -124,8 +126,8 @@ impl Stage {
         }
     }
 
-    /// Starts the streamer. None where it does not come to serve: it was killed or failed before.
-    pub(crate) fn serve(&mut self, trace: Option<Trace<'_>>) -> Option<Process> {
+    /// Starts the streamer. Where it does not come to serve, the process as it ended.
+    pub(crate) fn serve(&mut self, trace: Option<Trace<'_>>) -> Result<Process, Process> {
         let price = match self.way {
             Pay::Btc => "500sat/1s",
             _ => "1sat/1s",
@@ -142,11 +144,17 @@ impl Stage {
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut streamer = Process::start(STREAMER, &self.data("streamer"), &args, trace);
-        let serving = streamer.wait_for(PATIENCE, |event| event["event"] == "serving")?;
-        self.link = serving["link"].as_str()?.to_owned();
-        let at = self.link.strip_prefix("http://")?.split('/').next()?;
-        self.listen = Some(at.to_owned());
-        Some(streamer)
+        let serving = streamer.wait_for(PATIENCE, |event| event["event"] == "serving");
+        let Some(serving) = serving else {
+            // Its output ends a moment before it does.
+            streamer.wait_for_end(END);
+            streamer.kill();
+            return Err(streamer);
+        };
+        self.link = serving["link"].as_str().unwrap().to_owned();
+        let at = self.link.strip_prefix("http://").unwrap();
+        self.listen = Some(at.split('/').next().unwrap().to_owned());
+        Ok(streamer)
     }
 
     pub(crate) fn watch(&self, budget_sat: u64, trace: Option<Trace<'_>>) -> Process {
