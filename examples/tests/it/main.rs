@@ -24,6 +24,7 @@ mod edges;
 mod esplora;
 mod foreign;
 mod http;
+mod judged;
 mod late;
 mod ledger;
 mod line;

@@ -1,22 +1,24 @@
 //! After whatever happened: restart, recover, and look for every millisatoshi.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
 use streampay_examples::pay::Pay;
 
+use crate::judge::{Books, Row, Wallet};
 use crate::process::{STREAMER, VIEWER, events, run};
 use crate::stage::Stage;
 
 /// Tries of a `recover`: what the mint or the chain must confirm first may take a moment.
 const TRIES: u32 = 2;
 const BETWEEN: Duration = Duration::from_millis(1_500);
-/// What may stay at the mint: proofs that are worth no more than the fee of redeeming them, a few a
-/// session, in millisatoshi.
-const DUST: u64 = 3_000;
+/// The folder in which all that is compared is kept, where somebody wants it.
+pub(crate) static KEPT: OnceLock<PathBuf> = OnceLock::new();
 
-/// Settles both and checks all. Nobody runs.
-pub(crate) fn check(stage: &mut Stage) -> Result<(), String> {
+/// Settles both and checks all. Nobody runs. How many ticks were acknowledged.
+pub(crate) fn check(stage: &mut Stage) -> Result<u64, String> {
     let streamer = stage.serve(None);
     let streamer =
         streamer.map_err(|of| format!("the streamer does not come back: {:?}", of.alone))?;
@@ -43,7 +45,33 @@ pub(crate) fn check(stage: &mut Stage) -> Result<(), String> {
     for (program, name) in [(VIEWER, "viewer"), (STREAMER, "streamer")] {
         audit(stage, program, name)?;
     }
-    compare(stage)
+    let books = read(stage)?;
+    if let Some(folder) = KEPT.get() {
+        keep(folder, &books);
+    }
+    let tick = stage.tick();
+    books.check(tick)?;
+    nobody_panicked(stage)?;
+    Ok(books.ticks(tick))
+}
+
+/// For a look, and for the tests of the judge.
+fn keep(folder: &Path, books: &Books) {
+    let number = std::fs::read_dir(folder).unwrap().count();
+    let text = serde_json::to_string_pretty(books).unwrap();
+    std::fs::write(folder.join(format!("{number}.json")), text).unwrap();
+}
+
+/// A task may panic and its program go on.
+fn nobody_panicked(stage: &Stage) -> Result<(), String> {
+    for name in ["viewer", "streamer"] {
+        let log = stage.data(name).with_extension("log");
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        if let Some(line) = text.lines().find(|line| line.contains("panicked at")) {
+            return Err(format!("{name}: {line}"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether all is where it belongs.
@@ -101,60 +129,39 @@ fn audit(stage: &Stage, program: &str, name: &str) -> Result<(), String> {
     }
 }
 
-/// What both tell of the same sessions, and what the mint does.
-fn compare(stage: &Stage) -> Result<(), String> {
-    let (seen, earned) = (
-        history(stage, VIEWER, "viewer"),
-        history(stage, STREAMER, "streamer"),
-    );
-    let of = |rows: &[Value], session: &str, field: &str| {
-        let row = rows.iter().find(|row| row["session"] == session);
-        row.and_then(|row| row[field].as_u64()).unwrap_or_default()
+/// All that both, the mint and the chain say.
+fn read(stage: &Stage) -> Result<Books, String> {
+    let rows = |program, name| {
+        let rows = history(stage, program, name).into_iter();
+        let rows = rows.map(|row| serde_json::from_value(row).map_err(|error| error.to_string()));
+        rows.collect::<Result<Vec<Row>, String>>()
     };
-    for (session, acked) in &stage.acked {
-        let has = of(&earned, session, "acknowledged_msat");
-        if has < *acked {
-            return Err(format!(
-                "{session}: {acked} msat were acknowledged, the streamer has {has}"
-            ));
-        }
-    }
-    for row in &seen {
-        let session = row["session"].as_str().unwrap_or_default();
-        let field = |name: &str| row[name].as_u64().unwrap_or_default();
-        let (paid, acknowledged) = (field("paid_msat"), field("acknowledged_msat"));
-        if acknowledged != of(&earned, session, "acknowledged_msat") {
-            return Err(format!("the two differ:\n{row}\n{earned:?}"));
-        }
-        if paid != acknowledged + field("fees_msat") + field("returned_msat") + field("out_msat") {
-            return Err(format!("what left is not what came of it: {row}"));
-        }
-    }
-    wallets(stage)
+    Ok(Books {
+        told: stage.told.clone(),
+        viewer: rows(VIEWER, "viewer")?,
+        streamer: rows(STREAMER, "streamer")?,
+        money: stage.money_in_the_end(
+            wallet(stage, VIEWER, "viewer"),
+            wallet(stage, STREAMER, "streamer"),
+        ),
+    })
 }
 
-fn wallets(stage: &Stage) -> Result<(), String> {
-    let Some(outstanding) = stage.outstanding() else {
-        return Ok(());
-    };
-    let mut held = 0;
-    for (program, name) in [(VIEWER, "viewer"), (STREAMER, "streamer")] {
-        let output = run(program, &stage.data(name), &["audit", "--json"]);
-        for event in events(&output) {
-            let of = |field: &str| event[field].as_u64().unwrap_or_default();
-            match event["event"].as_str() {
-                Some("mint") => held += of("spendable_msat") + of("pending_msat"),
-                // Of what the viewer has out, without the fees of locking it.
-                Some("audit") if name == "viewer" => held += of("in_purses_msat"),
-                _ => {}
+fn wallet(stage: &Stage, program: &str, name: &str) -> Wallet {
+    let output = run(program, &stage.data(name), &["audit", "--json"]);
+    let mut wallet = Wallet::default();
+    for event in events(&output) {
+        let of = |field: &str| event[field].as_i64().unwrap_or_default();
+        match event["event"].as_str() {
+            Some("mint") => {
+                wallet.held_msat += of("spendable_msat") + of("pending_msat");
+                wallet.earned_msat += of("earned_msat");
+                wallet.given_msat += of("given_msat");
+                wallet.fees_msat += of("fees_msat");
             }
+            Some("audit") => wallet.in_purses_msat += of("in_purses_msat"),
+            _ => {}
         }
     }
-    let rest = DUST * u64::try_from(stage.acked.len().max(1)).unwrap();
-    if held > outstanding || held + rest < outstanding {
-        return Err(format!(
-            "the wallets have {held} msat, of the mint's {outstanding}"
-        ));
-    }
-    Ok(())
+    wallet
 }

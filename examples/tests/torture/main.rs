@@ -11,15 +11,18 @@
 //! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of a file of its
 //! in turn, and 200 `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit, every
 //! combination first. `--kills N`: so many SIGKILLs at random moments. `--case` and
-//! `--round` run one of either again, as it is named where it fails. Linux, with strace.
+//! `--round` run one of either again, as it is named where it fails. `--books` keeps all that was compared in
+//! files of a folder that there is. Linux, with strace.
 //!
 //! The files are `streampay.redb`, with every session, and where ecash is paid `wallet.redb`. That one is
 //! written by cdk, whose store takes no medium of ours: it runs under these faults, and not on the simulated
 //! disk, where writes are short or torn.
 //!
-//! A case passes where after restart and `recover` both books balance (`audit`), both programs tell the
-//! same of every session, the streamer has all that the viewer saw acknowledged, what left the viewer is
-//! what was acknowledged, fees and what came back, and no wallet has what its mint did not sign.
+//! A case passes where after restart and `recover` both books balance (`audit`), and both programs, the mint and
+//! the chain tell one story (`judge`): both count the same ticks, all that the viewer was told among them, none
+//! without media; what left the viewer is that and what came back, what arrived is that, and a quarter of a tick
+//! is the most that fees explain; the wallets have what the mint signed, the addresses what the channels had.
+//! A tick is that large for this. Nobody may panic, and no program that is to be killed may end by itself.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -33,6 +36,7 @@ mod case;
 #[path = "../../../streampay-btc/tests/it/esplora.rs"]
 #[allow(dead_code, reason = "another test asks for more of it")]
 mod esplora;
+mod judge;
 mod kills;
 mod process;
 mod stage;
@@ -86,8 +90,10 @@ fn parse() -> Args {
             "--seed" => parsed.seed = number(),
             "--case" => parsed.case = Some(value.parse().unwrap()),
             "--round" => parsed.round = Some(number()),
+            "--books" => books::KEPT.set(value.into()).unwrap(),
             _ => panic!(
-                "what is {name}? --faults --kills N --seconds S --jobs J --seed N --case CASE --round N"
+                "what is {name}? --faults --kills N --seconds S --jobs J --seed N --case CASE --round N \
+                 --books FOLDER"
             ),
         }
     }
@@ -103,6 +109,8 @@ struct Counts {
     struck: BTreeMap<String, u64>,
     /// Those whose session ended before.
     missed: u64,
+    /// Payments that the streamers have acknowledged, of all that passed.
+    ticks: u64,
 }
 
 fn main() -> ExitCode {
@@ -168,7 +176,10 @@ fn tell(counts: &Counts) -> ExitCode {
             counts.missed
         );
     }
-    println!("{} passed, {} failed", counts.passed, counts.failed);
+    println!(
+        "{} passed, {} failed, {} ticks acknowledged",
+        counts.passed, counts.failed, counts.ticks
+    );
     ExitCode::from(u8::from(counts.failed > 0 || counts.passed == 0))
 }
 
@@ -176,11 +187,15 @@ fn one(case: Case, counts: &Mutex<Counts>) {
     let ended = case.run();
     let mut counts = counts.lock().unwrap();
     match ended {
-        Ok(Struck::Yes) => {
+        Ok((struck, ticks)) => {
+            counts.ticks += ticks;
+            if struck == Struck::No {
+                counts.missed += 1;
+                return;
+            }
             counts.passed += 1;
             *counts.struck.entry(case.kind()).or_default() += 1;
         }
-        Ok(Struck::No) => counts.missed += 1,
         Err(error) => {
             counts.failed += 1;
             println!("FAILED {case}\n{error}");
@@ -247,8 +262,9 @@ fn kill_round(seed: u64, kills: u64, counts: &Mutex<Counts>) {
     let ended = kills::round(seed, kills);
     let mut counts = counts.lock().unwrap();
     match ended {
-        Ok(killed) => {
+        Ok((killed, ticks)) => {
             counts.passed += 1;
+            counts.ticks += ticks;
             for what in killed {
                 *counts.struck.entry(format!("SIGKILL {what}")).or_default() += 1;
             }

@@ -1,6 +1,5 @@
 //! Programs as processes, their events, and chance.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::judge::{Paid, Told};
 
 pub(crate) const STREAMER: &str = env!("CARGO_BIN_EXE_streamer");
 pub(crate) const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
@@ -181,17 +182,18 @@ impl Process {
         }
     }
 
-    /// The highest amount that each session was told is acknowledged.
-    pub(crate) fn acknowledged(&self, into: &mut BTreeMap<String, u64>) {
+    /// The payments of each session that it was told are acknowledged.
+    pub(crate) fn acknowledged(&self, into: &mut Told) {
         for event in self
             .heard
             .iter()
             .filter(|event| event["event"] == "tick_paid")
         {
             let session = event["session"].as_str().unwrap().to_owned();
-            let total = event["total_msat"].as_u64().unwrap();
-            let most = into.entry(session).or_default();
-            *most = total.max(*most);
+            into.entry(session).or_default().push(Paid {
+                total_msat: event["total_msat"].as_u64().unwrap(),
+                media_ms: event["media_ms"].as_u64().unwrap(),
+            });
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Folders for both, and who they are paid by: a mint, or a chain with blocks.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use streampay_btc::bitcoin::hashes::Hash as _;
-use streampay_btc::bitcoin::{Address, Amount, Network, ScriptBuf, WPubkeyHash};
+use streampay_btc::bitcoin::{Address, Amount, Network, OutPoint, ScriptBuf, TxIn, WPubkeyHash};
 use streampay_btc::sim::SimChain;
 use streampay_examples::mint::{EmbeddedMint, Storage};
 use streampay_examples::pay::Pay;
@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::esplora;
+use crate::judge::{Money, Tick, Told, Wallet};
 use crate::process::{Process, STREAMER, Trace, VIEWER, run};
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
@@ -30,9 +31,15 @@ const QUIET: Duration = Duration::from_millis(200);
 const LONGEST_LOOK: Duration = Duration::from_secs(3);
 
 /// Where bitcoin goes: an address of nobody, one for each number.
+fn script(number: u8) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]))
+}
+
+const VIEWERS: u8 = 1;
+const STREAMERS: u8 = 2;
+
 fn address(number: u8) -> String {
-    let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number; 20]));
-    Address::from_script(&script, Network::Regtest)
+    Address::from_script(&script(number), Network::Regtest)
         .unwrap()
         .to_string()
 }
@@ -58,9 +65,11 @@ pub(crate) struct Stage {
     chain: Option<(SimChain, String, JoinHandle<()>)>,
     /// Where the streamer listens, once it has.
     listen: Option<String>,
+    /// What was paid to addresses of channels.
+    paid: Vec<(OutPoint, Amount)>,
     pub(crate) link: String,
-    /// The most that the viewer was told is acknowledged, by session.
-    pub(crate) acked: BTreeMap<String, u64>,
+    /// What the viewer was told is acknowledged, by session.
+    pub(crate) told: Told,
 }
 
 impl Stage {
@@ -89,8 +98,9 @@ impl Stage {
             mint,
             chain,
             listen: None,
+            paid: Vec::new(),
             link: String::new(),
-            acked: BTreeMap::new(),
+            told: Told::new(),
         };
         for name in ["streamer", "viewer"] {
             std::fs::create_dir(stage.data(name)).unwrap();
@@ -118,6 +128,18 @@ impl Stage {
         self.folder.path().join(name)
     }
 
+    /// So much that fees and what is not worth fetching are small beside one payment.
+    pub(crate) const fn tick(&self) -> Tick {
+        let msat = match self.way {
+            Pay::Btc => 20_000_000,
+            _ => 256_000,
+        };
+        Tick {
+            msat,
+            media_ms: 1_000,
+        }
+    }
+
     /// What both say of where the money is.
     fn money(&self) -> Vec<String> {
         match (&self.mint, &self.chain) {
@@ -128,19 +150,16 @@ impl Stage {
 
     /// Starts the streamer. Where it does not come to serve, the process as it ended.
     pub(crate) fn serve(&mut self, trace: Option<Trace<'_>>) -> Result<Process, Process> {
-        let price = match self.way {
-            Pay::Btc => "500sat/1s",
-            _ => "1sat/1s",
-        };
+        let price = format!("{}sat/1s", self.tick().msat / 1_000);
         let listen = self.listen.clone().unwrap_or_else(|| "127.0.0.1:0".into());
-        let fixed = ["serve", "--json", "--media", CLIP, "--price", price];
+        let fixed = ["serve", "--json", "--media", CLIP, "--price", &price];
         let mut args: Vec<String> = fixed.map(String::from).to_vec();
         args.extend(["--pay".into(), self.way.name().into()]);
         args.extend(["--listen".into(), listen]);
         args.extend(self.money());
         match &self.mint {
             Some(mint) => args.extend(["--mint".into(), mint.url()]),
-            None => args.extend(["--payout".into(), address(2)]),
+            None => args.extend(["--payout".into(), address(STREAMERS)]),
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut streamer = Process::start(STREAMER, &self.data("streamer"), &args, trace);
@@ -157,7 +176,7 @@ impl Stage {
         Ok(streamer)
     }
 
-    pub(crate) fn watch(&self, budget_sat: u64, trace: Option<Trace<'_>>) -> Process {
+    pub(crate) fn watch(&mut self, budget_sat: u64, trace: Option<Trace<'_>>) -> Process {
         let budget = format!("{budget_sat}sat");
         let record = self.data("recording.webm");
         let record = record.to_str().unwrap();
@@ -166,7 +185,7 @@ impl Stage {
         args.extend(["--max-fee-share", "100"]);
         let money = self.money();
         args.extend(money.iter().map(String::as_str));
-        let refund_to = address(1);
+        let refund_to = address(VIEWERS);
         if self.way == Pay::Btc {
             args.extend(["--refund-to", &refund_to]);
         }
@@ -178,7 +197,7 @@ impl Stage {
     }
 
     /// As any wallet would.
-    fn pay_what_is_shown(&self, viewer: &mut Process) {
+    fn pay_what_is_shown(&mut self, viewer: &mut Process) {
         let (chain, ..) = self.chain.as_ref().unwrap();
         let Some(wanted) = viewer.wait_for(PATIENCE, |event| event["event"] == "channel_wanted")
         else {
@@ -187,7 +206,8 @@ impl Stage {
         let address: Address<_> = wanted["address"].as_str().unwrap().parse().unwrap();
         let script = address.assume_checked().script_pubkey();
         let value = Amount::from_sat(wanted["value_sat"].as_u64().unwrap());
-        chain.pay(&script, value).unwrap();
+        let outpoint = chain.pay(&script, value).unwrap();
+        self.paid.push((outpoint, value));
     }
 
     /// So many blocks that every channel can be refunded.
@@ -197,12 +217,55 @@ impl Stage {
         }
     }
 
-    /// What the mint has signed and not taken back, in millisatoshi.
-    pub(crate) fn outstanding(&self) -> Option<u64> {
-        let mint = self.mint.as_ref()?;
-        let ledger = Handle::current().block_on(mint.ledger()).unwrap();
-        Some(ledger.outstanding().msat())
+    /// Whom the money is with, by the mint or the chain; of a mint's, what each wallet says too.
+    pub(crate) fn money_in_the_end(&self, viewer: Wallet, streamer: Wallet) -> Money {
+        if let Some(mint) = &self.mint {
+            let ledger = Handle::current().block_on(mint.ledger()).unwrap();
+            return Money::Mint {
+                outstanding_msat: ledger.outstanding().msat(),
+                fees_msat: ledger.fees.msat(),
+                viewer,
+                streamer,
+            };
+        }
+        let (chain, ..) = self.chain.as_ref().unwrap();
+        let home = |number| chain.balance(&script(number)).to_sat();
+        let paid = self.paid.iter().map(|(_, value)| value.to_sat());
+        Money::Chain {
+            funded_sat: paid.sum(),
+            viewer_sat: home(VIEWERS),
+            streamer_sat: home(STREAMERS),
+            fees_sat: fees(
+                chain,
+                self.paid.iter().map(|(outpoint, _)| *outpoint).collect(),
+            ),
+        }
     }
+}
+
+/// What miners took of these outputs, and of all that they were spent for.
+fn fees(chain: &SimChain, mut outpoints: Vec<OutPoint>) -> u64 {
+    let (mut fees, mut seen) = (0, BTreeSet::new());
+    while let Some(outpoint) = outpoints.pop() {
+        let Some((tx, Some(_))) = chain.spender(outpoint) else {
+            continue;
+        };
+        let txid = tx.compute_txid();
+        if !seen.insert(txid) {
+            continue;
+        }
+        let value = |input: &TxIn| {
+            let OutPoint { txid, vout } = input.previous_output;
+            let (tx, _) = chain.transaction(txid).unwrap();
+            tx.output[usize::try_from(vout).unwrap()].value.to_sat()
+        };
+        let came: u64 = tx.input.iter().map(value).sum();
+        let went: u64 = tx.output.iter().map(|output| output.value.to_sat()).sum();
+        fees += came - went;
+        let outputs = u32::try_from(tx.output.len()).unwrap();
+        outpoints.extend((0..outputs).map(|vout| OutPoint { txid, vout }));
+    }
+    fees
 }
 
 impl Drop for Stage {
