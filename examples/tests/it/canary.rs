@@ -15,6 +15,7 @@ use crate::backup::write_secret;
 use crate::processes::{CLIP, Process, STREAMER, Stage, VIEWER, signal, stdout, ticks};
 
 mod places;
+mod records;
 
 /// 64 bytes each, as long as seeds are.
 const WALLET_SEED: &[u8; 64] = b"CANARY-of-the-wallet-seed-that-must-never-be-seen-anywhere-at-al";
@@ -131,6 +132,9 @@ fn of(name: &str, secret: &[u8; 64]) -> Vec<u8> {
     own
 }
 
+/// What is looked for: what it is, and the bytes.
+type Secrets = Vec<(String, Vec<u8>)>;
+
 struct Folders {
     stage: Stage,
     files: Vec<PathBuf>,
@@ -219,8 +223,9 @@ fn no_secret_is_in_any_log_at_the_finest_level() {
     assert!(received.status.success());
     logs.add("receive", received.stdout);
     // Sessions by every way to pay, each killed or ended.
+    let mut drawn = Secrets::new();
     for pay in ["chain", "p2pk", "swap"] {
-        sessions(&mut folders, &mint, pay);
+        sessions(&mut folders, &mint, pay, &mut drawn);
     }
     // A publisher, with the right key and with a wrong one.
     publish(&mut folders, &mint);
@@ -271,6 +276,9 @@ fn no_secret_is_in_any_log_at_the_finest_level() {
     ] {
         logs.are_clean_of(what, secret);
     }
+    for (what, secret) in &drawn {
+        logs.are_clean_of(what, secret);
+    }
     // Three in a row are enough, however they are parted.
     for parted in [" ", ", ", "\n", "\\n", "\", \""] {
         let words: Vec<&str> = WORDS.split(' ').collect();
@@ -318,7 +326,7 @@ fn vaults(folders: &mut Folders, logs: &mut Logs) -> [Vec<u8>; 2] {
     })
 }
 
-fn sessions(folders: &mut Folders, mint: &str, pay: &str) {
+fn sessions(folders: &mut Folders, mint: &str, pay: &str, drawn: &mut Secrets) {
     let args = [
         "serve", "--json", "--media", CLIP, "--price", "1sat/1s", "--pay", pay,
     ];
@@ -342,6 +350,7 @@ fn sessions(folders: &mut Folders, mint: &str, pay: &str) {
     let command = folders.traced(VIEWER, "viewer", &[&watch[..], &more].concat());
     let mut viewer = Process::spawn(command, false);
     ticks(&viewer, 3);
+    records::records(folders, pay, drawn);
     signal(&viewer, "-TERM");
     viewer.named("summary");
     viewer.exit_code();

@@ -82,6 +82,10 @@ impl Process {
         self.event(|event| event["event"] == name)
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         signal(self, name);
     }

@@ -1,7 +1,9 @@
 //! The other places where secrets live: proofs in wallets, tokens of plain players, the addresses that are
-//! secrets, what a Lightning payment proves, the keys of bitcoin channels.
+//! secrets, what a Lightning payment proves, the keys of bitcoin channels and of sealed media.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::time::{Duration, Instant};
 
 use cdk::nuts::Token;
 use cdk_common::database::WalletDatabase as _;
@@ -25,9 +27,6 @@ const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:
     a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 \
     00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
     a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
-
-/// What is looked for: what it is, and the bytes.
-type Secrets = Vec<(String, Vec<u8>)>;
 
 /// One request, in two pieces that part it at `cut` of its head; the answer.
 fn ask(address: &str, method: &str, path: &str, token: Option<&str>, cut: usize) -> String {
@@ -140,6 +139,7 @@ fn pages(folders: &mut Folders, secrets: &mut Secrets) -> String {
     let command = folders.traced(VIEWER, "viewer", &[&watch[..], &more].concat());
     let mut viewer = Process::spawn(command, false);
     ticks(&viewer, 3);
+    keys_of_media(&viewer, &streamer, secrets);
     signal(&viewer, "-TERM");
     viewer.named("summary");
     viewer.exit_code();
@@ -158,6 +158,26 @@ fn pages(folders: &mut Folders, secrets: &mut Secrets) -> String {
     let secret = path.trim_matches('/').to_owned();
     secrets.push(("a page's address".into(), secret.clone().into_bytes()));
     page
+}
+
+/// Those that the streamer has granted and the viewer has got, as both have them while it plays.
+fn keys_of_media(viewer: &Process, streamer: &Process, secrets: &mut Secrets) {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let (mut got, mut granted) = (BTreeSet::new(), BTreeSet::new());
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        got.extend(records::grants(viewer.id()));
+        granted.extend(records::grants(streamer.id()));
+        let keys: Vec<_> = got.intersection(&granted).collect();
+        if !keys.is_empty() {
+            let keys = keys.into_iter().map(|grant| grant[8..].to_vec());
+            secrets.extend(keys.map(|key| ("a key of sealed media".into(), key)));
+            return;
+        }
+        assert!(Instant::now() < until, "no key: {got:?} {granted:?}");
+    }
 }
 
 /// What a payment over Lightning proves, and every proof that is in a wallet, spent ones too.
@@ -288,8 +308,8 @@ fn no_secret_of_players_pages_wallets_and_channels_is_in_any_log() {
         }
         assert_eq!(times, 1, "{said}");
     }
-    let kinds: std::collections::BTreeSet<&String> = secrets.iter().map(|(what, _)| what).collect();
-    assert!(kinds.len() >= 9, "{kinds:?}");
+    let kinds: BTreeSet<&String> = secrets.iter().map(|(what, _)| what).collect();
+    assert!(kinds.len() >= 10, "{kinds:?}");
     for (what, secret) in &secrets {
         logs.are_clean_of(what, secret);
     }
