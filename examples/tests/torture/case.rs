@@ -123,7 +123,8 @@ pub(crate) struct Case {
 /// Whether the session came so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Struck {
-    Yes,
+    /// At this call of all threads, counted from 1 in the order in which they began.
+    At(u64),
     No,
 }
 
@@ -198,13 +199,28 @@ impl Case {
             (side == self.side).then(|| (vec![self.file], Some(self.inject())))
         })?;
         let struck = match self.has_struck(&ended, &log) {
-            true => Struck::Yes,
+            true => Struck::At(self.struck_at(&log)),
             false => Struck::No,
         };
         match books::check(&mut stage) {
             Ok(ticks) => Ok((struck, ticks)),
             Err(error) => Err(explain(stage, &error)),
         }
+    }
+
+    /// Strace counts each thread's calls by themselves: the first that makes so many is struck.
+    fn struck_at(&self, log: &Path) -> u64 {
+        let traced = std::fs::read_to_string(log).unwrap_or_default();
+        let (mut of, mut all) = (BTreeMap::<&str, u64>::new(), 0);
+        for thread in threads(&traced, self.file, self.call) {
+            all += 1;
+            let made = of.entry(thread).or_default();
+            *made += 1;
+            if *made == self.at {
+                break;
+            }
+        }
+        all
     }
 
     /// Whether it was this fault: everybody is killed in the end, and strace writes that down all the same.
@@ -320,9 +336,17 @@ fn until_it_breaks(viewer: &mut Process, streamer: &mut Process, log: &Path) {
     }
 }
 
-/// How many calls each program makes in a session without a fault, of the thread that makes most.
+/// How often a call is made in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// By the thread that makes it most: so many of all can be struck, see [`Case::at`].
+    pub(crate) most: u64,
+    pub(crate) all: u64,
+}
+
+/// How many calls each program makes in a session without a fault.
 /// Such a session must pass too, with a payment. Where bitcoin is paid, the wallet is not looked on.
-pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, File, u64, u64)> {
+pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, File, Made, Made)> {
     let all: Vec<(Pay, Side)> = WAYS
         .into_iter()
         .flat_map(|way| Side::ALL.map(|side| (way, side)))
@@ -340,8 +364,9 @@ pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, File, u64, u64)> {
                     };
                     // A busy machine may take longer than a program is waited for.
                     let mut tries = (0..3).map(|_| count(way, side));
-                    let enough = |(file, syncs, writes): &(File, u64, u64)| {
-                        (*syncs > 0 && *writes > 0) || (*file == File::Wallet && way == Pay::Btc)
+                    let enough = |(file, syncs, writes): &(File, Made, Made)| {
+                        (syncs.most > 0 && writes.most > 0)
+                            || (*file == File::Wallet && way == Pay::Btc)
                     };
                     let counted = tries.find(|all| all.iter().all(enough));
                     let counted = counted.expect("a session of each kind");
@@ -358,7 +383,7 @@ pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, File, u64, u64)> {
         .collect()
 }
 
-fn count(way: Pay, side: Side) -> [(File, u64, u64); 2] {
+fn count(way: Pay, side: Side) -> [(File, Made, Made); 2] {
     let mut stage = Stage::new(way);
     let log = stage.folder.path().join("trace");
     session(&mut stage, &log, |of| {
@@ -367,18 +392,29 @@ fn count(way: Pay, side: Side) -> [(File, u64, u64); 2] {
     .unwrap();
     let traced = std::fs::read_to_string(&log).unwrap();
     match books::check(&mut stage) {
-        Ok(0) => return File::ALL.map(|file| (file, 0, 0)),
+        Ok(0) => return File::ALL.map(|file| (file, Made::default(), Made::default())),
         Ok(_) => {}
         Err(error) => panic!("without a fault: {}", explain(stage, &error)),
     }
-    let most = |file: File, call: Call| {
+    let made = |file: File, call: Call| {
         let mut of: BTreeMap<&str, u64> = BTreeMap::new();
-        let of_file = traced.lines().filter(|line| line.contains(file.path()));
-        let lines = of_file.filter_map(|line| line.split_once(' '));
-        for (thread, _) in lines.filter(|(_, rest)| rest.trim_start().starts_with(call.name())) {
+        for thread in threads(&traced, file, call) {
             *of.entry(thread).or_default() += 1;
         }
-        of.into_values().max().unwrap_or_default()
+        Made {
+            most: of.values().copied().max().unwrap_or_default(),
+            all: of.values().sum(),
+        }
     };
-    File::ALL.map(|file| (file, most(file, Call::Sync), most(file, Call::Write)))
+    File::ALL.map(|file| (file, made(file, Call::Sync), made(file, Call::Write)))
+}
+
+/// Who makes each call to a file, in their order.
+fn threads(traced: &str, file: File, call: Call) -> impl Iterator<Item = &str> {
+    let of_file = traced
+        .lines()
+        .filter(move |line| line.contains(file.path()));
+    let lines = of_file.filter_map(|line| line.split_once(' '));
+    let lines = lines.filter(move |(_, rest)| rest.trim_start().starts_with(call.name()));
+    lines.map(|(thread, _)| thread)
 }

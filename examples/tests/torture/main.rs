@@ -10,7 +10,9 @@
 //!
 //! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of a file of its
 //! in turn, and 200 `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit, every
-//! combination first. `--kills N`: so many SIGKILLs at random moments. `--case` and
+//! combination first. Strace counts each thread's calls by themselves, so that of each number the thread is
+//! struck that is the first to make so many: the first calls of one that comes later are never struck. How many
+//! of all calls can be is told before, and in the end which were, in the order of the trace. `--kills N`: so many SIGKILLs at random moments. `--case` and
 //! `--round` run one of either again, as it is named where it fails. `--books` keeps all that was compared in
 //! files of a folder that there is. Linux, with strace.
 //!
@@ -41,7 +43,7 @@ mod kills;
 mod process;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -105,8 +107,9 @@ fn parse() -> Args {
 struct Counts {
     passed: u64,
     failed: u64,
-    /// Cases whose fault struck, by all but their number.
-    struck: BTreeMap<String, u64>,
+    /// Cases whose fault struck, by all but their number: at which calls of all threads.
+    struck: BTreeMap<String, Vec<u64>>,
+    kills: BTreeMap<&'static str, u64>,
     /// Those whose session ended before.
     missed: u64,
     /// Payments that the streamers have acknowledged, of all that passed.
@@ -167,8 +170,13 @@ fn main() -> ExitCode {
 }
 
 fn tell(counts: &Counts) -> ExitCode {
-    for (what, count) in &counts.struck {
-        println!("{what:<40} {count:>6}");
+    for (what, calls) in &counts.struck {
+        let at: BTreeSet<String> = calls.iter().map(|call| format!("{call:>5}")).collect();
+        let at: Vec<&str> = at.iter().map(|call| call.trim()).collect();
+        println!("{what:<40} {:>6}, at {}", calls.len(), at.join(" "));
+    }
+    for (what, count) in &counts.kills {
+        println!("{:<40} {count:>6}", format!("SIGKILL {what}"));
     }
     if counts.missed > 0 {
         println!(
@@ -189,12 +197,12 @@ fn one(case: Case, counts: &Mutex<Counts>) {
     match ended {
         Ok((struck, ticks)) => {
             counts.ticks += ticks;
-            if struck == Struck::No {
+            let Struck::At(call) = struck else {
                 counts.missed += 1;
                 return;
-            }
+            };
             counts.passed += 1;
-            *counts.struck.entry(case.kind()).or_default() += 1;
+            counts.struck.entry(case.kind()).or_default().push(call);
         }
         Err(error) => {
             counts.failed += 1;
@@ -210,10 +218,14 @@ fn all_cases(args: &Args) -> Vec<Case> {
     let mut kinds: Vec<Vec<Case>> = Vec::new();
     for (way, side, file, syncs, writes) in case::counts(args.jobs) {
         println!(
-            "{} {} {}: {syncs} fdatasync, {writes} pwrite64",
+            "{} {} {}: {} of {} fdatasync, {} of {} pwrite64 can be struck",
             way.name(),
             side.name(),
-            file.name()
+            file.name(),
+            syncs.most,
+            syncs.all,
+            writes.most,
+            writes.all
         );
         for fault in case::Fault::ALL {
             let case = |call, at| Case {
@@ -224,9 +236,13 @@ fn all_cases(args: &Args) -> Vec<Case> {
                 call,
                 at,
             };
-            kinds.push((1..=syncs).map(|at| case(case::Call::Sync, at)).collect());
+            kinds.push(
+                (1..=syncs.most)
+                    .map(|at| case(case::Call::Sync, at))
+                    .collect(),
+            );
             // Eight combinations of way and side share a fault's writes.
-            let writes = (0..WRITES / 8).map(|_| 1 + dice.below(writes));
+            let writes = (0..WRITES / 8).map(|_| 1 + dice.below(writes.most));
             kinds.push(writes.map(|at| case(case::Call::Write, at)).collect());
         }
     }
@@ -266,7 +282,7 @@ fn kill_round(seed: u64, kills: u64, counts: &Mutex<Counts>) {
             counts.passed += 1;
             counts.ticks += ticks;
             for what in killed {
-                *counts.struck.entry(format!("SIGKILL {what}")).or_default() += 1;
+                *counts.kills.entry(what).or_default() += 1;
             }
         }
         Err(error) => {

@@ -88,6 +88,8 @@ impl Process {
                 if let Some(inject) = &trace.inject {
                     command.arg("-e").arg(format!("inject={inject}"));
                 }
+                // Strace counts by thread: the fewer there are, the more calls are within its reach.
+                command.env("TOKIO_WORKER_THREADS", "1");
                 command.arg(program);
                 command
             }
