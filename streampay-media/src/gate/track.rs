@@ -28,6 +28,12 @@ pub(super) enum Out {
     Stack(Arc<dyn TrackLocal>),
     #[cfg(test)]
     Test(Arc<dyn Fn(rtp::Packet) + Send + Sync>),
+    /// A connection whose queue is full: it takes one packet for each permit.
+    #[cfg(test)]
+    Slow(
+        Arc<tokio::sync::Semaphore>,
+        Arc<dyn Fn(rtp::Packet) + Send + Sync>,
+    ),
 }
 
 impl Out {
@@ -36,6 +42,12 @@ impl Out {
             Self::Stack(local) => local.write_rtp(packet).await.map_err(|_| TrackClosed),
             #[cfg(test)]
             Self::Test(taken) => {
+                taken(packet);
+                Ok(())
+            }
+            #[cfg(test)]
+            Self::Slow(permits, taken) => {
+                permits.acquire().await.map_err(|_| TrackClosed)?.forget();
                 taken(packet);
                 Ok(())
             }
@@ -51,7 +63,7 @@ impl Out {
                 }
             },
             #[cfg(test)]
-            Self::Test(_) => None,
+            Self::Test(_) | Self::Slow(..) => None,
         }
     }
 }

@@ -99,18 +99,16 @@ async fn a_viewer_that_stands_still_delays_no_other() {
     let mut reading = pair.streamer.start(receiver, Reading::default()).unwrap();
     let begun = rig.source.position_ms();
     until(&mut reading, |reading| reading.media_ms > 8_000).await;
+    // It had the stream as it came, in a quarter of its time: behind by a quarter of a second at most.
+    let passed = rig.source.position_ms() - begun;
+    assert!(passed <= 8_000 + 1_000, "{passed}");
     grants.send_replace(streampay_core::meter::Grant::Closed);
     let received = settled(
         &mut pair.viewer.receiving,
         std::time::Duration::from_millis(300),
     )
     .await;
-    // It had all of the stream, the cache before its beginning besides, and none of it twice.
-    let passed = rig.source.position_ms() - begun;
-    assert!(
-        reading.borrow().media_ms + 500 >= passed.min(8_000),
-        "{passed}"
-    );
+    // All that was sent, and none of it twice.
     assert_eq!(received.gaps, PacketCount::default());
     assert_eq!(received.packets, *pair.streamer.sent().borrow());
     assert_eq!(pair.streamer.asked_again(), 0);

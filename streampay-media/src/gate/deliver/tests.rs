@@ -310,3 +310,73 @@ async fn a_paid_viewer_that_has_to_wait_asks_for_a_key_frame_and_an_unpaid_one_d
     assert!(!wanted(vec![Step::Pay(0), Step::Pause]).await, "no credit");
     assert!(wanted(vec![Step::Pay(1000), Step::Pause]).await);
 }
+
+/// A viewer of the picture alone, whose gate is wide open.
+fn watching(ring: &Arc<Ring>, video: Out) -> (watch::Sender<Grant>, tokio::task::JoinHandle<()>) {
+    let tracks = Tracks {
+        video: Some(MeteredTrack::to(video, 1, 96)),
+        audio: None,
+    };
+    let (grants, receiver) = watch::channel(grant(Granted {
+        limit: 1_000_000,
+        open: true,
+        dead: false,
+    }));
+    let shown = Shown {
+        reading: watch::Sender::default(),
+        sent: watch::Sender::default(),
+    };
+    let gate = Gate::new(receiver, Reading::default());
+    let delivery = tokio::spawn(deliver(ring.clone(), gate, tracks, shown));
+    (grants, delivery)
+}
+
+/// What a full queue in its connection's driver is to a viewer's delivery.
+#[tokio::test(start_paused = true)]
+async fn a_viewer_whose_connection_takes_nothing_delays_no_other_and_goes_on_with_a_key_frame() {
+    let ring = Arc::new(Ring::new());
+    let judge = || {
+        let granted = Granted {
+            limit: u64::MAX,
+            open: true,
+            dead: false,
+        };
+        Arc::new(Mutex::new(Judge {
+            granted,
+            ..Judge::default()
+        }))
+    };
+    let taken = |judge: &Arc<Mutex<Judge>>| {
+        let judge = judge.clone();
+        let taken = move |packet: rtc::rtp::Packet| judge.lock().unwrap().receive(&packet);
+        Arc::new(taken)
+    };
+    let (stuck, other) = (judge(), judge());
+    let permits = Arc::new(tokio::sync::Semaphore::new(3));
+    let (_stuck_grants, stuck_delivery) =
+        watching(&ring, Out::Slow(permits.clone(), taken(&stuck)));
+    let (_grants, delivery) = watching(&ring, Out::Test(taken(&other)));
+    let mut media = Media::default();
+    for picture in 0..250 {
+        media.bring(&ring, 1, 2, picture % 25 == 0);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        // Each as it comes, all the time.
+        assert_eq!(other.lock().unwrap().received, 2 * (picture + 1));
+    }
+    assert_eq!(stuck.lock().unwrap().received, 3);
+    permits.add_permits(10_000);
+    for picture in 0..50 {
+        media.bring(&ring, 1, 2, picture % 25 == 0);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    stuck_delivery.abort();
+    delivery.abort();
+    let stuck = stuck.lock().unwrap();
+    assert_eq!((stuck.undecodable, stuck.gaps, stuck.unpaid), (0, 0, 0));
+    // The packet that it was at, then from the last key frame of the ring on.
+    assert!(
+        (4 + 2 * 50..=4 + 2 * 75).contains(&stuck.received),
+        "{stuck:?}"
+    );
+    assert_eq!(other.lock().unwrap().received, 600);
+}
