@@ -132,17 +132,25 @@ class Gate:
         self.meter = Payee({"media_ms": case["base_ms"], "bytes": "0"})
         self.sealed, self.limit, self.dead = case["sealed"], None, False
         self.need_key, self.left = True, set()
+        self.ms_cost, self.bytes_per_msat = 1, None
 
     def told(self, step):
         if "open" in step:
-            self.limit = int(step["open"])
-        elif "open_with_a_rate_of_bytes" in step:
+            self.ms_cost = 0 if step.get("time_is_free") else 1
+            self.bytes_per_msat = int(step["bytes_per_msat"]) if "bytes_per_msat" in step else None
             # What an epoch comes to in bytes is not known: sealed, nothing passes.
-            self.limit = None if self.sealed else int(step["open_with_a_rate_of_bytes"])
+            shut = self.sealed and self.bytes_per_msat
+            self.limit = None if shut else int(step["open"])
         elif "left_out" in step:
             self.need_key = True
         else:
             self.limit, self.dead = None, self.dead or "session_gone" in step
+
+    def price(self, ms, count):
+        """Both meters together, rounded up once."""
+        if self.bytes_per_msat is None:
+            return ms * self.ms_cost
+        return ms * self.ms_cost + -(-count // self.bytes_per_msat)
 
     def offer(self, packet):
         """The verdict, and the epoch whose key leaves."""
@@ -161,7 +169,8 @@ class Gate:
         after = Union()
         after.parts = list(self.meter.union.parts)
         after.add(begin, end)
-        if int(self.meter.base["media_ms"]) + after.length() // 1000 > self.limit:
+        ms = int(self.meter.base["media_ms"]) + after.length() // 1000
+        if self.price(ms, self.meter.bytes + int(packet["bytes"])) > self.limit:
             return "hold", None
         self.meter.union, self.meter.bytes = after, self.meter.bytes + int(packet["bytes"])
         self.left.add(epoch)

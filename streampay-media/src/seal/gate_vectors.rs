@@ -21,8 +21,10 @@ use crate::{
 enum Step {
     /// So much may be used, at 1 msat a millisecond.
     Open(u64),
-    /// The same, and bytes have a rate, too.
+    /// The same, and bytes have a rate, too: 1 msat for 1 000 000.
     OpenForBytes(u64),
+    /// So much may be used, at 1 msat a byte and nothing for time.
+    OpenForBytesAlone(u64),
     Paused,
     Closed,
     /// Packets were left out.
@@ -36,16 +38,20 @@ enum Step {
     Sound(u64),
 }
 
-use Step::{Closed, Gone, Key, Open, OpenForBytes, Paused, Picture, Resync, Sound};
+use Step::{
+    Closed, Gone, Key, Open, OpenForBytes, OpenForBytesAlone, Paused, Picture, Resync, Sound,
+};
 
-fn open(limit: u64, bytes: Option<Rate>) -> Grant {
+/// One msat for so much.
+fn rate(per: u64) -> Option<Rate> {
+    Rate::new(Msat::new(1).unwrap(), per).ok()
+}
+
+fn open(limit: u64, time: Option<Rate>, bytes: Option<Rate>) -> Grant {
     Grant::Open {
         limit: Msat::new(limit).unwrap(),
         schedule: Schedule {
-            tariff: Tariff {
-                time: Rate::new(Msat::new(1).unwrap(), 1).ok(),
-                bytes,
-            },
+            tariff: Tariff { time, bytes },
             ..Schedule::default()
         },
     }
@@ -133,15 +139,18 @@ impl Stage {
     }
 
     fn step(&mut self, step: &Step) -> Value {
-        let bytes = Rate::new(Msat::new(1).unwrap(), 1_000_000).ok();
         match step {
             Open(limit) => {
-                self.grant(open(*limit, None));
+                self.grant(open(*limit, rate(1), None));
                 json!({"open": limit.to_string()})
             }
             OpenForBytes(limit) => {
-                self.grant(open(*limit, bytes));
-                json!({"open_with_a_rate_of_bytes": limit.to_string()})
+                self.grant(open(*limit, rate(1), rate(1_000_000)));
+                json!({"open": limit.to_string(), "bytes_per_msat": "1000000"})
+            }
+            OpenForBytesAlone(limit) => {
+                self.grant(open(*limit, None, rate(1)));
+                json!({"open": limit.to_string(), "bytes_per_msat": "1", "time_is_free": true})
             }
             Paused => {
                 self.grant(Grant::Paused(PauseReason::ByPayer));
@@ -231,6 +240,42 @@ fn cases() -> Vec<Value> {
                 Open(1_000),
                 Gone,
                 Sound(60),
+            ],
+        ),
+        case(
+            "bytes have a rate, too, and both are rounded up once",
+            false,
+            0,
+            // Each picture 1 000 bytes, each sound 100; 1 msat for 1 000 000.
+            &[
+                OpenForBytes(40),
+                Key(0),
+                OpenForBytes(41),
+                Key(0),
+                Sound(0),
+                Sound(20),
+                Picture(40),
+                OpenForBytes(81),
+                Picture(40),
+                Open(80),
+                Sound(60),
+            ],
+        ),
+        case(
+            "a rate of bytes alone holds what covers nothing new",
+            false,
+            0,
+            &[
+                OpenForBytesAlone(3_099),
+                Key(0),
+                Picture(0),
+                Sound(0),
+                Picture(0),
+                Sound(1_000),
+                OpenForBytesAlone(3_200),
+                Picture(0),
+                Sound(1_000),
+                Sound(1_020),
             ],
         ),
         case(

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rtc::{ice::mdns::MulticastDnsMode, rtp_transceiver::rtp_sender::RtpCodecKind};
-use streampay_core::meter::{Grant, PauseReason, Reading};
+use streampay_core::{
+    meter::{Grant, PauseReason, Rate, Reading, Schedule, Tariff},
+    units::Msat,
+};
 use streampay_media::{
     embed::GatedTracks,
     packet::{Codec, Kind, PacketCount},
@@ -28,7 +31,7 @@ use webrtc::{
 
 use crate::{
     misbehaviour::camera,
-    rig::{Pair, Rig, open},
+    rig::{Pair, Rig},
 };
 
 /// The same each time.
@@ -87,24 +90,82 @@ impl Media {
     }
 }
 
+/// What media costs: 1 msat a millisecond or nothing, and 1 msat for so many bytes or nothing.
+#[derive(Clone, Copy, Debug)]
+struct Price {
+    time: bool,
+    bytes_per_msat: Option<u64>,
+}
+
+impl Default for Price {
+    fn default() -> Self {
+        Self {
+            time: true,
+            bytes_per_msat: None,
+        }
+    }
+}
+
+impl Price {
+    /// Of time, of bytes, of both.
+    fn any(random: &mut Random) -> Self {
+        let per = 1 + random.below(60);
+        match random.below(3) {
+            0 => Self::default(),
+            1 => Self {
+                time: false,
+                bytes_per_msat: Some(per),
+            },
+            _ => Self {
+                time: true,
+                bytes_per_msat: Some(per),
+            },
+        }
+    }
+
+    fn of(self, ms: u64, bytes: u64) -> u64 {
+        let of_bytes = self.bytes_per_msat.map_or(0, |per| bytes.div_ceil(per));
+        of_bytes + if self.time { ms } else { 0 }
+    }
+
+    fn open(self, limit: u64) -> Grant {
+        let rate = |per| Rate::new(Msat::new(1).unwrap(), per).unwrap();
+        let tariff = Tariff {
+            time: self.time.then(|| rate(1)),
+            bytes: self.bytes_per_msat.map(rate),
+        };
+        Grant::Open {
+            limit: Msat::new(limit).unwrap(),
+            schedule: Schedule {
+                tariff,
+                ..Schedule::default()
+            },
+        }
+    }
+}
+
 /// What was granted, and what came.
 #[derive(Debug, Default)]
 struct Judge {
+    price: Price,
     limit: u64,
     open: bool,
     covered: BTreeSet<u64>,
+    bytes: u64,
     received: u64,
     unpaid: u64,
 }
 
 impl Judge {
     fn receive(&mut self, mut payload: Bytes) {
+        self.bytes += u64::try_from(payload.len()).unwrap();
         // VP8's payload descriptor is one byte; then what covers what.
         payload.advance(1 + 16);
         let (from, to) = (payload.get_u64(), payload.get_u64());
         self.covered.extend(from..to);
         self.received += 1;
-        let used = u64::try_from(self.covered.len()).unwrap();
+        let ms = u64::try_from(self.covered.len()).unwrap();
+        let used = self.price.of(ms, self.bytes);
         self.unpaid += u64::from(!self.open || used > self.limit);
     }
 }
@@ -144,7 +205,10 @@ async fn play(
     grants: watch::Sender<Grant>,
     mut ground: Ground,
 ) -> Judge {
-    let mut judge = Judge::default();
+    let mut judge = Judge {
+        price: Price::any(random),
+        ..Judge::default()
+    };
     for _ in 0..3 + random.below(8) {
         match random.below(5) {
             0 => {
@@ -154,11 +218,11 @@ async fn play(
             1 => {
                 judge.limit += random.below(1500);
                 judge.open = true;
-                grants.send_replace(open(judge.limit));
+                grants.send_replace(judge.price.open(judge.limit));
             }
             2 => {
                 judge.open = true;
-                grants.send_replace(open(judge.limit));
+                grants.send_replace(judge.price.open(judge.limit));
             }
             _ => media.bring(random),
         }
@@ -461,4 +525,18 @@ fn the_judge_counts_what_is_not_paid() {
     judge.open = false;
     judge.receive(packet(0));
     assert_eq!(judge.unpaid, 2, "paused");
+    // Packets of 33 bytes, 10 for 1 msat: 40 and 4, 40 and 7, 40 and 10.
+    let mut judge = Judge {
+        price: Price {
+            time: true,
+            bytes_per_msat: Some(10),
+        },
+        limit: 49,
+        open: true,
+        ..Judge::default()
+    };
+    for (unpaid, came) in [(0, 1), (0, 2), (1, 3)] {
+        judge.receive(packet(0));
+        assert_eq!((judge.unpaid, judge.received), (unpaid, came));
+    }
 }

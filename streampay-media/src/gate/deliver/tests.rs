@@ -46,9 +46,44 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What media costs: 1 msat a millisecond or nothing, and 1 msat for so many bytes or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Price {
+    time: bool,
+    bytes_per_msat: Option<u64>,
+}
+
+impl Default for Price {
+    fn default() -> Self {
+        Self {
+            time: true,
+            bytes_per_msat: None,
+        }
+    }
+}
+
+impl Price {
+    fn of(self, ms: u64, bytes: u64) -> u64 {
+        let of_bytes = self.bytes_per_msat.map_or(0, |per| bytes.div_ceil(per));
+        of_bytes + if self.time { ms } else { 0 }
+    }
+}
+
+/// Time, bytes, both.
+fn price() -> impl Strategy<Value = Price> {
+    prop_oneof![
+        Just(Price::default()),
+        (any::<bool>(), 1_u64..60).prop_map(|(time, per)| Price {
+            time,
+            bytes_per_msat: Some(per),
+        }),
+    ]
+}
+
 /// What the session has granted, as the receiver's judge knows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Granted {
+    pub(super) price: Price,
     pub(super) limit: u64,
     pub(super) open: bool,
     pub(super) dead: bool,
@@ -59,6 +94,7 @@ pub(super) struct Granted {
 struct Judge {
     granted: Granted,
     covered: BTreeSet<u64>,
+    bytes: u64,
     received: u64,
     unpaid: u64,
     /// The newest packet of the picture, by number in the source.
@@ -71,11 +107,13 @@ struct Judge {
 impl Judge {
     fn receive(&mut self, packet: &rtc::rtp::Packet) {
         let mut payload = packet.payload.clone();
+        self.bytes += u64::try_from(payload.len()).unwrap();
         let (video, key, number) = (payload.get_u8(), payload.get_u8(), payload.get_u64());
         let (from, to) = (payload.get_u64(), payload.get_u64());
         self.received += 1;
         self.covered.extend(from..to);
-        let used = u64::try_from(self.covered.len()).unwrap();
+        let ms = u64::try_from(self.covered.len()).unwrap();
+        let used = self.granted.price.of(ms, self.bytes);
         if self.granted.dead || !self.granted.open || used > self.granted.limit {
             self.unpaid += 1;
         }
@@ -147,14 +185,15 @@ pub(super) fn packet(
 }
 
 pub(super) fn grant(granted: Granted) -> Grant {
-    let rate = Rate::new(Msat::new(1).unwrap(), 1).unwrap();
+    let rate = |per| Rate::new(Msat::new(1).unwrap(), per).unwrap();
+    let price = granted.price;
     if granted.open {
         Grant::Open {
             limit: Msat::new(granted.limit).unwrap(),
             schedule: Schedule {
                 tariff: Tariff {
-                    time: Some(rate),
-                    bytes: None,
+                    time: price.time.then(|| rate(1)),
+                    bytes: price.bytes_per_msat.map(rate),
                 },
                 ..Schedule::default()
             },
@@ -165,9 +204,15 @@ pub(super) fn grant(granted: Granted) -> Grant {
 }
 
 /// Runs one sequence; gives what was received and whether some of it was paid.
-async fn run(steps: &[Step]) -> Judge {
+async fn run(price: Price, steps: &[Step]) -> Judge {
     let ring = Arc::new(Ring::new());
-    let judge = Arc::new(Mutex::new(Judge::default()));
+    let judge = Arc::new(Mutex::new(Judge {
+        granted: Granted {
+            price,
+            ..Granted::default()
+        },
+        ..Judge::default()
+    }));
     let track = |ssrc| {
         let judge = judge.clone();
         let taken = move |packet: rtc::rtp::Packet| judge.lock().unwrap().receive(&packet);
@@ -224,15 +269,15 @@ async fn run(steps: &[Step]) -> Judge {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let used = reading.borrow().media_ms;
+    let used = *reading.borrow();
     delivery.abort();
     let _ = delivery.await;
     let judge = Arc::into_inner(judge).unwrap().into_inner().unwrap();
-    assert_eq!(
-        used,
-        u64::try_from(judge.covered.len()).unwrap(),
-        "both count alike"
-    );
+    let received = Reading {
+        media_ms: u64::try_from(judge.covered.len()).unwrap(),
+        bytes: judge.bytes,
+    };
+    assert_eq!(used, received, "both count alike");
     judge
 }
 
@@ -254,9 +299,9 @@ fn in_random_sequences_no_packet_arrives_that_is_not_paid() {
         rng,
     );
     let (received, flowing) = (Mutex::new(0_u64), Mutex::new(0_u64));
-    let steps = proptest::collection::vec(step(), 4..40);
-    let ran = runner.run(&steps, |steps| {
-        let judge = runtime.block_on(run(&steps));
+    let steps = (price(), proptest::collection::vec(step(), 4..40));
+    let ran = runner.run(&steps, |(price, steps)| {
+        let judge = runtime.block_on(run(price, &steps));
         prop_assert_eq!(judge.unpaid, 0);
         prop_assert_eq!(judge.gaps, 0);
         prop_assert_eq!(judge.undecodable, 0);
@@ -320,7 +365,7 @@ fn watching(ring: &Arc<Ring>, video: Out) -> (watch::Sender<Grant>, tokio::task:
     let (grants, receiver) = watch::channel(grant(Granted {
         limit: 1_000_000,
         open: true,
-        dead: false,
+        ..Granted::default()
     }));
     let shown = Shown {
         reading: watch::Sender::default(),
@@ -339,7 +384,7 @@ async fn a_viewer_whose_connection_takes_nothing_delays_no_other_and_goes_on_wit
         let granted = Granted {
             limit: u64::MAX,
             open: true,
-            dead: false,
+            ..Granted::default()
         };
         Arc::new(Mutex::new(Judge {
             granted,

@@ -118,7 +118,7 @@ impl Rig {
         let granted = Granted {
             limit,
             open: true,
-            dead: false,
+            ..Granted::default()
         };
         self.grants.send_replace(grant(granted));
     }
