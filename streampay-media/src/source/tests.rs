@@ -222,6 +222,37 @@ async fn a_viewer_behind_is_given_what_is_due_and_told_when_the_next_is() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn key_frames_are_asked_for_once_a_second_whoever_asks_and_however_often() {
+    let (writer, source) = Source::live(Description::NOTHING);
+    let mut requests = writer.key_frame_requests();
+    let began = Instant::now();
+    let now_ms = || (Instant::now() - began).as_millis();
+    // Many are one, at once.
+    (0..5).for_each(|_| source.ring().want_key());
+    requests.next().await;
+    assert_eq!(now_ms(), 0);
+    let no_more = tokio::time::timeout(Duration::from_millis(10_000), requests.next()).await;
+    assert!(no_more.is_err());
+    let ring = source.ring().clone();
+    let asking = tokio::spawn(async move {
+        loop {
+            ring.want_key();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    });
+    for second in 10..15 {
+        // Dropped half way, it comes again.
+        let half_way = tokio::time::timeout(Duration::from_millis(1), requests.next()).await;
+        if half_way.is_err() {
+            requests.next().await;
+        }
+        let late = now_ms() - second * 1_000;
+        assert!(late <= 10 * (second - 9), "{second}: {late}");
+    }
+    asking.abort();
+}
+
 #[tokio::test]
 async fn a_file_plays_on_without_a_jump_when_it_begins_again() {
     let speed = NonZeroU32::new(400).unwrap();

@@ -11,6 +11,7 @@ mod api;
 mod delivery;
 mod embed;
 mod endurance;
+mod feedback;
 mod misbehaviour;
 mod paywall;
 mod paywall_limits;

@@ -52,6 +52,12 @@ pub(crate) type Built = (Arc<dyn PeerConnection>, watch::Receiver<bool>);
 
 pub(crate) async fn build() -> Built {
     let (gathered, done) = watch::channel(false);
+    (build_with(Gathered(gathered)).await, done)
+}
+
+pub(crate) async fn build_with(
+    handler: impl PeerConnectionEventHandler + 'static,
+) -> Arc<dyn PeerConnection> {
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().unwrap();
     let settings = SettingEngineBuilder::new()
@@ -60,15 +66,15 @@ pub(crate) async fn build() -> Built {
     let peer = PeerConnectionBuilder::new()
         .with_media_engine(engine)
         .with_setting_engine(settings)
-        .with_handler(Arc::new(Gathered(gathered)))
+        .with_handler(Arc::new(handler))
         .with_udp_addrs(vec!["127.0.0.1:0"])
         .build()
         .await
         .unwrap();
-    (Arc::new(peer), done)
+    Arc::new(peer)
 }
 
-async fn open(
+pub(crate) async fn open(
     rig: &Rig,
     (peer, mut done): Built,
     label: &str,
@@ -86,7 +92,7 @@ async fn open(
     (peer, channel)
 }
 
-fn ours() -> RTCDataChannelInit {
+pub(crate) fn ours() -> RTCDataChannelInit {
     RTCDataChannelInit {
         ordered: true,
         protocol: "streampay/1".to_owned(),
