@@ -170,8 +170,6 @@ async def aiortc_plays(programs, mint, link):
     url, player = whep_of(link), Player()
     offer = await player.offer()
     demand = demand_of(url, offer)
-    await asyncio.sleep(1)
-    assert player.frames == 0, "pictures before payment"
     token = programs.token(mint, demand)
     connection = await player.play(url, offer, token)
     first = await player.stands_still()
@@ -205,10 +203,8 @@ def ours_watches(programs, link, out, name, fps):
 def chromium_plays(programs, browser, mint, link, out):
     url, tab = whep_of(link), browser.open()
     answer = tab.do("watch", url, None)
+    # So there is no connection yet; one that is open and unpaid is in `chromium_pays_by_session`.
     assert answer["status"] == 402 and answer["demand"], answer
-    time.sleep(1)
-    before = tab.stats()
-    assert (before["frames"], before["packets"]) == (0, 0), before
     token = programs.token(mint, answer["demand"])
     start = time.monotonic()
     answer = tab.do("watch", url, token)
@@ -392,7 +388,7 @@ def with_chromium(programs, mint, browser, out):
     assert streamer.event("live")["live"]
     # Until the ring no longer holds the first key frame, and no other comes by itself.
     time.sleep(4)
-    assert camera.stats()["plis"] == 0, "nobody pays yet"
+    assert camera.stats()["plis"] == 0, "nobody watches yet"
     after, wait = chromium_plays(programs, browser, mint, link, out)
     plis = camera.stats()["plis"]
     print(f"Chromium to Chromium: 0 packets unpaid, {after['frames']} pictures ({after['codec']}), "

@@ -108,7 +108,9 @@ class Server:
             ask = self.publish if path == "/whip" else self.watch
             return ask(headers, text)
         if method not in ("POST", "PATCH", "DELETE"):
-            return 405, {"allow": "PATCH, DELETE, OPTIONS"}
+            # Where more can be paid, it is paid by POST.
+            more = "POST, " if self.config.get("paywall") else ""
+            return 405, {"allow": more + "PATCH, DELETE, OPTIONS"}
         if path != "{session}" or self.kind is None:
             return 404, {}
         if method == "DELETE":

@@ -7,6 +7,13 @@
 //! paying viewer's requests for key frames through, and bounds what is sent again. The media comes from a
 //! [`Source`], for instance a [live](Source::live) one that the application feeds.
 //!
+//! Two settings of the application's `PeerConnectionBuilder` are what this crate's own connections have, and
+//! without which a session suffers:
+//! - `with_data_channel_send_buffer_limit`: the stack keeps without bound what is sent to a peer that does not
+//!   read; a session's messages wait at that limit instead. 1 MiB is 64 of the longest.
+//! - `with_ice_timeouts` of its `SettingEngineBuilder`: how soon a peer that is gone shows. Those of the stack
+//!   are longer; 2 s, 4 s and 1 s here.
+//!
 //! # On the streamer's side
 //! ```no_run
 //! use std::sync::Arc;

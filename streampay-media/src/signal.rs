@@ -242,6 +242,11 @@ pub(crate) async fn not_allowed_session(method: Method) -> Response {
     not_allowed(&method, "PATCH, DELETE, OPTIONS")
 }
 
+/// Where more can be paid for a connection.
+pub(crate) async fn not_allowed_span(method: Method) -> Response {
+    not_allowed(&method, "POST, PATCH, DELETE, OPTIONS")
+}
+
 pub(crate) fn not_allowed(method: &Method, allowed: &'static str) -> Response {
     tracing::debug!(%method, "method not allowed");
     let allow = [(header::ALLOW, HeaderValue::from_static(allowed))];
@@ -267,7 +272,7 @@ pub(crate) fn with_cors(mut response: Response) -> Response {
 }
 
 const ALLOWED_HEADERS: &str = "Content-Type, Authorization, If-Match";
-const EXPOSED_HEADERS: &str = "Location, Link, ETag, Accept-Patch, Retry-After";
+const EXPOSED_HEADERS: &str = "Location, ETag, Accept-Patch, Retry-After";
 
 /// Lets pages of any origin pay with this header, and see what to pay in it.
 pub(crate) async fn allow_header(mut response: Response, name: Option<&'static str>) -> Response {

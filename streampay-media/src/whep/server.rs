@@ -182,6 +182,14 @@ impl Server {
     pub fn router(&self) -> Router {
         let paywall = self.shared.config.paywall.as_ref();
         let header = paywall.map(|paywall| paywall.header());
+        let session = delete(end)
+            .post(paywall::more)
+            .patch(candidates)
+            .options(signal::preflight);
+        let session = match paywall {
+            Some(_) => session.fallback(signal::not_allowed_span),
+            None => session.fallback(signal::not_allowed_session),
+        };
         Router::new()
             .route(
                 "/whep",
@@ -189,14 +197,7 @@ impl Server {
                     .options(signal::preflight)
                     .fallback(signal::not_allowed_offer),
             )
-            .route(
-                "/whep/{secret}",
-                delete(end)
-                    .post(paywall::more)
-                    .patch(candidates)
-                    .options(signal::preflight)
-                    .fallback(signal::not_allowed_session),
-            )
+            .route("/whep/{secret}", session)
             .with_state(self.shared.clone())
             .layer(map_response(move |response| {
                 signal::allow_header(response, header)

@@ -263,7 +263,8 @@ async fn players() -> Value {
         .ask("POST", "/whep", &paid(first), "no description")
         .await;
     stage.ask("POST", "/whep", &paid(first), "player").await;
-    // At the connection's address: what is demanded, what was taken before, more.
+    // At the connection's address: what may be asked, what is demanded, what was taken before, more.
+    stage.ask("GET", "{session}", &[], "").await;
     stage.ask("POST", "{session}", &[], "").await;
     stage
         .ask("POST", "{session}", &[("X-Cashu", first)], "")
