@@ -1,6 +1,12 @@
 //! The same fan-out by the stack alone: one task a viewer, no gate, no meter.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -27,15 +33,40 @@ use webrtc::{
     },
 };
 
+use crate::Sender;
+
 /// A payload with its time stamp and whether it is the last of its frame.
 type Piece = (Bytes, u32, bool);
 
-pub(crate) async fn serve() -> String {
+#[derive(Clone)]
+struct Bare {
+    sender: Sender,
+    pieces: broadcast::Sender<Piece>,
+    viewers: Arc<AtomicU64>,
+}
+
+impl Bare {
+    /// How long after it came the next viewer gets a frame.
+    fn delay(&self) -> Duration {
+        if self.sender != Sender::Apart {
+            return Duration::ZERO;
+        }
+        // By the golden ratio: as far apart as can be, however many there are.
+        let number = self.viewers.fetch_add(1, Ordering::Relaxed);
+        let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        Duration::from_micros((part * crate::FRAME_MS * 1000) >> 32)
+    }
+}
+
+pub(crate) async fn serve(sender: Sender) -> String {
     let (pieces, _) = broadcast::channel(1024);
     tokio::spawn(feed(pieces.clone()));
-    let router = Router::new()
-        .route("/whep", post(answer))
-        .with_state(pieces);
+    let bare = Bare {
+        sender,
+        pieces,
+        viewers: Arc::default(),
+    };
+    let router = Router::new().route("/whep", post(answer)).with_state(bare);
     crate::serve(router).await
 }
 
@@ -76,10 +107,7 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
-async fn answer(
-    State(pieces): State<broadcast::Sender<Piece>>,
-    offer: String,
-) -> impl IntoResponse {
+async fn answer(State(bare): State<Bare>, offer: String) -> impl IntoResponse {
     let (gathered, mut done) = watch::channel(false);
     let (connected_to, mut connected) = watch::channel(false);
     let mut engine = MediaEngine::default();
@@ -130,14 +158,20 @@ async fn answer(
     let parameters = sender.get_parameters().await.unwrap().rtp_parameters;
     let codecs = parameters.codecs.iter();
     let payload_type = codecs.map(|codec| codec.payload_type).next().unwrap();
-    let mut pieces = pieces.subscribe();
+    let mut pieces = bare.pieces.subscribe();
+    let delay = bare.delay();
     tokio::spawn(async move {
         connected.wait_for(|connected| *connected).await.unwrap();
         let mut sequence_number = 0_u16;
+        let mut begins = true;
         while *connected.borrow() {
             let Ok((payload, timestamp, marker)) = pieces.recv().await else {
                 continue;
             };
+            if begins && !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            begins = marker;
             let header = Header {
                 version: 2,
                 marker,

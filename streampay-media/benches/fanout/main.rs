@@ -5,6 +5,7 @@
 //! cargo bench -p streampay-media --features e2ee --bench fanout -- 1 8 32 128
 //! cargo bench -p streampay-media --features e2ee --bench fanout -- \
 //!     --senders bare,gate --rounds 5 --seconds 20 --plot streampay-media/docs/fanout.svg 8 128
+//! cargo bench -p streampay-media --bench fanout -- --senders bare,apart,gate 8 32
 //! cargo bench -p streampay-media --bench fanout -- --pauses 100
 //! ```
 //!
@@ -51,6 +52,8 @@ const FRAME_MS: u64 = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     Bare,
+    /// The stack alone, each viewer's frames at a time of their own within the 40 ms of a frame.
+    Apart,
     Gate,
     Session,
     Sealed,
@@ -58,8 +61,9 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Bare,
+        Self::Apart,
         Self::Gate,
         Self::Session,
         Self::Sealed,
@@ -69,6 +73,7 @@ impl Sender {
     const fn word(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::Apart => "apart",
             Self::Gate => "gate",
             Self::Session => "session",
             Self::Sealed => "sealed",
@@ -79,6 +84,7 @@ impl Sender {
     const fn title(self) -> &'static str {
         match self {
             Self::Bare => "stack alone",
+            Self::Apart => "stack alone, each apart",
             Self::Gate => "gate and meter",
             Self::Session => "gate, meter, session",
             Self::Sealed => "gate, meter, sealed",
@@ -95,8 +101,13 @@ impl Sender {
         match self {
             Self::Sealed => cfg!(feature = "e2ee"),
             Self::Janus => janus::installed(),
-            Self::Bare | Self::Gate | Self::Session => true,
+            Self::Bare | Self::Apart | Self::Gate | Self::Session => true,
         }
+    }
+
+    /// Those that are only measured where they are asked for show where time goes.
+    const fn is_asked_for(self) -> bool {
+        matches!(self, Self::Apart)
     }
 }
 
@@ -111,7 +122,10 @@ struct Options {
 impl Options {
     fn read(arguments: &[String]) -> Self {
         let mut options = Self {
-            senders: Sender::ALL.to_vec(),
+            senders: Sender::ALL
+                .into_iter()
+                .filter(|it| !it.is_asked_for())
+                .collect(),
             rounds: 3,
             seconds: 10,
             plot: None,
@@ -189,7 +203,7 @@ pub(crate) async fn serve(router: axum::Router) -> String {
 
 async fn send(sender: Sender) {
     let url = match sender {
-        Sender::Bare => bare::serve().await,
+        Sender::Bare | Sender::Apart => bare::serve(sender).await,
         Sender::Janus => panic!("Janus is a program of its own"),
         ours => ours::serve(ours).await,
     };

@@ -11,6 +11,7 @@ const MARGIN: f64 = 48.0;
 const fn colour(sender: Sender) -> &'static str {
     match sender {
         Sender::Bare => "#777777",
+        Sender::Apart => "#aaaaaa",
         Sender::Gate => "#0060c0",
         Sender::Session => "#00905a",
         Sender::Sealed => "#c06000",
