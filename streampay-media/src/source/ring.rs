@@ -54,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) of: Option<(Instant, u64)>,
     /// How far the source is, in microseconds since it began.
     pub(crate) now_us: u64,
+    /// When the newest packet came.
+    pub(crate) newest: Option<Instant>,
 }
 
 /// Whom a place is for.
@@ -78,6 +80,9 @@ impl Ring {
     /// is held for a while.
     const KEEP_US: u64 = Self::GROUP_US / 2 * 3;
     const KEEP_BYTES: usize = Self::GROUP_BYTES / 2 * 3;
+    /// Viewers wake with the source, and take then what is due within this: all who are behind by whole
+    /// steps of it have a packet due at that moment, but for what its pace is uneven.
+    const EARLY: Duration = Duration::from_millis(2);
 
     pub(crate) fn new() -> Self {
         Self {
@@ -130,6 +135,7 @@ impl Ring {
             next: kept.map_or(state.next, |kept| kept.packet.index),
             of: kept.map(|kept| (kept.at, kept.packet.covers_us().0)),
             now_us: state.now_us,
+            newest: state.packets.back().map(|kept| kept.at),
         }
     }
 
@@ -157,8 +163,8 @@ impl Ring {
         self.pull_while(next, most, into, always).map(|_| ())
     }
 
-    /// The same for a viewer that takes each packet `delay` after it came: those that are due, and
-    /// when the first one is that is not.
+    /// The same for a viewer that takes each packet `delay` after it came: those that are due, or so soon
+    /// that they are taken [early](Self::EARLY), and when the first one is that is not.
     pub(crate) fn pull_due(
         &self,
         next: u64,
@@ -166,7 +172,7 @@ impl Ring {
         delay: Duration,
         into: &mut Vec<Arc<MediaPacket>>,
     ) -> Result<Option<Instant>, Lagged> {
-        let now = Instant::now();
+        let now = Instant::now() + Self::EARLY;
         let due = |kept: &Kept| kept.at + delay <= now;
         let left = self.pull_while(next, most, into, due)?;
         Ok(left.map(|at| at + delay))

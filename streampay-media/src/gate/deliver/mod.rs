@@ -34,6 +34,9 @@ pub(crate) struct Shown {
 /// 32 packets each [`BURST_PAUSE`], 75 Mbit/s: a receiver drops more than 256 packets at once.
 const BATCH: usize = 32;
 const BURST_PAUSE: Duration = Duration::from_millis(4);
+/// So long after a packet is due the source is waited for, which wakes all viewers at once; then its own
+/// timer wakes the viewer.
+const LATE: Duration = Duration::from_millis(2);
 
 /// Delivers one source to one viewer until the session or the connection is gone.
 pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks, shown: Shown) {
@@ -42,6 +45,7 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
     let mut grants = gate.grants.clone();
     let mut place = Place::new(&ring, &tracks);
     let mut packets = Vec::with_capacity(BATCH);
+    let mut alarm = Box::pin(tokio::time::sleep(Duration::ZERO));
     loop {
         let mut due = None;
         if gate.is_open() {
@@ -56,7 +60,7 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
                     continue;
                 }
                 Err(Lagged) => {}
-                Ok(next_due) if packets.is_empty() => due = next_due,
+                Ok(next_due) if packets.is_empty() => due = next_due.map(|due| due + LATE),
                 Ok(_) => match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
                     Sent::KeyWanted => {
                         ring.want_key();
@@ -80,18 +84,17 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
             }
         }
         let flows = !place.is_outside() && gate.is_open();
+        if let Some(due) = due
+            && alarm.deadline() != due
+        {
+            alarm.as_mut().reset(due);
+        }
         tokio::select! {
-            changed = head.changed(), if flows && due.is_none() => if changed.is_err() { return },
-            () = sleep_until(due), if due.is_some() => {}
+            changed = head.changed(), if flows => if changed.is_err() { return },
+            () = &mut alarm, if due.is_some() => {}
             changed = grants.changed() => if changed.is_err() { return },
             Some(()) = requests.asked.recv() => if gate.has_credit() { ring.want_key() },
         }
-    }
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due).await;
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
 /// A viewer's place. It takes each packet a constant time after it came to the source, and sees it
 /// stamped with when that is: so that to its decoder everything comes as evenly as it came here,
 /// picture and sound alike, however much is replayed. That time changes only where the viewer
-/// begins, and where it goes on after more was held back than both meters take for a stutter.
+/// begins, and where it goes on after more was held back than both meters take for a stutter. It is
+/// counted to the newest packet, not to the moment, so that what is due later is due when the source
+/// brings something: viewers wake with it and together, not each by a timer of its own.
 #[derive(Debug)]
 pub(super) struct Place {
     /// The next packet.
@@ -60,6 +62,9 @@ impl Place {
     const JUMP_MAX_MS: u64 = ReceiveMeter::FRAME_MAX_MS;
     /// So long after a packet is due that is held, its stamp can move with it.
     const JUMP: Duration = Duration::from_millis(Self::JUMP_MAX_MS + 2);
+    /// The longest step of a source to wake with, and by how much the first frame is late at most. It is
+    /// well below [`Self::MADE_UP_MAX`]; a source of ten frames a second has such steps.
+    const STEP_MAX: Duration = Duration::from_millis(100);
 
     pub(super) fn new(ring: &Ring, tracks: &Tracks) -> Self {
         let now_ms = ring.entry(Reader::Sound).now_us / 1000;
@@ -147,17 +152,19 @@ impl Place {
         }
         let now = Instant::now();
         let (at, begin_us) = entry.of.unwrap_or((now, entry.now_us));
+        let with_the_source = |newest: &Instant| now.duration_since(*newest) <= Self::STEP_MAX;
+        let until = entry.newest.filter(with_the_source).unwrap_or(now);
         self.next = entry.next;
-        self.delay = now.saturating_duration_since(at);
-        // Stamped with when it is sent. Never so near to what was sent last that a meter would take
-        // what lies between for media.
+        // Never so near to what was sent last that a meter would take what lies between for media.
         let begin_ms = begin_us / 1000;
-        let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
         let least_ms = self.shown_ms.map_or(0, |shown_ms| {
             let after = shown_ms.saturating_add(Self::JUMP_MAX_MS + 1);
             after.saturating_sub(begin_ms)
         });
-        self.shift_ms = delay_ms.max(least_ms);
+        let delay = until.saturating_duration_since(at);
+        self.delay = delay.max(Duration::from_millis(least_ms));
+        // Stamped with when it is sent.
+        self.shift_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
         self.state = State::Flowing;
         let origin_ms = self.epoch_ms.wrapping_sub(self.shift_ms);
         for (kind, track) in [

@@ -182,6 +182,10 @@ fn first(came: &[Came], kind: Kind) -> Came {
     *came.iter().find(|it| it.kind == kind).unwrap()
 }
 
+fn last(came: &[Came], kind: Kind) -> Came {
+    *came.iter().rfind(|it| it.kind == kind).unwrap()
+}
+
 /// Each moment of each kind comes once and none is left out, up to the last.
 fn assert_whole(came: &[Came], kind: Kind, step_ms: u64) {
     let mut times: Vec<u64> = came
@@ -212,6 +216,68 @@ async fn what_is_replayed_comes_as_evenly_as_it_came_with_its_sound() {
     let (sent, received) = rig.readings();
     assert!(sent.abs_diff(3_000) <= 40, "{sent}");
     assert!(sent.abs_diff(received) <= 40, "{sent} {received}");
+}
+
+/// Each by a timer of its own they would keep the streamer's threads awake.
+#[tokio::test(start_paused = true)]
+async fn viewers_that_join_at_any_moment_are_sent_to_when_the_source_brings_something() {
+    for joins_ms in [20_501, 20_507, 20_511, 20_533] {
+        let rig = Rig::joins(joins_ms, &[Video, Audio], true).await;
+        let joined = Instant::now();
+        rig.pay(1_000_000);
+        sleep(Duration::from_millis(1_990)).await;
+        let came = rig.take();
+        // The last key frame, at once: late by less than a step of the source.
+        let late = first(&came, Video).at - joined;
+        assert!(late <= Duration::from_millis(1), "{late:?}");
+        let (begun, then): (Vec<Came>, Vec<Came>) =
+            came.iter().partition(|it| it.source_ms == 20_000);
+        assert_eq!(begun.len(), 3, "two of the picture and one of sound");
+        assert!(rig.spread_ms(&came) <= 20, "{}", rig.spread_ms(&came));
+        // All that follows, with the source and as evenly as it.
+        assert!(rig.spread_ms(&then) <= 2, "{}", rig.spread_ms(&then));
+        let alone = |it: &&Came| !(it.at - rig.began).as_millis().is_multiple_of(20);
+        assert_eq!(then.iter().filter(alone).count(), 0, "{joins_ms}");
+        assert_whole(&came, Video, 40);
+        assert_whole(&came, Audio, 20);
+    }
+}
+
+/// By their stamps, which go with what is held, packets are as evenly apart as when they are sent.
+#[tokio::test(start_paused = true)]
+async fn after_holds_of_any_length_the_stamps_go_with_the_time_of_sending() {
+    for pause_ms in (225..700).step_by(31) {
+        let rig = Rig::joins(20_507, &[Video, Audio], true).await;
+        let (before, after) = goes_on_at(&rig, 803, pause_ms).await;
+        let steady = |came: &[Came]| came[came.len() / 3..].to_vec();
+        let all = [steady(&before), steady(&after)].concat();
+        assert!(
+            rig.spread_ms(&all) <= 2,
+            "{pause_ms}: {}",
+            rig.spread_ms(&all)
+        );
+        assert!(rig.spread_ms(&after) <= 22, "{}", rig.spread_ms(&after));
+        let jump = first(&after, Video).stamp_ms - last(&before, Video).stamp_ms;
+        assert!(jump > ReceiveMeter::FRAME_MAX_MS, "{pause_ms}: {jump}");
+        let (sent, received) = rig.readings();
+        assert!(sent.abs_diff(received) <= 60, "{sent} {received}");
+    }
+}
+
+/// Nobody wakes it then but its own timer.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_stops_is_sent_to_its_end_at_its_pace() {
+    let rig = Rig::joins(20_507, &[Video, Audio], true).await;
+    rig.pay(1_000_000);
+    sleep(Duration::from_millis(100)).await;
+    rig.tasks[0].abort();
+    rig.take();
+    sleep(Duration::from_millis(1_000)).await;
+    let rest = rig.take();
+    assert_eq!(rest.last().unwrap().source_ms, 20_600);
+    assert!(rig.spread_ms(&rest) <= 3, "{}", rig.spread_ms(&rest));
+    assert_whole(&rest, Video, 40);
+    assert_whole(&rest, Audio, 20);
 }
 
 /// After a hold: from where in the source it goes on, in milliseconds.
