@@ -19,7 +19,7 @@ pub enum AppError {
     #[error("{}", of_store(.0))]
     Store(#[from] StoreError),
     /// A file, a socket, the terminal.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", of_disk(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -276,6 +276,16 @@ fn of_store(error: &StoreError) -> String {
     }
 }
 
+/// What to do where there is no room.
+fn of_disk(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ". Free some space, and do it again; what is not home is kept, and `recover` goes on with it"
+        }
+        _ => "",
+    }
+}
+
 /// What to do after a session that ended so.
 const fn advice(code: CloseCode) -> &'static str {
     match code {
@@ -302,6 +312,8 @@ fn allowance(fault: streampay_cashu::MintFault) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -312,5 +324,19 @@ mod tests {
         }
         let fenced = AppError::Store(StoreError::Fenced).to_string();
         assert_eq!(fenced, StoreError::Fenced.to_string());
+    }
+
+    #[test]
+    fn where_there_is_no_room_it_says_what_to_do() {
+        for (kind, says) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::PermissionDenied, false),
+        ] {
+            let error = AppError::io("the link cannot be kept")(kind.into());
+            let told = error.to_string();
+            assert!(told.starts_with("the link cannot be kept: "), "{told}");
+            assert_eq!(told.contains("Free some space"), says, "{told}");
+        }
     }
 }
