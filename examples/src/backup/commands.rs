@@ -140,6 +140,7 @@ fn tell_of_words(report: Report) {
         "restored",
         json!({
             "made_unix_s": null, "sessions": 0, "open": [], "mints": [], "rescue_kits": 0,
+            "unreadable": [],
         }),
     );
     report.tell(

@@ -10,17 +10,33 @@ use super::sessions::{Found, Leaves, Sessions};
 
 /// How long after a session could not settle it is tried again.
 const SETTLE_AGAIN: Duration = Duration::from_secs(60);
+
 impl Sessions {
     /// Takes up every session that is not over: what a crash interrupted is finished, a payment
     /// whose swap had begun is redeemed, and its viewer may come back. Then, for as long as this
     /// runs, those again that a mint which was away kept from settling: what was acknowledged is
     /// the streamer's only once it is redeemed, and locked ecash goes back after its locktime.
     pub(super) async fn keep(self: Arc<Self>) {
-        let mut ids = self.node.sessions().await.unwrap_or_default();
+        let mut ids = self.all().await;
         loop {
             self.take_up(ids).await;
             tokio::time::sleep(SETTLE_AGAIN).await;
             ids = std::mem::take(&mut *self.waiting()).into_iter().collect();
+        }
+    }
+
+    /// Every session that the store has. Where it cannot be read now, what is in it waits, and that is told.
+    async fn all(&self) -> Vec<SessionId> {
+        loop {
+            let error = match self.node.sessions().await {
+                Ok(ids) => return ids,
+                Err(error) => error,
+            };
+            self.note(error);
+            let line = "which sessions are not over cannot be read";
+            self.report
+                .tell(&format!("{line}: {error}; tried again each minute"));
+            tokio::time::sleep(SETTLE_AGAIN).await;
         }
     }
 

@@ -306,13 +306,22 @@ fn words_alone_bring_back_who_one_is_and_the_wallet() {
     let paper = stage.folder.path().join("paper");
     let text = String::from_utf8(words.stdout).unwrap();
     let from = format!("file:{}", paper.display());
-    let args = ["restore", "--words", &from, "--mint", &stage.mint_url];
+    let args = [
+        "restore",
+        "--words",
+        &from,
+        "--mint",
+        &stage.mint_url,
+        "--json",
+    ];
     write_secret(&paper, &text.replacen(' ', " zoo ", 1));
     let wrong = run(VIEWER, &at, &args);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
     write_secret(&paper, &text.replace(' ', "\n"));
     let restored = run(VIEWER, &at, &args);
     assert_eq!(restored.status.code(), Some(0), "{restored:?}");
+    let told = recovered(&restored, "restored");
+    assert_eq!(told["unreadable"], serde_json::json!([]), "{told}");
     let recovery = stage.recover(VIEWER, "viewer");
     assert_eq!(recovery.status.code(), Some(0), "{recovery:?}");
     assert_eq!(fs::read(at.join("identity")).unwrap(), identity);
