@@ -17,6 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use rtc::{
+    interceptor::{NackResponderBuilder, SenderReportBuilder, Slot},
     media_stream::MediaStreamTrack,
     rtp::{Packet, header::Header},
     rtp_transceiver::rtp_sender::{
@@ -113,6 +114,15 @@ async fn answer(State(bare): State<Bare>, offer: String) -> impl IntoResponse {
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().unwrap();
     let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
+    let registry = if bare.sender == Sender::Short {
+        let responder = NackResponderBuilder::new().build();
+        let short = Registry::new()
+            .with(Slot::NackResponder, responder)
+            .with(Slot::SenderReport, SenderReportBuilder::new().build());
+        streampay_media::embed::with_feedback(short)
+    } else {
+        registry
+    };
     let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
     let settings = SettingEngineBuilder::new()
         .with_ice_timeouts(disconnected, failed, keep_alive)

@@ -5,7 +5,7 @@
 //! cargo bench -p streampay-media --features e2ee --bench fanout -- 1 8 32 128
 //! cargo bench -p streampay-media --features e2ee --bench fanout -- \
 //!     --senders bare,gate --rounds 5 --seconds 20 --plot streampay-media/docs/fanout.svg 8 128
-//! cargo bench -p streampay-media --bench fanout -- --senders bare,apart,gate 8 32
+//! cargo bench -p streampay-media --bench fanout -- --senders bare,short,apart,gate 8 32
 //! cargo bench -p streampay-media --bench fanout -- --pauses 100
 //! ```
 //!
@@ -54,6 +54,8 @@ pub(crate) enum Sender {
     Bare,
     /// The stack alone, each viewer's frames at a time of their own within the 40 ms of a frame.
     Apart,
+    /// The stack alone, with no more interceptors than a connection of this crate that sends.
+    Short,
     Gate,
     Session,
     Sealed,
@@ -61,9 +63,10 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Bare,
         Self::Apart,
+        Self::Short,
         Self::Gate,
         Self::Session,
         Self::Sealed,
@@ -74,6 +77,7 @@ impl Sender {
         match self {
             Self::Bare => "bare",
             Self::Apart => "apart",
+            Self::Short => "short",
             Self::Gate => "gate",
             Self::Session => "session",
             Self::Sealed => "sealed",
@@ -85,6 +89,7 @@ impl Sender {
         match self {
             Self::Bare => "stack alone",
             Self::Apart => "stack alone, each apart",
+            Self::Short => "stack alone, short chain",
             Self::Gate => "gate and meter",
             Self::Session => "gate, meter, session",
             Self::Sealed => "gate, meter, sealed",
@@ -101,13 +106,13 @@ impl Sender {
         match self {
             Self::Sealed => cfg!(feature = "e2ee"),
             Self::Janus => janus::installed(),
-            Self::Bare | Self::Apart | Self::Gate | Self::Session => true,
+            Self::Bare | Self::Apart | Self::Short | Self::Gate | Self::Session => true,
         }
     }
 
     /// Those that are only measured where they are asked for show where time goes.
     const fn is_asked_for(self) -> bool {
-        matches!(self, Self::Apart)
+        matches!(self, Self::Apart | Self::Short)
     }
 }
 
@@ -203,7 +208,7 @@ pub(crate) async fn serve(router: axum::Router) -> String {
 
 async fn send(sender: Sender) {
     let url = match sender {
-        Sender::Bare | Sender::Apart => bare::serve(sender).await,
+        Sender::Bare | Sender::Apart | Sender::Short => bare::serve(sender).await,
         Sender::Janus => panic!("Janus is a program of its own"),
         ours => ours::serve(ours).await,
     };

@@ -12,6 +12,7 @@ const fn colour(sender: Sender) -> &'static str {
     match sender {
         Sender::Bare => "#777777",
         Sender::Apart => "#aaaaaa",
+        Sender::Short => "#444444",
         Sender::Gate => "#0060c0",
         Sender::Session => "#00905a",
         Sender::Sealed => "#c06000",

@@ -9,7 +9,10 @@ use std::{
 };
 
 use rtc::{
-    interceptor::{Attribute, Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket},
+    interceptor::{
+        Attribute, Interceptor, NackResponderBuilder, Packet, Registry, SenderReportBuilder, Slot,
+        StreamInfo, TaggedPacket,
+    },
     rtcp::payload_feedbacks::{
         full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
     },
@@ -17,24 +20,40 @@ use rtc::{
     shared::error::Error,
 };
 
-use super::resend::{self, ResendBudget};
+use super::resend::ResendBudget;
 
 /// With requests for key frames let through to the application, and those for packets bounded and
 /// counted in `nacked`.
 pub(crate) fn with_feedback(registry: Registry, nacked: Arc<AtomicU64>) -> Registry {
-    registry
-        .with(Slot::Custom(SLOT), FeedbackTap::default())
-        .with(Slot::Custom(resend::SLOT), ResendBudget::new(nacked))
+    registry.with(Slot::Custom(SLOT), Feedback::new(nacked))
 }
 
-/// Where in the chain: nearer to the application than everything that acts on feedback.
-const SLOT: usize = 20_000;
+/// What a connection needs that only sends media: nothing that watches what is received, for each packet
+/// passes through all that is there.
+pub(crate) fn sending_only() -> Registry {
+    Registry::new()
+        .with(Slot::NackResponder, NackResponderBuilder::new().build())
+        .with(Slot::SenderReport, SenderReportBuilder::new().build())
+}
 
-/// Marks requests for key frames.
-#[derive(Default)]
-struct FeedbackTap {
+/// Where in the chain: nearer to the wire than the one that sends again.
+const SLOT: usize = 3_500;
+
+/// Marks requests for key frames, and bounds those for packets.
+struct Feedback {
+    budget: ResendBudget,
     inward: VecDeque<TaggedPacket>,
     outward: VecDeque<TaggedPacket>,
+}
+
+impl Feedback {
+    fn new(nacked: Arc<AtomicU64>) -> Self {
+        Self {
+            budget: ResendBudget::new(nacked),
+            inward: VecDeque::new(),
+            outward: VecDeque::new(),
+        }
+    }
 }
 
 /// Whether it asks for a key frame.
@@ -43,7 +62,7 @@ pub(crate) fn asks_for_key_frame(packet: &dyn rtc::rtcp::Packet) -> bool {
     packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Feedback {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
     type Eout = ();
@@ -51,10 +70,17 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     type Time = Instant;
 
     fn handle_read(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(packets) = &msg.message.packet
-            && packets.iter().any(|it| asks_for_key_frame(it.as_ref()))
+        if let Packet::Rtcp(reports) = &mut msg.message.packet
+            && !reports.is_empty()
         {
-            msg.message.add(Attribute::DeliverToApplication);
+            self.budget.grant(reports);
+            // The stack has another meaning for none.
+            if reports.is_empty() {
+                return Ok(());
+            }
+            if reports.iter().any(|it| asks_for_key_frame(it.as_ref())) {
+                msg.message.add(Attribute::DeliverToApplication);
+            }
         }
         self.inward.push_back(msg);
         Ok(())
@@ -65,6 +91,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     }
 
     fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
+        let again = msg.message.has(&Attribute::Retransmission);
+        if matches!(msg.message.packet, Packet::Rtp(_)) && !again {
+            self.budget.earn();
+        }
         self.outward.push_back(msg);
         Ok(())
     }
@@ -82,7 +112,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     }
 }
 
-impl Interceptor for FeedbackTap {
+impl Interceptor for Feedback {
     fn bind_local_stream(&mut self, _info: &StreamInfo) {}
     fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _info: &StreamInfo) {}

@@ -32,7 +32,7 @@ use webrtc::{
 
 use super::{
     PeerConfig, PeerError,
-    feedback::with_feedback,
+    feedback::{sending_only, with_feedback},
     network::{self, PortLease},
     sdp::Candidate,
 };
@@ -170,7 +170,13 @@ impl Peer {
         let expires = SystemTime::now() + CERTIFICATE_LIFE;
         let certificate = RTCCertificate::from_existing(certificate, expires);
         let nacked = Arc::<AtomicU64>::default();
+        // In any case, because the engine learns from it what is negotiated.
         let registry = register_default_interceptors(Registry::new(), &mut engine)?;
+        let registry = if expected.tracks > 0 {
+            registry
+        } else {
+            sending_only()
+        };
         let registry = with_feedback(registry, nacked.clone());
         let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
         let (gathered_to, gathered) = watch::channel(false);

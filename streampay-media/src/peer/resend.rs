@@ -6,24 +6,12 @@
 //! this stack, which ask ten times a second for as long as a packet is missing, did so by themselves
 //! where the machine was too slow, until gigabytes waited.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use rtc::{
-    interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket},
-    rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack},
-    sansio::Protocol,
-    shared::error::Error,
-};
-
-/// Where in the chain: nearer to the wire than the one that sends again.
-pub(super) const SLOT: usize = 3_500;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
 
 /// Lets requests for packets through as far as they are earned: each packet that is sent earns one
 /// that is sent again. So what is sent at most doubles, and nothing is sent to one who has not paid.
@@ -32,8 +20,6 @@ pub(super) struct ResendBudget {
     earned: u64,
     /// Packets that were asked for, each time counted, answered or not.
     nacked: Arc<AtomicU64>,
-    inward: VecDeque<TaggedPacket>,
-    outward: VecDeque<TaggedPacket>,
 }
 
 impl ResendBudget {
@@ -45,6 +31,17 @@ impl ResendBudget {
             nacked,
             ..Self::default()
         }
+    }
+
+    /// One was sent for the first time.
+    pub(super) fn earn(&mut self) {
+        self.earned = (self.earned + 1).min(Self::MOST);
+    }
+
+    /// What is left of these reports.
+    pub(super) fn grant(&mut self, reports: &mut Vec<Box<dyn rtc::rtcp::Packet>>) {
+        let all = std::mem::take(reports);
+        reports.extend(all.into_iter().filter_map(|report| self.granted(report)));
     }
 
     /// The report with as much of it as is earned; none where nothing is left of it.
@@ -79,73 +76,25 @@ fn packets(pair: &NackPair) -> u64 {
     1 + u64::from(pair.lost_packets.count_ones())
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for ResendBudget {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(reports) = &mut msg.message.packet
-            && !reports.is_empty()
-        {
-            let all = std::mem::take(reports);
-            reports.extend(all.into_iter().filter_map(|report| self.granted(report)));
-            // The stack has another meaning for none.
-            if reports.is_empty() {
-                return Ok(());
-            }
-        }
-        self.inward.push_back(msg);
-        Ok(())
-    }
-
-    fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.inward.pop_front()
-    }
-
-    fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
-        let again = msg.message.has(&Attribute::Retransmission);
-        if matches!(msg.message.packet, Packet::Rtp(_)) && !again {
-            self.earned = (self.earned + 1).min(Self::MOST);
-        }
-        self.outward.push_back(msg);
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.outward.pop_front()
-    }
-
-    fn handle_timeout(&mut self, _now: Instant) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn poll_timeout(&mut self) -> Option<Instant> {
-        None
-    }
-}
-
-impl Interceptor for ResendBudget {
-    fn bind_local_stream(&mut self, _info: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
-    fn bind_remote_stream(&mut self, _info: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use bytes::Bytes;
     use rtc::{
-        interceptor::{AttributedPacket, RTCPFeedback, Registry},
+        interceptor::{
+            Attribute, AttributedPacket, Interceptor, Packet, RTCPFeedback, Registry, StreamInfo,
+            TaggedPacket,
+        },
+        rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
         rtp,
+        sansio::Protocol,
         shared::TransportContext,
     };
     use webrtc::peer_connection::{MediaEngine, register_default_interceptors};
 
     use super::*;
-    use crate::peer::with_feedback;
+    use crate::peer::feedback::{sending_only, with_feedback};
 
     const SSRC: u32 = 7;
 
@@ -184,11 +133,14 @@ mod tests {
         tagged(Packet::Rtcp(vec![Box::new(nack)]))
     }
 
-    /// The stack's own chain, as connections have it.
-    fn chain(nacked: Arc<AtomicU64>) -> impl Interceptor {
+    /// The chain of a connection that receives, and of one that only sends.
+    const KINDS: [bool; 2] = [true, false];
+
+    fn chain(receives: bool, nacked: Arc<AtomicU64>) -> impl Interceptor {
         let mut engine = MediaEngine::default();
         engine.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
+        let registry = if receives { registry } else { sending_only() };
         let mut chain = with_feedback(registry, nacked).build();
         chain.bind_local_stream(&StreamInfo {
             ssrc: SSRC,
@@ -213,8 +165,12 @@ mod tests {
 
     #[test]
     fn whoever_asks_without_end_has_at_most_as_much_again_as_was_sent() {
+        KINDS.into_iter().for_each(at_most_as_much_again);
+    }
+
+    fn at_most_as_much_again(receives: bool) {
         let nacked = Arc::<AtomicU64>::default();
-        let mut chain = chain(nacked.clone());
+        let mut chain = chain(receives, nacked.clone());
         chain.handle_read(request(10)).unwrap();
         assert_eq!(left(&mut chain), 0, "nothing was sent, so nothing is again");
         let mut again = 0;
@@ -233,8 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_sent_again_and_other_reports_pass() {
-        let mut chain = chain(Arc::default());
+    fn what_was_lost_is_sent_again() {
+        KINDS.into_iter().for_each(sent_again);
+    }
+
+    fn sent_again(receives: bool) {
+        let mut chain = chain(receives, Arc::default());
         for seq in 0..40 {
             chain.handle_write(media(seq)).unwrap();
         }
@@ -249,15 +209,31 @@ mod tests {
             0,
             "six are earned, seventeen are asked for"
         );
-        let mut budget = ResendBudget::default();
-        let picture_loss =
-            rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication::default();
-        budget
-            .handle_read(tagged(Packet::Rtcp(vec![Box::new(picture_loss)])))
-            .unwrap();
-        budget.handle_read(tagged(Packet::Rtcp(vec![]))).unwrap();
-        budget.handle_read(request(1)).unwrap();
-        let passed = std::iter::from_fn(|| budget.poll_read()).count();
-        assert_eq!(passed, 2);
+    }
+
+    #[test]
+    fn requests_for_a_key_frame_reach_the_application_and_other_reports_do_not() {
+        for receives in KINDS {
+            let mut chain = chain(receives, Arc::default());
+            let picture_loss = || PictureLossIndication::default();
+            let mut both = request(1);
+            if let Packet::Rtcp(reports) = &mut both.message.packet {
+                reports.push(Box::new(picture_loss()));
+            }
+            for (reports, delivered) in [
+                (tagged(Packet::Rtcp(vec![Box::new(picture_loss())])), 1),
+                (request(1), 0),
+                (both, 1),
+                (tagged(Packet::Rtcp(vec![])), 0),
+            ] {
+                chain.handle_read(reports).unwrap();
+                let came = std::iter::from_fn(|| chain.poll_read());
+                let delivered_now = came.filter(|it| {
+                    it.message.has(&Attribute::DeliverToApplication)
+                        && matches!(&it.message.packet, Packet::Rtcp(reports) if reports.len() == 1)
+                });
+                assert_eq!(delivered_now.count(), delivered);
+            }
+        }
     }
 }
