@@ -60,30 +60,34 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
                     continue;
                 }
                 Err(Lagged) => {}
-                Ok(next_due) if packets.is_empty() => due = next_due.map(|due| due + LATE),
-                Ok(_) => match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
-                    Sent::KeyWanted => {
-                        ring.want_key();
-                        continue;
-                    }
-                    Sent::All if packets.len() == BATCH => {
-                        tokio::time::sleep(BURST_PAUSE).await;
-                        continue;
-                    }
-                    Sent::All => continue,
-                    Sent::Held => {
-                        place.held();
-                        if grants.changed().await.is_err() {
-                            return;
+                // What came while these are sent is a change of `head`, and what became due meanwhile
+                // is due: nothing is looked up again only to learn that nothing is left.
+                Ok(next_due) => {
+                    match send(&packets, &mut place, &mut gate, &mut tracks, &shown).await {
+                        Sent::KeyWanted => {
+                            ring.want_key();
+                            continue;
                         }
-                        requests.forget();
-                        continue;
+                        Sent::All if packets.len() == BATCH => {
+                            tokio::time::sleep(BURST_PAUSE).await;
+                            continue;
+                        }
+                        Sent::All => due = next_due.map(|due| due + LATE),
+                        Sent::Held => {
+                            place.held();
+                            if grants.changed().await.is_err() {
+                                return;
+                            }
+                            requests.forget();
+                            continue;
+                        }
+                        Sent::Closed => return,
                     }
-                    Sent::Closed => return,
-                },
+                }
             }
         }
-        let flows = !place.is_outside() && gate.is_open();
+        // While it flows the gate looks at the newest grant before each packet.
+        let flows = place.flows() && gate.is_open();
         if let Some(due) = due
             && alarm.deadline() != due
         {
@@ -92,7 +96,7 @@ pub(crate) async fn deliver(ring: Arc<Ring>, mut gate: Gate, mut tracks: Tracks,
         tokio::select! {
             changed = head.changed(), if flows => if changed.is_err() { return },
             () = &mut alarm, if due.is_some() => {}
-            changed = grants.changed() => if changed.is_err() { return },
+            changed = grants.changed(), if !flows => if changed.is_err() { return },
             Some(()) = requests.asked.recv() => if gate.has_credit() { ring.want_key() },
         }
     }

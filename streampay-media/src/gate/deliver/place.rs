@@ -83,6 +83,10 @@ impl Place {
         self.state == State::Outside
     }
 
+    pub(super) fn flows(&self) -> bool {
+        self.state == State::Flowing
+    }
+
     /// The gate is open: decides where to go on, if that is to be decided. Says when, where that is
     /// not now.
     pub(super) fn opened(
