@@ -41,6 +41,8 @@ pub struct Gate {
     grant: Grant,
     meter: Meter,
     need_key: bool,
+    /// The frame of the packet that passed last: what others of it cover is covered.
+    passed: Option<(Kind, u64, u32)>,
     /// Of a sealed stream: the keys that leave with what passes.
     #[cfg(feature = "e2ee")]
     release: Option<Release>,
@@ -70,6 +72,7 @@ impl Gate {
             grant,
             meter: Meter::new(initial),
             need_key: true,
+            passed: None,
             #[cfg(feature = "e2ee")]
             release: None,
         }
@@ -104,12 +107,21 @@ impl Gate {
         if picture && self.need_key && !packet.key_start {
             return Verdict::Skip;
         }
+        let bytes = packet.payload_bytes();
+        let frame = Some((packet.kind, packet.ticks, packet.span));
+        // Another packet of the same frame adds bytes alone: most packets are such.
+        if self.passed == frame && !self.is_sealed() {
+            if !grant.admits(self.meter.reading_with_bytes(bytes)) {
+                return Verdict::Hold;
+            }
+            self.meter.add_bytes(bytes);
+            return Verdict::Pass;
+        }
         #[cfg(feature = "e2ee")]
         if self.release.is_some() && !Release::prices(grant) {
             return Verdict::Hold;
         }
         let span = self.covers_us(packet);
-        let bytes = packet.payload_bytes();
         if !grant.admits(self.meter.reading_with(span, bytes)) {
             return Verdict::Hold;
         }
@@ -119,7 +131,19 @@ impl Gate {
             release.passed(packet);
         }
         self.need_key &= !picture;
+        self.passed = frame;
         Verdict::Pass
+    }
+
+    #[cfg(not(feature = "e2ee"))]
+    #[allow(clippy::unused_self, reason = "what is sealed depends on it")]
+    const fn is_sealed(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "e2ee")]
+    const fn is_sealed(&self) -> bool {
+        self.release.is_some()
     }
 
     /// What a packet brings the meter to cover.
@@ -160,6 +184,7 @@ impl Gate {
     /// Packets were left out: the picture has to begin again with a key frame.
     pub const fn resync(&mut self) {
         self.need_key = true;
+        self.passed = None;
     }
 
     /// What was passed so far.

@@ -72,6 +72,27 @@ fn the_last_paid_packet_passes_and_the_next_waits_for_credit() {
     assert_eq!(gate.offer(&packet(Kind::Video, 120, false)), Verdict::Hold);
 }
 
+/// Of the same frame, which was let through in part: it begins again with its first packet.
+#[test]
+fn a_key_frame_that_is_begun_again_is_a_key_frame_again() {
+    let (grants, mut gate) = gate();
+    grants.send_replace(open(1000));
+    assert_eq!(gate.offer(&packet(Kind::Video, 0, true)), Verdict::Pass);
+    assert_eq!(gate.offer(&packet(Kind::Video, 0, false)), Verdict::Pass);
+    gate.resync();
+    assert_eq!(gate.offer(&packet(Kind::Video, 0, false)), Verdict::Skip);
+    assert_eq!(gate.offer(&packet(Kind::Video, 0, true)), Verdict::Pass);
+    assert_eq!(gate.offer(&packet(Kind::Video, 0, false)), Verdict::Pass);
+    assert_eq!(gate.offer(&packet(Kind::Video, 40, false)), Verdict::Pass);
+    assert_eq!(
+        gate.reading(),
+        Reading {
+            media_ms: 80,
+            bytes: 500
+        }
+    );
+}
+
 #[test]
 fn pause_holds_and_a_dead_session_shuts_for_good() {
     let (grants, mut gate) = gate();

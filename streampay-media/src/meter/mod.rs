@@ -73,6 +73,16 @@ impl Meter {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
+    /// What would be delivered with one packet more of what is covered.
+    pub(crate) const fn reading_with_bytes(&self, bytes: u64) -> Reading {
+        self.plus(0, bytes)
+    }
+
+    /// One packet more of what is covered is delivered.
+    pub(crate) const fn add_bytes(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     const fn plus(&self, more_us: u64, more_bytes: u64) -> Reading {
         let us = self.covered.total_us().saturating_add(more_us);
         Reading {
