@@ -87,7 +87,13 @@ fn funding_is_checked_on_the_own_chain_source() {
 
 #[test]
 fn unconfirmed_funding_is_not_accepted_and_a_reorganised_one_stops_ticks() {
-    let mut rig = Rig::ready();
+    let mut rig = Rig::new();
+    let opened = rig.opened();
+    rig.chain.reorganise(1, &[]);
+    assert_eq!(rig.accept(&opened), LATER, "it waits for a block");
+    rig.chain.mine(1);
+    let accepted = rig.accept(&opened);
+    assert!(matches!(accepted, Some(Outcome::Accepted { .. })));
     rig.tick(1);
     rig.chain.reorganise(1, &[]);
     rig.payee.look();
