@@ -82,9 +82,9 @@ def first_outcome(steps, step):
 
 
 def check_ticks(report, name, steps, purse, case):
-    """Each payload that is paid or credited is the update; what is a `Malformed`, another type or a
-    false signature is refused with the number of that reason."""
-    codes = {"Malformed": None, "SighashType": None, "Signature": None}
+    """Each payload that is paid or credited is the update; what is a `Malformed`, another type, a false
+    signature or leaves dust is refused with the number of that reason."""
+    codes = {"Malformed": None, "SighashType": None, "Signature": None, "ChangeIsDust": None}
     best, settling = 0, False
     for step, ask in asks(steps):
         if purse_of(step) != purse:

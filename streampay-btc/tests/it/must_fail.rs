@@ -6,8 +6,9 @@ use bitcoin::hex::DisplayHex as _;
 use bitcoin::secp256k1::{Keypair, Message, Secp256k1, SecretKey, ecdsa};
 use bitcoin::sighash::{Annex, EcdsaSighashType, Prevouts, SighashCache, TapSighashType};
 use bitcoin::transaction::Version;
-use bitcoin::{OutPoint, Sequence, Transaction, Txid, absolute::LockTime};
+use bitcoin::{Amount, OutPoint, Sequence, Transaction, Txid, absolute::LockTime};
 use serde_json::{Value, json};
+use streampay_btc::keys::ChannelSecret;
 use streampay_btc::script::{FundingOutput, OutputType};
 use streampay_btc::tx::Contract;
 
@@ -109,6 +110,21 @@ struct Fields {
     payee: bitcoin::secp256k1::PublicKey,
     expiry: u32,
     change: bitcoin::ScriptBuf,
+}
+
+/// What the payer would sign, but with an annex under it.
+pub(crate) fn over_an_annex(contract: &Contract, payer: &ChannelSecret, paid: Amount) -> Vec<u8> {
+    let over = Over {
+        tx: contract.update_tx(paid).unwrap(),
+        contract: contract.clone(),
+        signer: payer.dangerous_bytes(),
+        flag: SINGLE,
+        annex: Some(ANNEX.to_vec()),
+        separator: u32::MAX,
+        key_path: false,
+        said: Value::Null,
+    };
+    over.sign()
 }
 
 /// Good signatures, each over one thing that is another.

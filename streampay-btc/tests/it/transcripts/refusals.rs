@@ -2,18 +2,20 @@
 
 use bitcoin::{Amount, FeeRate, ScriptBuf};
 use serde_json::{Value, json};
+use streampay_core::backend::RefusalCode;
 
 use super::Scene;
 use super::json::{bytes, hex, int};
 use super::scenes::show;
 use super::stage::{PAYEE, PAYER, STEP, Stage, tick};
+use crate::must_fail;
 
 const PAYEE_ALONE: &[&str] = &["payee"];
 
 pub(crate) const SCENES: &[Scene] = &[
     Scene {
         name: "ticks-refused",
-        about: "MUST-FAIL: wrong amounts, order, sighash types and signatures; then the good one.",
+        about: "MUST-FAIL: wrong amounts, a change of dust, order, sighash types, signatures, an annex; then the good one.",
         roles: PAYEE_ALONE,
         play: ticks_refused,
     },
@@ -68,15 +70,20 @@ fn refused(outcome: &Value) {
     assert!(outcome.get("failed").is_some(), "{outcome}");
 }
 
+fn refused_as(outcome: &Value, code: RefusalCode) {
+    let said = outcome.pointer("/failed/rejected/code");
+    assert_eq!(said, Some(&int(code.code())), "{outcome}");
+}
+
 fn ticks_refused() -> Stage {
+    use RefusalCode::{BadProof, Malformed, OutOfOrder, PurseEmpty, WrongAmount, WrongLock};
     let mut stage = Stage::new();
     stage.ready();
     stage.ticks(1..=2);
     let good = stage.pay(3);
     let other = stage.pay(4);
-    let receive = |stage: &mut Stage, of: Value| {
-        let outcome = stage.ask(PAYEE, json!({"receive": of})).unwrap();
-        refused(&outcome);
+    let receive = |stage: &mut Stage, of: Value, code: RefusalCode| {
+        refused_as(&stage.ask(PAYEE, json!({"receive": of})).unwrap(), code);
     };
     let with = |name: &str, value: Value| {
         let mut of = tick(3);
@@ -84,32 +91,47 @@ fn ticks_refused() -> Stage {
         of[name] = value;
         of
     };
+    let payload = |bytes: &[u8]| with("payload", hex(bytes));
     let cumulative = |sat: u64| with("cumulative", int(sat * 1_000));
-    receive(&mut stage, cumulative(STEP));
-    receive(&mut stage, cumulative(3 * STEP + 1));
-    receive(&mut stage, cumulative(10_000_000));
-    receive(&mut stage, with("cumulative", int(3 * STEP * 1_000 + 1)));
-    receive(&mut stage, with("amount", int(0_u64)));
-    receive(&mut stage, with("payload", other));
-    receive(&mut stage, with("payload", hex(&[])));
-    receive(&mut stage, with("payload", hex(&[7; 74])));
+    receive(&mut stage, cumulative(STEP), OutOfOrder);
+    receive(&mut stage, cumulative(3 * STEP + 1), BadProof);
+    receive(&mut stage, cumulative(10_000_000), PurseEmpty);
+    let part = with("cumulative", int(3 * STEP * 1_000 + 1));
+    receive(&mut stage, part, WrongAmount);
+    receive(&mut stage, with("amount", int(0_u64)), WrongAmount);
+    let (contract, payer) = stage.contract();
+    let (dust, credit) = (
+        contract.dust().to_sat(),
+        contract.value() - contract.reserve(),
+    );
+    for change in [1, dust - 1] {
+        let of = cumulative(credit.to_sat() - change);
+        receive(&mut stage, of, WrongAmount);
+    }
+    receive(&mut stage, with("payload", other), BadProof);
+    receive(&mut stage, payload(&[]), Malformed);
+    receive(&mut stage, payload(&[7; 74]), Malformed);
     let raw = bytes(&good);
-    receive(&mut stage, with("payload", hex(&raw[..64])));
+    receive(&mut stage, payload(&raw[..64]), Malformed);
     for kind in [0x00, 0x01, 0x02, 0x03, 0x81, 0x82] {
         let mut raw = raw.clone();
         raw[64] = kind;
-        receive(&mut stage, with("payload", hex(&raw)));
+        receive(&mut stage, payload(&raw), WrongLock);
     }
     for at in [0, 31, 32, 63] {
         let mut raw = raw.clone();
         raw[at] ^= 1;
-        receive(&mut stage, with("payload", hex(&raw)));
+        receive(&mut stage, payload(&raw), BadProof);
     }
+    let paid = Amount::from_sat(3 * STEP) + contract.reserve();
+    let annex = must_fail::over_an_annex(&contract, &payer, paid);
+    assert_eq!((annex.len(), annex[64]), (65, raw[64]), "as a good one");
+    receive(&mut stage, payload(&annex), BadProof);
     assert!(stage.receive(3, &good).get("credited").is_some());
     stage.ask(PAYEE, json!({"settle": {}}));
     // Closed: no tick any more, though it is a good one.
     let late = stage.pay(5);
-    refused(&stage.receive(5, &late));
+    refused_as(&stage.receive(5, &late), PurseEmpty);
     stage
 }
 

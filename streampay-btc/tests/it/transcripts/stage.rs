@@ -2,11 +2,13 @@
 
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, ScriptBuf};
+use bitcoin::{Amount, Network, ScriptBuf};
 use serde_json::{Value, json};
-use streampay_btc::keys::{NodeKeys, Seed};
+use streampay_btc::keys::{ChannelSecret, NodeKeys, Seed};
 use streampay_btc::machine::ChannelConfig;
+use streampay_btc::script::{FundingOutput, OutputType};
 use streampay_btc::sim::{Reject, SimChain, sim_config};
+use streampay_btc::tx::Contract;
 use streampay_core::backend::PurseOffer;
 use streampay_core::units::{Msat, XOnlyKey};
 
@@ -247,6 +249,25 @@ impl Stage {
         let mut accept = self.offer();
         accept["opening"] = opening.clone();
         self.ask(PAYEE, json!({"accept": accept})).unwrap()
+    }
+
+    /// The channel that is asked about, and the payer's key of it.
+    pub(crate) fn contract(&self) -> (Contract, ChannelSecret) {
+        let keys = |number: u8| NodeKeys::new(&Seed([number; 32]), Network::Regtest).unwrap();
+        let (key, machine) = (purse(self.purse), self.payer.side.machine.as_ref().unwrap());
+        let report = machine
+            .report()
+            .into_iter()
+            .find(|of| of.purse == key)
+            .unwrap();
+        let payer = keys(PAYER).payer(key).unwrap();
+        let payee = keys(PAYEE).payee(&payer.public(), key).unwrap().public();
+        let kind = OutputType::Taproot;
+        let output = FundingOutput::new(kind, payer.public(), payee, report.expiry).unwrap();
+        let (place, home) = (report.outpoint.unwrap(), sim_config(PAYER).payer.home);
+        let network = Network::Regtest;
+        let contract = Contract::new(network, output, place, report.value, report.reserve, home);
+        (contract.unwrap(), payer)
     }
 
     /// A channel that both sides use.
