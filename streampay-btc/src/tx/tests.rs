@@ -1,5 +1,6 @@
 #[cfg(feature = "musig2")]
 mod bip327;
+mod bip341;
 mod digest;
 #[cfg(feature = "musig2")]
 mod mutual;
@@ -445,68 +446,5 @@ fn capacity_leaves_no_dust_at_any_tick() {
                 }
             }
         }
-    }
-}
-
-/// Source: BIP 341, wallet-test-vectors.json.
-#[test]
-fn bip_341_script_pubkeys_and_key_path_signatures() {
-    use bitcoin::key::TapTweak as _;
-    use bitcoin::secp256k1::XOnlyPublicKey;
-    let text = include_str!("../../tests/data/bip341-wallet-test-vectors.json");
-    let file: serde_json::Value = serde_json::from_str(text).unwrap();
-    let hex = |value: &serde_json::Value| Vec::<u8>::from_hex(value.as_str().unwrap()).unwrap();
-    let mut trees = 0;
-    for case in file["scriptPubKey"].as_array().unwrap() {
-        let internal = XOnlyPublicKey::from_slice(&hex(&case["given"]["internalPubkey"])).unwrap();
-        let root = &case["intermediary"]["merkleRoot"];
-        let root = (!root.is_null()).then(|| bitcoin::TapNodeHash::from_slice(&hex(root)).unwrap());
-        let script = ScriptBuf::new_p2tr(secp(), internal, root);
-        assert_eq!(script.to_bytes(), hex(&case["expected"]["scriptPubKey"]));
-        let tree = &case["given"]["scriptTree"];
-        if tree.is_object() {
-            let leaf = ScriptBuf::from_bytes(hex(&tree["script"]));
-            let version = u8::try_from(tree["leafVersion"].as_u64().unwrap()).unwrap();
-            let version = bitcoin::taproot::LeafVersion::from_consensus(version).unwrap();
-            let hash = bitcoin::taproot::TapLeafHash::from_script(&leaf, version);
-            assert_eq!(
-                hash.to_byte_array().to_vec(),
-                hex(&case["intermediary"]["leafHashes"][0])
-            );
-            trees += 1;
-        }
-    }
-    assert!(trees > 0);
-    let case = &file["keyPathSpending"][0];
-    let raw = hex(&case["given"]["rawUnsignedTx"]);
-    let tx: Transaction = bitcoin::consensus::deserialize(&raw).unwrap();
-    let spent: Vec<TxOut> = (case["given"]["utxosSpent"].as_array().unwrap().iter())
-        .map(|utxo| TxOut {
-            value: sat(utxo["amountSats"].as_u64().unwrap()),
-            script_pubkey: ScriptBuf::from_bytes(hex(&utxo["scriptPubKey"])),
-        })
-        .collect();
-    let mut cache = SighashCache::new(&tx);
-    for input in case["inputSpending"].as_array().unwrap() {
-        let given = &input["given"];
-        let index = usize::try_from(given["txinIndex"].as_u64().unwrap()).unwrap();
-        let flag = u8::try_from(given["hashType"].as_u64().unwrap()).unwrap();
-        let kind = TapSighashType::from_consensus_u8(flag).unwrap();
-        let digest = cache
-            .taproot_key_spend_signature_hash(index, &Prevouts::All(&spent), kind)
-            .unwrap();
-        let expected = hex(&input["intermediary"]["sigHash"]);
-        assert_eq!(digest.to_byte_array().to_vec(), expected);
-        let pair = Keypair::from_seckey_slice(secp(), &hex(&given["internalPrivkey"])).unwrap();
-        let root = &given["merkleRoot"];
-        let root = (!root.is_null()).then(|| bitcoin::TapNodeHash::from_slice(&hex(root)).unwrap());
-        let tweaked = pair.tap_tweak(secp(), root).to_keypair();
-        let digest = Message::from_digest(digest.to_byte_array());
-        let signature = secp().sign_schnorr_with_aux_rand(&digest, &tweaked, &[0; 32]);
-        let signature = bitcoin::taproot::Signature {
-            signature,
-            sighash_type: kind,
-        };
-        assert_eq!(signature.to_vec(), hex(&input["expected"]["witness"][0]));
     }
 }
