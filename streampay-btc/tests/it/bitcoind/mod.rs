@@ -273,6 +273,8 @@ impl ChainSource for Shared {
         self.0.core.broadcast(tx).await
     }
 
+    /// Not tested before: `testmempoolaccept` judges each by itself, and a funding that pays nothing can pass
+    /// only with its close.
     async fn broadcast_package(&self, package: &[Transaction]) -> Result<(), ChainError> {
         self.0.core.broadcast_package(package).await
     }
