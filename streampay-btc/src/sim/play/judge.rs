@@ -249,7 +249,7 @@ impl World {
         if own.is_some_and(|own| own.to_sat() != came) {
             return Err(format!("{own:?} booked, {came} came"));
         }
-        let excused = self.forgot || channel.spike || channel.uneconomic || !channel.watched;
+        let excused = self.forgot || channel.uneconomic || !channel.watched;
         if lost && !excused {
             return Err(format!("the payee lost {} ticks", channel.acked));
         }

@@ -105,8 +105,6 @@ struct Channel {
     capped: Vec<OutPoint>,
     /// It was said so in the margin.
     uneconomic: bool,
-    /// Fees were so high in the margin that a close could miss the expiry.
-    spike: bool,
     kind: OutputType,
     /// It was accepted while its funding waited for a block.
     unconfirmed: bool,
@@ -179,7 +177,6 @@ impl World {
             watched: false,
             capped: Vec::new(),
             uneconomic: false,
-            spike: false,
             kind: match has(if number.is_multiple_of(2) { 3 } else { 4 }) {
                 false => OutputType::Taproot,
                 true => OutputType::Wsh,
@@ -321,8 +318,6 @@ impl World {
             channel.watched |= own && looked && (DEADLINE..=MARGIN).contains(&left);
             if own && (1..=MARGIN).contains(&left) {
                 channel.uneconomic |= looked && report.short.is_some();
-                // Above this, what may go into fees does not buy a block.
-                channel.spike |= self.rate > 10;
             }
         }
     }
