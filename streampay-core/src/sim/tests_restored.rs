@@ -213,6 +213,43 @@ fn backup_that_no_receipt_brings_forward_ends_the_session_without_blame() {
     }
 }
 
+/// In its backup a tip is under way, which came back since; then media was paid. It is none any more, and is given anew.
+#[test]
+fn tip_that_came_back_since_the_backup_is_given_anew() {
+    let mut pair = Pair::new(PairConfig::default());
+    pair.run(2_500, &[]).unwrap();
+    let (key, session) = (pair.payee_key.clone(), pair.payer.id.unwrap());
+    let tips = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let said = std::sync::Arc::clone(&tips);
+    pair.tamper(move |to, bytes| match decode(bytes) {
+        Ok(Some(Message::Tick(tick))) if to == PAYEE => {
+            said.lock().unwrap().push((tick.seq, tick.tips));
+            vec![]
+        }
+        Ok(Some(Message::Ready(mut ready))) => {
+            let mut receipt = ready.evidence.unwrap().receipt;
+            receipt.seq = Seq(receipt.seq.0 + 2);
+            receipt.cumulative = receipt.cumulative.saturating_plus(sat(2));
+            receipt.total = receipt.total.saturating_plus(sat(2));
+            ready.evidence = Some(receipt.sign(session, &key));
+            vec![encode(&Message::Ready(ready))]
+        }
+        _ => vec![bytes.clone()],
+    });
+    pair.tip(sat(2));
+    pair.run(100, &[]).unwrap();
+    let (given, _) = tips.lock().unwrap()[0];
+    pair.payer.die();
+    pair.payer_back = Some(pair.now.mono.after_ms(300));
+    pair.take_link_down(500);
+    for _ in 0..300 {
+        // The judge objects: the payee says so alone.
+        let _ = pair.run(5, &[]);
+    }
+    let anew = (Seq(given.0 + 2), Some(sat(2)));
+    assert_eq!(tips.lock().unwrap().last(), Some(&anew));
+}
+
 /// A number that none of the payments that the purse can hold had: after it no tick could follow.
 #[test]
 fn receipt_by_a_number_that_no_payment_had_is_not_taken_after_a_restart() {
