@@ -92,14 +92,17 @@ fn p2pk(terms: &LockTerms, tags: &str) -> String {
     format!("[\"P2PK\",{{\"nonce\":\"{nonce}\",\"data\":\"{data}\",\"tags\":[{tags}]}}]")
 }
 
+/// Until then, with the flag that is agreed: there is nothing else to refuse it for.
+fn until(ends: u64) -> String {
+    format!("[\"locktime\",\"{ends}\"],[\"sigflag\",\"SIG_INPUTS\"]")
+}
+
 #[tokio::test]
 async fn lock_that_ends_in_seconds_and_then_belongs_to_anybody_is_refused() {
     let till = Till::new().await;
     let now = cdk::util::unix_time();
     for ends in [now + 3, now - 1] {
-        let proof = till
-            .signed(p2pk(&till.terms, &format!("[\"locktime\",\"{ends}\"]")))
-            .await;
+        let proof = till.signed(p2pk(&till.terms, &until(ends))).await;
         assert!(till.usual(&proof, to_receiver(&till.terms)).await);
         assert_eq!(till.strict(&proof), Err(VerifyError::Locktime));
         if ends < now {
@@ -113,9 +116,7 @@ async fn lock_that_ends_in_seconds_and_then_belongs_to_anybody_is_refused() {
         }
     }
     let locktime = till.terms.locktime;
-    let proof = till
-        .signed(p2pk(&till.terms, &format!("[\"locktime\",\"{locktime}\"]")))
-        .await;
+    let proof = till.signed(p2pk(&till.terms, &until(locktime))).await;
     assert!(till.usual(&proof, to_receiver(&till.terms)).await);
     assert_eq!(till.strict(&proof), Err(VerifyError::Refund));
 }
