@@ -271,8 +271,9 @@ fn one_session_that_cannot_be_read_stops_neither_program() {
     }
 
     let listen = link["http://".len()..].split('/').next().unwrap();
-    let (mut streamer, _) = stage.serve(listen);
-    let told = streamer.named("unusable");
+    // Sessions are taken up beside the start.
+    let mut streamer = stage.begin_to_serve(listen, &[]);
+    let [_, told] = streamer.each(["serving", "unusable"]);
     assert_eq!(told["session"], unreadable.as_str(), "{told}");
     let mut viewer = stage.viewer("viewer", &link, "30sat");
     let told = viewer.named("unusable");

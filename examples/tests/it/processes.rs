@@ -82,6 +82,20 @@ impl Process {
         self.event(|event| event["event"] == name)
     }
 
+    /// The first event of each name, in whatever order they come.
+    pub(crate) fn each<const N: usize>(&self, names: [&str; N]) -> [Value; N] {
+        let mut found = [const { Value::Null }; N];
+        while found.iter().any(Value::is_null) {
+            let event = self.event(|event| names.iter().any(|name| event["event"] == *name));
+            let of = names.iter().position(|name| event["event"] == *name);
+            let place = &mut found[of.unwrap()];
+            if place.is_null() {
+                *place = event;
+            }
+        }
+        found
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -158,6 +172,16 @@ impl Stage {
     }
 
     pub(crate) fn serve_with(&self, listen: &str, more: &[&str]) -> (Process, String) {
+        let streamer = self.begin_to_serve(listen, more);
+        let link = streamer.named("serving")["link"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        (streamer, link)
+    }
+
+    /// The same, where what is said before it serves is of interest.
+    pub(crate) fn begin_to_serve(&self, listen: &str, more: &[&str]) -> Process {
         let args = [
             "serve",
             "--json",
@@ -171,12 +195,7 @@ impl Stage {
             listen,
         ];
         let args = [&args, more].concat();
-        let streamer = Process::start(STREAMER, &self.folder.path().join("streamer"), &args, false);
-        let link = streamer.named("serving")["link"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        (streamer, link)
+        Process::start(STREAMER, &self.folder.path().join("streamer"), &args, false)
     }
 
     pub(crate) fn viewer(&self, name: &str, link: &str, budget: &str) -> Process {
