@@ -21,10 +21,11 @@ const SEEN_MAX: usize = 64;
 /// A session that breaks and is resumed again and again, after crashes of either side. What is
 /// said at a resumption the bytes change: messages lost, said twice, replaced by those of earlier
 /// connections, with receipts of another time, or with a bit flipped. At each step the
-/// simulator's judge looks at all bounds; at the end, when nobody lies, both sides settle.
+/// simulator's judge looks at all bounds; at the end both sides settle.
 ///
 /// # Panics
-/// Where money is lost or made, or, while nobody lies, where any bound is broken.
+/// Where money is lost or made, any bound is broken, or a side does not settle. Where somebody lied, a payment may be
+/// lost to who lied.
 pub fn resume(bytes: &[u8]) {
     let _fast = Pretended::signatures();
     let mut actions = Actions(bytes);

@@ -21,7 +21,8 @@ const AWAY_MS: u64 = 20_000;
 /// end both sides settle.
 ///
 /// # Panics
-/// Where money is lost or made, or, while nobody forges, where any bound is broken.
+/// Where money is lost or made, any bound is broken, or a side does not settle. Where somebody forged, a payment may be
+/// lost to who forged.
 pub fn session(bytes: &[u8]) {
     let _fast = Pretended::signatures();
     let mut actions = Actions(bytes);

@@ -52,18 +52,24 @@ fn say(pair: &mut Pair, media_ms: u64, bytes: u64) {
     pair.inject(PAYER, &encode(&Message::Reading(reading)));
 }
 
+/// The payee pauses and goes on until the payer closes: for how long it flowed, in milliseconds.
+fn pause_in_turn(pair: &mut Pair, pause_ms: u64, most_ms: u64) -> u64 {
+    let (mut flowed_ms, flow_ms) = (0, 1_500);
+    while closed(pair).is_none() && flowed_ms < most_ms {
+        for (command, ms) in [(Command::Pause, pause_ms), (Command::Resume, flow_ms)] {
+            pair.command(PAYEE, command);
+            pair.run(ms, &[]).unwrap();
+        }
+        flowed_ms += flow_ms;
+    }
+    flowed_ms
+}
+
 /// A pause begins or ends more often than a stall takes to show. The time that flows is what counts: 600 s.
 #[test]
 fn pauses_in_turn_do_not_keep_a_dead_source_alive() {
     let mut pair = dead(PairConfig::default());
-    let mut flowed_ms = 0;
-    while closed(&pair).is_none() && flowed_ms < 700_000 {
-        for (command, ms) in [(Command::Pause, 500), (Command::Resume, 1_500)] {
-            pair.command(PAYEE, command);
-            pair.run(ms, &[]).unwrap();
-        }
-        flowed_ms += 1_500;
-    }
+    let flowed_ms = pause_in_turn(&mut pair, 500, 700_000);
     assert_eq!(closed(&pair), Some(CloseCode::MediaStalled));
     assert!((590_000..=610_000).contains(&flowed_ms), "{flowed_ms}");
 }
@@ -84,14 +90,7 @@ fn pauses_in_turn_do_not_keep_a_payer_waiting_for_a_purse() {
     pair.payer.die();
     pair.payer_back = Some(Mono(10));
     pair.run(200, &[]).unwrap();
-    let mut flowed_ms = 0;
-    while closed(&pair).is_none() && flowed_ms < 100_000 {
-        for (command, ms) in [(Command::Pause, 300), (Command::Resume, 1_500)] {
-            pair.command(PAYEE, command);
-            pair.run(ms, &[]).unwrap();
-        }
-        flowed_ms += 1_500;
-    }
+    let flowed_ms = pause_in_turn(&mut pair, 300, 100_000);
     assert_eq!(closed(&pair), Some(CloseCode::TimedOut));
     assert!((55_000..=65_000).contains(&flowed_ms), "{flowed_ms}");
     pair.tamper = None;
