@@ -61,6 +61,9 @@ impl Session {
 
 impl World {
     pub(super) fn command(&mut self, slot: usize, side: usize, command: Command) {
+        if side == PAYER && matches!(command, Command::Resume) {
+            self.user_goes_on(slot);
+        }
         self.input(slot, side, Input::Command(command));
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Asking {
     silent: bool,
     /// What came before that on a connection that was not bound: asked for where it does not say so.
     held: Reading,
+    /// Its user went on while no connection was bound, of which nobody was told.
+    user_went_on: bool,
 }
 
 /// A pause, since it began.
@@ -51,6 +53,7 @@ impl Asking {
     /// It goes on, or is another process, which knows of no pause.
     pub(super) const fn goes_on(&mut self) {
         (self.pause, self.silent, self.held) = (None, false, NOTHING);
+        self.user_went_on = false;
     }
 
     /// A connection is bound: a pause of the peer is over with the last one, and one of its own is said
@@ -111,9 +114,22 @@ impl Counted {
 }
 
 impl World {
+    /// The payer's user goes on: where no connection is bound no event tells.
+    pub(super) fn user_goes_on(&mut self, slot: usize) {
+        let place = &mut self.slots[slot];
+        let bound = place.link.up && place.media.bound;
+        place.truth.asking.user_went_on = place.truth.asking.is_paused() && !bound;
+    }
+
     /// The payer asks for nothing from here on.
     pub(super) fn pause_began(&mut self, slot: usize) {
-        self.slots[slot].truth.asking.silent = false;
+        let truth = &mut self.slots[slot].truth;
+        truth.asking.silent = false;
+        if truth.asking.user_went_on {
+            // The last pause was over: what has come since was asked for.
+            truth.received = plus(truth.received, truth.asking.held);
+            truth.asking.goes_on();
+        }
         if self.slots[slot].truth.asking.is_paused() {
             return;
         }

@@ -33,6 +33,14 @@ fn worlds_keep_every_promise_with_both_kinds_of_signatures_and_stores() {
     assert_eq!(run_world(3, &real).violations, []);
 }
 
+/// What came before a second pause was taken for unasked, for no event tells that a user goes on while no
+/// connection is bound.
+#[test]
+fn user_that_goes_on_between_two_connections_asks_for_what_comes() {
+    let report = run_world(400_337, &Options::default());
+    assert_eq!(report.violations, []);
+}
+
 #[test]
 fn seed_replays_exactly() {
     let options = Options {
