@@ -441,7 +441,7 @@ pub const EVENTS: &[Event] = &[
     event(
         "unsettled",
         "watch, serve, recover",
-        "at the start, and at the end of a streamer: a session whose money is not home",
+        "at the start, at the end of a streamer, and where a viewer's store fails: a session whose money is not home",
         "session out_msat locked_until_unix_s redeem_by_unix_s",
     ),
     session(

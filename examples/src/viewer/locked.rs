@@ -1,23 +1,31 @@
 //! Until when money is locked that the streamer has not signed over.
 
+use serde_json::json;
 use streampay_cashu::LockedParams;
-use streampay_core::session::PayerSession;
-use streampay_core::units::Unix;
+use streampay_core::session::{PayerSession, PurseLedger};
+use streampay_core::units::{Msat, Unix};
+
+use crate::ledger::history::{Sums, date};
+use crate::pay::Pay;
+use crate::report::Report;
 
 /// When the last lock of a session's purses gives way, by this machine's clock; none where nothing
 /// of it is locked any more.
 #[must_use]
 pub fn locked_until(session: &PayerSession) -> Option<Unix> {
-    let terms = session.terms()?;
     let methods = session.purses();
     let ends = session.purses_out().into_iter().filter_map(|(id, until)| {
         let (_, name) = methods.iter().find(|(of, _)| *of == id)?;
-        let mut methods = terms.methods.iter();
-        let method = methods.find(|method| method.name == *name)?;
-        let margin_s = LockedParams::decode(&method.params).ok()?.margin_s();
-        Some(Unix(until?.0.saturating_add(margin_s)))
+        Some(until?.after_s(params(session, name)?.margin_s()))
     });
     ends.max()
+}
+
+/// What a way to pay locks, by the session's terms; none of one that locks no ecash.
+fn params(session: &PayerSession, name: &str) -> Option<LockedParams> {
+    let mut methods = session.terms()?.methods.iter();
+    let method = methods.find(|method| method.name == name)?;
+    LockedParams::decode(&method.params).ok()
 }
 
 /// What to tell of it.
@@ -32,6 +40,74 @@ pub fn words(until: Unix, now: Unix) -> String {
             minutes % 60
         ),
     }
+}
+
+/// What a session has out where its store has failed: by what its machine knows alone, for nothing can be read
+/// any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Left {
+    /// Of purses that were opened.
+    out: Msat,
+    /// A purse of ecash was being opened: what the mint has done with it the next start tells.
+    opening: bool,
+    /// Nothing of it is locked longer.
+    locked_until: Option<Unix>,
+}
+
+impl Left {
+    /// None where nothing is out.
+    fn of(session: &PayerSession, now: Unix) -> Option<Self> {
+        let ledger = session.ledger().filter(|ledger| !ledger.settled)?;
+        let is_ecash = |row: &&PurseLedger| row.method != Pay::Btc.method();
+        let purses = ledger.purses.iter().filter(|row| !row.home && !row.opened);
+        let purses: Vec<_> = purses.filter(is_ecash).collect();
+        let locks = purses.iter().filter_map(|row| params(session, &row.method));
+        // What the mint has not locked by now it does not lock.
+        let ends = locks.map(|params| now.after_s(params.lock_s()));
+        let left = Self {
+            out: Sums::of(&ledger).out,
+            opening: !purses.is_empty(),
+            locked_until: ends.chain(locked_until(session)).max(),
+        };
+        (left.opening || !left.out.is_zero()).then_some(left)
+    }
+
+    fn words(&self) -> String {
+        let out = self.out;
+        let what = match (out.is_zero(), self.opening) {
+            (true, _) => "the purse that was being opened is not home".to_owned(),
+            (false, false) => format!("{out} not home"),
+            (false, true) => format!("{out} not home, nor is the purse that was being opened"),
+        };
+        let until = self.locked_until.map_or(String::new(), |until| {
+            let until = date(until);
+            format!(
+                "; what is locked of it comes home after {until} UTC at the latest, whatever the streamer does"
+            )
+        });
+        format!(
+            "{what}{until}. Once the store can be written again, `viewer recover` asks the streamer to sign \
+             it over, and brings it home"
+        )
+    }
+}
+
+/// Tells what a session has out, until when, and what to do, where its store has failed.
+pub(super) fn tell_left(session: &PayerSession, now: Unix, report: Report) {
+    let Some(left) = Left::of(session, now) else {
+        return;
+    };
+    let id = session.session().to_string();
+    report.say(
+        "unsettled",
+        json!({
+            "session": id, "out_msat": (!left.opening).then_some(left.out.msat()),
+            "locked_until_unix_s": left.locked_until.map(|until| until.0),
+            "redeem_by_unix_s": null,
+        }),
+    );
+    let short = id.get(..8).unwrap_or_default();
+    report.tell(&format!("session [{short}]: {}", left.words()));
 }
 
 #[cfg(test)]
@@ -50,6 +126,36 @@ mod tests {
         for (until, now, expect) in cases {
             let words = words(Unix(until), Unix(now));
             assert!(words.contains(expect), "{words}");
+        }
+    }
+    #[test]
+    fn what_is_left_where_the_store_has_failed_is_told_with_its_time_and_what_to_do() {
+        let (none, some) = (Msat::ZERO, Msat::from_sat(32).unwrap());
+        let until = Some(Unix(1_709_164_800));
+        let cases = [
+            (
+                none,
+                true,
+                until,
+                "purse that was being opened is not home; what",
+            ),
+            (some, false, until, "32 sat not home; what"),
+            (some, true, until, "32 sat not home, nor is the purse"),
+            (some, false, None, "32 sat not home. Once"),
+        ];
+        for (out, opening, locked_until, expect) in cases {
+            let left = Left {
+                out,
+                opening,
+                locked_until,
+            };
+            let words = left.words();
+            assert!(words.contains(expect), "{words}");
+            assert_eq!(
+                words.contains("after 2024-02-29 00:00 UTC"),
+                locked_until.is_some()
+            );
+            assert!(words.contains("`viewer recover`"), "{words}");
         }
     }
 }

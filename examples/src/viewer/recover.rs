@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::late::{self, Unheard};
-use super::locked::{locked_until, words};
+use super::locked::{locked_until, tell_left, words};
 use crate::accounting::before_sessions;
 use crate::backup::restored;
 use crate::error::AppError;
@@ -245,17 +245,31 @@ impl Open<'_> {
         records: &[(Key, Vec<u8>)],
         which: &str,
     ) -> Result<Closed, AppError> {
+        let (ports, user) = Ports::pair();
+        let mut task = SessionTask::restored(self.home.node.clone(), session, records, ports);
+        let closed = self.close_over(&mut task, user, which).await;
+        if let Err(AppError::Store(_)) = closed {
+            let now = self.home.node.clock().now();
+            tell_left(task.session(), now.unix, self.report);
+        }
+        closed
+    }
+
+    async fn close_over(
+        &self,
+        task: &mut SessionTask<PayerSession>,
+        user: UserPorts,
+        which: &str,
+    ) -> Result<Closed, AppError> {
         let (home, report, limits) = (self.home, self.report, self.limits);
         let now = home.node.clock().now();
-        let (ports, user) = Ports::pair();
-        let mut task = SessionTask::restored(home.node.clone(), session, records, ports);
         let link = home.links.of(self.id);
         let mut coming = coming(home, task.session()).await?;
         let asked = match &link {
             Some(link) if coming.is_none() => {
                 let asking = format!("{which}: asking its streamer");
                 let most = limits.reach.saturating_add(limits.asked);
-                let ask = ask_the_streamer(&mut task, user, link, limits);
+                let ask = ask_the_streamer(task, user, link, limits);
                 within(report, &asking, most, ask).await
             }
             _ => false,

@@ -11,6 +11,7 @@ use streampay_core::meter::Tariff;
 use streampay_core::session::{
     CloseCode, Command, PayerConfig, PayerSession, Policy, SEALED_MEDIA,
 };
+use streampay_core::store::StoreError;
 use streampay_core::units::{Msat, SessionId, Unix};
 use streampay_media::peer::{PeerConfig, ViewerPeer, ViewerStream};
 use streampay_media::seal::Keyring;
@@ -23,7 +24,7 @@ use super::attend::{Attendant, Standing};
 pub use super::attend::{Join, Wish};
 use super::browser::{Browser, Page};
 use super::late::{self, Unheard};
-use super::locked::locked_until;
+use super::locked::{locked_until, tell_left};
 use super::recording::Recording;
 pub use super::recording::Target;
 use super::recover::{close_earlier, only_unpaid};
@@ -181,28 +182,47 @@ pub async fn watch(
         Ok(path) => watched.recording = path,
         Err(error) => watched.record_failed = Some(error),
     }
-    ran?;
-    watched.unpaid = only_unpaid(home, task.session()).await?;
-    watched.settled = task.session().is_settled() || watched.unpaid;
-    if let Some(channels) = home.channels.as_ref().filter(|_| !watched.settled) {
-        watched.on_the_way = channels.on_the_way(home, task.session()).await?;
-        watched.channel_locked = channels.locked(home, task.session()).await?;
+    let accounted = match ran {
+        Ok(()) => account_for(home, task.session(), &mut watched).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = accounted {
+        // Nothing is written any more, and nothing read.
+        if matches!(error, AppError::Store(_)) {
+            tell_left(task.session(), home.node.clock().now().unix, watch.report);
+        }
+        return Err(error);
     }
-    let (id, was_bound) = (task.session().session(), task.session().terms().is_some());
-    if watched.unpaid || !was_bound {
-        home.links.forget(id);
-    } else {
-        watched.unheard = late::unheard(home, id).await?;
-    }
-    watched.locked_until = locked_until(task.session()).filter(|_| !watched.settled);
-    watched.media_ms = task.session().reading().media_ms;
-    watched.account = Account::of(home, task.session()).await?;
     drop(task);
     if let Ok(attended) = attending.await {
         (watched.ticks, watched.code) = (attended.ticks, attended.code);
         (watched.openings, watched.closed) = (attended.openings, attended.closed);
     }
     Ok(watched)
+}
+
+/// What became of the money.
+async fn account_for(
+    home: &Home,
+    session: &PayerSession,
+    watched: &mut Watched,
+) -> Result<(), AppError> {
+    watched.unpaid = only_unpaid(home, session).await?;
+    watched.settled = session.is_settled() || watched.unpaid;
+    if let Some(channels) = home.channels.as_ref().filter(|_| !watched.settled) {
+        watched.on_the_way = channels.on_the_way(home, session).await?;
+        watched.channel_locked = channels.locked(home, session).await?;
+    }
+    let (id, was_bound) = (session.session(), session.terms().is_some());
+    if watched.unpaid || !was_bound {
+        home.links.forget(id);
+    } else {
+        watched.unheard = late::unheard(home, id).await?;
+    }
+    watched.locked_until = locked_until(session).filter(|_| !watched.settled);
+    watched.media_ms = session.reading().media_ms;
+    watched.account = Account::of(home, session).await?;
+    Ok(())
 }
 
 fn config(home: &Home, watch: &Watch) -> PayerConfig {
@@ -329,7 +349,7 @@ impl Watching<'_> {
                     let lost = *lost.get_or_insert_with(Instant::now);
                     next = self.reconnect(lost + RECONNECT_FOR).await;
                 }
-                _ => return Err(streampay_core::store::StoreError::Failed.into()),
+                _ => return Err(StoreError::Failed.into()),
             }
         }
         // No connection any more: take home what is not acknowledged.
@@ -339,8 +359,10 @@ impl Watching<'_> {
                 return Err(error.into());
             }
         }
-        self.task.run(None).await;
-        Ok(())
+        match self.task.run(None).await {
+            Stopped::StoreFailed => Err(StoreError::Failed.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Another connection, until then, and unless the user wants to leave.

@@ -437,6 +437,13 @@ fn on_a_full_disk_a_viewer_says_so_and_its_money_stays() {
     assert_eq!(viewer.exit_code(), Some(1));
     let told = std::fs::read_to_string(&said).unwrap();
     assert!(told.contains("check the disk's space"), "{told}");
+    // Also what is locked, and until when.
+    let left = viewer.event(|event| event["event"] == "unsettled" && event["why"].is_null());
+    assert!(left["locked_until_unix_s"].is_u64(), "{left}");
+    let line = told.lines().find(|line| line.contains("not home"));
+    let line = line.unwrap_or_else(|| panic!("{told}"));
+    assert!(line.contains("locked") && line.contains(" UTC"), "{line}");
+    assert!(line.contains("`viewer recover`"), "{line}");
     let again = run(VIEWER, &data, &args);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
     assert!(stderr(&again).contains("space"), "{again:?}");

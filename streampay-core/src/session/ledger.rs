@@ -100,7 +100,7 @@ impl SessionLedger {
         purses.fold(Msat::ZERO, Msat::saturating_plus)
     }
 
-    fn of_payer(record: &PayerRecord) -> Self {
+    pub(super) fn of_payer(record: &PayerRecord) -> Self {
         let purses = record.purses.iter();
         let terms = record.common.terms();
         let mut ledger = Self::of(&record.common, Role::Payer);

@@ -3,6 +3,7 @@
 use super::{PayerSession, Phase};
 use crate::meter::{Reading, Schedule};
 use crate::planted::{self, Planted};
+use crate::session::SessionLedger;
 use crate::units::{Mono, Msat, SessionId};
 use crate::wire::Terms;
 
@@ -82,6 +83,13 @@ impl PayerSession {
         self.record
             .as_ref()
             .is_none_or(|record| record.common.settled)
+    }
+
+    /// Its rows of the ledger as the machine has them: what is on disk, where the store has not failed. None
+    /// before the first binding.
+    #[must_use]
+    pub fn ledger(&self) -> Option<SessionLedger> {
+        self.record.as_ref().map(SessionLedger::of_payer)
     }
 
     /// How what is delivered is priced.
