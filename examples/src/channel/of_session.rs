@@ -8,7 +8,7 @@ use streampay_core::units::{Msat, PurseId, PurseKey, SessionId};
 use super::{Channels, height, sat};
 use crate::error::AppError;
 use crate::home::Home;
-use crate::ledger::uncollected::{cost_of, is_more_back};
+use crate::ledger::uncollected::{cost_of, uncollected_in};
 
 impl Channels {
     /// True where all that a session has out are channels that nobody has paid for, as far as the
@@ -100,10 +100,7 @@ impl Channels {
             let acknowledged = row.map_or(Msat::ZERO, |row| row.acknowledged);
             let (cost, settled) = (cost_of(&channel), channel.settled.unwrap_or_default());
             let settled = sat(settled.to_sat());
-            let lost = match is_more_back(cost, acknowledged, settled) {
-                true => acknowledged,
-                false => Msat::ZERO,
-            };
+            let lost = uncollected_in(&channel, acknowledged);
             [
                 out.saturating_plus(cost),
                 back.saturating_plus(settled),

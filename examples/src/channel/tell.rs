@@ -189,6 +189,7 @@ mod tests {
             left: Some(0),
             coming: None,
             settled: Some(Amount::from_sat(9_000)),
+            refunded: None,
             short: None,
             besides: vec![PaidBesides {
                 outpoint: output(2),

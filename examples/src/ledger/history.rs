@@ -33,10 +33,10 @@ impl Sums {
     /// Of a session's rows alone: ecash of a viewer's that came back counts as paid all the same.
     #[must_use]
     pub fn of(session: &SessionLedger) -> Self {
-        Self::with(session, &Figures::new())
+        Self::with(session, &Figures::default())
     }
 
-    /// Of a session's rows, and what the wallet's book has of their purses.
+    /// Of a session's rows, and what other books have of their purses.
     #[must_use]
     pub fn with(session: &SessionLedger, figures: &Figures) -> Self {
         let mut sums = Self::default();

@@ -31,7 +31,7 @@ pub struct Ledger {
     pub sessions: Vec<SessionLedger>,
     /// Sessions whose records cannot be read: nothing is known of their money. The others go on.
     pub unreadable: Vec<SessionId>,
-    /// What the wallet's book has of the purses of ecash; empty where no session's sums need it.
+    /// What other books have of the purses; empty where no session's sums need it.
     pub figures: Figures,
 }
 
@@ -61,13 +61,17 @@ pub async fn read(home: &Home) -> Result<Ledger, AppError> {
     let needs = |of: &SessionLedger| !called_off(of).is_empty() || may_be_uncollected(of);
     if all.iter().any(needs) {
         for line in &home.wallet.book().await?.0 {
-            let added = add_line(&mut ledger.figures, line);
+            let added = add_line(&mut ledger.figures.ecash, line);
             added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
         }
         let channels = match &home.channels {
             Some(channels) => channels.book(home).await?,
             None => Vec::new(),
         };
+        let refunded = channels
+            .iter()
+            .filter_map(|of| Some((of.purse, of.refunded?)));
+        ledger.figures.refunded = refunded.collect();
         for session in all {
             tell_cost(session, &ledger.figures, &channels);
         }
@@ -105,7 +109,7 @@ fn tell_cost(session: &mut SessionLedger, figures: &Figures, channels: &[Channel
         let Some(row) = rows.find(|row| row.purse == key.purse) else {
             continue;
         };
-        if let Some(figures) = figures.get(&purse_name(key)) {
+        if let Some(figures) = figures.ecash.get(&purse_name(key)) {
             row.cost = figures.left;
         }
         let mut own = channels.iter().filter(|channel| channel.purse == key);

@@ -191,8 +191,8 @@ pub(super) fn channel(
 }
 
 /// What was paid to the address is what was paid on, what came back, and fees: of a close at most the reserve, for
-/// no signature gives more. A refund takes back what was paid too, and its fee is within that; of one that was never
-/// paid from, it is at most half of it.
+/// no signature gives more. A refund takes back what was paid too, and its fee is at most half of it; of one that an
+/// older version settled, and that was paid from, it is not known that it was one.
 fn paid_into(row: &PurseLedger, own: &ChannelReport) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let cost = msat(own.value) + msat(own.funding_fee);
@@ -204,9 +204,10 @@ fn paid_into(row: &PurseLedger, own: &ChannelReport) -> Vec<Wrong> {
         return wrong;
     };
     let gone = msat(own.value) - msat(settled);
-    let most = match own.paid.to_sat() {
-        0 => msat(own.value) / 2,
-        _ => msat(own.paid),
+    let refunded = own.refunded == Some(true) || own.paid == Amount::ZERO;
+    let most = match refunded {
+        true => msat(own.value) / 2,
+        false => msat(own.paid),
     };
     if gone > most {
         wrong.push((GONE, gone - most));

@@ -4,6 +4,7 @@ use streampay_cashu::PurseFigures;
 use streampay_core::meter::Reading;
 use streampay_core::session::PurseLedger;
 use streampay_core::units::{Msat, PurseId, SessionId, XOnlyKey};
+use uuid::Uuid;
 
 use super::audit::check;
 use super::cash::Cash;
@@ -12,6 +13,13 @@ use super::*;
 
 fn sat(sat: u64) -> Msat {
     Msat::from_sat(sat).unwrap()
+}
+
+fn of_ecash(name: Uuid, figures: PurseFigures) -> Figures {
+    Figures {
+        ecash: BTreeMap::from([(name, figures)]),
+        ..Figures::default()
+    }
 }
 
 /// One purse of 22 sat that was called off while it was made, of which 19 came back.
@@ -55,7 +63,7 @@ fn fees_of_a_purse_that_was_called_off_are_in_the_books() {
         received: Msat::ZERO,
         fees: sat(3),
     };
-    tell_cost(&mut session, &BTreeMap::from([(name, figures)]), &[]);
+    tell_cost(&mut session, &of_ecash(name, figures), &[]);
     let sums = Sums::of(&session);
     assert_eq!(
         (sums.paid, sums.returned, sums.fees),
@@ -65,7 +73,7 @@ fn fees_of_a_purse_that_was_called_off_are_in_the_books() {
 
     // One that never got so far has cost nothing, and a payee's is none of it.
     let mut session = called_off_session(Role::Payer);
-    tell_cost(&mut session, &BTreeMap::new(), &[]);
+    tell_cost(&mut session, &Figures::default(), &[]);
     assert_eq!(Sums::of(&session).fees, Msat::ZERO);
     assert!(called_off(&called_off_session(Role::Payee)).is_empty());
 }
@@ -81,14 +89,14 @@ fn audit_of_a_purse_that_was_called_off_comes_out_at_zero_or_says_what_is_gone()
             received: Msat::ZERO,
             fees: sat(fees),
         };
-        let purses = BTreeMap::from([(name, figures)]);
-        tell_cost(&mut session, &purses, &[]);
+        let figures = of_ecash(name, figures);
+        tell_cost(&mut session, &figures, &[]);
         let cash = Cash {
             deposited: 22_000,
             spendable: 19_000,
             fees: i128::from(fees) * 1_000,
             given: given * 1_000,
-            purses,
+            purses: figures.ecash,
             ..Cash::default()
         };
         let mint = "https://mint.example".parse().unwrap();
@@ -105,7 +113,7 @@ fn what_closing_a_channel_did_not_take_is_told_beside_what_was_earned() {
     (row.opened, row.acknowledged, row.returned) = (true, sat(3_500), sat(4_031));
     let sums = Sums::of(&session);
     assert_eq!((sums.reserve, sums.fees), (sat(531), Msat::ZERO));
-    let fields = history::fields(&session, &BTreeMap::new());
+    let fields = history::fields(&session, &Figures::default());
     assert_eq!(fields["reserve_msat"], 531_000);
     // One that is redeemed for a fee has none.
     session.purses[0].returned = sat(3_400);
@@ -147,7 +155,7 @@ fn what_a_streamer_never_collected_is_taken_off_what_it_was_paid() {
         let sums = Sums::of(&session);
         let told = [sums.uncollected, sums.fees, sums.reserve];
         assert_eq!(told, expect.map(sat), "{role:?} {returned}");
-        let fields = history::fields(&session, &BTreeMap::new());
+        let fields = history::fields(&session, &Figures::default());
         let field = |name: &str| fields[name].as_u64().unwrap();
         match role {
             Role::Payer => assert_eq!(
@@ -162,6 +170,34 @@ fn what_a_streamer_never_collected_is_taken_off_what_it_was_paid() {
         // While it is out nobody knows.
         session.purses[0].home = false;
         assert_eq!(Sums::of(&session).uncollected, Msat::ZERO);
+    }
+}
+
+/// A refund that costs more than was paid brings no more back than a close does: its channel's records tell.
+#[test]
+fn dear_refund_of_a_channel_is_told_from_a_close() {
+    let mut session = channel_session(Role::Payer);
+    session.purses[0].returned = sat(47_000);
+    let key = PurseKey {
+        session: session.session,
+        purse: PurseId(0),
+    };
+    for (refunded, uncollected, fees) in [
+        (None, 0, 927),
+        (Some(false), 0, 927),
+        (Some(true), 2_000, 2_927),
+    ] {
+        let figures = Figures {
+            refunded: refunded
+                .map(|refunded| (key, refunded))
+                .into_iter()
+                .collect(),
+            ..Figures::default()
+        };
+        assert!(may_be_uncollected(&session), "the channels are asked");
+        let sums = Sums::with(&session, &figures);
+        assert_eq!((sums.uncollected, sums.fees), (sat(uncollected), sat(fees)));
+        assert_eq!(sums.reached(), sat(2_000 - uncollected));
     }
 }
 
@@ -183,7 +219,7 @@ fn ecash_that_came_back_was_collected_unless_the_wallets_book_has_nothing_with_t
             received: Msat::ZERO,
             fees: sat(fees),
         };
-        let sums = Sums::with(&session, &BTreeMap::from([(name, figures)]));
+        let sums = Sums::with(&session, &of_ecash(name, figures));
         assert_eq!((sums.uncollected, sums.fees), (sat(uncollected), sat(rest)));
     }
 }

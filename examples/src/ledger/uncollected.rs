@@ -14,40 +14,66 @@ use uuid::Uuid;
 use super::cash::given;
 use crate::pay::Pay;
 
-/// What the wallet's book has of each purse, by its name for it.
-pub type Figures = BTreeMap<Uuid, PurseFigures>;
+/// What the books beside the sessions' records have of their purses.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// The wallet's, of ecash, by its name for the purse.
+    pub ecash: BTreeMap<Uuid, PurseFigures>,
+    /// The channels' own: whether what came of a viewer's came by its refund, where they say so.
+    pub refunded: BTreeMap<PurseKey, bool>,
+}
 
 /// What of a purse that is home was acknowledged and never collected: all of it or nothing. Of a viewer's
 /// ecash the wallet's `figures` have to say that nothing is with the streamer, for a mint's ecash may be worth
-/// more than a satoshi.
+/// more than a satoshi. Of a channel its own records say so, for the fee of a refund may be more than was paid;
+/// those of older versions do not, and what came back has to be more than a close gives.
 #[must_use]
 pub fn uncollected(session: &SessionLedger, row: &PurseLedger, figures: &Figures) -> Msat {
-    let none = match session.role {
-        Role::Payee => row.home && row.returned.is_zero(),
-        Role::Payer if row.home && is_more_back(row.cost, row.acknowledged, row.returned) => {
-            let name = purse_name(PurseKey {
-                session: session.session,
-                purse: row.purse,
-            });
-            let is_channel = row.method == Pay::Btc.method();
-            is_channel || figures.get(&name).is_some_and(|of| given(of) <= 0)
-        }
-        Role::Payer => false,
+    let key = PurseKey {
+        session: session.session,
+        purse: row.purse,
     };
+    let more = is_more_back(row.cost, row.acknowledged, row.returned);
+    let none = row.home
+        && match session.role {
+            Role::Payee => row.returned.is_zero(),
+            Role::Payer if is_channel(row) => figures.refunded.get(&key).copied().unwrap_or(more),
+            Role::Payer => {
+                let of = figures.ecash.get(&purse_name(key));
+                more && of.is_some_and(|of| given(of) <= 0)
+            }
+        };
     if none { row.acknowledged } else { Msat::ZERO }
 }
 
 /// True where more came back of what something cost than was not paid: then what was paid did too. A close
 /// gives back no more than that, whoever signs it.
-pub(crate) fn is_more_back(cost: Msat, acknowledged: Msat, returned: Msat) -> bool {
+fn is_more_back(cost: Msat, acknowledged: Msat, returned: Msat) -> bool {
     returned.saturating_plus(acknowledged) > cost
 }
 
-/// True where the wallet's book has to say what became of a viewer's ecash.
+fn is_channel(row: &PurseLedger) -> bool {
+    row.method == Pay::Btc.method()
+}
+
+/// The same of what was `acknowledged` in a viewer's channel, by its own records.
+pub(crate) fn uncollected_in(channel: &ChannelReport, acknowledged: Msat) -> Msat {
+    let settled = channel.settled.unwrap_or_default().to_sat();
+    let settled = Msat::from_sat(settled).unwrap_or(Msat::MAX);
+    let more = is_more_back(cost_of(channel), acknowledged, settled);
+    match channel.refunded.unwrap_or(more) {
+        true => acknowledged,
+        false => Msat::ZERO,
+    }
+}
+
+/// True where other books have to say what became of what a viewer paid.
 pub(super) fn may_be_uncollected(session: &SessionLedger) -> bool {
     let mut rows = session.purses.iter();
-    session.role == Role::Payer
-        && rows.any(|row| row.home && is_more_back(row.cost, row.acknowledged, row.returned))
+    let may_be = |row: &PurseLedger| {
+        is_channel(row) || is_more_back(row.cost, row.acknowledged, row.returned)
+    };
+    session.role == Role::Payer && rows.any(|row| row.home && may_be(row))
 }
 
 /// What left a viewer's wallet for a channel.

@@ -42,9 +42,9 @@ impl Account {
         }
         // Also of a mint where nothing is left.
         let (lines, _) = home.wallet.book().await?;
-        let mut figures = Figures::new();
+        let mut figures = Figures::default();
         for line in &lines {
-            let added = add_line(&mut figures, line);
+            let added = add_line(&mut figures.ecash, line);
             added.map_err(|_| AppError::Failed("the wallet's book has more than there can be"))?;
         }
         for row in &rows.purses {
@@ -52,7 +52,7 @@ impl Account {
                 session: id,
                 purse: row.purse,
             };
-            let Some(of) = figures.get(&purse_name(purse)) else {
+            let Some(of) = figures.ecash.get(&purse_name(purse)) else {
                 continue;
             };
             account.paid = account.paid.saturating_plus(of.left);

@@ -153,6 +153,9 @@ pub(crate) struct Decided {
     /// further back after a restart.
     #[n(2)]
     pub(crate) unspent: Option<u32>,
+    /// The payer's: that spend is its refund, and no close. None before, and in records of older versions.
+    #[n(3)]
+    pub(crate) refunded: Option<bool>,
 }
 
 /// An output to the channel's script that is not the channel.

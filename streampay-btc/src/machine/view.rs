@@ -66,6 +66,9 @@ pub struct ChannelReport {
     pub coming: Option<Amount>,
     /// What came of it, once settled.
     pub settled: Option<Amount>,
+    /// Payer: that came by its refund, what was paid too; false where the payee closed the channel. None until it is
+    /// settled, and where an older version settled it.
+    pub refunded: Option<bool>,
     /// What closing it, or taking it back, should cost at today's fees, where that is more than it may.
     pub short: Option<Amount>,
     /// Payer: what was paid to its address besides, in no sum above.
@@ -220,6 +223,10 @@ impl Channel {
             Side::Payer(payer) => payer.meta.fee,
             Side::Payee(_) => 0,
         };
+        let refunded = match &self.role {
+            Side::Payer(payer) => payer.decided.refunded,
+            Side::Payee(_) => None,
+        };
         let besides = match &self.role {
             Side::Payer(payer) => payer.strays.iter().map(paid_besides).collect(),
             Side::Payee(_) => Vec::new(),
@@ -255,6 +262,7 @@ impl Channel {
             left: tip.map(|tip| deed.expiry.saturating_sub(tip)),
             coming,
             settled: settled.map(Amount::from_sat),
+            refunded,
             short: short.filter(|_| settled.is_none()),
             besides,
             split,

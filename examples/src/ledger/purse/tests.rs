@@ -141,6 +141,7 @@ fn report(role: Role, key: PurseKey) -> ChannelReport {
         left: None,
         coming: None,
         settled: Some(Amount::from_sat(if payer { 47_000 } else { 2_531 })),
+        refunded: None,
         short: None,
         besides: Vec::new(),
         split: Vec::new(),
@@ -199,6 +200,28 @@ fn payers_channel_fits_or_what_does_not_is_named() {
             (|row, own| came(row, own, 47_619), &[]),
             // Taken back, and what was paid with it.
             (|row, own| came(row, own, 49_673), &[]),
+            // For more than was paid: none but a refund may cost so much, and half of it at most.
+            (
+                |row, own| {
+                    own.refunded = Some(true);
+                    came(row, own, 40_000);
+                },
+                &[],
+            ),
+            (
+                |row, own| {
+                    own.refunded = Some(false);
+                    came(row, own, 40_000);
+                },
+                &[("than was ever paid", 7_000_000)],
+            ),
+            (
+                |row, own| {
+                    own.refunded = Some(true);
+                    came(row, own, 20_000);
+                },
+                &[("than was ever paid", 4_963_500)],
+            ),
             (
                 |row, own| came(row, own, 46_999),
                 &[("than was ever paid", 1_000)],

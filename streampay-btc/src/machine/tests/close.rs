@@ -1,6 +1,7 @@
 //! Closing in time, together, and after whatever happened.
 
 use super::*;
+use crate::machine::record::{self, Decided};
 use crate::policy::PayeePolicy;
 
 #[test]
@@ -392,6 +393,51 @@ fn member_that_costs_a_batch_more_than_it_brings_is_closed_alone() {
             .iter()
             .all(|report| report.settled > Some(Amount::ZERO))
     );
+}
+
+/// The sums alone do not tell: a refund may cost more than was paid.
+#[test]
+fn refund_that_costs_more_than_was_paid_is_told_from_a_close() {
+    for refunded in [false, true] {
+        let mut rig = Rig::ready();
+        (1..=3).for_each(|seq| rig.tick(seq));
+        if refunded {
+            rig.chain.mine(rig.expiry() - rig.chain.tip());
+            rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(300));
+            rig.payer.look();
+            rig.chain.set_rate(FeeRate::from_sat_per_vb_u32(2));
+            rig.payer.mine_and_look(6);
+        } else {
+            rig.close();
+        }
+        let settled = rig.payer.machine.report()[0].clone();
+        assert_eq!(settled.refunded, Some(refunded));
+        if refunded {
+            let cost = settled.value - settled.settled.unwrap();
+            assert!(cost.to_sat() > 3 * STEP, "{cost}");
+        }
+        rig.payer.restart(&[rig.purse]);
+        assert_eq!(rig.payer.machine.report()[0].refunded, Some(refunded));
+    }
+}
+
+/// What an older version decided is read as it is, and says nothing of a refund.
+#[test]
+fn decision_of_an_older_version_is_read_without_a_word_of_a_refund() {
+    #[derive(minicbor::Encode)]
+    struct Older(#[n(0)] bool, #[n(1)] Option<u64>, #[n(2)] Option<u32>);
+    for older in [
+        Older(true, Some(7), Some(9)),
+        Older(true, Some(7), None),
+        Older(false, None, None),
+    ] {
+        let bytes = [&[1], minicbor::to_vec(&older).unwrap().as_slice()].concat();
+        let decided: Decided = record::read(&bytes).unwrap();
+        assert_eq!((decided.closing, decided.settled), (older.0, older.1));
+        assert_eq!((decided.unspent, decided.refunded), (older.2, None));
+        // And written as it was.
+        assert_eq!(record::write(&decided), bytes);
+    }
 }
 
 /// A payee that never closes is not paid, whatever it acknowledged.

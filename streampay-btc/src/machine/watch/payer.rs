@@ -7,7 +7,7 @@ use streampay_core::store::ChangeSet;
 use streampay_core::units::PurseKey;
 
 use super::refund::returned;
-use super::{FINAL_DEPTH, Looked, WatchEvent, persist, tell};
+use super::{FINAL_DEPTH, Looked, WatchEvent, is_refund, persist, tell};
 use crate::machine::payer::{FORGOTTEN, Payer};
 use crate::machine::record::Decided;
 use crate::machine::strays::Stray;
@@ -39,6 +39,7 @@ impl Payer {
         if decided.settled.is_none() && buried && self.is_certain(&spend.tx, chain) {
             let amount = self.returned(&spend.tx);
             decided.settled = Some(amount);
+            decided.refunded = Some(is_refund(&spend.tx));
             let amount = Amount::from_sat(amount);
             actions.push(Action::Event(key, WatchEvent::Settled { amount }));
         }
