@@ -111,18 +111,6 @@ impl ChannelReport {
         let sum = open.map(|of| of.value.to_sat());
         Amount::from_sat(sum.fold(0, u64::saturating_add))
     }
-
-    /// Payer: what was paid and came back all the same, for the payee never closed the channel: all
-    /// ticks or nothing. A close gives back less than all but the ticks.
-    #[must_use]
-    pub fn taken_back(&self) -> Amount {
-        let ticks = self.paid.checked_sub(self.reserve).unwrap_or(Amount::ZERO);
-        let kept = self.value.checked_sub(ticks).unwrap_or(Amount::ZERO);
-        match self.settled {
-            Some(settled) if self.role == Role::Payer && settled > kept => ticks,
-            _ => Amount::ZERO,
-        }
-    }
 }
 
 impl Channel {
