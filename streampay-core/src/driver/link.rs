@@ -27,7 +27,7 @@ impl LinkEnd {
     /// a longer one, before it holds it in memory twice.
     pub const MESSAGE_MAX: usize = crate::wire::MESSAGE_MAX;
     /// Messages that may wait in each direction. Chosen for a session that has one tick under way
-    /// and some notices around it.
+    /// and some notices around it: one that has more to say at once waits for its peer.
     pub const QUEUE: usize = 64;
 
     /// Two ends that are joined to each other.

@@ -12,6 +12,7 @@ mod link;
 mod link_suite;
 mod machine;
 mod node;
+mod outgoing;
 mod ports;
 mod room;
 mod runner;
@@ -38,6 +39,8 @@ pub use writer::StoreWriter;
 mod tests;
 #[cfg(test)]
 mod tests_dropped;
+#[cfg(test)]
+mod tests_outgoing;
 #[cfg(test)]
 mod tests_room;
 #[cfg(test)]

@@ -2,10 +2,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::outgoing::{Outgoing, Sent};
 use super::room::Word;
 use super::writer::Barrier;
 use super::{Link, LinkEnd, Node, Ports, Seat, SessionMachine, entropy};
@@ -73,6 +73,7 @@ pub struct SessionTask<S> {
     barrier: Barrier,
     /// True while the session believes in a connection.
     linked: bool,
+    outgoing: Outgoing,
 }
 
 #[derive(Debug)]
@@ -90,6 +91,8 @@ enum Wake {
     LinkGone,
     CommandsGone,
     News(RoomNews),
+    /// What waits to be said can be.
+    Room,
     /// A purse's machine wants to be told the time.
     Alarm(String, PurseKey),
 }
@@ -122,6 +125,7 @@ impl<S: SessionMachine> SessionTask<S> {
             alarm: None,
             barrier: Barrier::default(),
             linked: false,
+            outgoing: Outgoing::default(),
         }
     }
 
@@ -210,7 +214,9 @@ impl<S: SessionMachine> SessionTask<S> {
                 }
                 Err(_) => return Stopped::StoreFailed,
             }
-            if self.session.is_ended() {
+            // What it has to say first is not said.
+            let waits = self.outgoing.is_waiting();
+            if self.session.is_ended() && !waits {
                 self.forget();
                 return Stopped::Ended;
             }
@@ -263,7 +269,12 @@ impl<S: SessionMachine> SessionTask<S> {
 
     fn woken(&mut self, woken: Wake) {
         match woken {
-            Wake::Input(input) => self.input(input),
+            Wake::Input(input) => {
+                if matches!(input, Input::Received(_)) {
+                    self.outgoing.heard();
+                }
+                self.input(input);
+            }
             Wake::Command(command) => {
                 if let Err(misuse) = self.handle(Input::Command(command)) {
                     self.tell_user(Event::CommandRefused(misuse));
@@ -277,7 +288,7 @@ impl<S: SessionMachine> SessionTask<S> {
                 let answer = self.node.wake(&method, purse);
                 self.input(Input::Backend(BackendEvent { purse, answer }));
             }
-            Wake::LinkGone => {}
+            Wake::LinkGone | Wake::Room => {}
         }
     }
 
@@ -362,9 +373,15 @@ impl<S: SessionMachine> SessionTask<S> {
                 None => std::future::pending().await,
             }
         };
+        let (incoming, outgoing) = match link {
+            Some(end) => (Some(&mut end.incoming), Some(&end.outgoing)),
+            None => (None, None),
+        };
+        let room = self.outgoing.room(outgoing);
+        let listens = self.outgoing.listens();
         let received = async {
-            match link {
-                Some(end) => end.incoming.recv().await,
+            match incoming.filter(|_| listens) {
+                Some(incoming) => incoming.recv().await,
                 None => std::future::pending().await,
             }
         };
@@ -393,6 +410,7 @@ impl<S: SessionMachine> SessionTask<S> {
             command = self.ports.commands.recv(), if !self.commands_gone => {
                 command.map_or(Wake::CommandsGone, Wake::Command)
             }
+            there_is = room.comes() => if there_is { Wake::Room } else { Wake::LinkGone },
             reading = read => Wake::Input(Input::Usage(reading)),
             () = timeout => Wake::Input(Input::Timeout),
             alarm = alarm => alarm,
@@ -419,7 +437,10 @@ impl<S: SessionMachine> SessionTask<S> {
 
     /// Takes every output in order. Each [`Output::Persist`] is durable before the next is taken.
     async fn drain(&mut self, link: Option<&LinkEnd>) -> Result<LinkWanted, StoreError> {
-        let mut wanted = LinkWanted::Yes;
+        let mut wanted = match self.outgoing.flush(link) {
+            Sent::Yes => LinkWanted::Yes,
+            Sent::Gone => LinkWanted::No,
+        };
         loop {
             if let Err(error) = self.barrier.pass(&self.node.store).await {
                 self.persist_failed();
@@ -431,7 +452,7 @@ impl<S: SessionMachine> SessionTask<S> {
             match output {
                 Output::Persist(changes) => self.barrier.raise(changes),
                 Output::Send(bytes) => {
-                    if !sent(link, bytes) {
+                    if self.outgoing.send(link, bytes) == Sent::Gone {
                         wanted = LinkWanted::No;
                     }
                 }
@@ -484,6 +505,7 @@ impl<S: SessionMachine> SessionTask<S> {
     /// Nothing leaves any more, but the gate and the user are told.
     fn persist_failed(&mut self) {
         self.input(Input::PersistFailed);
+        self.outgoing.flush(None);
         self.ports.gate.send_replace(Grant::Closed);
         while let Some(output) = self.session.poll_output() {
             if let Output::Event(event) = output {
@@ -517,9 +539,4 @@ enum LinkWanted {
 /// True where a peer takes its messages so slowly that what may be dropped is.
 fn is_crowded(link: Option<&LinkEnd>) -> bool {
     link.is_some_and(|end| end.outgoing.capacity() <= end.outgoing.max_capacity() / 2)
-}
-
-/// A peer that does not take its messages has a connection of no use.
-fn sent(link: Option<&LinkEnd>, bytes: Bytes) -> bool {
-    link.is_none_or(|end| end.outgoing.try_send(bytes).is_ok())
 }
