@@ -57,6 +57,8 @@ impl Hold {
 /// How long the last messages may take to leave before the connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 const FLUSH_STEP: Duration = Duration::from_millis(5);
+/// How long a session may take to make room for a message. Chosen arbitrarily: longer than a slow disk takes.
+const FOLLOW: Duration = Duration::from_secs(5);
 
 /// Waits until the channel is open and moves its messages from then on. `role` says whose
 /// certificate is whose.
@@ -129,8 +131,8 @@ async fn next(hold: &Hold, channel: &dyn DataChannel) -> Option<DataChannelEvent
     }
 }
 
-/// Never waits for the session: messages pile up in the stack otherwise, and its recovery from
-/// that takes seconds. A peer that sends more than the queue holds is dropped.
+/// Passes on what comes. A session that is told more at once than the queue holds, as the notes of many purses, has
+/// [`FOLLOW`] for each message: so long the stack holds the peer up, whose sending takes seconds to recover from that.
 async fn receive(hold: Hold, channel: Arc<dyn DataChannel>, session: mpsc::Sender<Bytes>) {
     loop {
         match next(&hold, &*channel).await {
@@ -139,7 +141,12 @@ async fn receive(hold: Hold, channel: Arc<dyn DataChannel>, session: mpsc::Sende
                     tracing::warn!(bytes = message.data.len(), "peer sent too long a message");
                     break;
                 }
-                if session.try_send(message.data.freeze()).is_err() {
+                let passed = session.send_timeout(message.data.freeze(), FOLLOW);
+                let passed = tokio::select! {
+                    passed = passed => passed.is_ok(),
+                    () = hold.wait_closed() => break,
+                };
+                if !passed {
                     if !session.is_closed() {
                         tracing::warn!("peer sends faster than its session can follow");
                     }

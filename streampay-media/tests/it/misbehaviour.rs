@@ -127,6 +127,34 @@ async fn too_long_a_message_ends_the_connection() {
     peer.close().await.unwrap();
 }
 
+/// As the notes of many purses are, at the end of a session.
+#[tokio::test]
+async fn much_that_is_said_at_once_is_held_up_until_it_is_read() {
+    let mut rig = Rig::new(1).await;
+    let (peer, channel) = connect(&rig, "streampay", ours()).await;
+    let Arrival {
+        mut link,
+        connection: _connection,
+        ..
+    } = rig.arrivals.recv().await.unwrap();
+    let said: Vec<_> = (0..800_u32).map(|number| number.to_be_bytes()).collect();
+    for bytes in &said {
+        channel.send(BytesMut::from(&bytes[..])).await.unwrap();
+    }
+    // No room is left, and more has come.
+    let full = async {
+        while link.end.incoming.len() < LinkEnd::QUEUE {
+            tokio::task::yield_now().await;
+        }
+    };
+    let full = tokio::time::timeout(Duration::from_secs(20), full).await;
+    full.unwrap();
+    for bytes in said {
+        assert_eq!(link.end.incoming.recv().await.as_deref(), Some(&bytes[..]));
+    }
+    peer.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_flood_that_nobody_reads_ends_the_connection() {
     let mut rig = Rig::new(1).await;
