@@ -78,7 +78,7 @@ pub mod verify;
 mod wire;
 
 pub use figures::{PurseFigures, add_line, purse_figures, purse_name};
-pub use locked::{LockedMachine, LockedPolicy};
+pub use locked::{LockedMachine, LockedPolicy, PurseLock};
 pub use machine::{SwapMachine, SwapPolicy};
 pub use params::{AcceptedMint, ParamsError, SwapParams, check_mint_url};
 pub use params_locked::LockedParams;

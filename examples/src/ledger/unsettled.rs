@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use streampay_cashu::{LockedMachine, add_line, purse_name};
+use streampay_cashu::{LockedMachine, PurseLock, add_line, purse_name};
+use streampay_core::backend::RestoredPurse;
 use streampay_core::session::{PayerSession, Policy, Role, SessionLedger};
-use streampay_core::store::purse_prefix;
+use streampay_core::store::{Key, purse_prefix};
 use streampay_core::units::{Msat, PurseKey, Unix};
 
 use super::Ledger;
@@ -23,7 +24,7 @@ const LINES: usize = 5;
 pub struct Unsettled {
     /// What the books have of it.
     pub session: SessionLedger,
-    /// What is not home.
+    /// What is not home, beside a purse that was being opened: of that nobody told what it has cost.
     pub out: Msat,
     /// A payer's: when the last of its locks gives way.
     pub locked_until: Option<Unix>,
@@ -60,12 +61,16 @@ pub async fn list(home: &Home) -> Result<Vec<Unsettled>, AppError> {
 async fn of(home: &Home, sessions: Vec<SessionLedger>) -> Result<Vec<Unsettled>, AppError> {
     let mut all = Vec::new();
     for session in sessions {
+        if session.settled {
+            continue;
+        }
         let out = Sums::of(&session).out;
-        if session.settled || out.is_zero() {
+        let locked_until = locked(home, &session).await?;
+        if out.is_zero() && locked_until.is_none() {
             continue;
         }
         all.push(Unsettled {
-            locked_until: locked(home, &session).await?,
+            locked_until,
             redeem_by: redeem_by(home, &session).await?,
             session,
             out,
@@ -91,15 +96,19 @@ pub async fn tell(home: &Home, report: Report) -> Result<bool, AppError> {
         report.say(
             "unsettled",
             json!({
-                "session": id, "out_msat": out.msat(),
+                "session": id, "out_msat": (!out.is_zero()).then_some(out.msat()),
                 "locked_until_unix_s": of.locked_until.map(|until| until.0),
                 "redeem_by_unix_s": of.redeem_by.map(|by| by.0),
             }),
         );
         if at < LINES {
             let (id, words) = (id.get(..8).unwrap_or_default(), of.words());
+            let what = match out.is_zero() {
+                true => "a purse that was being opened is".to_owned(),
+                false => out.to_string(),
+            };
             report.tell(&format!(
-                "session [{id}] is not settled: {out} not home{words}"
+                "session [{id}] is not settled: {what} not home{words}"
             ));
         }
     }
@@ -178,17 +187,45 @@ async fn redeem_by(home: &Home, session: &SessionLedger) -> Result<Option<Unix>,
     let rows = session.purses.iter();
     let rows = rows.filter(|row| is_locked(&row.method) && !row.home);
     let ends = rows.filter_map(|row| {
-        let prefix = purse_prefix(PurseKey {
+        let purse = PurseKey {
             session: session.session,
             purse: row.purse,
-        });
-        let own = records.iter().filter_map(|(key, value)| {
-            let sub = key.strip_prefix(prefix.as_slice())?;
-            Some((sub.to_vec(), value.clone()))
-        });
-        LockedMachine::redeem_by(&own.collect())
+        };
+        LockedMachine::redeem_by(&of_purse(&records, purse))
     });
     Ok(ends.min())
+}
+
+fn of_purse(records: &[(Key, Vec<u8>)], purse: PurseKey) -> RestoredPurse {
+    let prefix = purse_prefix(purse);
+    let own = records.iter().filter_map(|(key, value)| {
+        let sub = key.strip_prefix(prefix.as_slice())?;
+        Some((sub.to_vec(), value.clone()))
+    });
+    own.collect()
+}
+
+/// What the records say is locked in a payer's purses that are not home.
+fn locks<'a>(
+    session: &'a PayerSession,
+    records: &'a [(Key, Vec<u8>)],
+) -> impl Iterator<Item = PurseLock> + 'a {
+    session.purses_out().into_iter().filter_map(|(purse, _)| {
+        let session = session.session();
+        LockedMachine::lock_of(&of_purse(records, PurseKey { session, purse }))
+    })
+}
+
+/// When the last lock of a payer's session gives way, by its purses' own records too: of one that was called off
+/// while it was being opened the session was never told.
+pub(crate) async fn last_lock(
+    home: &Home,
+    session: &PayerSession,
+) -> Result<Option<Unix>, AppError> {
+    let records = home.node.records_of(session.session()).await?;
+    let made = locks(session, &records).filter(|lock| lock.is_made);
+    let made = made.map(|lock| lock.until).max();
+    Ok(made.max(locked_until(session)))
 }
 
 /// When the last lock of a payer's session gives way.
@@ -200,5 +237,9 @@ async fn locked(home: &Home, session: &SessionLedger) -> Result<Option<Unix>, Ap
     let records = home.node.records_of(id).await?;
     let identity = home.identity.clone();
     let session = PayerSession::restore(identity, Policy::nothing(), now, id, &records);
-    Ok(session.ok().and_then(|session| locked_until(&session)))
+    Ok(session.ok().and_then(|session| {
+        // Also what the mint was asked to lock: whether it did is not known.
+        let asked = locks(&session, &records).map(|lock| lock.until).max();
+        asked.max(locked_until(&session))
+    }))
 }

@@ -23,6 +23,7 @@ use crate::error::AppError;
 use crate::home::Home;
 use crate::ledger::Ledger;
 use crate::ledger::history::Sums;
+use crate::ledger::unsettled::last_lock;
 use crate::link::StreamLink;
 use crate::progress::within;
 use crate::report::Report;
@@ -298,7 +299,8 @@ impl Open<'_> {
             home.links.forget(self.id);
         }
         let unheard = late::unheard(home, self.id).await?;
-        let locked = locked_until(task.session()).filter(|_| !settled);
+        let locked = last_lock(home, task.session()).await?;
+        let locked = locked.filter(|_| !settled);
         Ok(Closed {
             account: Account::of(home, task.session()).await?,
             settled,

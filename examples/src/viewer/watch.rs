@@ -24,7 +24,7 @@ use super::attend::{Attendant, Standing};
 pub use super::attend::{Join, Wish};
 use super::browser::{Browser, Page};
 use super::late::{self, Unheard};
-use super::locked::{locked_until, tell_left};
+use super::locked::tell_left;
 use super::recording::Recording;
 pub use super::recording::Target;
 use super::recover::{close_earlier, only_unpaid};
@@ -219,7 +219,8 @@ async fn account_for(
     } else {
         watched.unheard = late::unheard(home, id).await?;
     }
-    watched.locked_until = locked_until(session).filter(|_| !watched.settled);
+    watched.locked_until = unsettled::last_lock(home, session).await?;
+    watched.locked_until = watched.locked_until.filter(|_| !watched.settled);
     watched.media_ms = session.reading().media_ms;
     watched.account = Account::of(home, session).await?;
     Ok(())

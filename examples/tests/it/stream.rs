@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use streampay_cashu::AcceptedMint;
 use streampay_core::session::CloseCode;
-use streampay_core::units::Msat;
+use streampay_core::units::{Msat, Unix};
 use streampay_examples::error::AppError;
 use streampay_examples::exit::Exit;
 use streampay_examples::home::Home;
@@ -19,6 +19,7 @@ use streampay_examples::quote;
 use streampay_examples::report::Report;
 use streampay_examples::streamer::demo::mint_calls;
 use streampay_examples::streamer::serve::{FreePreview, Offer, Serving, leave, recover, serve};
+use streampay_examples::viewer;
 use streampay_examples::viewer::watch::{Target, Watch, Watched, Wish, watch};
 use streampay_media::peer::PeerConfig;
 use streampay_media::whep::{Client, TrustedProxy};
@@ -317,6 +318,38 @@ async fn a_streamer_that_ends_while_its_mint_is_away_says_that_its_money_is_out(
     assert!(recover(&stage.streamer, QUIET).await.unwrap());
     assert!(!earned().await);
     assert!(unsettled::tell(&stage.streamer, QUIET).await.unwrap());
+}
+
+/// A viewer that dies while its purse is being opened: neither its session nor its wallet knows of that yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purse_that_was_being_opened_when_its_viewer_died_is_told_and_until_when() {
+    let stage = stage_paying(40, Pay::Chain).await;
+    let faults = stage.mint.faults_for_testing().clone();
+    faults.set("/v1/swap", Fault::LoseAnswer, u64::MAX);
+    let order = stage.order(40, "2sat/1s", &stage.folder.path().join("recording.webm"));
+    let (_wishes, from_user) = mpsc::channel(1);
+    let told = async || unsettled::list(&stage.viewer).await.unwrap().pop();
+    let told = tokio::select! {
+        ended = watch(&stage.viewer, &order, from_user) => panic!("{ended:?}"),
+        told = until("a purse is being opened", told) => told,
+    };
+    let is_in_four_hours = |until: Option<Unix>| {
+        let now = stage.viewer.node.clock().now().unix;
+        let seconds = until.expect("it is told until when").0 - now.0;
+        assert!((14_000..=14_400).contains(&seconds), "{seconds}");
+    };
+    assert_eq!(told.out, Msat::ZERO, "nobody knows what it has cost");
+    is_in_four_hours(told.locked_until);
+    assert!(!unsettled::tell(&stage.viewer, QUIET).await.unwrap());
+    // It was locked: now that is known, and the session has been called off.
+    faults.clear();
+    assert!(
+        !viewer::recover::recover(&stage.viewer, QUIET)
+            .await
+            .unwrap()
+    );
+    let told = unsettled::list(&stage.viewer).await.unwrap().pop().unwrap();
+    is_in_four_hours(told.locked_until);
 }
 
 async fn watch_with_a_mint_that_stops(stage: &Stage, swaps: u64, stays: Duration) -> Watched {

@@ -49,7 +49,7 @@ use self::exposure::Exposure;
 use self::job::{LockedDone, LockedJob};
 use self::payee::PayeePurse;
 use self::payer::PayerPurse;
-use self::record::{Meta, Records};
+use self::record::{Meta, Records, Stage};
 use crate::chain::{PIECE, PROOFS_MAX, ReceiverKey, STEPS_MAX, first_proof};
 use crate::codec;
 use crate::job::{Done, Job};
@@ -135,6 +135,15 @@ pub struct LockedMachine {
     exposed: Exposure,
 }
 
+/// What a payer's purse has locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurseLock {
+    /// From then on the payer can take it back, whatever the payee does, by the mint's clock.
+    pub until: Unix,
+    /// The mint is known to have made it; else it was asked to.
+    pub is_made: bool,
+}
+
 enum Purse {
     Payer(Box<PayerPurse>),
     Payee(Box<PayeePurse>),
@@ -186,6 +195,22 @@ impl LockedMachine {
         let spent = |number: &u64| records.drain.spent.contains(number);
         let left = (records.drain.next..until).any(|number| !spent(&number));
         left.then_some(Unix(funded.funding.locktime))
+    }
+
+    /// What these records of a payer's purse say is locked: none where nothing was asked for yet, and where all is
+    /// home.
+    #[must_use]
+    pub fn lock_of(records: &RestoredPurse) -> Option<PurseLock> {
+        let Some(Meta::Payer(meta)) = Records::read(records).ok()?.meta else {
+            return None;
+        };
+        let (planned, is_made) = match meta.stage {
+            Stage::Funding(planned) => (planned, false),
+            Stage::Open(planned) => (planned, true),
+            Stage::Planning | Stage::Released(_) | Stage::Lost(..) => return None,
+        };
+        let until = Unix(planned.locktime);
+        Some(PurseLock { until, is_made })
     }
 
     /// Counts what is open at a mint together with `other`, so that the limit of

@@ -303,6 +303,26 @@ async fn beyond_the_limit_nothing_is_credited_while_the_mint_is_away() {
     assert_eq!(pair.settle().await, 25);
 }
 
+/// What a user is told whose session ended before its purse had opened, and after.
+#[tokio::test]
+async fn payer_knows_from_its_records_until_when_a_purse_is_locked() {
+    for mode in [Mode::Chain, Mode::P2pk] {
+        let mut pair = Pair::opened(mode, 0, 500, 5, 10).await;
+        let opened = pair.payee.now.unix.0;
+        let of = |pair: &Pair| LockedMachine::lock_of(&pair.payer.records(purse(0)));
+        let lock = of(&pair).unwrap();
+        let until = lock.until.0 - opened;
+        assert!((14_390..=14_410).contains(&until), "{mode:?}: {until}");
+        assert!(lock.is_made, "{mode:?}");
+        let payee = pair.payee.records(purse(0));
+        assert_eq!(LockedMachine::lock_of(&payee), None, "{mode:?}");
+        pair.settle().await;
+        pair.show_note().await;
+        pair.release().await;
+        assert_eq!(of(&pair), None, "{mode:?}: all is home");
+    }
+}
+
 /// What a user is told who does not serve.
 #[tokio::test]
 async fn payee_knows_from_its_records_until_when_it_must_redeem() {
