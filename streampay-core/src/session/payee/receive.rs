@@ -78,11 +78,13 @@ impl PayeeSession {
             request,
             tip: tick.tips.is_some(),
         };
+        // Not by what is stored: that may not be in any cache, and would be waited for.
+        let asked = asked_of(&receiving);
         if let Some(purse) = self.purse_mut(tick.purse) {
             purse.receiving = Some(receiving);
         }
         self.note_receiving();
-        self.ask_to_receive(tick.purse);
+        self.ask(tick.purse, request, asked);
         if planted::is(Planted::CreditBeforeMint) {
             self.on_credited(tick.purse);
         }
@@ -93,14 +95,8 @@ impl PayeeSession {
         let Some(receiving) = self.purse(id).and_then(|purse| purse.receiving.as_ref()) else {
             return;
         };
-        let request = Request::Receive {
-            seq: receiving.seq,
-            amount: receiving.amount,
-            cumulative: receiving.cumulative,
-            payload: receiving.payload.0.clone(),
-        };
-        let request_id = receiving.request;
-        self.ask(id, request_id, request);
+        let (asked, request) = (asked_of(receiving), receiving.request);
+        self.ask(id, request, asked);
     }
 
     pub(super) fn on_outcome(&mut self, id: PurseId, outcome: Outcome) {
@@ -304,6 +300,15 @@ impl PayeeSession {
             (None, Some(evidence)) => self.say_ack(evidence),
             (None, None) => {}
         }
+    }
+}
+
+fn asked_of(receiving: &ReceivingTick) -> Request {
+    Request::Receive {
+        seq: receiving.seq,
+        amount: receiving.amount,
+        cumulative: receiving.cumulative,
+        payload: receiving.payload.0.clone(),
     }
 }
 

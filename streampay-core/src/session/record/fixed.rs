@@ -49,6 +49,8 @@ pub(in crate::session) struct Fixed {
 #[derive(Clone)]
 pub(in crate::session) struct Apart {
     fixed: Box<Fixed>,
+    /// The fixed part's own, which every tick needs: with thousands of sessions no cache holds that part.
+    pub(in crate::session) session: SessionId,
     /// False until a change set has it.
     written: bool,
 }
@@ -56,6 +58,7 @@ pub(in crate::session) struct Apart {
 impl Apart {
     pub(in crate::session) fn new(fixed: Fixed) -> Self {
         Self {
+            session: fixed.session,
             fixed: Box::new(fixed),
             written: false,
         }
@@ -95,6 +98,7 @@ impl<'b, C: AsMut<Kept>> Decode<'b, C> for Apart {
         let kept = context.as_mut().0.take();
         let fixed = kept.ok_or_else(|| decode::Error::message("Apart"))?;
         Ok(Self {
+            session: fixed.session,
             fixed,
             written: true,
         })
