@@ -68,6 +68,15 @@ pub struct Setup {
     pub(crate) is_watched: bool,
 }
 
+/// How often the chain is looked at. Blocks take minutes, but on a regtest chain, where they come when somebody
+/// wants them.
+const fn look_every(network: Network) -> Duration {
+    match network {
+        Network::Regtest => Duration::from_secs(1),
+        _ => Duration::from_secs(20),
+    }
+}
+
 impl Setup {
     /// The usual limits, with all money of this side going to `own`.
     #[must_use]
@@ -86,7 +95,7 @@ impl Setup {
             source,
             wallet: None,
             fee_wallet: None,
-            every: Duration::from_secs(20),
+            every: look_every(network),
             report,
             is_watched: true,
         }
