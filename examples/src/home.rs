@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use streampay_cashu::chain::ReceiverKey;
 use streampay_cashu::{LockedMachine, LockedPolicy, Runner, SwapMachine, SwapPolicy};
@@ -128,11 +129,20 @@ impl core::fmt::Debug for Home {
     }
 }
 
+/// How often a folder in use is tried again, and after how long: who has just let go of it may have begun another
+/// program, which has all its files for the moment until it is that program.
+const TRIES: u32 = 25;
+const BETWEEN: Duration = Duration::from_millis(10);
+
 /// The right to use `folder`, for as long as the file lives.
 ///
 /// # Errors
 /// [`WalletError::InUse`], [`WalletError::Folder`].
 pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, WalletError> {
+    lock_again(folder, name, || std::thread::sleep(BETWEEN))
+}
+
+fn lock_again(folder: &Path, name: &str, mut between: impl FnMut()) -> Result<File, WalletError> {
     let failed = |error| WalletError::Folder(folder.to_owned(), error);
     let mut maker = std::fs::DirBuilder::new();
     maker.recursive(true);
@@ -140,11 +150,14 @@ pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, WalletError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut maker, 0o700);
     maker.create(folder).map_err(failed)?;
     let file = private_file(&folder.join(name)).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(WalletError::InUse(folder.to_owned())),
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => between(),
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(WalletError::InUse(folder.to_owned()))
 }
 
 /// A file that only its owner can read or write, as it is or empty: whoever reads ecash has it.
@@ -210,4 +223,26 @@ fn platform(keeps: Keeps) -> PathBuf {
 fn absolute(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     path.filter(|path| path.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_that_is_let_go_of_a_moment_later_is_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut other = Some(lock(folder.path(), "a.lock").unwrap());
+        let mut tries = 0;
+        let had = lock_again(folder.path(), "a.lock", || {
+            tries += 1;
+            if tries == 3 {
+                other = None;
+            }
+        });
+        let _had = had.unwrap();
+        assert_eq!(tries, 3);
+        let refused = lock_again(folder.path(), "a.lock", || ());
+        assert!(matches!(refused, Err(WalletError::InUse(_))));
+    }
 }
