@@ -42,10 +42,9 @@ pub(crate) fn check(stage: &mut Stage) -> Result<u64, String> {
     if home == Home::Not {
         only_locked(stage)?;
     }
-    for (program, name) in [(VIEWER, "viewer"), (STREAMER, "streamer")] {
-        audit(stage, program, name)?;
-    }
-    let books = read(stage)?;
+    let viewer = audit(stage, VIEWER, "viewer")?;
+    let streamer = audit(stage, STREAMER, "streamer")?;
+    let books = read(stage, viewer, streamer)?;
     if let Some(folder) = KEPT.get() {
         keep(folder, &books);
     }
@@ -119,18 +118,19 @@ fn history(stage: &Stage, program: &str, name: &str) -> Vec<Value> {
     events(&output)
 }
 
-fn audit(stage: &Stage, program: &str, name: &str) -> Result<(), String> {
+/// Whether it balances, and what it says of the wallet.
+fn audit(stage: &Stage, program: &str, name: &str) -> Result<Wallet, String> {
     let output = run(program, &stage.data(name), &["audit", "--json"]);
     let told = events(&output);
     let result = told.last().cloned().unwrap_or_default();
     match output.status.success() && result["balances"] == true {
-        true => Ok(()),
+        true => Ok(wallet(&told)),
         false => Err(format!("{name} audit: {output:?}")),
     }
 }
 
 /// All that both, the mint and the chain say.
-fn read(stage: &Stage) -> Result<Books, String> {
+fn read(stage: &Stage, viewer: Wallet, streamer: Wallet) -> Result<Books, String> {
     let rows = |program, name| {
         let rows = history(stage, program, name).into_iter();
         let rows = rows.map(|row| serde_json::from_value(row).map_err(|error| error.to_string()));
@@ -140,17 +140,13 @@ fn read(stage: &Stage) -> Result<Books, String> {
         told: stage.told.clone(),
         viewer: rows(VIEWER, "viewer")?,
         streamer: rows(STREAMER, "streamer")?,
-        money: stage.money_in_the_end(
-            wallet(stage, VIEWER, "viewer"),
-            wallet(stage, STREAMER, "streamer"),
-        ),
+        money: stage.money_in_the_end(viewer, streamer),
     })
 }
 
-fn wallet(stage: &Stage, program: &str, name: &str) -> Wallet {
-    let output = run(program, &stage.data(name), &["audit", "--json"]);
+fn wallet(told: &[Value]) -> Wallet {
     let mut wallet = Wallet::default();
-    for event in events(&output) {
+    for event in told {
         let of = |field: &str| event[field].as_i64().unwrap_or_default();
         match event["event"].as_str() {
             Some("mint") => {

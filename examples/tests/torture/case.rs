@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use streampay_examples::pay::Pay;
 use tokio::runtime::Handle;
 
 use crate::books;
+use crate::laps::timed;
 use crate::process::{Process, Trace};
 use crate::stage::Stage;
 
@@ -191,13 +192,23 @@ impl Case {
         format!("{}:{what}:when={}{on}", self.call.name(), self.at)
     }
 
+    /// As long as one may take. Channels wait for each other, and for cheap blocks.
+    pub(crate) const fn longest(&self) -> Duration {
+        match self.way {
+            Pay::Btc => Duration::from_secs(110),
+            _ => Duration::from_secs(20),
+        }
+    }
+
     /// Whether the fault struck, and how many ticks were acknowledged.
     pub(crate) fn run(&self) -> Result<(Struck, u64), String> {
         let mut stage = Stage::new(self.way);
         let log = stage.folder.path().join("trace");
-        let ended = session(&mut stage, &log, |side| {
-            (side == self.side).then(|| (vec![self.file], Some(self.inject())))
-        })?;
+        let ended = session(
+            &mut stage,
+            |_| log.clone(),
+            |side| (side == self.side).then(|| (vec![self.file], Some(self.inject()))),
+        )?;
         let struck = match self.has_struck(&ended, &log) {
             true => Struck::At(self.struck_at(&log)),
             false => Struck::No,
@@ -265,13 +276,18 @@ fn traced(log: &Path, what: &str) -> bool {
 /// happens to them.
 fn session(
     stage: &mut Stage,
-    log: &Path,
+    log: impl Fn(Side) -> PathBuf,
     faults: impl Fn(Side) -> Option<(Vec<File>, Option<String>)>,
 ) -> Result<Ended, String> {
     stage.fund(FUNDS)?;
     let (viewers, streamers) = (stage.data("viewer"), stage.data("streamer"));
+    let logs = Side::ALL.map(log);
+    let [at_viewers, at_streamers] = &logs;
     let trace = |side: Side, (files, inject): (Vec<File>, Option<String>)| Trace {
-        log,
+        log: match side {
+            Side::Viewer => at_viewers,
+            Side::Streamer => at_streamers,
+        },
         files: (files.iter())
             .map(|file| match side {
                 Side::Viewer => viewers.join(file.path()),
@@ -300,7 +316,9 @@ fn session(
         _ => BUDGET_ECASH,
     };
     let mut viewer = stage.watch(budget, at_viewer);
-    until_it_breaks(&mut viewer, &mut streamer, log);
+    timed("session", || {
+        until_it_breaks(&mut viewer, &mut streamer, &logs);
+    });
     viewer.kill();
     streamer.kill();
     viewer.acknowledged(&mut stage.told);
@@ -312,7 +330,7 @@ fn session(
 
 /// Until the viewer has ended, or either was killed or told that its disk fails; or for a while after that
 /// of a wallet, of which the session may not hear, has failed.
-fn until_it_breaks(viewer: &mut Process, streamer: &mut Process, log: &Path) {
+fn until_it_breaks(viewer: &mut Process, streamer: &mut Process, logs: &[PathBuf]) {
     let failed = |process: &mut Process| {
         process.catch_up();
         let mut heard = process.heard.iter();
@@ -324,7 +342,7 @@ fn until_it_breaks(viewer: &mut Process, streamer: &mut Process, log: &Path) {
     while left > 0 {
         std::thread::sleep(step);
         left -= 1;
-        if left > on && traced(log, INJECTED) {
+        if left > on && logs.iter().any(|log| traced(log, INJECTED)) {
             left = on;
         }
         if viewer.is_over() {
@@ -344,61 +362,57 @@ pub(crate) struct Made {
     pub(crate) all: u64,
 }
 
-/// How many calls each program makes in a session without a fault.
+/// How many calls each program makes in a session without a fault, both in the same one.
 /// Such a session must pass too, with a payment. Where bitcoin is paid, the wallet is not looked on.
 pub(crate) fn counts(jobs: usize) -> Vec<(Pay, Side, File, Made, Made)> {
-    let all: Vec<(Pay, Side)> = WAYS
-        .into_iter()
-        .flat_map(|way| Side::ALL.map(|side| (way, side)))
-        .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let handle = Handle::current();
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..jobs.min(WAYS.len()) {
             scope.spawn(|| {
                 let _inside = handle.enter();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((way, side)) = all.get(number).copied() else {
-                        return;
-                    };
+                while let Some(way) = WAYS.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // A busy machine may take longer than a program is waited for.
-                    let mut tries = (0..3).map(|_| count(way, side));
-                    let enough = |(file, syncs, writes): &(File, Made, Made)| {
+                    let mut tries = (0..3).map(|_| count(*way));
+                    let enough = |(_, file, syncs, writes): &(Side, File, Made, Made)| {
                         (syncs.most > 0 && writes.most > 0)
-                            || (*file == File::Wallet && way == Pay::Btc)
+                            || (*file == File::Wallet && *way == Pay::Btc)
                     };
-                    let counted = tries.find(|all| all.iter().all(enough));
+                    let counted = tries.find(|all| !all.is_empty() && all.iter().all(enough));
                     let counted = counted.expect("a session of each kind");
-                    found.lock().unwrap().insert(
-                        number,
-                        counted.map(|(file, syncs, writes)| (way, side, file, syncs, writes)),
-                    );
+                    let counted = counted.into_iter();
+                    let counted = counted
+                        .map(|(side, file, syncs, writes)| (*way, side, file, syncs, writes));
+                    let counted: Vec<_> = counted.collect();
+                    found.lock().unwrap().insert(way.name(), counted);
                 }
             });
         }
     });
-    let all = found.into_inner().unwrap().into_values().flatten();
+    let mut found = found.into_inner().unwrap();
+    let all = WAYS
+        .iter()
+        .filter_map(|way| found.remove(way.name()))
+        .flatten();
     all.filter(|(way, _, file, ..)| !(*way == Pay::Btc && *file == File::Wallet))
         .collect()
 }
 
-fn count(way: Pay, side: Side) -> [(File, Made, Made); 2] {
+/// Nothing where no payment was acknowledged.
+fn count(way: Pay) -> Vec<(Side, File, Made, Made)> {
     let mut stage = Stage::new(way);
-    let log = stage.folder.path().join("trace");
-    session(&mut stage, &log, |of| {
-        (of == side).then(|| (File::ALL.to_vec(), None))
-    })
-    .unwrap();
-    let traced = std::fs::read_to_string(&log).unwrap();
+    let folder = stage.folder.path().to_owned();
+    let log = |side: Side| folder.join(format!("trace of the {}", side.name()));
+    session(&mut stage, log, |_| Some((File::ALL.to_vec(), None))).unwrap();
+    let traced = Side::ALL.map(|side| std::fs::read_to_string(log(side)).unwrap());
     match books::check(&mut stage) {
-        Ok(0) => return File::ALL.map(|file| (file, Made::default(), Made::default())),
+        Ok(0) => return Vec::new(),
         Ok(_) => {}
         Err(error) => panic!("without a fault: {}", explain(stage, &error)),
     }
-    let made = |file: File, call: Call| {
+    let made = |traced: &str, file: File, call: Call| {
         let mut of: BTreeMap<&str, u64> = BTreeMap::new();
-        for thread in threads(&traced, file, call) {
+        for thread in threads(traced, file, call) {
             *of.entry(thread).or_default() += 1;
         }
         Made {
@@ -406,7 +420,16 @@ fn count(way: Pay, side: Side) -> [(File, Made, Made); 2] {
             all: of.values().sum(),
         }
     };
-    File::ALL.map(|file| (file, made(file, Call::Sync), made(file, Call::Write)))
+    let sides = Side::ALL.into_iter().zip(&traced);
+    let each = sides.flat_map(|(side, traced)| File::ALL.map(|file| (side, traced, file)));
+    each.map(|(side, traced, file)| {
+        let (syncs, writes) = (
+            made(traced, file, Call::Sync),
+            made(traced, file, Call::Write),
+        );
+        (side, file, syncs, writes)
+    })
+    .collect()
 }
 
 /// Who makes each call to a file, in their order.

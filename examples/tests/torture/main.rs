@@ -3,18 +3,20 @@
 //!
 //! ```sh
 //! cargo test -p streampay-examples --test torture -- --faults --kills 500
-//! cargo test -p streampay-examples --test torture -- --faults --seconds 240 --kills 20
+//! cargo test -p streampay-examples --test torture -- --faults --seconds 225 --kills 20
 //! cargo test -p streampay-examples --test torture -- --case "chain viewer wallet EIO fdatasync 17"
 //! cargo test -p streampay-examples --test torture -- --round 24000002
 //! ```
 //!
 //! `--faults`: strace kills a program at, or fails with EIO or ENOSPC, each `fdatasync` of a file of its
-//! in turn, and 200 `pwrite64`s a fault, chosen by `--seed`; with `--seconds` as many as fit, every
-//! combination first. Strace counts each thread's calls by themselves, so that of each number the thread is
-//! struck that is the first to make so many: the first calls of one that comes later are never struck. How many
-//! of all calls can be is told before, and in the end which were, in the order of the trace. `--kills N`: so many SIGKILLs at random moments. `--case` and
-//! `--round` run one of either again, as it is named where it fails. `--books` keeps all that was compared in
-//! files of a folder that there is. Linux, with strace.
+//! in turn, and 200 `pwrite64`s a fault, chosen by `--seed`. `--kills N`: so many SIGKILLs at random moments, beside the
+//! faults; with `--seconds` as many faults as fit into these, every combination first. `--jobs` are at it at once, for
+//! each mostly waits, and a third as many kill. `--case` and `--round` run one of either again, as it is named where it
+//! fails. `--books` keeps all that was compared in files of a folder that there is. Linux, with strace.
+//!
+//! Strace counts each thread's calls by themselves, so that of each number the thread is struck that is the first to
+//! make so many: the first calls of one that comes later are never struck. How many of all calls can be is told
+//! before, and in the end which were, in the order of the trace, and how long each part took.
 //!
 //! The files are `streampay.redb`, with every session, and where ecash is paid `wallet.redb`. That one is
 //! written by cdk, whose store takes no medium of ours: it runs under these faults, and not on the simulated
@@ -40,9 +42,11 @@ mod case;
 mod esplora;
 mod judge;
 mod kills;
+mod laps;
 mod process;
 mod stage;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -51,6 +55,7 @@ use std::time::{Duration, Instant};
 
 use case::{Case, Struck};
 use process::Dice;
+use tokio::runtime::Handle;
 
 /// `pwrite64`s for each fault and file.
 const WRITES: usize = 200;
@@ -70,7 +75,7 @@ fn parse() -> Args {
         faults: false,
         kills: 0,
         seconds: None,
-        jobs: 4,
+        jobs: 12,
         seed: 1,
         case: None,
         round: None,
@@ -128,45 +133,48 @@ fn main() -> ExitCode {
     if let Some(seed) = args.round {
         kill_round(seed, kills::A_ROUND, &counts);
     }
-    if args.faults {
-        let start = Instant::now();
-        let until = args
-            .seconds
-            .map(|seconds| start + Duration::from_secs(seconds));
-        let cases = all_cases(&args);
-        println!("{} cases", cases.len());
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..args.jobs {
-                scope.spawn(|| {
-                    let _inside = runtime.enter();
-                    while until.is_none_or(|until| Instant::now() < until) {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = cases.get(number) else {
-                            return;
-                        };
-                        one(*case, &counts);
-                    }
-                });
-            }
-        });
-        println!("faults: {:.0} s", start.elapsed().as_secs_f64());
-    }
-    if args.kills > 0 {
-        let start = Instant::now();
-        let left = AtomicU64::new(args.kills);
-        let round = AtomicU64::new(args.seed * 1_000_000);
-        std::thread::scope(|scope| {
-            for _ in 0..args.jobs {
-                scope.spawn(|| {
-                    let _inside = runtime.enter();
-                    kill_rounds(&left, &round, &counts);
-                });
-            }
-        });
-        println!("kills: {:.0} s", start.elapsed().as_secs_f64());
-    }
+    let start = Instant::now();
+    let left = AtomicU64::new(args.kills);
+    let round = AtomicU64::new(args.seed * 1_000_000);
+    // Either mostly waits: for ticks, blocks, and a disk that is slow.
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.div_ceil(3) {
+            scope.spawn(|| {
+                let _inside = runtime.enter();
+                kill_rounds(&left, &round, &counts);
+            });
+        }
+        if args.faults {
+            faults(&args, start, &counts);
+            println!("faults: {:.0} s", start.elapsed().as_secs_f64());
+        }
+    });
+    println!("in all: {:.0} s", start.elapsed().as_secs_f64());
     tell(&counts.into_inner().unwrap())
+}
+
+/// All of them, or as many as fit into the seconds that are given.
+fn faults(args: &Args, start: Instant, counts: &Mutex<Counts>) {
+    let until = args
+        .seconds
+        .map(|seconds| start + Duration::from_secs(seconds));
+    let cases = all_cases(args);
+    println!("{} cases", cases.len());
+    let next = AtomicUsize::new(0);
+    let handle = Handle::current();
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs {
+            scope.spawn(|| {
+                let _inside = handle.enter();
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let ends = Instant::now() + case.longest();
+                    if until.is_none_or(|until| ends < until) {
+                        one(*case, counts);
+                    }
+                }
+            });
+        }
+    });
 }
 
 fn tell(counts: &Counts) -> ExitCode {
@@ -184,6 +192,7 @@ fn tell(counts: &Counts) -> ExitCode {
             counts.missed
         );
     }
+    laps::tell();
     println!(
         "{} passed, {} failed, {} ticks acknowledged",
         counts.passed, counts.failed, counts.ticks
@@ -192,7 +201,7 @@ fn tell(counts: &Counts) -> ExitCode {
 }
 
 fn one(case: Case, counts: &Mutex<Counts>) {
-    let ended = case.run();
+    let ended = laps::timed("a fault in all", || case.run());
     let mut counts = counts.lock().unwrap();
     match ended {
         Ok((struck, ticks)) => {
@@ -256,6 +265,8 @@ fn all_cases(args: &Args) -> Vec<Case> {
             .filter_map(|kind| kind.get(at).copied())
             .collect();
         dice.shuffle(&mut round);
+        // What takes longest is begun first, so that the end waits for none of it alone.
+        round.sort_by_key(|case| Reverse(case.longest()));
         round
     });
     rounds.flatten().collect()
@@ -275,7 +286,7 @@ fn kill_rounds(left: &AtomicU64, round: &AtomicU64, counts: &Mutex<Counts>) {
 }
 
 fn kill_round(seed: u64, kills: u64, counts: &Mutex<Counts>) {
-    let ended = kills::round(seed, kills);
+    let ended = laps::timed("a round of kills in all", || kills::round(seed, kills));
     let mut counts = counts.lock().unwrap();
     match ended {
         Ok((killed, ticks)) => {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::judge::{Paid, Told};
+use crate::laps::timed;
 
 pub(crate) const STREAMER: &str = env!("CARGO_BIN_EXE_streamer");
 pub(crate) const VIEWER: &str = env!("CARGO_BIN_EXE_viewer");
@@ -81,6 +82,10 @@ impl Process {
                 let mut command = Command::new("strace");
                 // `-D`: the program stays our child. `-y`: the file's name is in each line.
                 command.args(["-D", "-f", "-qq", "-y", "-e", "trace=fdatasync,pwrite64"]);
+                // No other call is stopped at. Strace 6.1 cannot send a signal then.
+                if !(trace.inject.iter()).any(|inject| inject.contains("signal=")) {
+                    command.arg("--seccomp-bpf");
+                }
                 for file in &trace.files {
                     command.arg("-P").arg(file);
                 }
@@ -173,8 +178,10 @@ impl Process {
     pub(crate) fn end(mut self, limit: Duration) {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        self.wait_for_end(limit);
-        self.kill();
+        timed("streamer, SIGTERM to its end", || {
+            self.wait_for_end(limit);
+            self.kill();
+        });
     }
 
     pub(crate) fn wait_for_end(&mut self, limit: Duration) {
@@ -212,7 +219,14 @@ pub(crate) fn run(program: &str, data: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", LONGEST]).arg(program);
     command.arg("--data").arg(data).args(args);
-    command.stdin(Stdio::null()).output().unwrap()
+    let who = if program == VIEWER {
+        "viewer"
+    } else {
+        "streamer"
+    };
+    timed(&format!("{who} {}", args[0]), || {
+        command.stdin(Stdio::null()).output().unwrap()
+    })
 }
 
 /// The events of a command.

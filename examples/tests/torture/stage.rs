@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::esplora;
 use crate::judge::{Money, Tick, Told, Wallet};
+use crate::laps::timed;
 use crate::process::{Process, STREAMER, Trace, VIEWER, run};
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clip.ivf");
@@ -163,7 +164,9 @@ impl Stage {
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut streamer = Process::start(STREAMER, &self.data("streamer"), &args, trace);
-        let serving = streamer.wait_for(PATIENCE, |event| event["event"] == "serving");
+        let serving = timed("streamer, until it serves", || {
+            streamer.wait_for(PATIENCE, |event| event["event"] == "serving")
+        });
         let Some(serving) = serving else {
             // Its output ends a moment before it does.
             streamer.wait_for_end(END);
