@@ -1,6 +1,6 @@
 //! One folder with everything a user owns: identity, wallet, sessions. One process at a time.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use streampay_cashu::chain::ReceiverKey;
 use streampay_cashu::{LockedMachine, LockedPolicy, Runner, SwapMachine, SwapPolicy};
 use streampay_core::driver::{Node, StoreWriter};
 use streampay_core::session::{Entropy, SecretKey};
-use streampay_core::store::RedbStore;
+use streampay_core::store::{RedbStore, StoreError};
 use streampay_core::units::Unix;
 
 use crate::backup::{due, restored};
@@ -79,7 +79,7 @@ impl Home {
         }
         let identity = SecretKey::derive(&entropy, "identity")
             .map_err(|_| AppError::Failed("the identity file is damaged"))?;
-        let store = Box::new(RedbStore::open(folder)?);
+        let store = Box::new(store_in(folder, || std::thread::sleep(BETWEEN))?);
         let writer = StoreWriter::start(store).map_err(AppError::io("the store cannot start"))?;
         let receiver = crate::pay::receiver(&entropy)?;
         let channels = setup.map(|setup| Channels::open(folder, &entropy, writer.clone(), setup));
@@ -131,8 +131,28 @@ impl core::fmt::Debug for Home {
 
 /// How often a folder in use is tried again, and after how long: who has just let go of it may have begun another
 /// program, which has all its files for the moment until it is that program.
-const TRIES: u32 = 25;
+const TRIES: u32 = 100;
 const BETWEEN: Duration = Duration::from_millis(10);
+
+fn again<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+    mut between: impl FnMut(),
+) -> Result<T, E> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(error) if is_in_use(&error) => between(),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+/// The store in a folder that is ours: a home of before lets go of it a moment after the folder, when its writer ends.
+fn store_in(folder: &Path, between: impl FnMut()) -> Result<RedbStore, StoreError> {
+    let in_use = |error: &StoreError| matches!(error, StoreError::Locked);
+    again(|| RedbStore::open(folder), in_use, between)
+}
 
 /// The right to use `folder`, for as long as the file lives.
 ///
@@ -142,7 +162,7 @@ pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, WalletError> {
     lock_again(folder, name, || std::thread::sleep(BETWEEN))
 }
 
-fn lock_again(folder: &Path, name: &str, mut between: impl FnMut()) -> Result<File, WalletError> {
+fn lock_again(folder: &Path, name: &str, between: impl FnMut()) -> Result<File, WalletError> {
     let failed = |error| WalletError::Folder(folder.to_owned(), error);
     let mut maker = std::fs::DirBuilder::new();
     maker.recursive(true);
@@ -150,14 +170,12 @@ fn lock_again(folder: &Path, name: &str, mut between: impl FnMut()) -> Result<Fi
     std::os::unix::fs::DirBuilderExt::mode(&mut maker, 0o700);
     maker.create(folder).map_err(failed)?;
     let file = private_file(&folder.join(name)).map_err(failed)?;
-    for _ in 0..TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => between(),
-            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
-        }
+    let in_use = |error: &TryLockError| matches!(error, TryLockError::WouldBlock);
+    match again(|| file.try_lock(), in_use, between) {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(WalletError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
-    Err(WalletError::InUse(folder.to_owned()))
 }
 
 /// A file that only its owner can read or write, as it is or empty: whoever reads ecash has it.
@@ -241,6 +259,16 @@ mod tests {
             }
         });
         let _had = had.unwrap();
+        assert_eq!(tries, 3);
+        let mut other = Some(RedbStore::open(folder.path()).unwrap());
+        let mut tries = 0;
+        let store = store_in(folder.path(), || {
+            tries += 1;
+            if tries == 3 {
+                other = None;
+            }
+        });
+        store.unwrap();
         assert_eq!(tries, 3);
         let refused = lock_again(folder.path(), "a.lock", || ());
         assert!(matches!(refused, Err(WalletError::InUse(_))));
