@@ -150,6 +150,10 @@ fn main() -> ExitCode {
         }
     });
     println!("in all: {:.0} s", start.elapsed().as_secs_f64());
+    if args.faults && counts.lock().unwrap().struck.is_empty() {
+        println!("FAILED: no fault struck, or none fits into so many seconds");
+        counts.lock().unwrap().failed += 1;
+    }
     tell(&counts.into_inner().unwrap())
 }
 
