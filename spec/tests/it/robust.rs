@@ -11,6 +11,9 @@ use streampay_spec::{transcripts, vectors};
 /// The most that one decoding may allocate, all in all.
 const ALLOCATED_MAX: u64 = 64 * 1024;
 
+/// How often the adapter, and the machine behind it, may copy the text of a step that is longer than that.
+const TEXT_FACTOR: u64 = 5;
+
 fn check(terms: bool, bytes: &[u8]) {
     let allocated = allocation_counter::measure(|| {
         if terms {
@@ -79,6 +82,30 @@ fn damaged(bytes: &[u8], round: usize) -> Vec<Vec<u8>> {
     });
     let cut = bytes[..bytes.len() * round / 8].to_vec();
     flipped.chain([cut]).collect()
+}
+
+/// What a machine allocates for one input of a transcript, with what the adapter needs to read it and to tell what came
+/// of it: of an opening of 60 KiB, in hexadecimal, a few copies.
+#[test]
+fn no_step_of_a_transcript_allocates_much() {
+    let mut count = 0;
+    for (name, file) in read(&transcripts::folder()).unwrap() {
+        let mut adapter = Adapter::new(None);
+        for target in steps(&file) {
+            let mut answer = Value::Null;
+            let allocated = allocation_counter::measure(|| answer = step(&mut adapter, target));
+            let text = target.to_string().len() + answer.to_string().len();
+            let most = ALLOCATED_MAX.max(TEXT_FACTOR * u64::try_from(text).unwrap());
+            let total = allocated.bytes_total;
+            assert!(
+                total <= most,
+                "{total} of {most} bytes for {name}: {}",
+                target["input"]
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 1_000, "only {count} steps");
 }
 
 /// Each message of each transcript comes damaged, some ways, before it comes as it was said.
