@@ -73,6 +73,25 @@ impl Outgoing {
         Sent::Yes
     }
 
+    /// Waits until more of what an ended session has to say can leave: false where nothing is left to be said, or
+    /// nobody takes it. Nothing else is waited for: what comes of an effect such a session would not keep.
+    pub(super) async fn last_words(&self, link: Option<&mut LinkEnd>) -> bool {
+        let Some(LinkEnd { outgoing, incoming }) = link.filter(|_| self.is_waiting()) else {
+            return false;
+        };
+        let mut room = core::pin::pin!(self.room(Some(outgoing)).comes());
+        loop {
+            tokio::select! {
+                biased;
+                there_is = &mut room => return there_is,
+                // A peer that could not say anything would take nothing either.
+                message = incoming.recv() => if message.is_none() {
+                    return false;
+                },
+            }
+        }
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -214,9 +214,10 @@ impl<S: SessionMachine> SessionTask<S> {
                 }
                 Err(_) => return Stopped::StoreFailed,
             }
-            // What it has to say first is not said.
-            let waits = self.outgoing.is_waiting();
-            if self.session.is_ended() && !waits {
+            if self.session.is_ended() {
+                if self.outgoing.last_words(link.as_mut()).await {
+                    continue;
+                }
                 self.forget();
                 return Stopped::Ended;
             }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, sink};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -36,6 +36,8 @@ const OPENING: usize = MAGIC.len() + 32;
 /// How long a peer has to say its first frame, and to take any frame: 10 seconds. Chosen
 /// arbitrarily: longer than any loss that TCP repairs by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last messages may take to leave: 2 seconds. Spec: transports 1.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Makes a link of a stream that was connected or accepted. `role` is that of this side. Two
 /// bounded queues and one task, which ends when either side does.
@@ -82,26 +84,34 @@ async fn pump(stream: TcpStream, end: LinkEnd) {
         outgoing,
         mut incoming,
     } = end;
-    let reading = async {
-        while let Ok(message) = read_frame(&mut read, LinkEnd::MESSAGE_MAX).await {
-            if outgoing.send(message).await.is_err() {
-                break;
+    {
+        let reading = async {
+            while let Ok(message) = read_frame(&mut read, LinkEnd::MESSAGE_MAX).await {
+                if outgoing.send(message).await.is_err() {
+                    break;
+                }
             }
-        }
-    };
-    let writing = async {
-        while let Some(message) = incoming.recv().await {
-            let written = timeout(PATIENCE, write_frame(&mut write, &message)).await;
-            if !matches!(written, Ok(Ok(()))) {
-                break;
+        };
+        let writing = async {
+            while let Some(message) = incoming.recv().await {
+                let written = timeout(PATIENCE, write_frame(&mut write, &message)).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    break;
+                }
             }
+        };
+        let mut writing = core::pin::pin!(writing);
+        tokio::select! {
+            () = &mut writing => {}
+            // A session that is over hears nothing more, and has said something.
+            () = reading => if outgoing.is_closed() {
+                let _ = timeout(FLUSH, writing).await;
+            },
         }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = writing => {}
     }
     let _ = write.shutdown().await;
+    // What comes and is not read would have TCP throw away what has not arrived yet.
+    let _ = timeout(FLUSH, copy(&mut read, &mut sink())).await;
 }
 
 /// One frame of 1 to `max` bytes; nothing is held for a longer one.

@@ -216,3 +216,32 @@ async fn peer_that_takes_a_message_now_and_then_has_no_longer_for_all_of_them() 
     assert_eq!(stopped, Stopped::LinkDown);
     assert!(began.elapsed() < Duration::from_secs(31));
 }
+
+/// What came of an effect it would throw away, where its next start runs that once more.
+#[tokio::test(start_paused = true)]
+async fn session_that_is_over_says_its_last_words_and_takes_nothing() {
+    let (task, _user) = talker(MANY, 0).await;
+    let (end, mut peer) = LinkEnd::pair();
+    let (connected, _meter) = connected(end);
+    let hears = async {
+        let mut words = Vec::new();
+        for number in 0.. {
+            if number < 100 {
+                let _ = peer.outgoing.try_send(said(number));
+            }
+            match peer.incoming.recv().await {
+                Some(word) => words.push(word),
+                None => break,
+            }
+        }
+        words
+    };
+    let ends = async {
+        let mut task = task;
+        let stopped = task.run(Some(connected)).await;
+        (stopped, task.session().heard.len())
+    };
+    let (ended, words) = tokio::join!(ends, hears);
+    assert_eq!(ended, (Stopped::Ended, 0));
+    assert!((0..MANY).map(said).eq(words));
+}

@@ -60,6 +60,29 @@ async fn messages_of_every_length_arrive_whole_and_in_order() {
     assert_eq!(b.end.incoming.recv().await, None);
 }
 
+/// The session that leaves does not hear the other out.
+#[tokio::test]
+async fn what_was_said_last_leaves_while_the_other_side_talks() {
+    let (a, mut b) = links().await;
+    for number in 0..2 * LinkEnd::QUEUE {
+        let word = Bytes::from(number.to_be_bytes().to_vec());
+        b.end.outgoing.send(word).await.unwrap();
+    }
+    while a.end.incoming.len() < LinkEnd::QUEUE {
+        tokio::task::yield_now().await;
+    }
+    let long = Bytes::from(vec![7; LinkEnd::MESSAGE_MAX]);
+    let words = LinkEnd::QUEUE;
+    for _ in 0..words {
+        a.end.outgoing.send(long.clone()).await.unwrap();
+    }
+    drop(a);
+    for word in 0..words {
+        assert_eq!(b.end.incoming.recv().await, Some(long.clone()), "{word}");
+    }
+    assert_eq!(b.end.incoming.recv().await, None);
+}
+
 #[tokio::test]
 async fn frame_too_long_or_empty_ends_the_link() {
     for length in [
