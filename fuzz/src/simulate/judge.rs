@@ -275,9 +275,10 @@ impl World {
                 self.slots[slot].truth.asking.is_bound();
             }
             Event::Paused { by_peer, reason } => {
-                self.pause_began(slot);
+                let by_user = !by_peer && *reason == PauseReason::ByPayer;
+                self.pause_began(slot, by_user);
                 if !by_peer {
-                    self.begin_to_send_on(slot, *reason == PauseReason::ByPayer);
+                    self.begin_to_send_on(slot, by_user);
                 }
             }
             Event::Resumed => {

@@ -38,6 +38,8 @@ struct Pause {
     agreed: Option<NextTariff>,
     /// What its user consented to, by then.
     booked: Reading,
+    /// It was told of no other reason than that its user wants it.
+    by_user_alone: bool,
     /// The most that was out of the payer's hands for media.
     out: u64,
     /// Connections on which something was sent on in it.
@@ -64,7 +66,7 @@ impl Asking {
 
     /// It says that it is paused.
     pub(super) const fn says_pause(&mut self) {
-        self.silent = false;
+        (self.silent, self.user_went_on) = (false, false);
     }
 }
 
@@ -114,15 +116,16 @@ impl Counted {
 }
 
 impl World {
-    /// The payer's user goes on: where no connection is bound no event tells.
+    /// The payer's user goes on: where no connection is bound no event tells. It ends no pause that has another reason.
     pub(super) fn user_goes_on(&mut self, slot: usize) {
         let place = &mut self.slots[slot];
         let bound = place.link.up && place.media.bound;
-        place.truth.asking.user_went_on = place.truth.asking.is_paused() && !bound;
+        let pause = place.truth.asking.pause.filter(|_| !bound);
+        place.truth.asking.user_went_on = pause.is_some_and(|pause| pause.by_user_alone);
     }
 
     /// The payer asks for nothing from here on.
-    pub(super) fn pause_began(&mut self, slot: usize) {
+    pub(super) fn pause_began(&mut self, slot: usize, by_user: bool) {
         let truth = &mut self.slots[slot].truth;
         truth.asking.silent = false;
         if truth.asking.user_went_on {
@@ -130,7 +133,8 @@ impl World {
             truth.received = plus(truth.received, truth.asking.held);
             truth.asking.goes_on();
         }
-        if self.slots[slot].truth.asking.is_paused() {
+        if let Some(pause) = &mut self.slots[slot].truth.asking.pause {
+            pause.by_user_alone &= by_user;
             return;
         }
         let Some(counted) = self.counted(slot) else {
@@ -141,6 +145,7 @@ impl World {
             alone: counted.alone(),
             agreed: counted.schedule.next,
             booked: counted.booked,
+            by_user_alone: by_user,
             out: 0,
             sent_on: 0,
         });
