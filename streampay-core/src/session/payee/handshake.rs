@@ -131,7 +131,7 @@ impl PayeeSession {
             nonce,
             session_key: self.key.public(),
             terms: Terms::clone(&self.config.terms),
-            terms_signature: self.terms_signature,
+            terms_signature: identity.sign(self.config.terms.hash(), &[0; 32]),
             binding: sign_binding(identity, binding, Role::Payee, &up.entropy.derive("bind")),
         }));
         self.out.push_back(Output::Send(welcome.clone()));

@@ -73,7 +73,6 @@ const NONSENSE_MAX: u16 = 16;
 /// The contract is that of [`PayerSession`](super::PayerSession).
 pub struct PayeeSession {
     config: PayeeConfig,
-    terms_signature: Signature,
     /// This side's key of the session.
     key: SecretKey,
     session: Option<SessionId>,
@@ -138,10 +137,8 @@ impl PayeeSession {
     pub fn new(config: PayeeConfig, entropy: &Entropy) -> Result<Self, BadConfig> {
         config.terms.check()?;
         let key = SecretKey::derive(entropy, "session-key")?;
-        let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
         Ok(Self {
             config,
-            terms_signature,
             key,
             session: None,
             record: None,
@@ -184,10 +181,8 @@ impl PayeeSession {
             preview_left: Msat::ZERO,
             unpaid_ms,
         };
-        let terms_signature = config.identity.sign(config.terms.hash(), &[0; 32]);
         let mut restored = Self {
             config,
-            terms_signature,
             key: record.common.fixed.key.0.clone(),
             session: Some(session),
             metered: record.common.reading,
