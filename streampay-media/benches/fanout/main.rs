@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench -p streampay-media --features e2ee --bench fanout -- 1 8 32 128
 //! cargo bench -p streampay-media --features e2ee --bench fanout -- \
-//!     --senders bare,gate --rounds 5 --seconds 20 --plot streampay-media/docs/fanout.svg 8 128
+//!     --senders bare,gate --rounds 5 --seconds 20 --plot docs/fanout.svg 8 128
 //! cargo bench -p streampay-media --bench fanout -- --senders bare,short,apart,gate 8 32
 //! cargo bench -p streampay-media --bench fanout -- --pauses 100
 //! ```
