@@ -58,7 +58,7 @@ use case::{Case, Struck};
 use process::Dice;
 use tokio::runtime::Handle;
 
-/// `pwrite64`s for each fault and file.
+/// `pwrite64`s for each fault and file, each but once.
 const WRITES: usize = 200;
 
 struct Args {
@@ -250,7 +250,11 @@ fn one(case: Case, counts: &Mutex<Counts>) {
 fn all_cases(args: &Args) -> Vec<Case> {
     let mut dice = Dice::new(args.seed);
     let mut kinds: Vec<Vec<Case>> = Vec::new();
-    for (way, side, file, syncs, writes) in case::counts(args.jobs) {
+    let counted = case::counts(args.jobs);
+    for (way, side, file, syncs, writes) in &counted {
+        let (way, side, file) = (*way, *side, *file);
+        // Each combination of way and side has its share of a fault's writes of the file.
+        let sharing = counted.iter().filter(|other| other.2 == file).count();
         println!(
             "{} {} {}: {} of {} fdatasync, {} of {} pwrite64 can be struck",
             way.name(),
@@ -275,8 +279,10 @@ fn all_cases(args: &Args) -> Vec<Case> {
                     .map(|at| case(case::Call::Sync, at))
                     .collect(),
             );
-            // Eight combinations of way and side share a fault's writes.
-            let writes = (0..WRITES / 8).map(|_| 1 + dice.below(writes.most));
+            let mut chosen: Vec<u64> = (1..=writes.most).collect();
+            dice.shuffle(&mut chosen);
+            chosen.truncate(WRITES.div_ceil(sharing));
+            let writes = chosen.into_iter();
             kinds.push(writes.map(|at| case(case::Call::Write, at)).collect());
         }
     }
