@@ -65,18 +65,31 @@ async fn of(home: &Home, sessions: Vec<SessionLedger>) -> Result<Vec<Unsettled>,
             continue;
         }
         let out = Sums::of(&session).out;
-        let locked_until = locked(home, &session).await?;
-        if out.is_zero() && locked_until.is_none() {
+        let records = home.node.records_of(session.session).await?;
+        let lock = |purse| LockedMachine::lock_of(&of_purse(&records, purse));
+        if out.is_zero() && !is_opening(&session, lock) {
             continue;
         }
         all.push(Unsettled {
-            locked_until,
+            locked_until: locked(home, &session).await?,
             redeem_by: redeem_by(home, &session).await?,
             session,
             out,
         });
     }
     Ok(all)
+}
+
+/// True where a payer's mint was asked to lock something for a purse that was never opened: what it cost, nobody
+/// told. A lock alone does not say so: of a purse that is wholly paid it holds too, and nothing in it is the payer's.
+fn is_opening(session: &SessionLedger, lock: impl Fn(PurseKey) -> Option<PurseLock>) -> bool {
+    let rows = session.purses.iter();
+    let unopened = rows.filter(|row| !row.home && !row.opened);
+    let mut keys = unopened.map(|row| PurseKey {
+        session: session.session,
+        purse: row.purse,
+    });
+    keys.any(|purse| lock(purse).is_some())
 }
 
 /// Tells every session whose money is not home. Asks nobody, changes nothing. True where there is none, and
@@ -242,4 +255,31 @@ async fn locked(home: &Home, session: &SessionLedger) -> Result<Option<Unix>, Ap
         let asked = locks(&session, &records).map(|lock| lock.until).max();
         asked.max(locked_until(&session))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::tests::called_off_session;
+
+    #[test]
+    fn purse_that_is_wholly_paid_is_not_one_that_is_being_opened_though_its_lock_holds() {
+        let lock = PurseLock {
+            until: Unix(1_709_164_800),
+            is_made: true,
+        };
+        let mut session = called_off_session(Role::Payer);
+        for (opened, home, lock, expect) in [
+            (true, false, Some(lock), false),
+            (false, false, Some(lock), true),
+            // Only planned.
+            (false, false, None, false),
+            (false, true, Some(lock), false),
+        ] {
+            (session.purses[0].opened, session.purses[0].home) = (opened, home);
+            let asked = session.purses[0].purse;
+            let of = |purse: PurseKey| lock.filter(|_| purse.purse == asked);
+            assert_eq!(is_opening(&session, of), expect, "{opened} {home} {lock:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Until when money is locked that the streamer has not signed over.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use streampay_cashu::LockedParams;
-use streampay_core::session::{PayerSession, PurseLedger};
+use streampay_core::session::{PayerSession, PurseLedger, SessionLedger};
 use streampay_core::units::{Msat, Unix};
 
 use crate::ledger::history::{Sums, date};
@@ -46,9 +46,10 @@ pub fn words(until: Unix, now: Unix) -> String {
 /// any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Left {
-    /// Of purses that were opened.
+    /// Of purses of which it was told what they cost: at most so much.
     out: Msat,
-    /// A purse of ecash was being opened: what the mint has done with it the next start tells.
+    /// A purse of ecash was being opened, and nobody told what it costs: what the mint has done with it the next
+    /// start tells.
     opening: bool,
     /// Nothing of it is locked longer.
     locked_until: Option<Unix>,
@@ -58,18 +59,27 @@ impl Left {
     /// None where nothing is out.
     fn of(session: &PayerSession, now: Unix) -> Option<Self> {
         let ledger = session.ledger().filter(|ledger| !ledger.settled)?;
-        let is_ecash = |row: &&PurseLedger| row.method != Pay::Btc.method();
-        let purses = ledger.purses.iter().filter(|row| !row.home && !row.opened);
-        let purses: Vec<_> = purses.filter(is_ecash).collect();
-        let locks = purses.iter().filter_map(|row| params(session, &row.method));
+        let locks = unopened(&ledger).filter_map(|row| params(session, &row.method));
         // What the mint has not locked by now it does not lock.
         let ends = locks.map(|params| now.after_s(params.lock_s()));
+        Self::new(&ledger, ends.chain(locked_until(session)).max())
+    }
+
+    fn new(ledger: &SessionLedger, locked_until: Option<Unix>) -> Option<Self> {
         let left = Self {
-            out: Sums::of(&ledger).out,
-            opening: !purses.is_empty(),
-            locked_until: ends.chain(locked_until(session)).max(),
+            out: Sums::of(ledger).out,
+            opening: unopened(ledger).any(|row| row.cost.is_zero()),
+            locked_until,
         };
         (left.opening || !left.out.is_zero()).then_some(left)
+    }
+
+    fn fields(&self, id: &str) -> Value {
+        json!({
+            "session": id, "out_msat": (!self.out.is_zero()).then_some(self.out.msat()),
+            "locked_until_unix_s": self.locked_until.map(|until| until.0),
+            "redeem_by_unix_s": null,
+        })
     }
 
     fn words(&self) -> String {
@@ -92,27 +102,29 @@ impl Left {
     }
 }
 
+/// A session's purses of ecash that were not opened, and are not home.
+fn unopened(ledger: &SessionLedger) -> impl Iterator<Item = &PurseLedger> {
+    let rows = ledger.purses.iter().filter(|row| !row.home && !row.opened);
+    rows.filter(|row| row.method != Pay::Btc.method())
+}
+
 /// Tells what a session has out, until when, and what to do, where its store has failed.
 pub(super) fn tell_left(session: &PayerSession, now: Unix, report: Report) {
     let Some(left) = Left::of(session, now) else {
         return;
     };
     let id = session.session().to_string();
-    report.say(
-        "unsettled",
-        json!({
-            "session": id, "out_msat": (!left.opening).then_some(left.out.msat()),
-            "locked_until_unix_s": left.locked_until.map(|until| until.0),
-            "redeem_by_unix_s": null,
-        }),
-    );
+    report.say("unsettled", left.fields(&id));
     let short = id.get(..8).unwrap_or_default();
     report.tell(&format!("session [{short}]: {}", left.words()));
 }
 
 #[cfg(test)]
 mod tests {
+    use streampay_core::session::Role;
+
     use super::*;
+    use crate::ledger::tests::called_off_session;
 
     #[test]
     fn says_how_long_and_what_to_do() {
@@ -157,5 +169,40 @@ mod tests {
             );
             assert!(words.contains("`viewer recover`"), "{words}");
         }
+    }
+
+    /// A session with these purses: opened, and what they cost as far as it was told.
+    fn session(purses: &[(bool, u64)]) -> SessionLedger {
+        let mut session = called_off_session(Role::Payer);
+        session.settled = false;
+        let called_off = session.purses.remove(0);
+        let row = |(opened, cost): &(bool, u64)| PurseLedger {
+            opened: *opened,
+            home: false,
+            cost: Msat::from_sat(*cost).unwrap(),
+            returned: Msat::ZERO,
+            ..called_off.clone()
+        };
+        session.purses = purses.iter().map(row).collect();
+        session
+    }
+
+    #[test]
+    fn what_is_out_is_null_only_where_nothing_of_it_is_known() {
+        // Being opened; beside one that was opened; called off, of which it is known what it costs at most.
+        for (purses, out_msat, opening) in [
+            (&[(false, 0)][..], Value::Null, true),
+            (&[(true, 32), (false, 0)], json!(32_000), true),
+            (&[(false, 19)], json!(19_000), false),
+            (&[(true, 32), (false, 19)], json!(51_000), false),
+        ] {
+            let left = Left::new(&session(purses), None).unwrap();
+            assert_eq!(left.fields("7")["out_msat"], out_msat, "{purses:?}");
+            assert_eq!(left.opening, opening, "{purses:?}");
+        }
+        // Wholly paid.
+        let mut paid = session(&[(true, 32)]);
+        paid.purses[0].acknowledged = paid.purses[0].cost;
+        assert_eq!(Left::new(&paid, Some(Unix(1))), None);
     }
 }
