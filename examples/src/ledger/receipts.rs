@@ -17,6 +17,8 @@ use crate::report::{Report, plain, show_line};
 const FORM: &str = "streampay-receipt/1";
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 64 * 1024 * 1024;
+const TOO_LONG: &str = "it is longer than 64 MiB, and nothing of it was checked: part it between \
+                        lines, and check each part";
 
 /// A receipt as one line of a file.
 #[must_use]
@@ -104,17 +106,28 @@ pub fn export(
 /// Checks every line of a file, and says of each what it proves.
 ///
 /// # Errors
-/// [`AppError::File`] where it cannot be read or has no line; [`AppError::Forged`] where one does
-/// not hold.
+/// [`AppError::File`] where it cannot be read, is longer than 64 MiB, or has no line;
+/// [`AppError::Forged`] where one does not hold.
 pub fn verify_file(path: &Path, report: Report) -> Result<(), AppError> {
-    let file = std::fs::File::open(path);
-    let mut text = String::new();
-    let read = file.and_then(|file| file.take(FILE_MAX).read_to_string(&mut text));
-    read.map_err(|error| AppError::file(path, &error.to_string()))?;
+    verify_up_to(FILE_MAX, path, report)
+}
+
+/// The same for a file of up to `most` bytes. Of a longer one no line is judged: what is not looked
+/// at would pass.
+fn verify_up_to(most: u64, path: &Path, report: Report) -> Result<(), AppError> {
+    let unfit = |why: &str| AppError::file(path, why);
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| unfit(&error.to_string()))?;
+    if u64::try_from(read).map_or(true, |read| read > most) {
+        return Err(unfit(TOO_LONG));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| unfit("it is no text"))?;
     let lines = text.lines().enumerate();
     let lines: Vec<_> = lines.filter(|(_, line)| !line.trim().is_empty()).collect();
     if lines.is_empty() {
-        return Err(AppError::file(path, "there is no receipt in it"));
+        return Err(unfit("there is no receipt in it"));
     }
     let mut forged = 0_usize;
     for (at, line) in lines {
@@ -187,6 +200,25 @@ mod tests {
         for wrong in ["0", "0g", "AB", "é", " 00"] {
             assert_eq!(bytes(wrong), None, "{wrong}");
         }
+    }
+
+    /// Whatever follows the longest file that is read was not looked at, and must not pass.
+    #[test]
+    fn a_file_that_is_too_long_is_refused_and_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipts.jsonl");
+        let first = "{}\n";
+        std::fs::write(&path, [first, "[]\n"].concat()).unwrap();
+        let verify = |most: usize| {
+            let most = u64::try_from(most).unwrap();
+            verify_up_to(most, &path, Report { json: false }).unwrap_err()
+        };
+        for most in [0, first.len(), 2 * first.len() - 1] {
+            let refused = verify(most);
+            assert_eq!(refused.exit_code(), 2, "{most}: {refused}");
+            assert!(refused.to_string().contains(TOO_LONG), "{refused}");
+        }
+        assert!(matches!(verify(2 * first.len()), AppError::Forged));
     }
 
     #[test]
