@@ -18,6 +18,7 @@ use crate::error::AppError;
 use crate::pay;
 use crate::report::{Report, plain, show_line};
 use crate::streamer::network::Network;
+use crate::wallet::MintLimits;
 
 /// What to look at, beside the folder, its disk and what it names.
 #[derive(Args, Debug)]
@@ -26,6 +27,10 @@ pub struct Doctor {
     /// several.
     #[arg(long, value_name = "URL", value_parser = pay::accepted_mint)]
     mint: Vec<AcceptedMint>,
+    /// The most that a mint may take for a proof, in thousandths of a satoshi: one that takes more is
+    /// warned of. URL=PPK is for one mint alone; without it 1000.
+    #[arg(long, value_name = "PPK", value_parser = pay::limit_ppk)]
+    max_fee_ppk: Vec<pay::Limit<u64>>,
     #[command(flatten)]
     bitcoin: BitcoinArgs,
     #[command(flatten)]
@@ -127,8 +132,9 @@ impl Doctor {
         let mut mints: Vec<String> = said.chain(known).collect();
         mints.sort();
         mints.dedup();
+        let limits = self.limits();
         for mint in &mints {
-            tell(money::mint(mint).await);
+            tell(money::mint(mint, limits).await);
         }
         if mints.is_empty() {
             let none = "none is named, and there is no money at any";
@@ -143,6 +149,10 @@ impl Doctor {
             return Err(AppError::Unwell);
         }
         Ok(())
+    }
+
+    fn limits(&self) -> MintLimits {
+        pay::limits(&self.max_fee_ppk, &[], &[])
     }
 }
 

@@ -16,17 +16,16 @@ const CHAIN: &str = "chain";
 
 /// Whether the mint answers, and can carry a session. Asked from a wallet of its own, which is
 /// forgotten: the user's learns of no mint that it does not use.
-pub(super) async fn mint(url: &str) -> Vec<Finding> {
+pub(super) async fn mint(url: &str, limits: MintLimits) -> Vec<Finding> {
     let begun = Instant::now();
     let asked = async {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let limits = MintLimits::default();
         let wallet = WalletFolder::open_with(folder.path(), limits).map_err(|e| e.to_string())?;
         let report = wallet.report_on(url, false).await;
         report.map_err(|error| error.to_string())
     };
     match asked.await {
-        Ok(report) => vec![judged(&report, begun.elapsed())],
+        Ok(report) => vec![judged(&report, begun.elapsed(), limits.max_fee_ppk_at(url))],
         Err(error) => {
             let advice =
                 "without it, what is there cannot move: look at the network, or ask who runs it";
@@ -35,7 +34,7 @@ pub(super) async fn mint(url: &str) -> Vec<Finding> {
     }
 }
 
-pub(super) fn judged(report: &MintReport, took: Duration) -> Finding {
+fn judged(report: &MintReport, took: Duration, most_ppk: u64) -> Finding {
     let can: Vec<_> = report.modes.iter().filter(|mode| mode.runs).collect();
     let names: Vec<_> = can.iter().map(|mode| mode.name).collect();
     let active = report.keysets.iter().filter(|set| set.active);
@@ -50,7 +49,7 @@ pub(super) fn judged(report: &MintReport, took: Duration) -> Finding {
             names.join(", ")
         },
     );
-    let dear = fee > MintLimits::MAX_FEE_PPK;
+    let dear = fee > most_ppk;
     match (report.is_usable(), can.len() == report.modes.len(), dear) {
         (false, ..) => Finding::fail(MINT, found, "use another: `mint-check` says what it lacks"),
         (true, true, false) => Finding::ok(MINT, found),
@@ -58,7 +57,7 @@ pub(super) fn judged(report: &MintReport, took: Duration) -> Finding {
         (true, true, true) => Finding::warn(
             MINT,
             found,
-            "it takes more than --max-fee-ppk allows by itself",
+            "it takes more than --max-fee-ppk allows: no session is paid there",
         ),
     }
 }

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use clap::Parser;
 use rtc::stun::message::{BINDING_SUCCESS, Message, Setter};
 use rtc::stun::xoraddr::XorMappedAddress;
 use streampay_media::peer::{IceServer, PeerConfig};
@@ -204,7 +205,7 @@ async fn a_mint_is_looked_at_and_one_that_is_away_fails() {
     let mint = EmbeddedMint::start(listen, Storage::Memory, 100)
         .await
         .unwrap();
-    let found = money::mint(&mint.url()).await;
+    let found = money::mint(&mint.url(), MintLimits::default()).await;
     assert_eq!(states(&found), [("mint", State::Ok)], "{found:?}");
     assert!(
         found[0]
@@ -212,19 +213,48 @@ async fn a_mint_is_looked_at_and_one_that_is_away_fails() {
             .contains("can chain, p2pk, swap; fee 100 ppk"),
         "{found:?}"
     );
-    let away = money::mint("http://127.0.0.1:9").await;
+    let away = money::mint("http://127.0.0.1:9", MintLimits::default()).await;
     assert_eq!(states(&away), [("mint", State::Fail)]);
+    mint.stop().await;
+}
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    doctor: Doctor,
+}
+
+#[tokio::test]
+async fn a_mint_that_takes_more_than_the_user_allows_is_warned_of() {
+    use crate::mint::{EmbeddedMint, Storage};
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let mint = EmbeddedMint::start(listen, Storage::Memory, 100)
+        .await
+        .unwrap();
+    let url = mint.url();
+    let (its, others) = (format!("{url}=99"), "http://127.0.0.1:9=99");
+    for (said, state) in [
+        (&[][..], State::Ok),
+        (&["100"], State::Ok),
+        (&["99"], State::Warn),
+        (&["0"], State::Warn),
+        (&[&*its], State::Warn),
+        (&["100", &*its], State::Warn),
+        (&[others], State::Ok),
+        (&["99", &*format!("{url}=100")], State::Ok),
+    ] {
+        let args = said.iter().flat_map(|ppk| ["--max-fee-ppk", *ppk]);
+        let line = Line::parse_from(std::iter::once("x").chain(args));
+        let found = money::mint(&url, line.doctor.limits()).await;
+        assert_eq!(states(&found), [("mint", state)], "{said:?} {found:?}");
+        let advice = found[0].advice;
+        assert_eq!(advice.contains("--max-fee-ppk"), state == State::Warn);
+    }
     mint.stop().await;
 }
 
 #[tokio::test]
 async fn a_node_that_is_away_fails_and_none_is_fine() {
-    use clap::Parser;
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        doctor: Doctor,
-    }
     let folder = tempfile::tempdir().unwrap();
     let of = |args: &[&str]| Line::parse_from([&["x"], args].concat()).doctor.bitcoin;
     let none = money::chain(folder.path(), &of(&[])).await;
