@@ -9,6 +9,7 @@ use streampay_btc::chain::{
 };
 use streampay_btc::machine::WalletCoin;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::error::AppError;
 use crate::secret::whole_address;
@@ -60,12 +61,9 @@ pub fn node(text: &str, network: Network) -> Result<Option<BitcoinCore>, AppErro
     url.set_username("").map_err(|()| BAD)?;
     url.set_password(None).map_err(|()| BAD)?;
     let fallback = fallback(network);
-    Ok(Some(BitcoinCore::new(
-        url.as_str(),
-        auth,
-        network,
-        fallback,
-    )))
+    // What was cut out of it is still in its buffer.
+    let url = Zeroizing::new(String::from(url));
+    Ok(Some(BitcoinCore::new(&url, auth, network, fallback)))
 }
 
 /// No chain at all.
@@ -103,7 +101,8 @@ const fn fallback(network: Network) -> FeeRate {
 
 /// `%40` as `@`, for names and passwords.
 fn unescaped(text: &str) -> String {
-    let pair = format!("x={}", text.replace('+', "%2B"));
+    let escaped = Zeroizing::new(text.replace('+', "%2B"));
+    let pair = Zeroizing::new(["x=", escaped.as_str()].concat());
     let mut pairs = url::form_urlencoded::parse(pair.as_bytes());
     pairs
         .next()
