@@ -19,7 +19,10 @@ use rtc::{
         transport::{RTCIceCandidateInit, RTCIceServer},
     },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinError,
+};
 use webrtc::{
     data_channel::DataChannel,
     media_stream::track_remote::TrackRemote,
@@ -154,8 +157,24 @@ const GATHER_MAX: Duration = Duration::from_secs(5);
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 impl Peer {
+    /// In a task of its own: the stack starts its driver before it has a connection to give, and one whose
+    /// connection nobody got never ends. A caller that is dropped leaves a `Peer` that is, too, which closes it.
     pub(super) async fn build(
         config: &PeerConfig,
+        engine: MediaEngine,
+        expected: Expected,
+    ) -> Result<(Arc<Self>, Events), PeerError> {
+        let making = tokio::spawn(Self::make(config.clone(), engine, expected));
+        match making.await.map_err(JoinError::try_into_panic) {
+            Ok(made) => made,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(Err(_)) => Err(PeerError::Closed),
+        }
+    }
+
+    async fn make(
+        config: PeerConfig,
         mut engine: MediaEngine,
         expected: Expected,
     ) -> Result<(Arc<Self>, Events), PeerError> {
@@ -223,7 +242,7 @@ impl Peer {
             .with_setting_engine(settings)
             .with_handler(Arc::new(handler))
             .with_data_channel_send_buffer_limit(SEND_LIMIT)
-            .with_udp_addrs(bind.unwrap_or_else(|| config.bind.clone()))
+            .with_udp_addrs(bind.unwrap_or(config.bind))
             .build()
             .await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
@@ -234,7 +253,7 @@ impl Peer {
             closed,
             gathered,
             connected,
-            announce: config.announce.clone(),
+            announce: config.announce,
             nacked,
             _port: port,
         };

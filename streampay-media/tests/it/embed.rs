@@ -138,7 +138,7 @@ impl Own {
 }
 
 /// A source of this alone.
-fn only(codec: Codec) -> Description {
+pub(crate) fn only(codec: Codec) -> Description {
     let picture = Video {
         codec,
         size: None,

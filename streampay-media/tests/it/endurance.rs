@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use streampay_core::meter::{Grant, PauseReason, Reading};
 use streampay_media::{
-    packet::PacketCount,
-    peer::{PeerConfig, ViewerPeer},
+    packet::{Codec, PacketCount},
+    peer::{PeerConfig, StreamerPeer, ViewerPeer},
+    source::Source,
     whep::Client,
 };
 use tokio::sync::watch;
 
-use crate::rig::{Rig, asset, open, settled, until};
+use crate::{
+    embed::only,
+    rig::{Rig, asset, at_most_tasks, open, settled, tasks, until},
+    whep::OFFER,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_pauses_make_no_gap_and_ask_for_nothing_again() {
@@ -87,6 +92,32 @@ async fn a_thousand_joins_and_leaves_keep_memory_and_descriptors_flat() {
     let ((warm_rss, warm_fds), (rss, fds)) = (marks[1], marks[5]);
     assert!(fds <= warm_fds + 4, "{marks:?}");
     assert!(rss <= warm_rss + warm_rss / 20, "{marks:?}");
+}
+
+/// A caller that hangs up has its offer dropped wherever the answer is just then; the stack starts its
+/// task and opens its socket before it has a connection to give.
+#[tokio::test]
+async fn offers_that_are_dropped_half_way_leave_no_task() {
+    let (_writer, source) = Source::live(only(Codec::Vp8));
+    let config = PeerConfig::loopback();
+    let before = tasks();
+    let mut answered = 0;
+    for polls in (1..=4).cycle().take(200) {
+        let mut answer = Box::pin(StreamerPeer::answer(OFFER, source.clone(), &config));
+        for _ in 0..polls {
+            tokio::select! {
+                biased;
+                answer = &mut answer => {
+                    answer.unwrap();
+                    answered += 1;
+                    break;
+                }
+                () = std::future::ready(()) => tokio::task::yield_now().await,
+            }
+        }
+    }
+    assert!(answered < 200, "they are to be dropped before");
+    at_most_tasks(before).await;
 }
 
 #[tokio::test]

@@ -132,3 +132,21 @@ pub(crate) async fn settled<T: Copy + PartialEq>(
     while let Ok(Ok(())) = tokio::time::timeout(quiet, values.changed()).await {}
     *values.borrow()
 }
+
+/// Tasks of this test's own runtime, each connection's among them.
+pub(crate) fn tasks() -> usize {
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
+}
+
+/// Waits until no more tasks are left, at most 20 s: closing takes a moment.
+pub(crate) async fn at_most_tasks(most: usize) {
+    let ended = async {
+        while tasks() > most {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    assert!(ended.is_ok(), "{} tasks, not {most}", tasks());
+}
