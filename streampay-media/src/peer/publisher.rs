@@ -143,6 +143,13 @@ impl PublisherPeer {
     }
 }
 
+/// The tasks that read hold the connection, too: without this they would keep it.
+impl Drop for PublisherPeer {
+    fn drop(&mut self) {
+        self.peer.close_soon();
+    }
+}
+
 async fn read(
     peer: Arc<Peer>,
     track: Arc<dyn TrackRemote>,
@@ -193,5 +200,27 @@ impl core::fmt::Debug for Picture {
         f.debug_struct("Picture")
             .field("ssrc", &self.ssrc)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+        a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:\
+        AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\na=setup:actpass\r\n\
+        a=mid:0\r\na=sendonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+
+    #[tokio::test]
+    async fn a_publisher_that_is_dropped_is_closed_at_once() {
+        let config = PeerConfig::loopback();
+        let answered = PublisherPeer::answer(OFFER, None, &Codec::ALL, &config).await;
+        let (_answer, publisher) = answered.unwrap();
+        let Closer(peer) = publisher.closer();
+        assert!(!peer.is_closed());
+        drop(publisher);
+        assert!(peer.is_closed());
     }
 }

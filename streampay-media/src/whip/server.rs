@@ -148,10 +148,11 @@ async fn offer(State(shared): State<Arc<Shared>>, request: Request) -> Result<Re
     let closer = publisher.closer();
     shared.sessions.insert(secret.clone(), closer, ice);
     let before = lock(&shared.current).replace(publisher.closer());
-    if let Some(before) = before {
-        before.close().await;
-    }
+    // Nothing is waited for before this: a caller that hangs up must not leave a session that nobody ends.
     tokio::spawn(async move {
+        if let Some(before) = before {
+            before.close().await;
+        }
         publish(&shared, publisher).await;
         shared.sessions.remove(&secret);
     });
