@@ -14,6 +14,9 @@
 //! - `with_ice_timeouts` of its `SettingEngineBuilder`: how soon a peer that is gone shows. Those of the stack
 //!   are longer; 2 s, 4 s and 1 s here.
 //!
+//! The stack goes on answering for a connection that is merely dropped, and keeps its sockets: `close().await` it
+//! when the session ends, and where one is not begun.
+//!
 //! # On the streamer's side
 //! ```no_run
 //! use std::sync::Arc;
@@ -89,8 +92,13 @@ impl GatedTracks {
     /// [`PeerError::WrongTrack`] where its track is not for one encoding of the source's codec: the stack
     /// would drop what is written to it and say nothing, and it would be counted.
     /// [`PeerError::NoCommonCodec`] where the viewer does not take that codec, [`PeerError::NotLive`]
-    /// where it is not known yet what the source is, [`PeerError::Stack`].
+    /// where it is not known yet what the source is, [`PeerError::Sealed`] where the source is sealed: no
+    /// key would be granted here, and what nobody can open would be counted. [`PeerError::Stack`].
     pub async fn with(mut self, sender: &dyn RtpSender) -> Result<Self, PeerError> {
+        #[cfg(feature = "e2ee")]
+        if self.source.is_sealed() {
+            return Err(PeerError::Sealed);
+        }
         let track = sender.track().clone();
         let codecs: Vec<Codec> = self.source.description().codecs().collect();
         if codecs.is_empty() {

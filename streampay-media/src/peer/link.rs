@@ -90,6 +90,7 @@ pub(crate) async fn link_over(
     Ok(start(hold, channel, (own, theirs), role))
 }
 
+/// To be waited for: the stack fails what is sent before, and keeps nothing of it.
 async fn opened(hold: &Hold, channel: &dyn DataChannel) -> Result<(), PeerError> {
     while !matches!(next(hold, channel).await, Some(DataChannelEvent::OnOpen)) {
         if hold.is_closed() {

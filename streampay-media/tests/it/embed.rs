@@ -243,6 +243,23 @@ async fn a_track_that_cannot_carry_the_stream_is_refused_before_anything_is_coun
     streamer.connection.close().await.unwrap();
 }
 
+/// No key would be granted: the viewer would pay for what it cannot open.
+#[cfg(feature = "e2ee")]
+#[tokio::test]
+async fn a_sealed_source_is_refused_before_anything_is_counted() {
+    let (mut streamer, mut viewer) = (Own::new().await, Own::new().await);
+    viewer.wants_a_picture().await;
+    let sender = streamer.sends(camera(77)).await;
+    viewer.connects_to(&mut streamer).await;
+    for description in [Some(only(Codec::Vp8)), None] {
+        let (_writer, sealed) = Source::sealed(description).unwrap();
+        let refused = GatedTracks::new(sealed).with(&*sender).await.err();
+        assert!(matches!(refused, Some(PeerError::Sealed)), "{refused:?}");
+    }
+    viewer.connection.close().await.unwrap();
+    streamer.connection.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_viewer_that_does_not_take_the_codec_is_refused() {
     let mut engine = MediaEngine::default();
