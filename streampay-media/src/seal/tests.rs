@@ -130,7 +130,7 @@ fn counters_never_repeat_under_a_key() {
 
 #[test]
 fn what_cannot_be_sealed_is_refused() {
-    for codec in [Codec::Vp9, Codec::H264] {
+    for codec in [Codec::Vp9, Codec::H264, Codec::Av1] {
         assert_eq!(sealable(codec), Err(Unsealable(codec)));
         let mut description = BOTH;
         description.video.as_mut().unwrap().codec = codec;

@@ -331,6 +331,29 @@ mod tests {
         assert_eq!(streams(&SDP.repeat(100)), None);
     }
 
+    #[cfg(feature = "e2ee")]
+    #[tokio::test]
+    async fn what_cannot_be_sealed_is_refused_before_a_port_is_taken() {
+        use crate::source::SourceError;
+        let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let sdp = SDP.replace("5004", &port);
+        for (codec, named) in [
+            (Codec::H264, "H264/90000"),
+            (Codec::Vp9, "VP9/90000"),
+            (Codec::Av1, "AV1/90000"),
+        ] {
+            let sdp = sdp.replace("VP8/90000", named);
+            let refused = Source::open_rtp_sealed(&sdp).await;
+            assert!(
+                matches!(refused, Err(RtpError::Seal(SourceError::Unsealable(it))) if it == codec),
+                "{refused:?}"
+            );
+        }
+        let bound = Source::open_rtp_sealed(&sdp).await;
+        assert!(matches!(bound, Err(RtpError::Bind(..))), "{bound:?}");
+    }
+
     fn datagram(payload_type: u8, ssrc: u32, seq: u16, payload: &'static [u8]) -> Bytes {
         let header = rtp::Header {
             version: 2,

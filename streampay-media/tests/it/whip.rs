@@ -8,7 +8,7 @@ use streampay_core::meter::Reading;
 use streampay_media::{
     packet::{Codec, Kind, PacketCount},
     peer::{PeerConfig, PeerError, ViewerPeer},
-    source::{Description, Source},
+    source::{Description, Source, SourceWriter},
     whep::{self, Client, ClientError},
     whip::{self, StreamKey},
 };
@@ -32,6 +32,10 @@ const KEY: &str = "0123456789abcdef";
 /// A streamer that waits for a publisher.
 async fn awaiting() -> (Rig, whip::Server) {
     let (writer, source) = Source::awaited();
+    awaiting_for(writer, source).await
+}
+
+async fn awaiting_for(writer: SourceWriter, source: Arc<Source>) -> (Rig, whip::Server) {
     let peer = PeerConfig {
         link_deadline: Duration::from_secs(5),
         ..PeerConfig::loopback()
@@ -251,16 +255,18 @@ async fn only_who_has_the_key_may_publish() {
     assert!(!*publishing.live().borrow());
 }
 
+/// An offer of one picture. It lacks what a connection needs.
+fn section(codec: &str) -> String {
+    format!(
+        "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\n\
+         a=rtpmap:96 {codec}/90000\r\n"
+    )
+}
+
 #[tokio::test]
 async fn offers_that_hold_nothing_to_publish_get_their_status() {
     let (rig, _publishing) = awaiting().await;
-    let section = |codec: &str| {
-        format!(
-            "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
-             m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\n\
-             a=rtpmap:96 {codec}/90000\r\n"
-        )
-    };
     let data = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
     for (offer, expect) in [
         ("v=0\r\n".to_owned(), 406),
@@ -273,6 +279,25 @@ async fn offers_that_hold_nothing_to_publish_get_their_status() {
         let (status, head, body) = post(&rig, "/whip", &format!("Bearer {KEY}"), &offer).await;
         assert_eq!(status, expect, "{offer}: {head} {body}");
     }
+    assert_eq!(*rig.source.description(), Description::NOTHING);
+}
+
+#[cfg(feature = "e2ee")]
+#[tokio::test]
+async fn a_publisher_whose_picture_cannot_be_sealed_is_told_what_can() {
+    let (writer, source) = Source::sealed(None).unwrap();
+    let (rig, _publishing) = awaiting_for(writer, source).await;
+    let publish = async |codec| {
+        let offer = section(codec);
+        let (status, _, body) = post(&rig, "/whip", &format!("Bearer {KEY}"), &offer).await;
+        (status, body)
+    };
+    for codec in ["H264", "VP9", "AV1"] {
+        let (status, body) = publish(codec).await;
+        assert_eq!(status, 406, "{codec}: {body}");
+        assert!(body.starts_with("publish VP8, Opus;"), "{body}");
+    }
+    assert_eq!(publish("VP8").await.0, 400, "it lacks the rest");
     assert_eq!(*rig.source.description(), Description::NOTHING);
 }
 
