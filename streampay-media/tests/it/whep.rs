@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use streampay_core::meter::Reading;
 use streampay_media::{
     peer::{PeerConfig, PeerError, ViewerPeer},
@@ -133,6 +135,49 @@ async fn strangers_beyond_the_cap_are_turned_away_until_one_has_paid() {
     }
     pair.place.paid();
     let _ = rig.connect().await;
+}
+
+/// What it is to reach in the offer is left out, so that nothing is sent anywhere.
+#[tokio::test]
+async fn an_answer_names_the_announced_address_beside_the_hosts_own() {
+    const ANNOUNCED: &str = "203.0.113.9";
+    let clip = crate::rig::asset("clip.ivf");
+    let rig = Rig::with(&clip, 1, |config| {
+        config.peer = PeerConfig {
+            announce: vec![ANNOUNCED.parse().unwrap()],
+            ..PeerConfig::default()
+        };
+    })
+    .await;
+    let offer = OFFER.replace(
+        "a=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n",
+        "",
+    );
+    assert_ne!(offer, OFFER);
+    let accepted = Client.post(&rig.url, &offer).await.unwrap();
+    Client.delete(&accepted.session_url).await.unwrap();
+    let candidates = accepted
+        .answer
+        .lines()
+        .filter(|line| line.starts_with("a=candidate:"));
+    // Foundation, component, protocol, priority, address, port.
+    let hosts = candidates.map(|line| line.split(' ').skip(4).take(2).collect::<Vec<_>>());
+    let (announced, own): (Vec<_>, Vec<_>) = hosts.partition(|host| host[0] == ANNOUNCED);
+    let is_loopback = |host: &Vec<&str>| host[0].parse::<Ipv4Addr>().unwrap().is_loopback();
+    let (loopback, own): (Vec<_>, Vec<_>) = own.into_iter().partition(is_loopback);
+    assert!(!loopback.is_empty(), "{}", accepted.answer);
+    if own.is_empty() {
+        let must = std::env::var_os("STREAMPAY_MUST_ANNOUNCE").is_some();
+        assert!(!must, "{}", accepted.answer);
+        eprintln!("left out: this machine has loopback alone");
+    }
+    let ports = |hosts: &[Vec<&str>]| {
+        hosts
+            .iter()
+            .map(|host| host[1].to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&announced), ports(&own), "{}", accepted.answer);
 }
 
 #[tokio::test]
