@@ -391,8 +391,11 @@ impl Watching<'_> {
                 link,
                 reading: usage,
                 packets,
+                parted,
             }) => {
                 let stopped = self.task.run(Some(Connected { link, usage })).await;
+                // It may have nothing more to do but to end, and the page is still being told.
+                let _ = parted.await;
                 (stopped, *packets.borrow())
             }
         };

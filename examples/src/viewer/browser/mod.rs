@@ -9,6 +9,8 @@
 //! The page is served to this machine alone, at an address that nobody can guess: another page in
 //! the same browser can neither read it nor open its WebSocket.
 
+mod relay;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::AppError;
 use crate::signals::asked_to_end;
+use relay::relay;
 
 const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
@@ -61,6 +64,8 @@ pub(crate) struct Page {
     pub(crate) reading: watch::Receiver<Reading>,
     /// RTP packets of this connection, as the browser counts them.
     pub(crate) packets: watch::Receiver<u64>,
+    /// Ends, within seconds, once the session has let go of its link and what it said last has left.
+    pub(crate) parted: JoinHandle<()>,
 }
 
 impl Browser {
@@ -112,7 +117,7 @@ impl Browser {
             reading: reading_to,
             packets: packets_to,
         };
-        tokio::spawn(relay(socket, page, told));
+        let parted = tokio::spawn(relay(socket, page, told));
         Ok(Page {
             link: Link {
                 identity,
@@ -120,6 +125,7 @@ impl Browser {
             },
             reading,
             packets,
+            parted,
         })
     }
 }
@@ -223,34 +229,6 @@ impl Told {
         self.packets.send_replace(packets);
         true
     }
-}
-
-/// Carries messages both ways until one side is gone. What the session said last still leaves.
-async fn relay(mut socket: WebSocket, end: LinkEnd, told: Told) {
-    let LinkEnd {
-        outgoing,
-        mut incoming,
-    } = end;
-    loop {
-        tokio::select! {
-            from_page = socket.recv() => match from_page {
-                Some(Ok(Message::Binary(bytes))) => {
-                    // A page that sends more than a session can follow is cut off.
-                    if outgoing.try_send(bytes).is_err() {
-                        break;
-                    }
-                }
-                Some(Ok(Message::Text(said))) if told.hear(&said) => {}
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                _ => break,
-            },
-            from_session = incoming.recv() => match from_session {
-                Some(bytes) => if socket.send(Message::Binary(bytes)).await.is_err() { break },
-                None => break,
-            },
-        }
-    }
-    let _ = socket.send(Message::Close(None)).await;
 }
 
 /// Nothing runs or loads but the files beside the page, and it talks to this program and to the
