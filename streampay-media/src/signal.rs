@@ -204,7 +204,7 @@ impl Sessions {
         let closer = self.remove(secret);
         with_cors(match closer {
             Some(closer) => {
-                closer.close().await;
+                closer.cut().await;
                 StatusCode::OK.into_response()
             }
             None => StatusCode::NOT_FOUND.into_response(),

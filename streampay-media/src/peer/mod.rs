@@ -14,6 +14,7 @@
 mod codecs;
 #[cfg(test)]
 mod damage;
+mod ending;
 mod error;
 mod feedback;
 mod link;

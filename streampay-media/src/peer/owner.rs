@@ -35,6 +35,7 @@ use webrtc::{
 
 use super::{
     PeerConfig, PeerError,
+    ending::Ending,
     feedback::{sending_only, with_feedback},
     network::{self, PortLease},
     sdp::Candidate,
@@ -45,7 +46,7 @@ pub(super) struct Peer {
     pub(super) connection: Arc<dyn PeerConnection>,
     /// SHA-256 of this side's certificate.
     own: [u8; 32],
-    closed: watch::Sender<bool>,
+    pub(super) ending: Ending,
     gathered: watch::Receiver<bool>,
     connected: watch::Receiver<bool>,
     announce: Vec<IpAddr>,
@@ -70,7 +71,7 @@ pub(super) struct Expected {
 struct Handler {
     gathered: watch::Sender<bool>,
     connected: watch::Sender<bool>,
-    closed: watch::Sender<bool>,
+    ending: Ending,
     channels: Bounded<Arc<dyn DataChannel>>,
     tracks: Bounded<Arc<dyn TrackRemote>>,
 }
@@ -118,7 +119,7 @@ impl PeerConnectionEventHandler for Handler {
             state,
             RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
         ) {
-            self.closed.send_replace(true);
+            self.ending.cut();
         }
     }
 
@@ -137,7 +138,7 @@ impl PeerConnectionEventHandler for Handler {
 
 impl Handler {
     fn misbehaved(&self, opened: &str) {
-        if !self.closed.send_replace(true) {
+        if self.ending.cut() {
             tracing::warn!(opened, "peer opened more than it may");
         }
     }
@@ -200,13 +201,13 @@ impl Peer {
         let [disconnected, failed, keep_alive] = ICE_TIMEOUTS.map(Some);
         let (gathered_to, gathered) = watch::channel(false);
         let (connected_to, connected) = watch::channel(false);
-        let closed = watch::Sender::new(false);
+        let ending = Ending::new();
         let (channels_to, channels) = Bounded::channel(expected.channels);
         let (tracks_to, tracks) = Bounded::channel(expected.tracks);
         let handler = Handler {
             gathered: gathered_to,
             connected: connected_to,
-            closed: closed.clone(),
+            ending: ending.clone(),
             channels: channels_to,
             tracks: tracks_to,
         };
@@ -246,11 +247,11 @@ impl Peer {
             .build()
             .await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-        tokio::spawn(close_when_told(connection.clone(), closed.subscribe()));
+        tokio::spawn(close_when_due(connection.clone(), ending.clone()));
         let peer = Self {
             connection,
             own,
-            closed,
+            ending,
             gathered,
             connected,
             announce: config.announce,
@@ -300,30 +301,33 @@ impl Peer {
 
     /// Ends when the connection is closed by either side or lost.
     pub(super) async fn wait_closed(&self) {
-        // The sender is in here: it cannot be gone.
-        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+        self.ending.closed().await;
     }
 
-    /// Closes without waiting.
+    /// Closes as [`close`](Self::close) does, without waiting.
     pub(super) fn close_soon(&self) {
-        self.closed.send_replace(true);
+        self.ending.leave();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        *self.closed.borrow()
-    }
-
+    /// Closes, once what was said last over its link has left.
     pub(super) async fn close(&self) {
-        self.closed.send_replace(true);
+        self.ending.leave();
+        self.ending.closed().await;
+        close(&*self.connection).await;
+    }
+
+    /// Closes at once.
+    pub(super) async fn cut(&self) {
+        self.ending.cut();
         close(&*self.connection).await;
     }
 }
 
 /// Whatever ends a connection, this closes it: the peer's misbehaviour and the drop of its owner,
 /// where nothing can be waited for.
-async fn close_when_told(connection: Arc<dyn PeerConnection>, mut closed: watch::Receiver<bool>) {
-    // An error means that the owner is gone.
-    let _ = closed.wait_for(|closed| *closed).await;
+async fn close_when_due(connection: Arc<dyn PeerConnection>, ending: Ending) {
+    ending.due().await;
+    ending.cut();
     close(&*connection).await;
 }
 
@@ -335,14 +339,15 @@ async fn close(connection: &dyn PeerConnection) {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.close_soon();
+        // Its link holds it: nothing is left to be said.
+        self.ending.cut();
     }
 }
 
 impl core::fmt::Debug for Peer {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Peer")
-            .field("closed", &*self.closed.borrow())
+            .field("ending", &self.ending)
             .finish_non_exhaustive()
     }
 }
@@ -352,9 +357,15 @@ impl core::fmt::Debug for Peer {
 pub struct Closer(pub(super) Arc<Peer>);
 
 impl Closer {
-    /// Closes it; does nothing where it is closed.
+    /// Closes it, once what was said over its link has left: at most two seconds later. Does nothing
+    /// where it is closed.
     pub async fn close(&self) {
         self.0.close().await;
+    }
+
+    /// Closes it at once: the other side is not there to hear anything, or is not worth it.
+    pub(crate) async fn cut(&self) {
+        self.0.cut().await;
     }
 
     /// Ends when the connection is closed by either side or lost.

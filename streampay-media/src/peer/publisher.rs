@@ -219,8 +219,8 @@ mod tests {
         let answered = PublisherPeer::answer(OFFER, None, &Codec::ALL, &config).await;
         let (_answer, publisher) = answered.unwrap();
         let Closer(peer) = publisher.closer();
-        assert!(!peer.is_closed());
+        assert!(!peer.ending.is_closed());
         drop(publisher);
-        assert!(peer.is_closed());
+        assert!(peer.ending.is_closed());
     }
 }

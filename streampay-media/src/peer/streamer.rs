@@ -180,7 +180,7 @@ impl Outgoing {
     }
 }
 
-/// One viewer's connection at the streamer. Dropped, it is closed.
+/// One viewer's connection at the streamer. Dropped, it is closed, as by [`Closer::close`].
 #[derive(Debug)]
 pub struct ViewerConnection {
     peer: Arc<Peer>,
@@ -288,10 +288,14 @@ impl ViewerConnection {
             reading: reading_to,
             sent: self.sent.clone(),
         };
-        let source = self.source.clone();
+        let (source, peer) = (self.source.clone(), self.peer.clone());
         let task = tokio::spawn(async move {
-            // Holds the source, too: it plays while anybody watches.
-            deliver(source.ring().clone(), gate, tracks, shown).await;
+            tokio::select! {
+                // Holds the source, too: it plays while anybody watches.
+                () = deliver(source.ring().clone(), gate, tracks, shown) => {}
+                // What was said last leaves alone.
+                () = peer.ending.left() => {}
+            }
         });
         self.delivery = Some(task);
         self.reading = Some(reading.clone());
@@ -334,7 +338,7 @@ impl ViewerConnection {
         Closer(self.peer.clone())
     }
 
-    /// Closes it and waits until that is done.
+    /// Closes it as [`Closer::close`] does, and waits until that is done.
     pub async fn close(self) {
         self.peer.close().await;
     }

@@ -76,7 +76,7 @@ pub struct ViewerStream {
     pub connection: Connection,
 }
 
-/// The viewer's hold on its connection. Dropped, it is closed.
+/// The viewer's hold on its connection. Dropped, it is closed, as by [`Closer::close`].
 #[derive(Debug)]
 pub struct Connection {
     peer: Arc<Peer>,
@@ -199,7 +199,7 @@ impl ViewerPeer {
 }
 
 impl Connection {
-    /// Tells the streamer that the connection ends, and closes it.
+    /// Closes it, once what was said over its link has left, and tells the streamer.
     ///
     /// # Errors
     /// [`whep::ClientError`] where the streamer could not be told; it is closed all the same.

@@ -268,7 +268,7 @@ async fn arrive(
             let watch = tokio::spawn(async move {
                 tokio::time::sleep(bind_deadline).await;
                 tracing::debug!("a viewer stayed a stranger for too long");
-                strangers_closer.close().await;
+                strangers_closer.cut().await;
             });
             let place = UnboundPlace {
                 _place: place,

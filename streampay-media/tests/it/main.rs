@@ -12,6 +12,7 @@ mod delivery;
 mod embed;
 mod endurance;
 mod feedback;
+mod last_words;
 mod misbehaviour;
 mod paywall;
 mod paywall_limits;
