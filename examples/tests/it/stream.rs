@@ -54,8 +54,16 @@ pub(crate) async fn stage_with(
     pay: Pay,
     change: impl FnOnce(&mut Offer) + Send,
 ) -> Stage {
+    stage_at(mint(100).await, funds, pay, change).await
+}
+
+async fn stage_at(
+    mint: EmbeddedMint,
+    funds: u64,
+    pay: Pay,
+    change: impl FnOnce(&mut Offer) + Send,
+) -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    let mint = mint(100).await;
     let streamer = Home::open(&folder.path().join("streamer")).await.unwrap();
     let viewer = Home::open(&folder.path().join("viewer")).await.unwrap();
     if funds > 0 {
@@ -350,6 +358,28 @@ async fn purse_that_was_being_opened_when_its_viewer_died_is_told_and_until_when
     );
     let told = unsettled::list(&stage.viewer).await.unwrap().pop().unwrap();
     is_in_four_hours(told.locked_until);
+}
+
+/// At a mint without fees nothing of its viewer's is out then, though the streamer has not redeemed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purse_that_is_wholly_paid_when_its_viewer_dies_is_not_told_as_one_that_was_being_opened() {
+    let stage = stage_at(mint(0).await, 10, Pay::Chain, |_| {}).await;
+    let order = stage.order(10, "2sat/1s", &stage.folder.path().join("recording.webm"));
+    let (_wishes, from_user) = mpsc::channel(1);
+    let paid = async || {
+        let session = ledger::sessions(&stage.viewer).await.unwrap().pop()?;
+        let row = session.purses.first()?.clone();
+        let is_paid = row.opened && row.acknowledged == row.cost;
+        (is_paid && !session.settled).then_some(row)
+    };
+    let row = tokio::select! {
+        ended = watch(&stage.viewer, &order, from_user) => panic!("{ended:?}"),
+        row = until("all of the purse is paid", paid) => row,
+    };
+    assert_eq!((row.cost, row.home), (sat(10), false));
+    let told = unsettled::list(&stage.viewer).await.unwrap();
+    assert!(told.is_empty(), "{told:?}");
+    assert!(unsettled::tell(&stage.viewer, QUIET).await.unwrap());
 }
 
 async fn watch_with_a_mint_that_stops(stage: &Stage, swaps: u64, stays: Duration) -> Watched {
