@@ -223,8 +223,56 @@ fn text(shown: &Snapshot, began: SystemTime, store: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeSet;
+
+    use streampay_core::driver::StoreWriter;
+    use streampay_core::store::{ChangeSet, MemoryStore, StoreError};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get(at: SocketAddr, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    /// Whoever looks after the process is to start it anew; until then it says all that it did before.
+    #[tokio::test]
+    async fn store_that_failed_is_told_to_supervisors_and_to_prometheus() {
+        let mut store = MemoryStore::new();
+        store.fail_from_now_on();
+        let writer = StoreWriter::start(Box::new(store)).unwrap();
+        let node = Node::builder(writer.clone()).build().await.unwrap();
+        let board = Box::leak(Box::new(Board::new(false)));
+        let anywhere = "127.0.0.1:0".parse().map(MetricsAt).unwrap();
+        let at = serve(anywhere, node, board).await.unwrap();
+        for (fails, code, store, up) in [(false, 200, "ok", 1), (true, 503, "failed", 0)] {
+            if fails {
+                let mut changes = ChangeSet::new();
+                changes.put(*b"n", *b"x");
+                let failed = writer.append(changes).await;
+                assert_eq!(failed, Err(StoreError::Failed));
+            }
+            let (status, body) = get(at, "/healthz").await;
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(status, code, "{body}");
+            assert_eq!(body, json!({"healthy": !fails, "store": store}));
+            let (status, text) = get(at, "/metrics").await;
+            assert_eq!(status, 200, "{text}");
+            assert!(
+                text.contains(&format!("\nstreampay_store_up {up}\n")),
+                "{text}"
+            );
+            assert!(text.contains("\nstreampay_ticks_total 0\n"), "{text}");
+        }
+    }
 
     #[test]
     fn a_port_alone_is_this_machines() {
