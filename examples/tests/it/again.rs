@@ -75,15 +75,8 @@ fn recover_finishes_what_the_wallet_began_before_it_closes_sessions() {
     ticks(&viewer, 2);
     viewer.kill();
     streamer.kill();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     for (program, name) in [(STREAMER, "streamer"), (VIEWER, "viewer")] {
-        let at = stage.folder.path().join(name);
-        runtime.block_on(async {
-            let wallet = WalletFolder::open(&at).unwrap();
-            let amount = Msat::from_sat(30).unwrap();
-            let begun = wallet.begin_deposit(&stage.mint_url, amount).await.unwrap();
-            assert!(matches!(begun, Begun::Waits(_)), "{begun:?}");
-        });
+        begin_in_the_wallet(&stage, name);
         let told = stdout(&stage.recover(program, name));
         let events = told.lines().map(|line| serde_json::from_str(line).unwrap());
         let events: Vec<serde_json::Value> = events.collect();
@@ -93,6 +86,51 @@ fn recover_finishes_what_the_wallet_began_before_it_closes_sessions() {
         let closing = first(&|of| of["session"].is_string());
         assert!(finished < closing, "{told}");
     }
+}
+
+/// Pays 30 sat into a wallet that does not know of it yet.
+fn begin_in_the_wallet(stage: &Stage, name: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let wallet = WalletFolder::open(&stage.folder.path().join(name)).unwrap();
+        let amount = Msat::from_sat(30).unwrap();
+        let begun = wallet.begin_deposit(&stage.mint_url, amount).await.unwrap();
+        assert!(matches!(begun, Begun::Waits(_)), "{begun:?}");
+    });
+}
+
+/// What was begun is finished before anything is told of a session, for which it may be missing.
+fn finishes_first(process: &Process) {
+    let finished = process.event(|event| {
+        assert!(!event["session"].is_string(), "before the wallet: {event}");
+        event["event"] == "finished"
+    });
+    assert_eq!(msat(&finished, "deposited_msat"), 30_000, "{finished}");
+    // There is a session that it comes before.
+    process.event(|event| event["session"].is_string());
+}
+
+#[test]
+fn serving_and_watching_finish_what_the_wallet_began_before_any_session() {
+    let stage = Stage::new();
+    let (mut streamer, link) = stage.serve("127.0.0.1:0");
+    let mut viewer = stage.viewer("viewer", &link, "30sat");
+    ticks(&viewer, 2);
+    viewer.kill();
+    streamer.kill();
+    begin_in_the_wallet(&stage, "streamer");
+    let listen = link["http://".len()..].split('/').next().unwrap();
+    let streamer = stage.begin_to_serve(listen, &[]);
+    finishes_first(&streamer);
+    streamer.named("serving");
+    begin_in_the_wallet(&stage, "viewer");
+    let record = stage.folder.path().join("again.webm");
+    let record = record.to_str().unwrap();
+    let args = [
+        "watch", &link, "--budget", "30sat", "--yes", "--json", "--record", record,
+    ];
+    let viewer = Process::start(VIEWER, &stage.folder.path().join("viewer"), &args, false);
+    finishes_first(&viewer);
 }
 
 /// A streamer and a viewer of a channel that was paid from, both killed.
