@@ -36,6 +36,7 @@ mod nutshell;
 mod offered;
 mod old_invoices;
 mod pairwise;
+mod payouts;
 mod players;
 mod processes;
 mod purses;
