@@ -286,3 +286,67 @@ fn what_is_secret_or_long_shows_what_it_is_and_nothing_of_it() {
     // A name is for everybody to see.
     assert!(format!("{:?}", Name::new("ann").unwrap()).contains("ann"));
 }
+
+/// What serde writes is taken back as it was, secrets included; what is shown has none of them.
+#[test]
+fn what_goes_in_and_comes_out_is_written_whole_and_shown_without_payloads() {
+    use super::{BackendEvent, ChannelIdentity, Command, Input, LinkEvent, Output};
+    use crate::backend::{Answer, Effect, Outcome};
+    use crate::store::ChangeSet;
+    use crate::units::{EffectId, PurseKey, SessionId};
+
+    const SECRET: &[u8] = b"secret";
+    let bytes = || Bytes::from_static(SECRET);
+    let purse = PurseKey {
+        session: SessionId([7; 32]),
+        purse: PurseId(1),
+    };
+    let mut records = ChangeSet::new();
+    records.put(*b"key", SECRET);
+    let effect = || Effect {
+        purse,
+        id: EffectId(3),
+        body: bytes(),
+    };
+    let answer = Answer {
+        outcome: Some(Outcome::Paid { payload: bytes() }),
+        delta: records.clone(),
+        node_delta: records.clone(),
+        effects: vec![effect()],
+        note: Some(bytes()),
+        trouble: None,
+    };
+    let mut entropy = [0; 32];
+    entropy[..SECRET.len()].copy_from_slice(SECRET);
+    let identity = ChannelIdentity {
+        payer: [1; 32],
+        payee: [2; 32],
+    };
+    let entropy = Entropy(entropy);
+    let inputs = [
+        Input::Received(bytes()),
+        Input::Command(Command::Grant(MediaGrant(bytes()))),
+        Input::Backend(BackendEvent { purse, answer }),
+        Input::Link(LinkEvent::Up { identity, entropy }),
+    ];
+    let effect = Output::Effect {
+        method: "coin".to_string(),
+        effect: effect(),
+    };
+    let outputs = [Output::Persist(records), Output::Send(bytes()), effect];
+    let numbers = format!("{SECRET:?}");
+    let numbers = numbers.trim_matches(['[', ']']);
+    let is_shown = |shown: &str| shown.contains("secret") || shown.contains(numbers);
+    for input in inputs {
+        let written = serde_json::to_string(&input).unwrap();
+        assert!(written.contains(&numbers.replace(' ', "")), "{written}");
+        assert_eq!(serde_json::from_str::<Input>(&written).unwrap(), input);
+        assert!(!is_shown(&format!("{input:?}")), "{input:?}");
+    }
+    for output in outputs {
+        let written = serde_json::to_string(&output).unwrap();
+        assert!(written.contains(&numbers.replace(' ', "")), "{written}");
+        assert_eq!(serde_json::from_str::<Output>(&written).unwrap(), output);
+        assert!(!is_shown(&format!("{output:?}")), "{output:?}");
+    }
+}
