@@ -201,7 +201,7 @@ struct ServeArgs {
     #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "preview")]
     preview_all: Option<Msat>,
     /// Record what you stream: a file whose name ends in .webm, .mkv or .mp4, or for one kind of
-    /// media alone .ivf, .h264 or .ogg.
+    /// media alone .ivf, .h264 or .ogg. It plays also with `--seal`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Where to listen, such as 127.0.0.1:8080.

@@ -2,6 +2,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::watch;
 
+#[cfg(feature = "e2ee")]
+use super::sealed::OwnOpener;
 use super::{Description, Reader, Ring, Source};
 use crate::{
     packet::{Kind, MediaPacket},
@@ -10,6 +12,8 @@ use crate::{
 
 /// Reads a [`Source`] as a viewer with credit without end would, on this machine: for a recording
 /// of what is streamed. It never makes the source wait; where it is too slow, there is a gap.
+///
+/// What it gives is not sealed, also where the source is: its secret is on this machine.
 #[derive(Debug)]
 pub struct SourceReader {
     source: Arc<Source>,
@@ -19,6 +23,9 @@ pub struct SourceReader {
     ready: VecDeque<ReceivedPacket>,
     video_seq: u16,
     audio_seq: u16,
+    /// Of a source that is sealed.
+    #[cfg(feature = "e2ee")]
+    opener: Option<OwnOpener>,
 }
 
 impl SourceReader {
@@ -31,6 +38,8 @@ impl SourceReader {
         Self {
             head: source.ring().head(),
             next: source.ring().entry(Reader::Picture).next,
+            #[cfg(feature = "e2ee")]
+            opener: source.secret().cloned().map(OwnOpener::new),
             source,
             pulled: Vec::new(),
             ready: VecDeque::new(),
@@ -55,9 +64,7 @@ impl SourceReader {
             let ring: &Ring = self.source.ring();
             if ring.pull(self.next, Self::BATCH, &mut self.pulled).is_err() {
                 self.next = ring.entry(Reader::Picture).next;
-                // Numbers that are missing, so that nobody joins what does not belong together.
-                self.video_seq = self.video_seq.wrapping_add(1);
-                self.audio_seq = self.audio_seq.wrapping_add(1);
+                self.lagged();
                 continue;
             }
             if self.pulled.is_empty() {
@@ -67,25 +74,63 @@ impl SourceReader {
                 }
                 continue;
             }
-            for packet in self.pulled.drain(..) {
-                self.next = packet.index.saturating_add(1);
-                let description = self.source.description();
-                let video = description.video.map(|video| video.codec);
-                let (codec, seq) = match packet.kind {
-                    Kind::Video => (video, &mut self.video_seq),
-                    Kind::Audio => (description.audio, &mut self.audio_seq),
-                };
-                let Some(codec) = codec else { continue };
-                let stamp = packet.ticks & u64::from(u32::MAX);
-                self.ready.push_back(ReceivedPacket {
-                    codec,
-                    seq: *seq,
-                    stamp: u32::try_from(stamp).unwrap_or(0),
-                    marker: packet.marker,
-                    payload: packet.payload.clone(),
-                });
-                *seq = seq.wrapping_add(1);
+            let mut pulled = core::mem::take(&mut self.pulled);
+            for packet in pulled.drain(..) {
+                self.take(&packet);
             }
+            // For its room.
+            self.pulled = pulled;
+        }
+    }
+
+    /// Numbers that are missing, so that nobody joins what does not belong together.
+    const fn lagged(&mut self) {
+        self.video_seq = self.video_seq.wrapping_add(1);
+        self.audio_seq = self.audio_seq.wrapping_add(1);
+        #[cfg(feature = "e2ee")]
+        if let Some(opener) = &mut self.opener {
+            opener.gap();
+        }
+    }
+
+    fn take(&mut self, packet: &MediaPacket) {
+        self.next = packet.index.saturating_add(1);
+        let description = self.source.description();
+        let video = description.video.map(|video| video.codec);
+        let codec = match packet.kind {
+            Kind::Video => video,
+            Kind::Audio => description.audio,
+        };
+        let Some(codec) = codec else { return };
+        let stamp = u32::try_from(packet.ticks & u64::from(u32::MAX)).unwrap_or(0);
+        let plain = || vec![packet.payload.clone()];
+        #[cfg(feature = "e2ee")]
+        let payloads = match &mut self.opener {
+            // All of a sealed frame is given with its last packet.
+            Some(opener) => opener.push(codec, stamp, packet),
+            None => Ok(plain()),
+        };
+        #[cfg(not(feature = "e2ee"))]
+        let payloads = Ok::<_, core::convert::Infallible>(plain());
+        let seq = match packet.kind {
+            Kind::Video => &mut self.video_seq,
+            Kind::Audio => &mut self.audio_seq,
+        };
+        let payloads = payloads.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a frame is left out");
+            *seq = seq.wrapping_add(1);
+            Vec::new()
+        });
+        let last = payloads.len().saturating_sub(1);
+        for (at, payload) in payloads.into_iter().enumerate() {
+            self.ready.push_back(ReceivedPacket {
+                codec,
+                seq: *seq,
+                stamp,
+                marker: packet.marker && at == last,
+                payload,
+            });
+            *seq = seq.wrapping_add(1);
         }
     }
 }
