@@ -186,7 +186,7 @@ async def aiortc_plays(programs, mint, link):
 
 
 def ours_watches(programs, link, out, name, fps):
-    """The session's viewer, which pays tick by tick and records."""
+    """The session's viewer, which pays tick by tick and records. All publishers here have sound."""
     path = os.path.join(out, name)
     # Until the budget is used up, which is what 3 says.
     args = ("--budget", "16sat", "--yes", "--json", "--record", path)
@@ -197,6 +197,7 @@ def ours_watches(programs, link, out, name, fps):
     # 2 sat buy 2 s; a key frame may be waited for.
     expected = summary["paid_msat"] / 1000 * fps
     assert 0.7 * expected <= frames <= 1.05 * expected, f"{frames} of {expected} pictures\n{log}"
+    assert ("Audio", "opus") in kinds, f"{kinds}\n{log}"
     return frames, kinds
 
 
@@ -221,8 +222,9 @@ def chromium_plays(programs, browser, mint, link, out):
     assert after["width"] == 640 and after["shown"] > 0, after
     time.sleep(1)
     later = tab.stats()
-    if later["state"] == "connected":
-        assert later["packets"] == after["packets"], f"packets that nobody paid for: {after} {later}"
+    # It is closed ten seconds after the last packet.
+    assert later["state"] == "connected", later
+    assert later["packets"] == after["packets"], f"packets that nobody paid for: {after} {later}"
     assert (after["lost"], after["nacks"]) == (0, 0), after
     return after, first_picture
 
@@ -412,7 +414,7 @@ def with_other_codecs(programs, mint, browser, out):
         after, _ = chromium_plays(programs, browser, mint, link, out)
         assert after["codec"] == f"video/{codec}", after
         frames, kinds = ours_watches(programs, link, out, f"{codec}.mp4", CAMERA_FPS)
-        assert ("Video", codec.lower()) in kinds, kinds
+        assert kinds == {("Video", codec.lower()), ("Audio", "opus")}, kinds
         camera.run("pc.close()")
         streamer.stop()
         print(f"Chromium to Chromium and to our viewer in {codec}: {after['frames']} pictures, and {frames} "
