@@ -65,7 +65,7 @@
 //! # async fn viewer() -> Result<(), Box<dyn std::error::Error>> {
 //! let url = "http://127.0.0.1:8080/whep";
 //! let mut stream =
-//!     ViewerPeer::connect(&Client, url, &PeerConfig::default(), Reading::default()).await?;
+//!     ViewerPeer::connect(&Client, url, &PeerConfig::for_viewer(), Reading::default()).await?;
 //! let file = std::fs::File::create("out.webm")?;
 //! let mut recorder = Recorder::new(file, &stream.codecs)?;
 //! // `stream.link` goes to the session, which is told `stream.reading`.

@@ -1,5 +1,6 @@
 //! The viewer: watches, pays tick by tick, records, and gets the rest back.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::pay::{self, Pay};
 use crate::price::{Price, amount};
 use crate::quote::{self, a_minute};
 use crate::report::{Report, ask, check_output, show_note};
+use crate::streamer::network::bind;
 use crate::trust::before_paying;
 use crate::viewer::browser::Browser;
 use crate::viewer::keys::{help, interactive, listen};
@@ -148,6 +150,10 @@ struct WatchArgs {
     /// The most that joining may cost, within the budget, such as 5sat.
     #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "name")]
     max_join_fee: Option<Msat>,
+    /// An address to send and receive media at, instead of all interfaces, by IPv4 and IPv6;
+    /// several times for several.
+    #[arg(long, value_name = "ADDRESS")]
+    media_bind: Vec<IpAddr>,
     /// Agree to the stream's price without being asked; the budget holds all the same.
     #[arg(long)]
     yes: bool,
@@ -251,6 +257,8 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
         report.say("page", serde_json::json!({"url": browser.url()}));
         report.tell(&format!("open {} in a browser, and play", browser.url()));
     }
+    let mut peer = PeerConfig::for_viewer();
+    bind(&mut peer, &args.media_bind);
     let order = Watch {
         link: args.link,
         budget,
@@ -265,7 +273,7 @@ async fn run_watch(data: &Path, args: WatchArgs) -> Result<(), AppError> {
             name,
             max_fee: args.max_join_fee.unwrap_or_default(),
         }),
-        peer: PeerConfig::default(),
+        peer,
         report: Report { json: args.json },
     };
     watch_and_tell(home, order).await

@@ -51,10 +51,7 @@ impl Network {
             relay_only: self.relay_only,
             ..PeerConfig::default()
         };
-        if !self.media_bind.is_empty() {
-            let addresses = self.media_bind.iter();
-            config.bind = addresses.map(|ip| SocketAddr::new(*ip, 0)).collect();
-        }
+        bind(&mut config, &self.media_bind);
         for url in self.stun {
             if !url.starts_with("stun:") {
                 return Err(AppError::Usage("a STUN server is given as stun:HOST:PORT"));
@@ -82,6 +79,13 @@ impl Network {
             });
         }
         Ok(config)
+    }
+}
+
+/// Media is sent and received at these addresses, if there are any.
+pub(crate) fn bind(config: &mut PeerConfig, addresses: &[IpAddr]) {
+    if !addresses.is_empty() {
+        config.bind = addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
     }
 }
 

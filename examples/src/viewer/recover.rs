@@ -342,7 +342,7 @@ pub(super) async fn ask_the_streamer(
     link: &StreamLink,
     limits: Limits,
 ) -> bool {
-    let peer = PeerConfig::default();
+    let peer = PeerConfig::for_viewer();
     let initial = task.session().reading();
     let connecting = ViewerPeer::connect(&Client, &link.url, &peer, initial);
     let Ok(Ok(stream)) = tokio::time::timeout(limits.reach, connecting).await else {

@@ -24,6 +24,7 @@ mod edges;
 mod esplora;
 mod foreign;
 mod http;
+mod ipv6;
 mod judged;
 mod late;
 mod ledger;

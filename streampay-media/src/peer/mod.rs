@@ -27,7 +27,7 @@ mod streamer;
 mod viewer;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -52,7 +52,9 @@ pub const CHANNEL_PROTOCOL: &str = "streampay/1";
 #[derive(Clone, Debug)]
 pub struct PeerConfig {
     /// UDP addresses to receive at; port 0 takes a free one for each connection. `0.0.0.0` means
-    /// all interfaces but loopback, so that is named beside it.
+    /// all interfaces but loopback, so that is named beside it; `[::]` the same of IPv6. A
+    /// [`ViewerPeer`] takes for `[::]` what of IPv6 can be bound when it connects, its loopback
+    /// too: at most five addresses, and none where this machine has no IPv6.
     pub bind: Vec<SocketAddr>,
     /// Which ports stand for port 0 in `bind`; none leaves that to the system.
     pub ports: Option<PortRange>,
@@ -89,6 +91,14 @@ impl Default for PeerConfig {
 }
 
 impl PeerConfig {
+    /// For a [`ViewerPeer`]: IPv4 and IPv6, whichever there is when it connects.
+    #[must_use]
+    pub fn for_viewer() -> Self {
+        let mut config = Self::default();
+        config.bind.push((Ipv6Addr::UNSPECIFIED, 0).into());
+        config
+    }
+
     /// This machine alone: for tests and demonstrations.
     #[must_use]
     pub fn loopback() -> Self {

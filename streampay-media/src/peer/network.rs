@@ -3,13 +3,16 @@
 use core::fmt;
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
     ops::RangeInclusive,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rtc::shared::ifaces::ifaces;
 use zeroize::Zeroizing;
+
+use super::{CANDIDATES_MAX, sdp};
 
 /// UDP ports that a firewall lets through, one a connection. Clones share them.
 #[derive(Clone, Debug)]
@@ -134,6 +137,66 @@ impl fmt::Debug for IceServer {
     }
 }
 
+/// The addresses, with what of IPv6 can be bound in place of `[::]`.
+///
+/// The stack, which does that itself, takes all addresses of this machine. Those of IPv6 are many
+/// where it has taken new ones for privacy, and an offer with too many candidates is refused.
+pub(super) fn with_ipv6(bind: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_any = |address: &&SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+    let Some(any) = bind.iter().find(is_any) else {
+        return bind.to_vec();
+    };
+    let found = ifaces().unwrap_or_default();
+    let own: Vec<_> = found
+        .iter()
+        .filter_map(|each| Some(each.addr?.ip()))
+        .collect();
+    let can_bind = |ip: &Ipv6Addr| UdpSocket::bind((*ip, 0)).is_ok();
+    let chosen = chosen_ipv6(first_choice(), &own, can_bind);
+    let others = bind.iter().filter(|address| !is_any(address));
+    let chosen = chosen.into_iter().map(|ip| (ip, any.port()).into());
+    others.copied().chain(chosen).collect()
+}
+
+/// From where this machine would go to the world by IPv6. Source: RFC 6724 5. Sends nothing.
+fn first_choice() -> Option<Ipv6Addr> {
+    // Documentation, RFC 3849: no machine of anybody.
+    const WORLD: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((WORLD, 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V6(own) => Some(own),
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// Of `own`, the addresses of this machine, at most four that others can reach, `first` before all,
+/// and loopback; fewer where IPv4 has so many that an offer has no room.
+fn chosen_ipv6(
+    first: Option<Ipv6Addr>,
+    own: &[IpAddr],
+    can_bind: impl Fn(&Ipv6Addr) -> bool,
+) -> Vec<Ipv6Addr> {
+    const MOST: usize = 4;
+    let fours = own.iter().filter(|ip| ip.is_ipv4()).count();
+    // The stack writes each candidate twice, for RTP and for RTCP.
+    let room = (CANDIDATES_MAX / 2).saturating_sub(fours);
+    let own = own.iter().filter_map(|ip| match ip {
+        IpAddr::V6(ip) => Some(*ip),
+        IpAddr::V4(_) => None,
+    });
+    let mut chosen: Vec<Ipv6Addr> = Vec::new();
+    for ip in first.into_iter().chain(own) {
+        let is_new = sdp::is_reachable_v6(ip) && !chosen.contains(&ip);
+        if is_new && chosen.len() < MOST && can_bind(&ip) {
+            chosen.push(ip);
+        }
+    }
+    chosen.extend(Some(Ipv6Addr::LOCALHOST).filter(can_bind));
+    chosen.truncate(room);
+    chosen
+}
+
 /// The description with candidates at the addresses in `announce` beside the host candidates of
 /// the same family: behind a NAT that passes each port on, others reach this machine there, and
 /// those in the same house where it is.
@@ -206,6 +269,62 @@ mod tests {
         for bad in ["", "5", "7-5", "0-5", "1-70000", "a-b"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn of_ipv6_a_few_addresses_are_chosen_that_can_be_bound() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let six = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let chosen = |first: Option<&str>, own: &[IpAddr]| {
+            let first = first.map(six);
+            chosen_ipv6(first, own, |ip| *ip != six("fd00::dead"))
+        };
+        let own: Vec<_> = ["127.0.0.1", "::1", "192.168.1.2", "fe80::1", "fd00::dead"]
+            .into_iter()
+            .chain([
+                "2001:db8::2",
+                "2001:db8::3",
+                "fd00::4",
+                "fd00::5",
+                "fd00::6",
+            ])
+            .map(ip)
+            .collect();
+        assert_eq!(
+            chosen(Some("2001:db8::3"), &own),
+            ["2001:db8::3", "2001:db8::2", "fd00::4", "fd00::5", "::1"].map(six)
+        );
+        assert_eq!(chosen(None, &own[..6]), ["2001:db8::2", "::1"].map(six));
+        assert_eq!(chosen(None, &own[..4]), [six("::1")]);
+        // A machine with a bridge for each of its containers.
+        let bridges: Vec<_> = (0..14).map(|at| [172, 17, at, 1].into()).collect();
+        let many = [&bridges[..], &own].concat();
+        assert!(chosen(None, &many).is_empty());
+        assert_eq!(
+            chosen(None, &many[2..]),
+            [six("2001:db8::2"), six("2001:db8::3")]
+        );
+        // Without IPv6.
+        assert!(chosen_ipv6(Some(six("fd00::4")), &own, |_| false).is_empty());
+    }
+
+    #[test]
+    fn all_of_ipv6_is_addresses_that_can_be_bound_and_all_else_stays() {
+        let four: [SocketAddr; 2] = [([0, 0, 0, 0], 0).into(), ([127, 0, 0, 1], 7).into()];
+        let six = "[2001:db8::7]:9".parse().unwrap();
+        let named = [four[0], six, four[1]];
+        assert_eq!(with_ipv6(&named), named);
+        let any = [four[0], "[::]:0".parse().unwrap(), six, four[1]];
+        let all = with_ipv6(&any);
+        assert_eq!(all[..3], named);
+        let chosen = &all[3..];
+        assert!(chosen.len() <= 5, "{chosen:?}");
+        for address in chosen {
+            assert!(address.is_ipv6() && !address.ip().is_unspecified());
+            assert!(UdpSocket::bind(address).is_ok(), "{address}");
+        }
+        let has_any = UdpSocket::bind("[::1]:0").is_ok();
+        assert_eq!(has_any, chosen.contains(&"[::1]:0".parse().unwrap()));
     }
 
     #[test]

@@ -205,7 +205,7 @@ const fn is_reachable_v4(address: Ipv4Addr) -> bool {
     first != 0 && first < 224 && !address.is_loopback() && !address.is_link_local()
 }
 
-const fn is_reachable_v6(address: Ipv6Addr) -> bool {
+pub(super) const fn is_reachable_v6(address: Ipv6Addr) -> bool {
     !address.is_loopback()
         && !address.is_unspecified()
         && !address.is_multicast()

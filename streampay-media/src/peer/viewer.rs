@@ -14,7 +14,7 @@ use webrtc::{
 };
 
 use super::{
-    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs, link,
+    CHANNEL_LABEL, CHANNEL_PROTOCOL, Closer, PeerConfig, PeerError, codecs, link, network,
     owner::{Events, Expected, Peer},
     sdp,
 };
@@ -137,6 +137,10 @@ impl ViewerPeer {
             tracks: 2,
         };
         let engine = codecs::engine(Codec::ALL)?;
+        let config = &PeerConfig {
+            bind: network::with_ipv6(&config.bind),
+            ..config.clone()
+        };
         let (peer, events) = Peer::build(config, engine, expected).await?;
         for kind in [Kind::Video, Kind::Audio] {
             let init = RTCRtpTransceiverInit {

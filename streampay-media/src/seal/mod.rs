@@ -46,7 +46,7 @@
 //!
 //! # async fn viewer(event: Event) -> Result<(), Box<dyn std::error::Error>> {
 //! let (keys, url) = (Keyring::new(), "http://127.0.0.1:8080/whep");
-//! let config = PeerConfig::default();
+//! let config = PeerConfig::for_viewer();
 //! let stream =
 //!     ViewerPeer::connect_sealable(&Client, url, &config, Reading::default(), &keys).await?;
 //! // With every event of the session:
