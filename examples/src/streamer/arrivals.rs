@@ -110,10 +110,17 @@ async fn with_first(link: Link, first: bytes::Bytes) -> Link {
     let (to, from) = mpsc::channel(LinkEnd::QUEUE);
     let _ = to.send(first).await;
     tokio::spawn(async move {
-        while let Some(bytes) = incoming.recv().await {
-            if to.send(bytes).await.is_err() {
-                return;
+        let passed = async {
+            while let Some(bytes) = incoming.recv().await {
+                if to.send(bytes).await.is_err() {
+                    return;
+                }
             }
+        };
+        // A session that lets go of its link shows at once, and not at the viewer's next word.
+        tokio::select! {
+            () = passed => {}
+            () = to.closed() => {}
         }
     });
     Link {

@@ -50,7 +50,7 @@ const FLUSH_STEP: Duration = Duration::from_millis(5);
 /// How long what came may stay in the stack once a connection is closed. Chosen arbitrarily: it ends the
 /// channel's events as soon as it has closed.
 const REST: Duration = Duration::from_secs(2);
-/// How long a session may take to make room for a message. Chosen arbitrarily: longer than a slow disk takes.
+/// How long a session may take to make room for a message. Spec: transports 1.
 const FOLLOW: Duration = Duration::from_secs(5);
 
 /// Waits until the channel is open and moves its messages from then on. `role` says whose
@@ -133,7 +133,7 @@ async fn next(hold: &Hold, channel: &dyn DataChannel) -> Option<DataChannelEvent
 
 /// Passes on what comes. A session that is told more at once than the queue holds, as the notes of many purses, has
 /// [`FOLLOW`] for each message: so long the stack holds the peer up, whose sending takes seconds to recover from that.
-/// What a peer said that is gone meanwhile is heard as well.
+/// What a peer said that is gone meanwhile is heard as well, as far as the stack passes it on.
 async fn receive(hold: Hold, channel: Arc<dyn DataChannel>, session: mpsc::Sender<Bytes>) {
     loop {
         let event = tokio::select! {
@@ -170,6 +170,8 @@ async fn receive(hold: Hold, channel: Arc<dyn DataChannel>, session: mpsc::Sende
 async fn send(hold: Hold, channel: Arc<dyn DataChannel>, session: mpsc::Receiver<Bytes>) {
     let said = async {
         say(hold.ending(), &*channel, session).await;
+        // From here on there is an end, whether it arrives or not.
+        hold.ending().leave();
         while matches!(channel.outstanding_bytes().await, Ok(1..)) {
             tokio::time::sleep(FLUSH_STEP).await;
         }
