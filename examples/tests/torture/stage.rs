@@ -1,7 +1,9 @@
 //! Folders for both, and who they are paid by: a mint, or a chain with blocks.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,20 @@ fn address(number: u8) -> String {
         .to_string()
 }
 
+/// Where nothing listens, and what the system gives out by itself is not taken from (Linux: 32 768 and above), so that
+/// it is free when a streamer comes back to it.
+fn free_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + std::process::id().wrapping_mul(61).wrapping_add(next) % 12_000;
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
 /// A block, again and again. `asked` is when somebody looked last.
 async fn mine(chain: SimChain, asked: Arc<Mutex<Instant>>) {
     loop {
@@ -64,7 +80,7 @@ pub(crate) struct Stage {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) mint: Option<EmbeddedMint>,
     chain: Option<(SimChain, String, JoinHandle<()>)>,
-    /// Where the streamer listens, once it has.
+    /// Where the streamer listens, now and when it comes back.
     listen: Option<String>,
     /// What was paid to addresses of channels.
     paid: Vec<(OutPoint, Amount)>,
@@ -152,7 +168,7 @@ impl Stage {
     /// Starts the streamer. Where it does not come to serve, the process as it ended.
     pub(crate) fn serve(&mut self, trace: Option<Trace<'_>>) -> Result<Process, Process> {
         let price = format!("{}sat/1s", self.tick().msat / 1_000);
-        let listen = self.listen.clone().unwrap_or_else(|| "127.0.0.1:0".into());
+        let listen = self.listen.get_or_insert_with(free_address).clone();
         let fixed = ["serve", "--json", "--media", CLIP, "--price", &price];
         let mut args: Vec<String> = fixed.map(String::from).to_vec();
         args.extend(["--pay".into(), self.way.name().into()]);
@@ -174,8 +190,6 @@ impl Stage {
             return Err(streamer);
         };
         self.link = serving["link"].as_str().unwrap().to_owned();
-        let at = self.link.strip_prefix("http://").unwrap();
-        self.listen = Some(at.split('/').next().unwrap().to_owned());
         Ok(streamer)
     }
 
